@@ -1,0 +1,93 @@
+//! What is owed to the twin: the one place where a collected bit lives until it is committed.
+
+use crate::Collector;
+use memtwin_pages::{Layout, PageSet, RegionId, Run};
+
+/// Per region: what the latest collection named, what is still owed, and when each page went last.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    named: Vec<PageSet>,
+    owed: Vec<PageSet>,
+    last_round: Vec<Vec<u32>>,
+}
+
+impl Backlog {
+    /// Everything is owed: the twin is empty.
+    pub(crate) fn of_everything(layout: &Layout) -> Self {
+        let empty = || layout.iter().map(|(_, region)| PageSet::new(region.pages()));
+        let rounds = |pages: u64| vec![0; usize::try_from(pages).unwrap_or(usize::MAX)];
+        Self {
+            named: empty().collect(),
+            owed: empty()
+                .map(|mut set| {
+                    set.fill();
+                    set
+                })
+                .collect(),
+            last_round: layout.iter().map(|(_, region)| rounds(region.pages())).collect(),
+        }
+    }
+
+    /// Forgets what the last collection named (what is owed stays) and lends itself to the next.
+    pub(crate) fn begin_collection(&mut self) -> &mut dyn Collector {
+        self.named.iter_mut().for_each(PageSet::clear);
+        self
+    }
+
+    /// What the last collection named, by region.
+    pub(crate) fn named(&self) -> &[PageSet] {
+        &self.named
+    }
+
+    /// How many pages the last collection named.
+    pub(crate) fn named_count(&self) -> u64 {
+        self.named.iter().map(PageSet::count).sum()
+    }
+
+    /// Every run of pages that is owed, in order.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (RegionId, Run)> {
+        self.owed
+            .iter()
+            .enumerate()
+            .flat_map(|(i, set)| set.runs().map(move |run| (RegionId(i), run)))
+    }
+
+    /// How many pages are owed.
+    pub(crate) fn owed_count(&self) -> u64 {
+        self.owed.iter().map(PageSet::count).sum()
+    }
+
+    /// Whether nothing is owed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owed.iter().all(PageSet::is_empty)
+    }
+
+    /// The sink has committed all that was owed, in round `round`. The only way off the backlog.
+    pub(crate) fn committed(&mut self, round: u32) {
+        for (owed, last_round) in self.owed.iter_mut().zip(&mut self.last_round) {
+            if round > 0 {
+                for page in &*owed {
+                    last_round[page as usize] = round;
+                }
+            }
+            owed.clear();
+        }
+    }
+
+    /// The round in which a page was last committed.
+    pub(crate) fn last_round(&self, region: RegionId, page: u64) -> u32 {
+        self.last_round[region.0][page as usize]
+    }
+}
+
+impl Collector for Backlog {
+    fn pages(&mut self, region: RegionId, bitmap: &[u64]) {
+        self.owed[region.0].insert_words(bitmap);
+        self.named[region.0].insert_words(bitmap);
+    }
+
+    fn page(&mut self, region: RegionId, page: u64) {
+        self.owed[region.0].insert(page);
+        self.named[region.0].insert(page);
+    }
+}

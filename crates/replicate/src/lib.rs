@@ -1,0 +1,33 @@
+//! The engine: it keeps a twin of a guest's memory, fed by the dirty log alone.
+//!
+//! A [`Source`] is a running guest seen through its dirty log, a [`Sink`] is where its twin lies.
+//! [`Replication`] runs rounds between them: round 0 copies every page (pre-copy), each later
+//! round collects the log and copies the pages that it named. [`Replication::stand_still`] brings
+//! both to a halt for a judge.
+//!
+//! What the types see to:
+//! - A source can only *add* to what was collected ([`Collector`]), and the engine takes a page
+//!   off its backlog only after the sink has committed it. An error, anywhere, loses no bit.
+//! - A comparison needs a [`Still`], which exists only while the guest is paused, the log was
+//!   collected clean and everything is committed; dropping it lets the guest run again.
+//! - Dropping the [`Replication`] switches logging off and lets the guest run again.
+//!
+//! No operating system, no `unsafe`.
+
+#![forbid(unsafe_code)]
+
+mod backlog;
+mod events;
+mod plan;
+mod round;
+mod session;
+mod sink;
+mod source;
+mod stop;
+
+pub use events::{Event, Observer, Round, RoundKind};
+pub use plan::{Ended, Plan, Until};
+pub use session::{Replication, RoundError, Still};
+pub use sink::{Sink, SinkError, Written};
+pub use source::{Collector, GuestState, Source, SourceError};
+pub use stop::Stop;

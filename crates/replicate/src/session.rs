@@ -1,0 +1,249 @@
+//! A replication from its start to its end, and the stand-still that a verdict needs.
+
+use crate::backlog::Backlog;
+use crate::round::Stage;
+use crate::{
+    Event, GuestState, Observer, Round, RoundKind, Sink, SinkError, Source, SourceError, Stop,
+};
+use memtwin_pages::{Layout, RegionId};
+use std::time::Instant;
+
+/// A paused guest's log is clean after the round that empties it, if pausing means anything. A few
+/// more are allowed for what a hypervisor logs late.
+const ROUNDS_TO_SETTLE: u32 = 8;
+
+/// Why a round was not committed. What it had collected is still owed, and goes with the next.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundError {
+    /// The guest's side failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The twin's side failed.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A stop was asked for.
+    #[error("interrupted")]
+    Interrupted,
+    /// The guest is paused, and yet its log names pages each time it is asked.
+    #[error(
+        "the log of the paused guest named {pages} more pages in round {round}: something still writes"
+    )]
+    NeverClean {
+        /// How many pages the last collection named.
+        pages: u64,
+        /// The number of the last round.
+        round: u32,
+    },
+}
+
+/// A guest, its twin, and what is owed from the one to the other.
+#[derive(Debug)]
+pub struct Replication<S: Source, K: Sink, O: Observer> {
+    source: S,
+    sink: K,
+    observer: O,
+    backlog: Backlog,
+    stage: Stage,
+    next: u32,
+    paused: Option<Instant>,
+}
+
+impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
+    /// Makes room in the sink and switches logging on. Nothing has been copied yet.
+    ///
+    /// Errors: the sink has no room, or logging can't be switched on; logging is off then.
+    pub fn start(source: S, mut sink: K, mut observer: O) -> Result<Self, RoundError> {
+        sink.open(source.layout())?;
+        observer.event(&Event::Started(source.layout()));
+        let backlog = Backlog::of_everything(source.layout());
+        let stage = Stage::for_layout(source.layout());
+        // From here on dropping it switches logging off, also when switching it on half succeeds.
+        let mut this = Self { source, sink, observer, backlog, stage, next: 0, paused: None };
+        this.source.start_logging()?;
+        Ok(this)
+    }
+
+    /// The regions.
+    pub fn layout(&self) -> &Layout {
+        self.source.layout()
+    }
+
+    /// The guest's side.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// The guest's side, to start, pace or end its guest.
+    pub fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    /// The twin's side.
+    pub fn sink(&self) -> &K {
+        &self.sink
+    }
+
+    /// Who hears the events.
+    pub fn observer_mut(&mut self) -> &mut O {
+        &mut self.observer
+    }
+
+    /// How many rounds were committed after pre-copy.
+    pub fn deltas(&self) -> u32 {
+        self.next.saturating_sub(1)
+    }
+
+    /// Whether the guest still runs; an error if it died or is stuck.
+    pub fn guest(&mut self) -> Result<GuestState, RoundError> {
+        Ok(self.source.guest()?)
+    }
+
+    /// Runs one round: collect (not in pre-copy, which owes every page anyway), copy, commit.
+    ///
+    /// Errors leave everything that was collected on the backlog: call again to retry.
+    pub fn round(&mut self, stop: &Stop) -> Result<Round, RoundError> {
+        if stop.is_set() {
+            return Err(RoundError::Interrupted);
+        }
+        let n = self.next;
+        let kind = match (n, self.paused) {
+            (0, _) => RoundKind::PreCopy,
+            (_, None) => RoundKind::Delta,
+            (_, Some(_)) => RoundKind::Final,
+        };
+        let began = Instant::now();
+        let collector = self.backlog.begin_collection();
+        if kind != RoundKind::PreCopy {
+            // All of it, before the first byte is copied: a write that races with the copy below
+            // is then seen by the next collection.
+            self.source.collect(collector)?;
+        }
+        let dirty_pages = self.backlog.named_count();
+        let collect = began.elapsed();
+        self.observer.event(&Event::Collected { round: n, named: self.backlog.named() });
+
+        let copying = Instant::now();
+        let tally = self.stage.copy(
+            &self.backlog,
+            &mut self.source,
+            &mut self.sink,
+            &mut self.observer,
+            stop,
+        )?;
+        self.sink.commit(n)?;
+        self.backlog.committed(n);
+        self.next = n + 1;
+
+        let round = Round {
+            n,
+            kind,
+            dirty_pages,
+            sent_pages: tally.sent,
+            false_dirty_pages: tally.false_dirty,
+            zero_pages: tally.zero,
+            bytes: tally.bytes,
+            collect,
+            copy: copying.elapsed(),
+            total: began.elapsed(),
+        };
+        self.observer.event(&Event::Round(&round));
+        Ok(round)
+    }
+
+    /// Pauses the guest and runs rounds until its log is clean and everything is committed.
+    ///
+    /// Errors: a round's, or [`RoundError::NeverClean`]; the guest runs on then.
+    pub fn stand_still(&mut self, stop: &Stop) -> Result<Still<'_, S, K, O>, RoundError> {
+        // Noted first: if pausing half succeeds, the drop must still resume.
+        self.paused = Some(Instant::now());
+        let still = Still { replication: self };
+        let this = &mut *still.replication;
+        this.source.pause()?;
+        this.observer.event(&Event::Paused);
+        let mut rounds = 0;
+        loop {
+            let round = this.round(stop)?;
+            if round.kind == RoundKind::Final && round.dirty_pages == 0 {
+                debug_assert!(this.backlog.is_empty());
+                return Ok(still);
+            }
+            rounds += 1;
+            if rounds > ROUNDS_TO_SETTLE {
+                return Err(RoundError::NeverClean { pages: round.dirty_pages, round: round.n });
+            }
+        }
+    }
+
+    /// Switches logging off and lets the guest run. As dropping it, but says when that fails.
+    pub fn finish(mut self) -> Result<(), RoundError> {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Result<(), RoundError> {
+        let resumed = self.resume();
+        self.source.stop_logging()?;
+        resumed
+    }
+
+    fn resume(&mut self) -> Result<(), RoundError> {
+        if let Some(since) = self.paused {
+            self.source.resume()?;
+            self.paused = None;
+            self.observer.event(&Event::Resumed(since.elapsed()));
+        }
+        Ok(())
+    }
+}
+
+impl<S: Source, K: Sink, O: Observer> Drop for Replication<S, K, O> {
+    fn drop(&mut self) {
+        // Nobody is left to hear of a failure; switching off twice is harmless.
+        let _ = self.let_go();
+    }
+}
+
+/// The proof that a verdict needs: the guest is paused, its log was collected clean, and every
+/// page is committed. Ends, and the guest runs on, when it is dropped.
+#[derive(Debug)]
+pub struct Still<'r, S: Source, K: Sink, O: Observer> {
+    replication: &'r mut Replication<S, K, O>,
+}
+
+impl<S: Source, K: Sink, O: Observer> Still<'_, S, K, O> {
+    /// The paused guest.
+    pub fn source(&mut self) -> &mut S {
+        &mut self.replication.source
+    }
+
+    /// The twin.
+    pub fn sink(&self) -> &K {
+        &self.replication.sink
+    }
+
+    /// The regions.
+    pub fn layout(&self) -> &Layout {
+        self.replication.source.layout()
+    }
+
+    /// The round in which a page last went to the twin.
+    pub fn last_round(&self, region: RegionId, page: u64) -> u32 {
+        self.replication.backlog.last_round(region, page)
+    }
+
+    /// How many rounds were committed so far, pre-copy included.
+    pub fn rounds(&self) -> u32 {
+        self.replication.next
+    }
+
+    /// Lets the guest run on. As dropping it, but says when that fails.
+    pub fn release(self) -> Result<(), RoundError> {
+        self.replication.resume()
+    }
+}
+
+impl<S: Source, K: Sink, O: Observer> Drop for Still<'_, S, K, O> {
+    fn drop(&mut self) {
+        // A source that can't be resumed now is tried once more when the replication ends.
+        let _ = self.replication.resume();
+    }
+}

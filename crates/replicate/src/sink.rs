@@ -1,0 +1,62 @@
+//! What the engine asks of a twin.
+
+use memtwin_pages::{Layout, RegionId, Run};
+use std::error::Error;
+
+/// Where the pages go.
+pub trait Sink {
+    /// Makes room for these regions. Called once, before the first page.
+    fn open(&mut self, layout: &Layout) -> Result<(), SinkError>;
+
+    /// Takes the bytes of whole pages, from page number `first` of the region on.
+    ///
+    /// They count as part of the twin after the next successful [`Sink::commit`]; until then the
+    /// engine keeps them on its backlog and will send them again if anything fails.
+    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError>;
+
+    /// Hints that these pages will be written next.
+    fn prefetch(&self, _region: RegionId, _pages: Run) {}
+
+    /// Returns when every page written before is in the twin.
+    fn commit(&mut self, round: u32) -> Result<(), SinkError>;
+}
+
+/// A sink that is lent: its owner has it back when the replication is over.
+impl<K: Sink + ?Sized> Sink for &mut K {
+    fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        (**self).open(layout)
+    }
+
+    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+        (**self).write(region, first, bytes)
+    }
+
+    fn prefetch(&self, region: RegionId, pages: Run) {
+        (**self).prefetch(region, pages);
+    }
+
+    fn commit(&mut self, round: u32) -> Result<(), SinkError> {
+        (**self).commit(round)
+    }
+}
+
+/// What became of pages that a sink took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many were in the twin already, byte for byte.
+    pub false_dirty: u64,
+    /// How many bytes were written or sent.
+    pub bytes: u64,
+}
+
+/// What went wrong on the twin's side.
+#[derive(Debug, thiserror::Error)]
+#[error("the twin: {0}")]
+pub struct SinkError(pub Box<dyn Error + Send + Sync>);
+
+impl SinkError {
+    /// Wraps what went wrong.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}

@@ -1,0 +1,108 @@
+//! What the engine asks of a guest.
+
+use memtwin_pages::{Layout, RegionId, Run};
+use std::error::Error;
+
+/// Takes the pages that a dirty log names. There is no way to take one back.
+pub trait Collector {
+    /// Adds every page of a bitmap: bit `n % 64` of word `n / 64` is page `n` of the region.
+    fn pages(&mut self, region: RegionId, bitmap: &[u64]);
+
+    /// Adds one page of the region.
+    fn page(&mut self, region: RegionId, page: u64);
+}
+
+/// Whether the guest will write again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestState {
+    /// It may write at any moment (also when it is merely paused).
+    Running,
+    /// It has ended by itself and writes no more.
+    Stopped,
+}
+
+/// A running guest seen through its dirty log.
+pub trait Source {
+    /// The regions whose writes are logged. Never changes.
+    fn layout(&self) -> &Layout;
+
+    /// Switches logging on. When it returns, every later write will be named by a collection.
+    fn start_logging(&mut self) -> Result<(), SourceError>;
+
+    /// Collects: adds every page written since the last collection, and returns when a new write
+    /// would be logged again, so that no write between the two is lost.
+    ///
+    /// On an error, whatever the hypervisor has already cleared must have been added.
+    fn collect(&mut self, into: &mut dyn Collector) -> Result<(), SourceError>;
+
+    /// Copies the bytes at `offset` of a region as they are at this moment. The guest may be
+    /// writing them: each comes out old or new.
+    fn read(&mut self, region: RegionId, offset: u64, into: &mut [u8]) -> Result<(), SourceError>;
+
+    /// Hints that these pages will be read next.
+    fn prefetch(&self, _region: RegionId, _pages: Run) {}
+
+    /// Holds the guest. When it returns, nothing writes until [`Source::resume`].
+    fn pause(&mut self) -> Result<(), SourceError>;
+
+    /// Lets a paused guest run on. Does nothing to a guest that [`Source::pause`] does not hold.
+    fn resume(&mut self) -> Result<(), SourceError>;
+
+    /// Switches logging off. Does nothing when it is off.
+    fn stop_logging(&mut self) -> Result<(), SourceError>;
+
+    /// Whether the guest still runs. [`SourceError::Guest`] if it died or makes no progress.
+    fn guest(&mut self) -> Result<GuestState, SourceError>;
+}
+
+impl<S: Source + ?Sized> Source for &mut S {
+    fn layout(&self) -> &Layout {
+        (**self).layout()
+    }
+
+    fn start_logging(&mut self) -> Result<(), SourceError> {
+        (**self).start_logging()
+    }
+
+    fn collect(&mut self, into: &mut dyn Collector) -> Result<(), SourceError> {
+        (**self).collect(into)
+    }
+
+    fn read(&mut self, region: RegionId, offset: u64, into: &mut [u8]) -> Result<(), SourceError> {
+        (**self).read(region, offset, into)
+    }
+
+    fn prefetch(&self, region: RegionId, pages: Run) {
+        (**self).prefetch(region, pages);
+    }
+
+    fn pause(&mut self) -> Result<(), SourceError> {
+        (**self).pause()
+    }
+
+    fn resume(&mut self) -> Result<(), SourceError> {
+        (**self).resume()
+    }
+
+    fn stop_logging(&mut self) -> Result<(), SourceError> {
+        (**self).stop_logging()
+    }
+
+    fn guest(&mut self) -> Result<GuestState, SourceError> {
+        (**self).guest()
+    }
+}
+
+/// What went wrong on the guest's side.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The guest died, or makes no progress.
+    #[error("the guest: {0}")]
+    Guest(String),
+    /// The dirty log could not be switched, asked or cleared, or can't be trusted.
+    #[error("the dirty log: {0}")]
+    Log(Box<dyn Error + Send + Sync>),
+    /// The guest's memory could not be read.
+    #[error("the guest's memory: {0}")]
+    Memory(Box<dyn Error + Send + Sync>),
+}

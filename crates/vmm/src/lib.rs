@@ -1,0 +1,23 @@
+//! The embedded guest: a machine without an operating system on /dev/kvm, made to dirty pages.
+//!
+//! Three memslots: the *system* slot with the guest's code and page tables, the *control* slot
+//! through which the host steers it, and the *window* (`aeshmem`), the only memory that is logged
+//! and judged. [`KvmGuest`] is the whole of it as a [`memtwin_replicate::Source`].
+
+mod arch;
+mod backing;
+mod config;
+mod endurance;
+mod error;
+mod guest;
+mod huge;
+mod log;
+mod machine;
+mod vcpu;
+
+pub use backing::{Backing, Memory, UnknownBacking};
+pub use config::{Config, WINDOW_GPA, WINDOW_NAME};
+pub use endurance::ring_holds;
+pub use error::StartError;
+pub use guest::KvmGuest;
+pub use machine::probe;

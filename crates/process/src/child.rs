@@ -1,0 +1,210 @@
+//! The child as a process: started, held, let go, watched, and never left behind.
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{self, Command, Stdio};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long a child that gives up its memory may take to end.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// How often such a child is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// How long one may take to stop, and how often it is looked at. It takes microseconds, unless the
+/// machine is out of memory.
+const STOPPING: Duration = Duration::from_secs(10);
+const STOP_LOOK: Duration = Duration::from_micros(20);
+
+/// A child process. Killed and reaped when dropped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: process::Child,
+    pid: Pid,
+    held: bool,
+    keeper: Option<(Sender<Infallible>, JoinHandle<()>)>,
+}
+
+impl Child {
+    /// Executes a program with `stdin` as its standard input.
+    ///
+    /// In a process group of its own: an interrupt from the keyboard is for the parent, which ends
+    /// the child when it is done with it.
+    pub(crate) fn spawn(mut command: Command, stdin: OwnedFd) -> io::Result<Self> {
+        command.stdin(Stdio::from(stdin)).stdout(Stdio::null()).process_group(0);
+        // The signal that a child asks for at its parent's death comes when the *thread* ends that
+        // started it (PR_SET_PDEATHSIG(2const)); so one starts it that does nothing else.
+        let (give, take) = sync_channel(1);
+        let (alive, ended) = channel::<Infallible>();
+        let keeper = thread::Builder::new().name("writer-keeper".to_owned()).spawn(move || {
+            let spawned = command.spawn();
+            // The command holds the child's end of the socket: it must not outlive the child.
+            drop(command);
+            if give.send(spawned).is_ok() {
+                // Nothing is ever sent: this returns when the sender is dropped.
+                let _ = ended.recv();
+            }
+        })?;
+        let process = take.recv().map_err(|_| io::Error::other("no thread to start it"))??;
+        let pid = Pid::from_child(&process);
+        Ok(Self { process, pid, held: false, keeper: Some((alive, keeper)) })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        match self.process.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(format!("the writer process ended: {status}")),
+            Err(errno) => Some(format!("the writer process can't be waited for: {errno}")),
+        }
+    }
+
+    /// As [`Child::ended`], of one that seems to be about to end.
+    pub(crate) fn ending(&mut self) -> Option<String> {
+        let since = Instant::now();
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || since.elapsed() > ENDING {
+                return ended;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Stops all its threads. When this returns, none runs. Errors if it has ended.
+    pub(crate) fn hold(&mut self) -> Result<(), String> {
+        if let Some(how) = self.ended() {
+            return Err(how);
+        }
+        // Noted first: if waiting fails, the signal was sent all the same.
+        self.held = true;
+        self.signal(Signal::STOP)?;
+        // The kernel says that a process has stopped when its last thread has (wait(2)). Merely
+        // looked at (NOWAIT), it says so until the process runs on: also to who asks twice.
+        let what = WaitIdOptions::STOPPED
+            | WaitIdOptions::EXITED
+            | WaitIdOptions::NOWAIT
+            | WaitIdOptions::NOHANG;
+        let since = Instant::now();
+        loop {
+            match waitid(WaitId::Pid(self.pid), what) {
+                Ok(Some(status)) if status.stopped() => return Ok(()),
+                Ok(Some(_)) => {
+                    return Err(self.ended().unwrap_or_else(|| "the writer process ended".into()));
+                }
+                Ok(None) if since.elapsed() > STOPPING => {
+                    let seconds = STOPPING.as_secs();
+                    return Err(format!("the writer process did not stop in {seconds} s"));
+                }
+                Ok(None) => thread::sleep(STOP_LOOK),
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    return Err(format!("the writer process can't be waited for: {errno}"));
+                }
+            }
+        }
+    }
+
+    /// Whether [`Child::hold`] stopped it and nobody let it go since.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Lets it run on. Does nothing if it is not held.
+    pub(crate) fn release(&mut self) -> Result<(), String> {
+        if self.held {
+            if let Some(how) = self.ended() {
+                return Err(how);
+            }
+            self.signal(Signal::CONT)?;
+            self.held = false;
+        }
+        Ok(())
+    }
+
+    /// Signals it; the caller has seen that it was not reaped, so the id is still its own.
+    fn signal(&self, signal: Signal) -> Result<(), String> {
+        kill_process(self.pid, signal)
+            .map_err(|errno| format!("the writer process can't be signalled: {errno}"))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already. A stopped process can be killed too.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if let Some((alive, keeper)) = self.keeper.take() {
+            drop(alive);
+            let _ = keeper.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child(program: &str, argument: &str) -> Child {
+        let mut command = Command::new(program);
+        command.arg(argument);
+        let (stdin, _) = crate::handshake::pair().unwrap();
+        Child::spawn(command, stdin).unwrap()
+    }
+
+    fn state(pid: u32) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(") ").next()?.chars().next()
+    }
+
+    #[test]
+    fn a_held_child_is_stopped_each_time_and_runs_after() {
+        let mut child = child("sleep", "600");
+        for _ in 0..20 {
+            child.hold().unwrap();
+            assert_eq!(state(child.pid()), Some('T'));
+            child.hold().unwrap();
+            child.release().unwrap();
+            child.release().unwrap();
+            assert_ne!(state(child.pid()), Some('T'));
+        }
+        assert_eq!(child.ended(), None);
+    }
+
+    #[test]
+    fn a_dropped_child_is_gone_even_if_held() {
+        let mut child = child("sleep", "600");
+        child.hold().unwrap();
+        let pid = child.pid();
+        drop(child);
+        assert_eq!(state(pid), None);
+    }
+
+    #[test]
+    fn how_it_ended_is_told() {
+        let mut child = child("sleep", "600");
+        kill_process(child.pid, Signal::KILL).unwrap();
+        assert!(child.ending().unwrap().contains("SIGKILL"));
+        assert!(child.hold().unwrap_err().contains("SIGKILL"));
+        let mut false_ = self::child("false", "");
+        assert!(false_.ending().unwrap().contains("exit status: 1"));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_an_error() {
+        let (stdin, _) = crate::handshake::pair().unwrap();
+        let error = Child::spawn(Command::new("/nonexistent"), stdin).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

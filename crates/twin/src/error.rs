@@ -1,0 +1,113 @@
+//! Why a twin can't be kept: the facts and a way out, in one line.
+
+use memtwin_mapping::MapError;
+use memtwin_replicate::SinkError;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// What went wrong with a twin.
+#[derive(Debug, thiserror::Error)]
+pub enum TwinError {
+    /// The path names something that is no regular file.
+    #[error("{}: expected a regular file or a free name, got {got}; name another path", path.display())]
+    NotAFile {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What is there.
+        got: &'static str,
+    },
+    /// Somebody else is writing this twin.
+    #[error("{}: in use by another memtwin ({}); wait for its end or name another path", path.display(), process(*pid))]
+    InUse {
+        /// The twin.
+        path: PathBuf,
+        /// Who writes it, if its marker says so by now.
+        pid: Option<u32>,
+    },
+    /// A file that is not ours has the name that the marker needs.
+    #[error("{}: expected a marker of memtwin, got another file; move it away", path.display())]
+    NotAMarker {
+        /// The marker's path.
+        path: PathBuf,
+    },
+    /// The file system can't hold the twin.
+    #[error("{}: needs {needed} bytes beside what is there, {free} are free; free some or name another path", path.display())]
+    NoSpace {
+        /// The twin.
+        path: PathBuf,
+        /// How many bytes it needs.
+        needed: u64,
+        /// How many bytes are free.
+        free: u64,
+    },
+    /// The twin's file is shorter than the twin.
+    #[error("{}: expected {expected} bytes, got {got}; something else has shortened the twin, start again", path.display())]
+    Shortened {
+        /// The twin.
+        path: PathBuf,
+        /// How many bytes the regions have.
+        expected: u64,
+        /// How many bytes the file has.
+        got: u64,
+    },
+    /// Another file is where the twin was, or none.
+    #[error("{}: something else has removed or replaced the twin while it was written; start again", path.display())]
+    Replaced {
+        /// The twin.
+        path: PathBuf,
+    },
+    /// A call that makes no sense at this moment of a twin's life: a bug of the caller.
+    #[error("{}: {what}", path.display())]
+    Order {
+        /// The twin.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The twin's file could not be mapped.
+    #[error("{}: {error}", path.display())]
+    Map {
+        /// The twin.
+        path: PathBuf,
+        /// Why.
+        error: MapError,
+    },
+    /// The operating system refused something.
+    #[error("cannot {doing} {}: {errno}{}", path.display(), way_out(errno))]
+    Io {
+        /// What was to be done to the path.
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        errno: io::Error,
+    },
+}
+
+impl TwinError {
+    pub(crate) fn io(doing: &'static str, path: &Path, errno: impl Into<io::Error>) -> Self {
+        Self::Io { doing, path: path.to_owned(), errno: errno.into() }
+    }
+}
+
+impl From<TwinError> for SinkError {
+    fn from(error: TwinError) -> Self {
+        SinkError::new(error)
+    }
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "which is just starting".to_owned(), |pid| format!("pid {pid}"))
+}
+
+fn way_out(errno: &io::Error) -> &'static str {
+    match errno.kind() {
+        ErrorKind::NotFound => "; make the directory first or name another path",
+        ErrorKind::PermissionDenied => "; name a path that you may write to",
+        ErrorKind::ReadOnlyFilesystem => "; name a path on a writable file system",
+        ErrorKind::StorageFull => "; free some space or name another path",
+        ErrorKind::QuotaExceeded => "; free some of your quota or name another path",
+        ErrorKind::FileTooLarge => "; raise the file size limit (ulimit -f) or name another path",
+        _ => "",
+    }
+}

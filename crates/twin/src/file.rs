@@ -1,0 +1,241 @@
+//! A twin in a regular file, and its life from the first page to the last.
+//!
+//! | moment | PATH | PATH.partial | PATH.replicating |
+//! |---|---|---|---|
+//! | [`FileTwin::create`] | as it was | as it was | taken |
+//! | [`Sink::open`], pre-copy | as it was | written | names it |
+//! | first [`Sink::commit`] and later | the twin, updated in place | | names it |
+//! | [`FileTwin::finish`], complete | the twin, on the disk | | gone |
+//! | `finish`, not complete; or dropped | as it was (in pre-copy), else gone | the twin, if it was live | gone |
+//! | killed | as it is | as it is | stays: [`is_marked_incomplete`] |
+//!
+//! Rounds are not synced to the disk one by one, since a twin whose host crashes is incomplete
+//! anyway: fdatasync(2) comes once, before it is called complete.
+
+use crate::TwinError;
+use crate::marker::{Inode, Marker, Record};
+use crate::path::{beside, directory, resolve};
+use crate::store::{Access, Store};
+use memtwin_pages::{Layout, RegionId, Run};
+use memtwin_replicate::{Sink, SinkError, Written};
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// A twin in one regular file, regions one after another ([`offset_of`](crate::offset_of)).
+///
+/// Readable by its owner alone, as what is in a guest's memory may be secret.
+#[derive(Debug)]
+pub struct FileTwin {
+    path: PathBuf,
+    partial: PathBuf,
+    /// `None` when the twin's life is over.
+    marker: Option<Marker>,
+    open: Option<Open>,
+    /// What to use instead of what suits the file system.
+    force: Option<Access>,
+}
+
+#[derive(Debug)]
+struct Open {
+    store: Store,
+    inode: Inode,
+}
+
+impl FileTwin {
+    /// Takes `path` for a twin: looks whether one can be there, and locks it against others.
+    ///
+    /// What a killed writer has left there is moved to `PATH.partial`, which [`Sink::open`]
+    /// replaces. Errors: no regular file, no directory, no permission, or in use.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self, TwinError> {
+        let path = resolve(path.as_ref())?;
+        let (marker, left) = Marker::take(marker_of(&path), &path)?;
+        let partial = beside(&path, ".partial");
+        if let Some(left) = left {
+            // If that fails, the marker stays as it is.
+            demote(left.twin, &path, &partial)?;
+        }
+        let this = Self { path, partial, marker: Some(marker), open: None, force: None };
+        // From here on the marker tells of this process, and of no file yet.
+        this.marker()?.write(Inode::default())?;
+        Ok(this)
+    }
+
+    /// The file, symbolic links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A handle of the twin for reading, independent of the twin's own, for a judge.
+    pub fn reader(&self) -> Result<File, TwinError> {
+        self.opened()?.store.reader()
+    }
+
+    /// Ends the twin's life. A complete one is synced and stays at PATH, unmarked; another one is
+    /// moved to `PATH.partial`, or removed if it never went live. Dropping a twin is the latter.
+    ///
+    /// Errors: the twin was called complete and can't be, as the disk fails or the file is gone
+    /// (then it is treated as incomplete); or the clean-up fails, and the marker stays.
+    pub fn finish(mut self, complete: bool) -> Result<(), TwinError> {
+        let good = if complete { self.sync() } else { Ok(()) };
+        let ended = self.end(complete && good.is_ok());
+        good.and(ended)
+    }
+
+    /// Sees to it that the live twin is what is at PATH, and on the disk.
+    fn sync(&self) -> Result<(), TwinError> {
+        let open = self.opened()?;
+        if !open.store.is_committed() {
+            return Err(self.order("complete before pre-copy was committed"));
+        }
+        if !open.inode.is_at(&self.path) {
+            return Err(TwinError::Replaced { path: self.path.clone() });
+        }
+        let failed = |errno| TwinError::io("sync", &self.path, errno);
+        open.store.file().sync_data().map_err(failed)?;
+        // The new name is an entry of the directory.
+        File::open(directory(&self.path)).and_then(|directory| directory.sync_all()).map_err(failed)
+    }
+
+    fn end(&mut self, complete: bool) -> Result<(), TwinError> {
+        let Some(marker) = self.marker.take() else {
+            return Ok(());
+        };
+        match self.open.take() {
+            Some(Open { store, .. }) if !store.is_committed() => remove_if_there(&self.partial)?,
+            Some(Open { inode, .. }) if !complete => demote(inode, &self.path, &self.partial)?,
+            _ => {}
+        }
+        marker.remove()
+    }
+
+    fn opened(&self) -> Result<&Open, TwinError> {
+        self.open.as_ref().ok_or_else(|| self.order("not opened yet"))
+    }
+
+    fn opened_mut(&mut self) -> Result<&mut Open, TwinError> {
+        let unopened = self.order("not opened yet");
+        self.open.as_mut().ok_or(unopened)
+    }
+
+    fn marker(&self) -> Result<&Marker, TwinError> {
+        self.marker.as_ref().ok_or_else(|| self.order("over"))
+    }
+
+    fn order(&self, what: &'static str) -> TwinError {
+        TwinError::Order { path: self.path.clone(), what }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn force(mut self, access: Access) -> Self {
+        self.force = Some(access);
+        self
+    }
+}
+
+impl Drop for FileTwin {
+    fn drop(&mut self) {
+        // If it fails the marker stays, and tells.
+        let _ = self.end(false);
+    }
+}
+
+impl Sink for FileTwin {
+    fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        if self.open.is_some() {
+            return Err(self.order("opened twice").into());
+        }
+        remove_if_there(&self.partial)?;
+        check_space(&self.path, layout.bytes())?;
+        let failed = |errno| TwinError::io("create", &self.partial, errno);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.partial)
+            .map_err(failed)?;
+        let undo = |error: TwinError| {
+            // The first failure is the one to tell.
+            let _ = fs::remove_file(&self.partial);
+            error
+        };
+        let inode = Inode::of(&file.metadata().map_err(failed).map_err(undo)?);
+        // Before the name PATH can be the new file's: there is no moment without a mark.
+        self.marker()?.write(inode).map_err(undo)?;
+        let access = self.force.unwrap_or_else(|| Access::of(&file));
+        let store = Store::new(&self.path, file, layout, access).map_err(undo)?;
+        self.open = Some(Open { store, inode });
+        Ok(())
+    }
+
+    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+        Ok(self.opened_mut()?.store.write(region, first, bytes)?)
+    }
+
+    fn prefetch(&self, region: RegionId, pages: Run) {
+        if let Some(open) = &self.open {
+            open.store.prefetch(region, pages);
+        }
+    }
+
+    fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
+        if !self.opened()?.store.is_committed() {
+            fs::rename(&self.partial, &self.path)
+                .map_err(|errno| TwinError::io("replace", &self.path, errno))?;
+        }
+        self.opened_mut()?.store.commit();
+        Ok(())
+    }
+}
+
+/// Who writes or was killed while writing the twin that is at `path` now; `None` if it is complete,
+/// or no twin. Errors: its marker can't be read.
+pub fn is_marked_incomplete(path: impl AsRef<Path>) -> Result<Option<u32>, TwinError> {
+    let Ok(path) = path.as_ref().canonicalize() else {
+        return Ok(None);
+    };
+    match Record::read(&marker_of(&path)) {
+        Ok(record) => Ok(record.filter(|it| it.twin.is_at(&path)).map(|it| it.pid)),
+        Err(TwinError::NotAMarker { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn marker_of(path: &Path) -> PathBuf {
+    beside(path, ".replicating")
+}
+
+/// Moves an incomplete twin from `path`, if it is there, to `partial`.
+fn demote(twin: Inode, path: &Path, partial: &Path) -> Result<(), TwinError> {
+    if !twin.is_at(path) {
+        return Ok(());
+    }
+    fs::rename(path, partial)
+        .map_err(|errno| TwinError::io("move away the incomplete", path, errno))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), TwinError> {
+    match fs::remove_file(path) {
+        Err(errno) if errno.kind() != ErrorKind::NotFound => {
+            Err(TwinError::io("remove", path, errno))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Errors if the twin clearly can't fit. The file that it replaces at PATH does not count as free:
+/// it stays until pre-copy is over.
+fn check_space(path: &Path, needed: u64) -> Result<(), TwinError> {
+    let directory = directory(path);
+    let about = rustix::fs::statvfs(directory)
+        .map_err(|errno| TwinError::io("look at", directory, errno))?;
+    // Blocks that are kept for root count as free here: root may be who asks. A file system
+    // without a size (ramfs, tmpfs with size=0) says 0 of 0.
+    let free = about.f_bfree.saturating_mul(about.f_frsize);
+    if about.f_blocks > 0 && free < needed {
+        return Err(TwinError::NoSpace { path: path.to_owned(), needed, free });
+    }
+    Ok(())
+}

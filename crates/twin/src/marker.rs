@@ -1,0 +1,180 @@
+//! The marker beside a twin, `PATH.replicating`: who writes it, and that it is not complete.
+//!
+//! It is there from before the first page until the twin is complete, and is locked (flock(2))
+//! as long as its writer lives. So a second writer is refused, and what a killed writer left is
+//! told from a complete twin. It holds one line of fixed length, written at once:
+//!
+//! ```text
+//! memtwin pid 0000012345 writes 0000000000000803:000000000012d687
+//!                               the twin's device and inode, in hexadecimal; 0 before it exists
+//! ```
+
+use crate::TwinError;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+use std::fs::{self, File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// More than the line has; who reads more, has found another file.
+const LINE_AT_MOST: u64 = 256;
+
+/// Which file, whatever its name: its device and its inode on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inode {
+    device: u64,
+    number: u64,
+}
+
+impl Inode {
+    pub(crate) fn of(file: &Metadata) -> Self {
+        Self { device: file.dev(), number: file.ino() }
+    }
+
+    /// Whether `path` names this file.
+    pub(crate) fn is_at(self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|there| Self::of(&there) == self)
+    }
+}
+
+/// What a marker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) pid: u32,
+    /// The file that is written; all 0 if there was none yet.
+    pub(crate) twin: Inode,
+}
+
+impl Record {
+    /// Reads a marker without taking it. `None`: there is no marker, or one that says nothing yet.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, TwinError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        match open(path, flags, Mode::empty()) {
+            Ok(file) => Self::read_from(&File::from(file), path),
+            Err(Errno::NOENT | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(TwinError::io("open", path, errno)),
+        }
+    }
+
+    fn read_from(file: &File, path: &Path) -> Result<Option<Self>, TwinError> {
+        let mut line = Vec::new();
+        file.take(LINE_AT_MOST)
+            .read_to_end(&mut line)
+            .map_err(|errno| TwinError::io("read", path, errno))?;
+        match line.as_slice() {
+            [] => Ok(None),
+            line => match Self::parse(line) {
+                Some(record) => Ok(Some(record)),
+                None => Err(TwinError::NotAMarker { path: path.to_owned() }),
+            },
+        }
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let line = str::from_utf8(line).ok()?.strip_suffix('\n')?;
+        let (pid, twin) = line.strip_prefix("memtwin pid ")?.split_once(" writes ")?;
+        let (device, number) = twin.split_once(':')?;
+        let hex = |digits| u64::from_str_radix(digits, 16).ok();
+        let twin = Inode { device: hex(device)?, number: hex(number)? };
+        Some(Self { pid: pid.parse().ok()?, twin })
+    }
+
+    pub(crate) fn line(self) -> String {
+        let Inode { device, number } = self.twin;
+        format!("memtwin pid {:010} writes {device:016x}:{number:016x}\n", self.pid)
+    }
+}
+
+/// A marker that is ours. Dropping it gives the lock up but leaves the file, which then tells of
+/// an incomplete twin; [`Marker::remove`] says that all is well.
+#[derive(Debug)]
+pub(crate) struct Marker {
+    path: PathBuf,
+    file: File,
+}
+
+impl Marker {
+    /// Takes the marker at `path`, of the twin at `twin`. Returns what a killed writer has left in
+    /// it, too, and leaves that there until [`Marker::write`].
+    pub(crate) fn take(path: PathBuf, twin: &Path) -> Result<(Self, Option<Record>), TwinError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            let file = open(&path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o644))
+                .map_err(|errno| TwinError::io("create", &path, errno))?;
+            let file = File::from(file);
+            let failed = |errno| TwinError::io("lock", &path, errno);
+            let about = file.metadata().map_err(failed)?;
+            if !about.is_file() {
+                return Err(TwinError::NotAMarker { path });
+            }
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    let pid = Record::read_from(&file, &path)?.map(|record| record.pid);
+                    return Err(TwinError::InUse { path: twin.to_owned(), pid });
+                }
+                Err(errno) => return Err(failed(errno.into())),
+            }
+            // Its last owner may have removed it between our open and our lock: then we hold a
+            // file that nobody else will ever find, and have to begin again.
+            if Inode::of(&about).is_at(&path) {
+                let left = Record::read_from(&file, &path)?;
+                return Ok((Self { path, file }, left));
+            }
+        }
+    }
+
+    /// Says that this process writes the file `twin`.
+    pub(crate) fn write(&self, twin: Inode) -> Result<(), TwinError> {
+        let line = Record { pid: std::process::id(), twin }.line();
+        self.file
+            .write_all_at(line.as_bytes(), 0)
+            .map_err(|errno| TwinError::io("write", &self.path, errno))
+    }
+
+    /// Removes the marker, then gives the lock up.
+    pub(crate) fn remove(self) -> Result<(), TwinError> {
+        let failed = |errno| TwinError::io("remove", &self.path, errno);
+        let ours = Inode::of(&self.file.metadata().map_err(failed)?);
+        // One that somebody else has removed and made anew is no longer ours to remove.
+        if ours.is_at(&self.path) { fs::remove_file(&self.path).map_err(failed) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back() {
+        for (device, number) in [(0, 0), (0x803, 1_234_567), (u64::MAX, u64::MAX)] {
+            let record = Record { pid: 12345, twin: Inode { device, number } };
+            let line = record.line();
+            assert_eq!(line.len(), 64, "always the same length, so that one write replaces all");
+            assert_eq!(Record::parse(line.as_bytes()), Some(record));
+            assert_eq!(Record::parse(&line.as_bytes()[..63]), None);
+        }
+    }
+
+    #[test]
+    fn somebody_elses_file_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("twin.replicating");
+        fs::write(&path, "my notes").unwrap();
+        let refused = Marker::take(path.clone(), &dir.path().join("twin")).unwrap_err();
+        assert!(matches!(refused, TwinError::NotAMarker { .. }), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), b"my notes");
+    }
+
+    #[test]
+    fn a_marker_made_anew_is_not_ours_to_remove() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, twin) = (dir.path().join("twin.replicating"), dir.path().join("twin"));
+        let (first, _) = Marker::take(path.clone(), &twin).unwrap();
+        fs::remove_file(&path).unwrap();
+        let (_second, _) = Marker::take(path.clone(), &twin).unwrap();
+        first.remove().unwrap();
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,26 @@
+//! The judge: digests, and the page-by-page comparison of two images (a guest's memory and its
+//! twin, or two files).
+//!
+//! It stands at the end of the way of the data and knows neither the engine nor the sinks: a
+//! mistake of theirs is not repeated here. Both sides come in as an [`Image`], each byte is read
+//! once, and everything (comparison, ranges, digests) is taken from that one copy: memory that
+//! changes meanwhile can't make the parts of a verdict contradict each other.
+
+#![forbid(unsafe_code)]
+
+mod bsd;
+mod compare;
+mod difference;
+mod digest;
+mod hint;
+mod image;
+mod judge;
+#[cfg(test)]
+mod model;
+mod relay;
+
+pub use compare::{CompareError, Comparison, Side, compare, verify};
+pub use difference::Difference;
+pub use digest::{Digester, Digests};
+pub use hint::Hint;
+pub use image::Image;

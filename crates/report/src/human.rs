@@ -1,0 +1,76 @@
+//! The results for a person: a line for each case, every lost page, a summary.
+
+mod lost;
+mod summary;
+mod table;
+
+pub(crate) use summary::KVM_NOT_TESTED;
+
+use crate::record::{Case, RunRecord, Standing};
+use crate::text::{one_line, outcome, time};
+use anstyle::{AnsiColor, Style};
+use std::io::{self, IsTerminal, Write};
+use table::{Cell, Table};
+
+/// Whether output to `to` should be coloured: it is a terminal, and NO_COLOR does not forbid it
+/// (<https://no-color.org>: set, to anything but nothing).
+pub fn wants_colour(to: &impl IsTerminal) -> bool {
+    colour(to.is_terminal(), std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty()))
+}
+
+fn colour(terminal: bool, no_color: bool) -> bool {
+    terminal && !no_color
+}
+
+/// Writes the results.
+pub fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io::Result<()> {
+    if !record.cases.is_empty() {
+        cases(&record.cases).write(to, "", colour)?;
+        writeln!(to)?;
+    }
+    for case in &record.cases {
+        lost::write(case, to, colour)?;
+    }
+    summary::write(record, to, colour)
+}
+
+fn cases(cases: &[Case]) -> Table {
+    let mut table =
+        Table::new(&["VERDICT", "CASE", ">ROUNDS", ">DIRTY", ">LOST", ">IN ROUNDS", ""]);
+    for case in cases {
+        let ran = case.standing() != Standing::Skipped;
+        let number = |text: String| Cell::plain(if ran { text } else { "-".to_owned() });
+        // A skipped case's reason is in the summary, once for all that share it.
+        let note = case.reason().filter(|_| ran).map(one_line).unwrap_or_default();
+        table.row([
+            Cell::styled(outcome(case), style(case)),
+            Cell::plain(one_line(case.name())),
+            number(case.rounds().len().to_string()),
+            number(case.dirty_pages().to_string()),
+            // What a control found as it should was not lost by the log.
+            number(case.unexplained().count().to_string()),
+            number(time(case.time_in_rounds())),
+            Cell::plain(note),
+        ]);
+    }
+    table
+}
+
+fn style(case: &Case) -> Style {
+    match case.standing() {
+        Standing::Passed => AnsiColor::Green.on_default(),
+        Standing::Failed => AnsiColor::Red.on_default().bold(),
+        Standing::Inconclusive => AnsiColor::Yellow.on_default().bold(),
+        Standing::Skipped => Style::new().dimmed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn colour_needs_a_terminal_that_was_not_told_otherwise() {
+        assert!(super::colour(true, false));
+        assert!(!super::colour(true, true));
+        assert!(!super::colour(false, false));
+    }
+}

@@ -1,0 +1,79 @@
+//! Every lost page, named: the list is complete however long it is.
+
+use super::table::{Cell, Table, paint};
+use crate::record::Case;
+use crate::text::{count, one_line};
+use anstyle::{AnsiColor, Style};
+use memtwin_pages::Gpa;
+use std::io::{self, Write};
+
+/// Writes the pages that a case lost and that nobody injected, and the injected ones that it did
+/// not find. What a control found as it should is no finding: the record has it.
+pub(super) fn write(case: &Case, to: &mut dyn Write, colour: bool) -> io::Result<()> {
+    let red = AnsiColor::Red.on_default().bold();
+    let lost = case.unexplained().count() as u64;
+    if lost > 0 {
+        heading(case, &format!("{} lost", count(lost, "page")), red, to, colour)?;
+        lost_pages(case).write(to, "  ", colour)?;
+        writeln!(to)?;
+    }
+    let missed = case.missed().count() as u64;
+    if missed > 0 {
+        let what = format!("{} injected and not found", count(missed, "page"));
+        heading(case, &what, red, to, colour)?;
+        missed_pages(case).write(to, "  ", colour)?;
+        writeln!(to)?;
+    }
+    Ok(())
+}
+
+fn heading(
+    case: &Case,
+    what: &str,
+    style: Style,
+    to: &mut dyn Write,
+    colour: bool,
+) -> io::Result<()> {
+    writeln!(to, "{}: {}", one_line(case.name()), paint(what, style, colour))
+}
+
+fn lost_pages(case: &Case) -> Table {
+    let hint = if case.unexplained().any(|lost| lost.hint.is_some()) { "HINT" } else { "" };
+    let mut table = Table::new(&[
+        "REGION",
+        ">GPA",
+        ">PAGE",
+        ">LAST ROUND",
+        ">FIRST BYTE",
+        ">BYTES DIFFER",
+        hint,
+    ]);
+    for lost in case.unexplained() {
+        table.row([
+            Cell::plain(one_line(&lost.region)),
+            Cell::plain(lost.gpa.to_string()),
+            Cell::plain(page_number(case, &lost.region, lost.gpa)),
+            Cell::plain(lost.last_round.to_string()),
+            Cell::plain(lost.first_byte.to_string()),
+            Cell::plain(lost.bytes.to_string()),
+            Cell::plain(lost.hint.as_deref().map(one_line).unwrap_or_default()),
+        ]);
+    }
+    table
+}
+
+fn missed_pages(case: &Case) -> Table {
+    let mut table = Table::new(&["REGION", ">GPA", ">PAGE"]);
+    for page in case.missed() {
+        table.row([
+            Cell::plain(one_line(&page.region)),
+            Cell::plain(page.gpa.to_string()),
+            Cell::plain(page_number(case, &page.region, page.gpa)),
+        ]);
+    }
+    table
+}
+
+fn page_number(case: &Case, region: &str, gpa: Gpa) -> String {
+    case.page_number(region, gpa).map_or_else(|| "-".to_owned(), |page| page.to_string())
+}

@@ -1,0 +1,26 @@
+//! What a run says of itself: the end of the way of the data, dirty log -> round -> twin ->
+//! verdict -> report.
+//!
+//! A run becomes a [`record::RunRecord`]. Everything that is said at its end is told from that
+//! record alone: the [exit code](exit), the [table](human), [KTAP](ktap), [JUnit](junit), JSON.
+//! While it runs, [`progress`] and [`Recorder`] listen to the engine's events.
+
+#![forbid(unsafe_code)]
+
+pub mod exit;
+pub mod human;
+pub mod json;
+pub mod junit;
+pub mod ktap;
+pub mod progress;
+pub mod record;
+mod recorder;
+mod tally;
+mod text;
+pub mod writer;
+
+pub use exit::ExitCode;
+pub use progress::{Progress, ProgressMode};
+pub use record::{Case, RunRecord, Trial};
+pub use recorder::Recorder;
+pub use writer::{Format, write_report};

@@ -1,0 +1,60 @@
+//! The run record: what a run did and found, as JSON. Schema version 1.
+//!
+//! Field names and types are a contract with whoever reads the file. A field may be added; none is
+//! renamed, taken out or given another type without a new `schema_version`.
+
+mod case;
+mod digest;
+mod host;
+mod page;
+mod rounds;
+mod schema;
+mod trial;
+mod unchecked;
+
+pub(crate) use case::total;
+pub use case::{Case, Control, RegionEntry, Standing, Verdict};
+pub use digest::{Blake3, Digest, Digests};
+pub use host::Host;
+pub use page::{LostPage, PageAt};
+pub use rounds::{Kind, RoundEntry};
+pub use schema::SchemaVersion;
+pub use trial::Trial;
+pub use unchecked::Contradiction;
+
+use serde::{Deserialize, Serialize};
+
+/// A run: where it took place, and what each of its cases came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Always [`SchemaVersion`]'s number; a record with another one is not read.
+    pub schema_version: SchemaVersion,
+    /// The subcommand that ran: `check`, `replicate`, …
+    pub command: String,
+    /// Memtwin's version.
+    pub version: String,
+    /// The machine that it ran on.
+    pub host: Host,
+    /// The cases, in the order in which they ran.
+    pub cases: Vec<Case>,
+}
+
+impl RunRecord {
+    /// The record of a run of this version of Memtwin on this machine.
+    pub fn new(command: impl Into<String>, cases: Vec<Case>) -> Self {
+        Self {
+            schema_version: SchemaVersion,
+            command: command.into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: Host::this_machine(),
+            cases,
+        }
+    }
+
+    /// Whether there were KVM cases and every one of them was skipped: whatever else passed, the
+    /// dirty log of KVM was not tested, and the reader must be told.
+    pub fn kvm_not_tested(&self) -> bool {
+        let mut kvm = self.cases.iter().filter(|case| case.name().starts_with("kvm/")).peekable();
+        kvm.peek().is_some() && kvm.all(|case| case.verdict() == Verdict::Skipped)
+    }
+}

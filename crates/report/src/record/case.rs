@@ -1,0 +1,244 @@
+//! A case: one source, one way of running it, one verdict.
+
+use super::page::{LostPage, PageAt, hex_gpa};
+use super::{Digests, RoundEntry};
+use memtwin_pages::Gpa;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+/// What a comparison came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Memory and twin are the same, byte for byte.
+    Identical,
+    /// They are not.
+    Differs,
+    /// Something died on the way: never a pass.
+    Inconclusive,
+    /// It did not run.
+    Skipped,
+}
+
+impl Verdict {
+    /// Its name, as in the record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Identical => "identical",
+            Self::Differs => "differs",
+            Self::Inconclusive => "inconclusive",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a case means for the run: the verdict, read in the light of what the case was there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// `identical`; of a control: what was injected was found, and nothing else.
+    Passed,
+    /// `differs`; of a control: something else was found.
+    Failed,
+    /// There is no verdict.
+    Inconclusive,
+    /// It did not run.
+    Skipped,
+}
+
+/// A region of a case's source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionEntry {
+    /// Its name.
+    pub name: String,
+    /// Where it begins.
+    #[serde(with = "hex_gpa")]
+    pub gpa: Gpa,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
+/// What was injected on purpose, and what the judge, who was not told, found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// The pages that were suppressed.
+    pub injected: BTreeSet<PageAt>,
+    /// The pages that were seen to be lost.
+    pub found: BTreeSet<PageAt>,
+}
+
+impl Control {
+    /// Whether the check has shown that it can fail: something was injected, and exactly that was
+    /// found.
+    pub fn proves(&self) -> bool {
+        !self.injected.is_empty() && self.found == self.injected
+    }
+
+    /// How many of the injected pages were found.
+    pub fn hits(&self) -> usize {
+        self.injected.intersection(&self.found).count()
+    }
+}
+
+/// A case of a run.
+///
+/// Made by [`Case::skipped`] or a [`Trial`](super::Trial), or read from a record that does not
+/// contradict itself: `lost_pages`, `found` and `passed` always follow from the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "super::unchecked::Unchecked")]
+pub struct Case {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) verdict: Verdict,
+    pub(super) reason: Option<String>,
+    pub(super) page_size: u64,
+    pub(super) regions: Vec<RegionEntry>,
+    pub(super) rounds: Vec<RoundEntry>,
+    pub(super) lost_pages: u64,
+    pub(super) lost: Vec<LostPage>,
+    pub(super) digest: BTreeMap<String, Digests>,
+    pub(super) control: Option<Control>,
+    pub(super) passed: bool,
+}
+
+impl Case {
+    /// A case that did not run, and why. Its page size is 0: no source declared one.
+    pub fn skipped(
+        name: impl Into<String>,
+        source: impl Into<String>,
+        reason: impl fmt::Display,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            source: source.into(),
+            verdict: Verdict::Skipped,
+            reason: Some(reason.to_string()),
+            page_size: 0,
+            regions: Vec::new(),
+            rounds: Vec::new(),
+            lost_pages: 0,
+            lost: Vec::new(),
+            digest: BTreeMap::new(),
+            control: None,
+            passed: false,
+        }
+    }
+
+    /// Its name, as `kvm/get/shm/vcpus=1/random`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its source, as `kvm`, `process`, `qemu:SOCKET`.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What the comparison came to.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Why there is no verdict, or what there is to say beside it.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The size of a page in bytes; 0 if the source never came to declare it.
+    pub fn page_size(&self) -> u64 {
+        self.page_size
+    }
+
+    /// The regions of the source.
+    pub fn regions(&self) -> &[RegionEntry] {
+        &self.regions
+    }
+
+    /// The committed rounds, in order.
+    pub fn rounds(&self) -> &[RoundEntry] {
+        &self.rounds
+    }
+
+    /// Every lost page.
+    pub fn lost(&self) -> &[LostPage] {
+        &self.lost
+    }
+
+    /// The digests, by region.
+    pub fn digest(&self) -> &BTreeMap<String, Digests> {
+        &self.digest
+    }
+
+    /// What was injected and found, if the case is a control and ran.
+    pub fn control(&self) -> Option<&Control> {
+        self.control.as_ref()
+    }
+
+    /// Whether the case is a success: `identical`, or a control that [proves](Control::proves)
+    /// what it is there for.
+    pub fn passed(&self) -> bool {
+        self.passed
+    }
+
+    /// What the case means for the run.
+    pub fn standing(&self) -> Standing {
+        match self.verdict {
+            Verdict::Skipped => Standing::Skipped,
+            Verdict::Inconclusive => Standing::Inconclusive,
+            Verdict::Identical | Verdict::Differs if self.passed => Standing::Passed,
+            Verdict::Identical | Verdict::Differs => Standing::Failed,
+        }
+    }
+
+    /// How many pages the log named, in all rounds together.
+    pub fn dirty_pages(&self) -> u64 {
+        total(self.rounds.iter().map(|round| round.dirty_pages))
+    }
+
+    /// How long the rounds took, all together; what was slept between them is not in it.
+    pub fn time_in_rounds(&self) -> Duration {
+        Duration::from_micros(total(self.rounds.iter().map(|round| round.total_us)))
+    }
+
+    /// The lost pages that nobody injected: all, unless the case is a control.
+    pub fn unexplained(&self) -> impl Iterator<Item = &LostPage> {
+        let injected = self.control.as_ref().map(|control| &control.injected);
+        self.lost
+            .iter()
+            .filter(move |lost| injected.is_none_or(|injected| !injected.contains(&lost.at())))
+    }
+
+    /// The injected pages that were not found: none, unless the case is a control.
+    pub fn missed(&self) -> impl Iterator<Item = &PageAt> {
+        self.control.iter().flat_map(|control| control.injected.difference(&control.found))
+    }
+
+    /// The number of a page in its region. Nothing if the record does not know the region, or the
+    /// page does not lie in it.
+    pub fn page_number(&self, region: &str, gpa: Gpa) -> Option<u64> {
+        let region = self.regions.iter().find(|entry| entry.name == region)?;
+        let offset = gpa.0.checked_sub(region.gpa.0).filter(|&offset| offset < region.bytes)?;
+        offset.checked_div(self.page_size)
+    }
+
+    /// Whether the verdict and the control make the case a success.
+    pub(super) fn success(verdict: Verdict, control: Option<&Control>) -> bool {
+        match (verdict, control) {
+            (Verdict::Identical, None) => true,
+            (Verdict::Differs, Some(control)) => control.proves(),
+            _ => false,
+        }
+    }
+}
+
+/// A sum that holds at the top: a record that was read may hold any number.
+pub(crate) fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}

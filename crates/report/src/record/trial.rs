@@ -1,0 +1,123 @@
+//! A case while it runs: collects what is known of it, and ends as a [`Case`].
+
+use super::case::{Case, Control, RegionEntry, Verdict};
+use super::{Digests, LostPage, PageAt, RoundEntry};
+use memtwin_pages::{Layout, Region};
+use memtwin_replicate::Round;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A case without its verdict.
+///
+/// The verdict is not given but follows: nobody can call a case identical that has lost a page.
+#[derive(Clone, Debug)]
+#[must_use = "a trial says nothing until it is judged"]
+pub struct Trial {
+    name: String,
+    source: String,
+    page_size: u64,
+    regions: Vec<RegionEntry>,
+    rounds: Vec<RoundEntry>,
+    injected: Option<BTreeSet<PageAt>>,
+}
+
+impl Trial {
+    /// A case of this source. The layout is empty if the source never came to declare it.
+    pub fn new(name: impl Into<String>, source: impl Into<String>, layout: &Layout) -> Self {
+        let regions = layout.iter().map(|(_, region)| RegionEntry {
+            name: region.name().to_owned(),
+            gpa: region.gpa(),
+            bytes: region.bytes(),
+        });
+        // A source logs all its regions in the same unit; if one did not, its smallest counts.
+        let sizes = layout.iter().map(|(_, region): (_, &Region)| region.page_size().bytes());
+        Self {
+            name: name.into(),
+            source: source.into(),
+            page_size: sizes.min().unwrap_or(0),
+            regions: regions.collect(),
+            rounds: Vec::new(),
+            injected: None,
+        }
+    }
+
+    /// With these committed rounds.
+    pub fn rounds<'r>(mut self, rounds: impl IntoIterator<Item = &'r Round>) -> Self {
+        self.rounds.extend(rounds.into_iter().map(RoundEntry::from));
+        self
+    }
+
+    /// As a control: the log was kept from naming these pages.
+    pub fn control(mut self, injected: impl IntoIterator<Item = PageAt>) -> Self {
+        self.injected = Some(injected.into_iter().collect());
+        self
+    }
+
+    /// Judged: every page was compared while the guest stood still, and these are lost, now or at
+    /// an earlier stop.
+    ///
+    /// Without a lost page the case is `identical`, unless the digests say otherwise: then the
+    /// memory changed between the two passes, and it is `inconclusive`.
+    pub fn judged(self, lost: Vec<LostPage>, digest: BTreeMap<String, Digests>) -> Case {
+        let torn = digest.iter().find(|(_, digests)| !digests.agree());
+        let (verdict, reason) = match (lost.is_empty(), torn) {
+            (false, _) => (Verdict::Differs, None),
+            (true, None) => (Verdict::Identical, None),
+            (true, Some((region, _))) => (
+                Verdict::Inconclusive,
+                Some(format!(
+                    "region {region}: the digests differ but no page does: \
+                     something wrote while it was compared"
+                )),
+            ),
+        };
+        self.end(verdict, reason, lost, digest)
+    }
+
+    /// Judged, and something differs that is no page: a disk, a guest's own account of itself.
+    pub fn differs(self, reason: impl fmt::Display) -> Case {
+        self.end(Verdict::Differs, Some(reason.to_string()), Vec::new(), BTreeMap::new())
+    }
+
+    /// Ran, but there was nothing to judge: a twin that was discarded.
+    pub fn not_judged(self, reason: impl fmt::Display) -> Case {
+        self.end(Verdict::Skipped, Some(reason.to_string()), Vec::new(), BTreeMap::new())
+    }
+
+    /// Something died before the verdict. `lost` holds the pages that an earlier stop had found
+    /// lost, if there was one: a loss once seen stays, and if it was not injected the case
+    /// `differs`.
+    pub fn inconclusive(self, reason: impl fmt::Display, lost: Vec<LostPage>) -> Case {
+        let injected = |page| self.injected.as_ref().is_some_and(|pages| pages.contains(&page));
+        let verdict = match lost.iter().map(LostPage::at).all(injected) {
+            true => Verdict::Inconclusive,
+            false => Verdict::Differs,
+        };
+        self.end(verdict, Some(reason.to_string()), lost, BTreeMap::new())
+    }
+
+    fn end(
+        self,
+        verdict: Verdict,
+        reason: Option<String>,
+        lost: Vec<LostPage>,
+        digest: BTreeMap<String, Digests>,
+    ) -> Case {
+        let found = || lost.iter().map(LostPage::at).collect();
+        let control = self.injected.map(|injected| Control { injected, found: found() });
+        Case {
+            name: self.name,
+            source: self.source,
+            verdict,
+            reason,
+            page_size: self.page_size,
+            regions: self.regions,
+            rounds: self.rounds,
+            lost_pages: lost.len() as u64,
+            lost,
+            digest,
+            passed: Case::success(verdict, control.as_ref()),
+            control,
+        }
+    }
+}

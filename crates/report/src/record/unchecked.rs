@@ -1,0 +1,91 @@
+//! A case as it was read, before it is believed.
+
+use super::case::{Case, Control, RegionEntry, Verdict};
+use super::{Digests, LostPage, PageAt, RoundEntry};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fields of a case, which may contradict each other.
+#[derive(Deserialize)]
+pub(super) struct Unchecked {
+    name: String,
+    source: String,
+    verdict: Verdict,
+    reason: Option<String>,
+    page_size: u64,
+    regions: Vec<RegionEntry>,
+    rounds: Vec<RoundEntry>,
+    lost_pages: u64,
+    lost: Vec<LostPage>,
+    digest: BTreeMap<String, Digests>,
+    control: Option<Control>,
+    passed: bool,
+}
+
+/// What a case says that can't be, given the rest of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("case {case}: {what}; the record was altered or cut")]
+pub struct Contradiction {
+    /// The case's name.
+    pub case: String,
+    /// What contradicts what.
+    pub what: String,
+}
+
+impl TryFrom<Unchecked> for Case {
+    type Error = Contradiction;
+
+    fn try_from(read: Unchecked) -> Result<Self, Contradiction> {
+        if let Some(what) = read.contradiction() {
+            return Err(Contradiction { case: read.name, what });
+        }
+        Ok(Self {
+            name: read.name,
+            source: read.source,
+            verdict: read.verdict,
+            reason: read.reason,
+            page_size: read.page_size,
+            regions: read.regions,
+            rounds: read.rounds,
+            lost_pages: read.lost_pages,
+            lost: read.lost,
+            digest: read.digest,
+            control: read.control,
+            passed: read.passed,
+        })
+    }
+}
+
+impl Unchecked {
+    fn contradiction(&self) -> Option<String> {
+        let verdict = self.verdict;
+        let listed = self.lost.len() as u64;
+        if self.lost_pages != listed {
+            return Some(format!("lost_pages is {}, but {listed} are listed", self.lost_pages));
+        }
+        if let Some(control) = &self.control {
+            let lost: BTreeSet<PageAt> = self.lost.iter().map(LostPage::at).collect();
+            if control.found != lost {
+                return Some("the pages that the control found are not the lost ones".to_owned());
+            }
+        }
+        let agree = self.digest.values().all(Digests::agree);
+        let possible = match verdict {
+            Verdict::Identical => listed == 0 && agree,
+            Verdict::Differs => listed > 0 || self.reason.is_some(),
+            Verdict::Inconclusive => {
+                // A page that is lost and was not injected is a verdict.
+                let injected = self.control.as_ref().map(|control| &control.injected);
+                let explained = |page| injected.is_some_and(|injected| injected.contains(&page));
+                self.reason.is_some() && self.lost.iter().map(LostPage::at).all(explained)
+            }
+            // What ran may still have had nothing to judge, but a loss is never skipped.
+            Verdict::Skipped => self.reason.is_some() && listed == 0 && self.control.is_none(),
+        };
+        if !possible {
+            return Some(format!("the verdict {verdict} contradicts what was found"));
+        }
+        let passed = Case::success(verdict, self.control.as_ref());
+        (self.passed != passed).then(|| format!("passed is {}, expected {passed}", self.passed))
+    }
+}

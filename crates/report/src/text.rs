@@ -1,0 +1,77 @@
+//! Words and numbers as every format writes them.
+
+use crate::record::{Case, Verdict};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The text as one harmless line: names and reasons come from a guest, a peer or a file, and may
+/// hold line breaks, which would forge a result line, or escape sequences, which would rewrite the
+/// terminal. White space becomes one space, any other control character its escape.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for word in text.split(|c: char| c.is_whitespace()).filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for c in word.chars() {
+            if c.is_control() || steers(c) {
+                // Writing to a string can't fail.
+                let _ = write!(line, "{}", c.escape_default());
+            } else {
+                line.push(c);
+            }
+        }
+    }
+    line
+}
+
+/// Whether a character is no control character but turns the direction of what follows.
+fn steers(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `1 page`, `2 pages`.
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A duration in the unit that suits it: `412 us`, `3.1 ms`, `12.4 s`.
+pub(crate) fn time(time: Duration) -> String {
+    let us = time.as_micros();
+    match us {
+        0..1_000 => format!("{us} us"),
+        1_000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    }
+}
+
+/// A case's verdict in words; of a control: how much of what was injected was found.
+pub(crate) fn outcome(case: &Case) -> String {
+    let control = match (case.verdict(), case.control()) {
+        (Verdict::Identical | Verdict::Differs, Some(control)) => control,
+        (verdict, _) => return verdict.to_string(),
+    };
+    let more = control.found.len() - control.hits();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("found {} of {}{more} (control)", control.hits(), control.injected.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_a_line() {
+        assert_eq!(one_line("a b"), "a b");
+        assert_eq!(one_line(" a\n\r\t b\u{2028}c\u{85}"), "a b c");
+        assert_eq!(one_line("\u{1b}[2J\u{7}\u{202e}é"), r"\u{1b}[2J\u{7}\u{202e}é");
+        assert_eq!(one_line("\n"), "");
+    }
+
+    #[test]
+    fn a_time_has_the_unit_that_suits_it() {
+        let said =
+            [0, 999, 1_000, 3_149, 999_900, 12_440_000].map(|us| time(Duration::from_micros(us)));
+        assert_eq!(said, ["0 us", "999 us", "1.0 ms", "3.1 ms", "999.9 ms", "12.4 s"]);
+    }
+}

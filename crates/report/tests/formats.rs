@@ -1,0 +1,84 @@
+//! Every format, over a run that has a case of every kind.
+
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+
+mod sample;
+
+use memtwin_report::{Format, write_report};
+use sample::{control_found, every_kind, identical, run, skipped};
+
+fn written(cases: Vec<memtwin_report::Case>, format: Format, colour: bool) -> String {
+    let mut bytes = Vec::new();
+    write_report(&run(cases), format, &mut bytes, colour).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn human() {
+    insta::assert_snapshot!(written(every_kind(), Format::Human, false));
+}
+
+#[test]
+fn human_when_all_is_well() {
+    insta::assert_snapshot!(written(vec![identical(), control_found()], Format::Human, false));
+}
+
+#[test]
+fn human_in_colour_says_the_same() {
+    let coloured = written(every_kind(), Format::Human, true);
+    assert!(coloured.contains("\u{1b}["));
+    // Each escape sequence is ESC [ … m.
+    let plain: String = coloured
+        .split('\u{1b}')
+        .enumerate()
+        .map(|(i, part)| if i == 0 { part } else { part.split_once('m').unwrap().1 })
+        .collect();
+    assert_eq!(plain, written(every_kind(), Format::Human, false));
+}
+
+#[test]
+fn ktap() {
+    insta::assert_snapshot!(written(every_kind(), Format::Ktap, false));
+}
+
+#[test]
+fn junit() {
+    insta::assert_snapshot!(written(every_kind(), Format::Junit, false));
+}
+
+#[test]
+fn json() {
+    insta::assert_snapshot!(
+        serde_json::to_string_pretty(&run(vec![control_found(), skipped()])).unwrap()
+    );
+}
+
+#[test]
+fn the_last_line_says_when_kvm_was_not_tested() {
+    let process = sample::trial("process/shm/random").judged(Vec::new(), sample::digest(1, 1));
+    for (cases, said) in [
+        (vec![process.clone(), skipped()], true),
+        (vec![process.clone(), identical(), skipped()], false),
+        (vec![process], false),
+    ] {
+        let human = written(cases.clone(), Format::Human, false);
+        assert_eq!(human.lines().last().unwrap() == "KVM NOT TESTED", said, "{human}");
+        for format in [Format::Ktap, Format::Junit] {
+            assert_eq!(written(cases.clone(), format, false).contains("KVM NOT TESTED"), said);
+        }
+    }
+}
+
+#[test]
+fn a_run_of_no_cases_is_said_to_be_one() {
+    assert_eq!(written(vec![], Format::Human, false), "0 cases\n");
+    assert!(written(vec![], Format::Ktap, false).starts_with("KTAP version 1\n1..0\n"));
+}
+
+#[test]
+fn formats_are_named() {
+    for format in Format::ALL {
+        assert_eq!(format.to_string().parse(), Ok(format));
+    }
+    assert!("tap".parse::<Format>().unwrap_err().to_string().contains("'tap'"));
+}

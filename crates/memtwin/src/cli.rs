@@ -1,0 +1,260 @@
+//! The command line. Its words, exit codes and formats are a contract: scripts depend on them.
+
+use crate::values::{Size, Time};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use memtwin_kvm::Mode;
+use memtwin_report::json::JsonTarget;
+use memtwin_stressor::Stressor;
+use memtwin_vmm::Backing;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  verified
+    1  mismatch: pages were lost, or a control was not found
+    2  usage
+    3  environment: a missing device, permission, tool or room
+    4  everything skipped
+   10  did not converge
+   11  inconclusive: something died, or made no progress
+  130  interrupted";
+
+/// Keeps a bit-exact twin of a running guest's memory, fed by the hypervisor's dirty page log
+/// alone, and says whether the log told the truth.
+#[derive(Debug, Parser)]
+#[command(name = "memtwin", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check whether this host's dirty log ever misses a write
+    Check(Check),
+    /// Keep a twin of a guest's memory
+    Replicate(Replicate),
+    /// Compare two memory images, page by page
+    Verify(Verify),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page of memtwin, or of one of its commands
+    Man {
+        /// The command
+        command: Option<String>,
+    },
+    /// The child process of the source `process`; not for people
+    #[command(hide = true)]
+    ProcessWriter,
+}
+
+/// How results are given.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Output {
+    /// Write the run record to FILE; `-` writes it to stdout in place of the table
+    #[arg(long, value_name = "FILE", value_parser = json_target)]
+    pub(crate) json: Option<JsonTarget>,
+    /// How the results look on stdout
+    #[arg(long, default_value = "human", value_parser = ["human", "ktap", "junit"])]
+    pub(crate) format: String,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+fn json_target(text: &str) -> Result<JsonTarget, String> {
+    if text.is_empty() {
+        Err("expected a path or -".to_owned())
+    } else {
+        Ok(JsonTarget::from(std::ffi::OsStr::new(text)))
+    }
+}
+
+/// Which source `check` asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckSource {
+    /// The embedded guest on /dev/kvm
+    Kvm,
+    /// A plain process, tracked by userfaultfd and PAGEMAP_SCAN
+    Process,
+}
+
+/// `memtwin check`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Check {
+    /// Which dirty logs of KVM to ask; without it get and clear, where there is KVM
+    #[arg(long, value_delimiter = ',', value_name = "get|clear|ring,…")]
+    pub(crate) mode: Vec<Mode>,
+    /// What the window's memory is [default: every kind in turn]
+    #[arg(long, value_delimiter = ',', value_name = "shm|anon|thp|hugetlb,…")]
+    pub(crate) backing: Vec<Backing>,
+    /// How many vCPUs (or threads) write [default: 1 and 2 in turn]
+    #[arg(long, value_delimiter = ',', value_name = "N,…", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) vcpus: Vec<u16>,
+    /// How pages get dirty [default: every way in turn]
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", long_help = STRESSORS)]
+    pub(crate) stressor: Vec<Stressor>,
+    /// The full product of modes, backings, vCPUs and stressors, each with its control
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The window's size [default: 1M, and two huge pages for thp and hugetlb]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) size: Option<Size>,
+    /// How many rounds a case runs [default: 100]
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: Option<u32>,
+    /// How long a case runs
+    #[arg(long, value_name = "TIME")]
+    pub(crate) seconds: Option<Time>,
+    /// How long to sleep between rounds
+    #[arg(long, default_value = "4ms", value_name = "TIME")]
+    pub(crate) interval: Time,
+    /// Where the random choices begin; printed with the results, to repeat a run
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// How many entries each vCPU's dirty ring has: a power of two
+    #[arg(long, default_value_t = 1024, value_name = "N", value_parser = ring_entries)]
+    pub(crate) ring_entries: u32,
+    /// The file behind the window of shm cases [default: one without a name]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) memory: Option<PathBuf>,
+    /// Whose dirty log to check [default: kvm, or process where there is no KVM]
+    #[arg(long, value_enum, conflicts_with = "mode")]
+    pub(crate) source: Option<CheckSource>,
+    /// List the cases and run none
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) output: Output,
+}
+
+const STRESSORS: &str = "\
+How pages get dirty [default: every way in turn]:
+  random      random pages, a changing word in each
+  sequential  each page in turn
+  strided     every N-th page
+  atomic      an atomic read-modify-write
+  zero        whole pages set to zero (DC ZVA, rep stos)
+  straddle    one store across a page boundary
+  once        each page exactly once, at a random moment
+  walker      the page-table walker's accessed and dirty updates";
+
+fn ring_entries(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(entries) if entries.is_power_of_two() && entries >= 64 => Ok(entries),
+        _ => Err("expected a power of two of 64 or more".to_owned()),
+    }
+}
+
+/// A source to replicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The embedded guest.
+    Kvm,
+    /// A plain process.
+    Process,
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    match text {
+        "kvm" => Ok(Source::Kvm),
+        "process" => Ok(Source::Process),
+        _ => Err("expected kvm or process".to_owned()),
+    }
+}
+
+/// Where a twin goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Twin {
+    /// A regular file.
+    File(PathBuf),
+    /// Nowhere: to measure.
+    Discard,
+}
+
+fn twin(text: &str) -> Result<Twin, String> {
+    match text.split_once(':') {
+        Some(("file", path)) if !path.is_empty() => Ok(Twin::File(PathBuf::from(path))),
+        None if text == "discard" => Ok(Twin::Discard),
+        _ => Err("expected file:PATH or discard".to_owned()),
+    }
+}
+
+/// What ends a replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// A clean log after at least one that was not
+    Clean,
+}
+
+/// `memtwin replicate`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Replicate {
+    /// The guest: `kvm` (embedded) or `process`
+    #[arg(value_parser = source)]
+    pub(crate) source: Source,
+    /// The twin: `file:PATH` or `discard`
+    #[arg(value_parser = twin)]
+    pub(crate) twin: Twin,
+    /// How long to sleep between rounds
+    #[arg(long, default_value = "100ms", value_name = "TIME")]
+    pub(crate) interval: Time,
+    /// Stop at a clean log, pause the guest and judge
+    #[arg(long, value_enum)]
+    pub(crate) until: Option<Until>,
+    /// Replicate so long at most, then pause the guest and judge
+    #[arg(long, value_name = "TIME")]
+    pub(crate) seconds: Option<Time>,
+    /// Run so many rounds at most after pre-copy, then pause the guest and judge
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<u32>,
+    /// Let the guest's stressors write for so long [default: to the end]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) guest_seconds: Option<Time>,
+    /// Write each round's dirty bitmap to FILE (docs/dirty-bitmap.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dirty_bitmap: Option<PathBuf>,
+    /// The file behind the guest's window
+    #[arg(long, default_value = crate::memory_file::DEFAULT, value_name = "FILE")]
+    pub(crate) memory: PathBuf,
+    /// The window's size
+    #[arg(long, default_value = "1M", value_name = "SIZE")]
+    pub(crate) size: Size,
+    /// How KVM's dirty log is asked
+    #[arg(long, default_value = "get", value_name = "get|clear|ring")]
+    pub(crate) mode: Mode,
+    /// How many vCPUs (or threads) write
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) vcpus: u16,
+    /// How pages get dirty
+    #[arg(long, default_value = "random", value_name = "NAME", long_help = STRESSORS)]
+    pub(crate) stressor: Stressor,
+    /// How many pages a second the stressors write together [default: as many as they can]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) pace: Option<u64>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) output: Output,
+}
+
+/// `memtwin verify`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Verify {
+    /// The memory image
+    pub(crate) a: PathBuf,
+    /// Its twin
+    pub(crate) b: PathBuf,
+    /// The page size in which differences are named [default: this host's]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) page_size: Option<Size>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) output: Output,
+}

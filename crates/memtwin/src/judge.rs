@@ -1,0 +1,145 @@
+//! Where the judge meets the engine: at a stand-still, over its own readings of both sides.
+
+use crate::guest::Guest;
+use memtwin_mapping::Mapping;
+use memtwin_pages::{Layout, RegionId};
+use memtwin_replicate::{Observer, Sink, Still};
+use memtwin_report::record::{Blake3, Digest, Digests, LostPage, PageAt};
+use memtwin_twin::{Discard, FileTwin, MemoryTwin, TwinError, offset_of};
+use memtwin_verdict::{CompareError, Image, compare};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+/// A twin that a judge can read by itself.
+pub(crate) trait Judged: Sink {
+    /// A handle of the judge's own; none if nothing was kept.
+    fn image(&self) -> Option<Result<File, TwinError>>;
+}
+
+impl Judged for MemoryTwin {
+    fn image(&self) -> Option<Result<File, TwinError>> {
+        Some(self.reader())
+    }
+}
+
+impl Judged for FileTwin {
+    fn image(&self) -> Option<Result<File, TwinError>> {
+        Some(self.reader())
+    }
+}
+
+impl Judged for Discard {
+    fn image(&self) -> Option<Result<File, TwinError>> {
+        None
+    }
+}
+
+impl<K: Judged> Judged for &mut K {
+    fn image(&self) -> Option<Result<File, TwinError>> {
+        (**self).image()
+    }
+}
+
+/// Why the judge could not look.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JudgeError {
+    /// The twin can't be opened for reading.
+    #[error(transparent)]
+    Twin(#[from] TwinError),
+    /// One of the two can't be read.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+}
+
+/// What the judge has found so far. A loss once seen stays.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    lost: BTreeMap<(RegionId, u64), LostPage>,
+    digests: BTreeMap<String, Digests>,
+}
+
+impl Findings {
+    /// Compares every page of every region. The twin is read, never repaired.
+    ///
+    /// Errors: one of the sides can't be read; nothing is known then of this stop.
+    pub(crate) fn look<G: Guest, K: Judged, O: Observer>(
+        &mut self,
+        still: &mut Still<'_, G, K, O>,
+    ) -> Result<(), JudgeError> {
+        let Some(file) = still.sink().image().transpose()? else { return Ok(()) };
+        let layout = still.layout().clone();
+        for (id, region) in layout.iter() {
+            let memory = Memory(still.source().window());
+            let twin = Part { file: &file, offset: offset_of(&layout, id), len: region.bytes() };
+            let comparison = compare(&memory, &twin, region.page_size())?;
+            for difference in comparison.differing {
+                self.lost.entry((id, difference.page)).or_insert_with(|| LostPage {
+                    region: region.name().to_owned(),
+                    gpa: region.gpa_of(difference.page),
+                    last_round: still.last_round(id, difference.page),
+                    first_byte: u64::from(difference.first_byte),
+                    bytes: u64::from(difference.bytes),
+                    hint: difference.hint.map(|hint| hint.to_string()),
+                });
+            }
+            let digests =
+                Digests { memory: digest(&comparison.memory), twin: digest(&comparison.twin) };
+            self.digests.insert(region.name().to_owned(), digests);
+        }
+        Ok(())
+    }
+
+    /// Every lost page, in order.
+    pub(crate) fn lost(&self) -> Vec<LostPage> {
+        self.lost.values().cloned().collect()
+    }
+
+    /// The digests of the last look, by region.
+    pub(crate) fn digests(&self) -> BTreeMap<String, Digests> {
+        self.digests.clone()
+    }
+}
+
+/// A page as a report names it.
+pub(crate) fn page_at(layout: &Layout, region: RegionId, page: u64) -> PageAt {
+    let region = layout.region(region);
+    PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) }
+}
+
+/// A side's digests, as a report has them.
+pub(crate) fn digest(digests: &memtwin_verdict::Digests) -> Digest {
+    Digest { blake3: Blake3(*digests.blake3.as_bytes()), bsd_sum: digests.bsd_sum }
+}
+
+/// The guest's memory, read by copying.
+struct Memory(Arc<Mapping>);
+
+impl Image for Memory {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset as usize, into);
+        Ok(())
+    }
+}
+
+/// A region's part of a twin's file.
+struct Part<'f> {
+    file: &'f File,
+    offset: u64,
+    len: u64,
+}
+
+impl Image for Part<'_> {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        Image::read_at(self.file, self.offset + offset, into)
+    }
+}

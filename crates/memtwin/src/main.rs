@@ -1,0 +1,59 @@
+//! The command line of Memtwin: a file per command, and this.
+
+#![forbid(unsafe_code)]
+
+mod bitmap_file;
+mod check;
+mod cli;
+mod failure;
+mod generate;
+mod guest;
+mod interrupt;
+mod judge;
+mod memory_file;
+mod output;
+mod process_guest;
+mod replicate;
+mod seed;
+mod sizes;
+mod values;
+mod verify;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use failure::Failure;
+use memtwin_report::ExitCode;
+use std::io::Write;
+
+fn main() -> std::process::ExitCode {
+    // As typed, for the record.
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("MEMTWIN_LOG"))
+        .init();
+    match run(cli.command, command) {
+        Ok(code) => code.into(),
+        Err(Failure { code, message }) => {
+            // Where standard error is gone, the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "memtwin: {message}");
+            code.into()
+        }
+    }
+}
+
+fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
+    let stop = || interrupt::on_signals().map_err(Failure::environment);
+    match command {
+        Command::Check(args) => check::run(&args, line, &stop()?),
+        Command::Replicate(args) => replicate::run(&args, line, &stop()?),
+        Command::Verify(args) => verify::run(&args, line),
+        Command::Completions { shell } => {
+            generate::completions(shell);
+            Ok(ExitCode::Verified)
+        }
+        Command::Man { command } => generate::man(command.as_deref()).map(|()| ExitCode::Verified),
+        Command::ProcessWriter => process_guest::writer(),
+    }
+}

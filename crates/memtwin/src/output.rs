@@ -1,0 +1,41 @@
+//! Results to standard output, progress to standard error, the record where it is wanted.
+
+use crate::cli;
+use crate::failure::Failure;
+use memtwin_report::json::JsonTarget;
+use memtwin_report::writer::{Output, WriteError};
+use memtwin_report::{Format, ProgressMode, RunRecord, human};
+use std::io::{self, ErrorKind, Write};
+
+/// Errors if the record could not be saved: asked before a run, so that its work is not lost.
+pub(crate) fn probe(args: &cli::Output) -> Result<(), Failure> {
+    args.json.as_ref().map_or(Ok(()), JsonTarget::probe).map_err(Failure::environment)
+}
+
+/// Whether progress is shown.
+pub(crate) fn progress_mode(args: &cli::Output) -> ProgressMode {
+    if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
+}
+
+/// Writes the results; where a person reads, `closing` comes first and the summary stays last.
+pub(crate) fn write(
+    args: &cli::Output,
+    record: &RunRecord,
+    closing: &[String],
+) -> Result<(), Failure> {
+    let format: Format = args.format.parse().map_err(Failure::usage)?;
+    let mut stdout = io::stdout().lock();
+    let output = Output { format, colour: human::wants_colour(&stdout), json: args.json.clone() };
+    let for_a_person = format == Format::Human && args.json != Some(JsonTarget::Stdout);
+    let lines = if for_a_person { closing } else { &[] };
+    let written = lines
+        .iter()
+        .try_for_each(|line| writeln!(stdout, "{line}"))
+        .map_err(WriteError::Results)
+        .and_then(|()| output.write(record, &mut stdout));
+    match written {
+        // A reader that has seen enough (`| head`) is no failure of the run.
+        Err(WriteError::Results(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(Failure::environment),
+    }
+}

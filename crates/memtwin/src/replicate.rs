@@ -1,0 +1,257 @@
+//! `memtwin replicate`: the seed's daemon. Pre-copy; ask for the bitmap; copy what it names; sleep;
+//! again, until told or until clean; then judge.
+
+use crate::bitmap_file::BitmapFile;
+use crate::check::end_guest;
+use crate::cli::{Replicate, Source, Twin, Until};
+use crate::failure::Failure;
+use crate::guest::Guest;
+use crate::judge::{Findings, Judged};
+use crate::memory_file::MemoryFile;
+use crate::values::Time;
+use memtwin_replicate::{
+    Ended, Observer, Plan, Replication, RoundError, Sink, Stop, Until as EngineUntil,
+};
+use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
+use memtwin_twin::{Discard, FileTwin};
+use memtwin_vmm::{Backing, KvmGuest};
+use std::time::{Duration, Instant};
+
+/// Replicates, judges, and writes the report.
+pub(crate) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+    crate::sizes::check(Some(args.size.0))?;
+    crate::output::probe(&args.output)?;
+    // Refused before a guest is made: a twin that can't be written, a file that is in use.
+    let twin = match &args.twin {
+        Twin::File(path) => Some(FileTwin::create(path).map_err(Failure::environment)?),
+        Twin::Discard => None,
+    };
+    let bitmap = match &args.dirty_bitmap {
+        Some(path) => Some(BitmapFile::create(path).map_err(|error| {
+            Failure::environment(format!(
+                "{}: {error}; give --dirty-bitmap a path that can be written",
+                path.display()
+            ))
+        })?),
+        None => None,
+    };
+    let mut memory = MemoryFile::create(&args.memory, args.size.0).map_err(Failure::environment)?;
+    let file = memory.file().map_err(Failure::environment)?;
+    let seed = crate::seed::fresh();
+    let session = Session { args, stop, bitmap };
+    let outcome = match args.source {
+        Source::Kvm => {
+            let guest = KvmGuest::new(memtwin_vmm::Config {
+                mode: args.mode,
+                backing: Backing::Shm,
+                file: Some(file),
+                bytes: args.size.0,
+                vcpus: usize::from(args.vcpus),
+                stressor: args.stressor,
+                seed,
+                ring_entries: 4096,
+            });
+            session.run(guest.map_err(Failure::environment)?, twin)?
+        }
+        Source::Process => {
+            let guest = crate::process_guest::make(
+                args.size.0,
+                usize::from(args.vcpus),
+                args.stressor,
+                seed,
+                Some(file),
+            );
+            session.run(guest.map_err(Failure::environment)?, twin)?
+        }
+    };
+    if outcome.judged {
+        memory.keep();
+    }
+    finish(args, command, stop, outcome)
+}
+
+/// What a replication came to.
+struct Outcome {
+    case: Case,
+    judged: bool,
+    not_converged: bool,
+    closing: Vec<String>,
+}
+
+fn finish(
+    args: &Replicate,
+    command: String,
+    stop: &Stop,
+    outcome: Outcome,
+) -> Result<ExitCode, Failure> {
+    let Outcome { case, mut closing, not_converged, .. } = outcome;
+    for digests in case.digest().values() {
+        // As `sum -r` prints it, to be compared by eye.
+        let blocks = args.size.0.div_ceil(1024);
+        let twin = match &args.twin {
+            Twin::File(path) => path.display().to_string(),
+            Twin::Discard => "discard".to_owned(),
+        };
+        closing.push(format!(
+            "{:05} {blocks:>5} {}",
+            digests.memory.bsd_sum,
+            args.memory.display()
+        ));
+        closing.push(format!("{:05} {blocks:>5} {twin}", digests.twin.bsd_sum));
+    }
+    let cases = [case];
+    let code = exit::of_cases(&cases, not_converged, stop.is_set());
+    let record = RunRecord::new(command, cases.into());
+    crate::output::write(&args.output, &record, &closing)?;
+    Ok(code)
+}
+
+struct Session<'a> {
+    args: &'a Replicate,
+    stop: &'a Stop,
+    bitmap: Option<BitmapFile>,
+}
+
+impl Session<'_> {
+    fn run<G: Guest>(self, guest: G, twin: Option<FileTwin>) -> Result<Outcome, Failure> {
+        match twin {
+            Some(mut twin) => {
+                let outcome = self.replicate(guest, &mut twin)?;
+                let whole = outcome.case.passed();
+                twin.finish(whole).map_err(Failure::environment)?;
+                Ok(outcome)
+            }
+            None => self.replicate(guest, &mut Discard),
+        }
+    }
+
+    fn replicate<G: Guest, K: Judged>(
+        mut self,
+        guest: G,
+        twin: &mut K,
+    ) -> Result<Outcome, Failure> {
+        let name = match self.args.source {
+            Source::Kvm => "kvm",
+            Source::Process => "process",
+        };
+        let case = format!("replicate/{name}");
+        let layout = guest.layout().clone();
+        let mut recorder = Recorder::default();
+        let mut progress = Progress::new(crate::output::progress_mode(&self.args.output), 1);
+        progress.case(&case);
+        let mut findings = Findings::default();
+        let mut bitmap = self.bitmap.take();
+        let observer = ((&mut recorder, &mut progress), bitmap.as_mut());
+        // Nothing has been copied yet: whatever is in the way now is a matter of this host.
+        let replication =
+            Replication::start(guest, twin, observer).map_err(Failure::environment)?;
+        let end = self.rounds(replication, &mut findings);
+        drop(progress);
+
+        let trial = Trial::new(case, name, &layout).rounds(recorder.rounds());
+        let mut closing: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
+        Ok(match end {
+            Err(RoundError::Interrupted) => Outcome {
+                case: trial.inconclusive("interrupted", findings.lost()),
+                judged: false,
+                not_converged: false,
+                closing,
+            },
+            Err(error) => Outcome {
+                case: trial.inconclusive(error, findings.lost()),
+                judged: false,
+                not_converged: false,
+                closing,
+            },
+            Ok(end) => {
+                let not_converged =
+                    self.args.until.is_some() && matches!(end.ended, Ended::Rounds | Ended::Time);
+                if not_converged {
+                    closing.push(
+                        "did not converge: the log was never clean within the limit; raise it, \
+                         shorten --interval, or slow the guest with --pace"
+                            .to_owned(),
+                    );
+                }
+                let case = match (end.trouble, self.args.twin == Twin::Discard) {
+                    (Some(trouble), _) => trial.inconclusive(trouble, findings.lost()),
+                    (None, true) => trial.not_judged("a twin that was discarded can't be judged"),
+                    (None, false) => trial.judged(findings.lost(), findings.digests()),
+                };
+                Outcome { case, judged: true, not_converged, closing }
+            }
+        })
+    }
+
+    fn rounds<G: Guest, K: Judged, O: Observer>(
+        &self,
+        mut replication: Replication<G, K, O>,
+        findings: &mut Findings,
+    ) -> Result<End, RoundError> {
+        replication.source_mut().pace(self.args.pace);
+        replication.source_mut().start();
+        let ended = self.loops(&mut replication)?;
+        let mut trouble = look(&mut replication, self.stop, findings)?;
+        if ended != Ended::GuestStopped {
+            // The guest is our own and ends with us. Its memory file stays, and has to be what the
+            // twin is: judged once more, when nothing can write any more.
+            end_guest(&mut replication, self.stop)?;
+            trouble = trouble.or(look(&mut replication, self.stop, findings)?);
+        }
+        replication.finish()?;
+        Ok(End { ended, trouble })
+    }
+
+    /// Runs the rounds; when the stressors' time is over, ends them and runs on.
+    fn loops<G: Guest, K: Sink, O: Observer>(
+        &self,
+        replication: &mut Replication<G, K, O>,
+    ) -> Result<Ended, RoundError> {
+        let args = self.args;
+        let began = Instant::now();
+        let within =
+            |limit: Option<Time>| limit.map(|Time(limit)| limit.saturating_sub(began.elapsed()));
+        let plan = |replication: &Replication<G, K, O>, time: Option<Duration>| Plan {
+            interval: args.interval.0,
+            until: if args.until == Some(Until::Clean) {
+                EngineUntil::Clean
+            } else {
+                EngineUntil::Told
+            },
+            rounds: args.rounds.map(|most| most.saturating_sub(replication.deltas())),
+            time,
+            still_every: None,
+        };
+        if args.guest_seconds.is_some() {
+            let time = match (within(args.guest_seconds), within(args.seconds)) {
+                (Some(guest), Some(all)) => Some(guest.min(all)),
+                (guest, all) => guest.or(all),
+            };
+            let ended = replication.run(&plan(replication, time), self.stop, |_| ())?;
+            let all_over = args.seconds.is_some_and(|Time(all)| began.elapsed() >= all);
+            if ended != Ended::Time || all_over {
+                return Ok(ended);
+            }
+            end_guest(replication, self.stop)?;
+        }
+        let time = within(args.seconds);
+        replication.run(&plan(replication, time), self.stop, |_| ())
+    }
+}
+
+/// Pauses the guest and compares; what kept the judge from looking, if anything did.
+fn look<G: Guest, K: Judged, O: Observer>(
+    replication: &mut Replication<G, K, O>,
+    stop: &Stop,
+    findings: &mut Findings,
+) -> Result<Option<String>, RoundError> {
+    let mut still = replication.stand_still(stop)?;
+    let trouble = findings.look(&mut still).err().map(|error| error.to_string());
+    still.release()?;
+    Ok(trouble)
+}
+
+struct End {
+    ended: Ended,
+    trouble: Option<String>,
+}

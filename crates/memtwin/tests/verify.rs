@@ -1,0 +1,58 @@
+//! `memtwin verify` on what people will feed it.
+
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+
+mod common;
+
+use common::{Place, expect, json, memtwin};
+use std::fs;
+use std::process::Command;
+
+fn verify(place: &Place, a: &str, b: &str) -> Command {
+    let mut command = memtwin();
+    command.args(["verify", "--page-size", "4k"]).arg(place.path(a)).arg(place.path(b));
+    command
+}
+
+#[test]
+fn equal_images_are_identical_and_a_flipped_bit_is_named() {
+    let place = Place::new();
+    let mut image: Vec<u8> = (0..1_000_000u32).flat_map(|i| i.to_le_bytes()).collect();
+    image.truncate(3 << 20);
+    fs::write(place.path("a"), &image).unwrap();
+    fs::write(place.path("b"), &image).unwrap();
+    let (out, _) = expect(0, &mut verify(&place, "a", "b"));
+    assert!(out.contains("identical"), "{out}");
+    image[0x12345] ^= 4;
+    image[0x12347] ^= 4;
+    fs::write(place.path("b"), &image).unwrap();
+    let record = place.path("out.json");
+    let (out, _) = expect(1, verify(&place, "a", "b").arg("--json").arg(&record));
+    assert!(out.contains("0x12000"), "{out}");
+    let case = &json(&record)["cases"][0];
+    assert_eq!(case["lost_pages"], 1);
+    assert_eq!(case["lost"][0]["gpa"], "0x12000");
+    assert_eq!(case["lost"][0]["first_byte"], 0x345);
+    assert_eq!(case["lost"][0]["bytes"], 2);
+}
+
+#[test]
+fn odd_and_different_sizes() {
+    let place = Place::new();
+    fs::write(place.path("odd"), vec![7; 10_001]).unwrap();
+    fs::write(place.path("same"), vec![7; 10_001]).unwrap();
+    fs::write(place.path("short"), vec![7; 10_000]).unwrap();
+    fs::write(place.path("empty"), b"").unwrap();
+    expect(0, &mut verify(&place, "odd", "same"));
+    let (out, _) = expect(1, &mut verify(&place, "odd", "short"));
+    assert!(out.contains("10001") && out.contains("10000"), "{out}");
+    for (a, b) in [("empty", "odd"), ("odd", "empty"), ("empty", "empty")] {
+        let (_, err) = expect(3, &mut verify(&place, a, b));
+        assert!(err.contains("empty"), "{err}");
+    }
+    let (_, err) = expect(3, &mut verify(&place, "odd", "missing"));
+    assert!(err.contains("missing"), "{err}");
+    fs::create_dir(place.path("dir")).unwrap();
+    expect(3, &mut verify(&place, "odd", "dir"));
+    expect(2, memtwin().arg("verify").arg(place.path("odd")));
+}

@@ -1,0 +1,78 @@
+//! Measures Memtwin beside what stands next to it, both in one run and in turns, since the machine
+//! is shared and noisy: what counts is the ratio. Nothing here passes or fails.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
+
+mod beside;
+mod collect;
+mod copy;
+mod memory;
+mod plain;
+mod verify;
+
+use anyhow::{Context, Result};
+use beside::Measured;
+use clap::Parser;
+use serde::Serialize;
+use std::fs;
+use std::path::PathBuf;
+
+/// Measures Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Which to run [default: all]
+    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory"])]
+    only: Vec<String>,
+    /// How often each is measured, in turns
+    #[arg(long, default_value_t = 7)]
+    turns: usize,
+    /// Where the files lie: a tmpfs with 9 GiB of room
+    #[arg(long, default_value = "/dev/shm")]
+    dir: PathBuf,
+    /// The memtwin binary, for `verify`
+    #[arg(long)]
+    memtwin: PathBuf,
+    /// Keep the results in a JSON file
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Results {
+    version: &'static str,
+    results: Vec<Measured>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let dir = tempfile::tempdir_in(&args.dir).context("a directory for the files")?;
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    let mut results = Vec::new();
+    let mut done = |measured: Measured| {
+        println!("{measured}");
+        results.push(measured);
+    };
+    if wanted("pre-copy") {
+        copy::pre_copy(dir.path(), args.turns)?.into_iter().for_each(&mut done);
+    }
+    if wanted("delta") {
+        done(copy::delta(dir.path(), args.turns)?);
+    }
+    if wanted("collect") {
+        done(collect::collect(args.turns)?);
+    }
+    if wanted("scale") {
+        done(copy::scale(args.turns)?);
+    }
+    if wanted("verify") {
+        done(verify::verify(dir.path(), &args.memtwin, args.turns)?);
+    }
+    if wanted("memory") {
+        done(memory::memory()?);
+    }
+    if let Some(path) = args.json {
+        let results = Results { version: env!("CARGO_PKG_VERSION"), results };
+        fs::write(&path, serde_json::to_vec_pretty(&results)?).context("the JSON file")?;
+    }
+    Ok(())
+}

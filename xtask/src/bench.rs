@@ -1,0 +1,34 @@
+//! `cargo xtask bench`: builds the benchmark and what it measures, and runs it.
+
+use crate::interrupt::Interrupt;
+use crate::run::run;
+use crate::workspace::{built, root};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// pre-copy, delta, collect, scale, verify or memory [default: all]
+    only: Vec<String>,
+    /// How often each is measured, in turns
+    #[arg(long, default_value_t = 7)]
+    turns: usize,
+    /// Where the results are kept
+    #[arg(long, default_value = "target/bench.json")]
+    json: PathBuf,
+}
+
+impl Bench {
+    /// Runs it. Whether it ran to its end: nothing that is measured passes or fails.
+    pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
+        let memtwin = built("memtwin", interrupt)?;
+        let bench = built("memtwin-bench", interrupt)?;
+        let mut command = Command::new(bench);
+        command.arg("--memtwin").arg(memtwin).arg("--json").arg(root().join(&self.json));
+        command.arg("--turns").arg(self.turns.to_string()).args(&self.only);
+        Ok(run(&mut command, Duration::from_secs(3600), interrupt)?.is_success())
+    }
+}

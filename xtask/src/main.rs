@@ -1,0 +1,74 @@
+//! What a developer of Memtwin runs: `cargo xtask test`, `cargo xtask soak`,
+//! `cargo xtask bench`.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it talks to a developer at a terminal"
+)]
+
+mod bench;
+mod cross;
+mod hugetlb;
+mod interrupt;
+mod needs;
+mod packages;
+mod run;
+mod soak;
+mod steps;
+mod test;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use interrupt::Interrupt;
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  everything passed
+    1  something failed
+    2  usage
+    3  environment: something is missing that can't be installed from here
+  130  interrupted";
+
+/// What a developer of Memtwin runs.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need, then run every check that CI runs
+    Test,
+    /// Repeat something and require the same outcome each time
+    Soak(soak::Soak),
+    /// Measure Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let interrupt = Interrupt::default();
+    let passed = interrupt.listen().and_then(|()| match command {
+        Command::Test => test::test(&interrupt),
+        Command::Soak(soak) => soak.run(&interrupt),
+        Command::Bench(bench) => bench.run(&interrupt),
+    });
+    if let Err(error) = &passed {
+        eprintln!("xtask: {error:#}");
+    }
+    // Whatever came of it: someone who interrupts is told so, and that nothing is proved.
+    if interrupt.is_set() {
+        eprintln!("xtask: interrupted");
+        return ExitCode::from(130);
+    }
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(_) => ExitCode::from(3),
+    }
+}

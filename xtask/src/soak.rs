@@ -1,0 +1,43 @@
+//! `cargo xtask soak`: repeats something and requires the same outcome each time. CI runs each
+//! thing once; what only shows in many runs is looked for here.
+
+mod check;
+mod outcome;
+
+use crate::interrupt::Interrupt;
+use clap::{Args, ValueEnum};
+
+/// What to repeat, and how often.
+#[derive(Args)]
+pub(crate) struct Soak {
+    /// What to repeat
+    #[arg(value_enum, default_value_t = What::Check)]
+    what: What,
+    /// How often
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
+    runs: u32,
+    /// How many seconds one run may take
+    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// The exit code that each run must end with
+    #[arg(long, default_value_t = 0)]
+    exit: i32,
+    /// Passed on to each run
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// `memtwin check`: the same verdict for every case
+    Check,
+}
+
+impl Soak {
+    /// Repeats it. Whether every run had the same outcome.
+    pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
+        match self.what {
+            What::Check => check::soak(self, interrupt),
+        }
+    }
+}

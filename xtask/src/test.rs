@@ -1,0 +1,37 @@
+//! `cargo xtask test`: everything that CI checks, in the order in which it fails soonest.
+
+use crate::interrupt::Interrupt;
+use crate::steps::Steps;
+use crate::workspace::cargo;
+use crate::{cross, needs};
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The shim is no library that Rust code could use, so it has no examples to test.
+const DOC_TESTS: [&str; 5] = ["test", "--doc", "--workspace", "--exclude", "memtwin-shim"];
+
+/// Installs what is missing and takes every step. Whether all passed.
+///
+/// Errors: something is missing that can't be installed from here.
+pub(crate) fn test(interrupt: &Interrupt) -> anyhow::Result<bool> {
+    let mut steps = Steps::new(interrupt);
+    let ready = steps.work("set-up", || needs::meet(interrupt))?;
+
+    steps.command("format", 2 * MINUTE, &mut cargo(&["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    steps.command("clippy", 15 * MINUTE, &mut cargo(&clippy))?;
+    let other = cross::other();
+    steps.command(other.triple, 15 * MINUTE, &mut other.check(ready.cross))?;
+    let mut doc = cargo(&["doc", "--no-deps", "--workspace"]);
+    steps.command("documentation", 10 * MINUTE, doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    steps.command("doc tests", 10 * MINUTE, &mut cargo(&DOC_TESTS))?;
+    // Last, so that the runner's closing lines stand at the end, above the summary.
+    let tests: &[&str] = if ready.nextest {
+        &["nextest", "run", "--workspace"]
+    } else {
+        &["test", "--workspace", "--all-targets"]
+    };
+    steps.command("tests", 30 * MINUTE, &mut cargo(tests))?;
+    Ok(steps.summary())
+}

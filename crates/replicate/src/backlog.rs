@@ -8,6 +8,8 @@ use memtwin_pages::{Layout, PageSet, RegionId, Run};
 pub(crate) struct Backlog {
     named: Vec<PageSet>,
     owed: Vec<PageSet>,
+    /// What a hypervisor has handed over by itself and the sink has not committed yet.
+    arrived: Vec<PageSet>,
     last_round: Vec<Vec<u32>>,
 }
 
@@ -18,6 +20,7 @@ impl Backlog {
         let rounds = |pages: u64| vec![0; usize::try_from(pages).unwrap_or(usize::MAX)];
         Self {
             named: empty().collect(),
+            arrived: empty().collect(),
             owed: empty()
                 .map(|mut set| {
                     set.fill();
@@ -28,10 +31,9 @@ impl Backlog {
         }
     }
 
-    /// Forgets what the last collection named (what is owed stays) and lends itself to the next.
-    pub(crate) fn begin_collection(&mut self) -> &mut dyn Collector {
+    /// Forgets what the last collection named; what is owed stays.
+    pub(crate) fn begin_collection(&mut self) {
         self.named.iter_mut().for_each(PageSet::clear);
-        self
     }
 
     /// What the last collection named, by region.
@@ -72,6 +74,33 @@ impl Backlog {
             }
             owed.clear();
         }
+    }
+
+    /// A hypervisor has handed these pages over; they are owed until they are committed.
+    pub(crate) fn arrived(&mut self, region: RegionId, pages: Run) {
+        for page in pages.first..pages.end() {
+            self.page(region, page);
+            self.arrived[region.0].insert(page);
+        }
+    }
+
+    /// The sink has committed all that arrived, in round `round`; what never came stays owed.
+    pub(crate) fn committed_arrivals(&mut self, round: u32) {
+        let regions = self.owed.iter_mut().zip(&mut self.arrived).zip(&mut self.last_round);
+        for ((owed, arrived), last_round) in regions {
+            for page in &*arrived {
+                owed.remove(page);
+                if round > 0 {
+                    last_round[page as usize] = round;
+                }
+            }
+            arrived.clear();
+        }
+    }
+
+    /// What is owed, by region.
+    pub(crate) fn owed(&self) -> &[PageSet] {
+        &self.owed
     }
 
     /// The round in which a page was last committed.

@@ -39,6 +39,21 @@ pub struct Round {
     pub total: Duration,
 }
 
+/// What part a region had in a committed round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// How many of its pages the log named.
+    pub dirty_pages: u64,
+    /// How many of its pages were copied.
+    pub sent_pages: u64,
+    /// How many of those were in the twin already, byte for byte.
+    pub false_dirty_pages: u64,
+    /// How many of those were all zero.
+    pub zero_pages: u64,
+    /// How many bytes the sink wrote or sent for it.
+    pub bytes: u64,
+}
+
 /// Something that an [`Observer`] may want to know.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -57,6 +72,14 @@ pub enum Event<'a> {
         pages: u64,
         /// Pages that this round has to copy.
         of: u64,
+    },
+    /// A round was committed: each region's part in it, in the order of the layout. Comes just
+    /// before [`Event::Round`].
+    Shares {
+        /// The round.
+        round: u32,
+        /// By region.
+        of: &'a [Share],
     },
     /// A round was committed.
     Round(&'a Round),

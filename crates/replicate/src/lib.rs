@@ -3,7 +3,8 @@
 //! A [`Source`] is a running guest seen through its dirty log, a [`Sink`] is where its twin lies.
 //! [`Replication`] runs rounds between them: round 0 copies every page (pre-copy), each later
 //! round collects the log and copies the pages that it named. [`Replication::stand_still`] brings
-//! both to a halt for a judge.
+//! both to a halt for a judge. Where the hypervisor itself sends the pages along with its log
+//! ([`Deliver`]), a round is one delivery of them.
 //!
 //! What the types see to:
 //! - A source can only *add* to what was collected ([`Collector`]), and the engine takes a page
@@ -17,17 +18,20 @@
 #![forbid(unsafe_code)]
 
 mod backlog;
+mod delivery;
 mod events;
 mod plan;
 mod round;
 mod session;
 mod sink;
 mod source;
+mod still;
 mod stop;
 
-pub use events::{Event, Observer, Round, RoundKind};
+pub use events::{Event, Observer, Round, RoundKind, Share};
 pub use plan::{Ended, Plan, Until};
-pub use session::{Replication, RoundError, Still};
+pub use session::{Replication, RoundError};
 pub use sink::{Sink, SinkError, Written};
-pub use source::{Collector, GuestState, Source, SourceError};
+pub use source::{Collector, Deliver, Delivery, GuestState, Source, SourceError};
+pub use still::Still;
 pub use stop::Stop;

@@ -1,7 +1,6 @@
 //! The round loop: when to go on, when to end.
 
-use crate::session::{Replication, RoundError, Still};
-use crate::{GuestState, Observer, RoundKind, Sink, Source, Stop};
+use crate::{GuestState, Observer, Replication, RoundError, RoundKind, Sink, Source, Still, Stop};
 use std::time::{Duration, Instant};
 
 /// What ends the loop, besides the guest's own end.

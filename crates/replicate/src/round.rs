@@ -12,7 +12,7 @@ const STAGE_BYTES: u64 = 256 << 10;
 /// A run this short is fetched ahead; in a longer one the hardware sees the pattern by itself.
 const PREFETCH_PAGES: u64 = 2;
 
-/// What a copy came to.
+/// What a copy came to, in one region.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) sent: u64,
@@ -34,7 +34,13 @@ impl Stage {
         Self { bytes: vec![0; len] }
     }
 
-    /// Copies everything that is owed. The sink has not committed it yet.
+    /// The buffer, for a round that is delivered.
+    pub(crate) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Copies everything that is owed. The sink has not committed it yet. Returns what came of it,
+    /// by region.
     pub(crate) fn copy<S: Source, K: Sink, O: Observer>(
         &mut self,
         backlog: &Backlog,
@@ -42,9 +48,10 @@ impl Stage {
         sink: &mut K,
         observer: &mut O,
         stop: &Stop,
-    ) -> Result<Tally, RoundError> {
+    ) -> Result<Vec<Tally>, RoundError> {
         let of = backlog.owed_count();
-        let mut tally = Tally::default();
+        let mut tallies = vec![Tally::default(); source.layout().len()];
+        let mut pages = 0;
         let mut pieces = self.pieces(backlog, source.layout().clone()).peekable();
         while let Some((region, piece, page_len)) = pieces.next() {
             if stop.is_set() {
@@ -59,13 +66,15 @@ impl Stage {
             let bytes = &mut self.bytes[..piece.count as usize * page_len];
             source.read(region, piece.first * page_len as u64, bytes)?;
             let written = sink.write(region, piece.first, bytes)?;
+            let tally = &mut tallies[region.0];
             tally.sent += piece.count;
             tally.false_dirty += written.false_dirty;
             tally.bytes += written.bytes;
             tally.zero += bytes.chunks_exact(page_len).filter(|page| is_zero(page)).count() as u64;
-            observer.event(&Event::Copied { pages: tally.sent, of });
+            pages += piece.count;
+            observer.event(&Event::Copied { pages, of });
         }
-        Ok(tally)
+        Ok(tallies)
     }
 
     /// What is owed, in pieces that fit the stage, each with its page size in bytes.
@@ -82,7 +91,7 @@ impl Stage {
     }
 }
 
-fn is_zero(page: &[u8]) -> bool {
+pub(crate) fn is_zero(page: &[u8]) -> bool {
     // A line at a time: most pages show in the first one that they are not.
     page.chunks(64).all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

@@ -1,12 +1,15 @@
 //! A replication from its start to its end, and the stand-still that a verdict needs.
 
 use crate::backlog::Backlog;
-use crate::round::Stage;
+use crate::delivery::Receiving;
+use crate::round::{Stage, Tally};
+use crate::still::Still;
 use crate::{
-    Event, GuestState, Observer, Round, RoundKind, Sink, SinkError, Source, SourceError, Stop,
+    Event, GuestState, Observer, Round, RoundKind, Share, Sink, SinkError, Source, SourceError,
+    Stop,
 };
-use memtwin_pages::{Layout, RegionId};
-use std::time::Instant;
+use memtwin_pages::{Layout, PageSet};
+use std::time::{Duration, Instant};
 
 /// A paused guest's log is clean after the round that empties it, if pausing means anything. A few
 /// more are allowed for what a hypervisor logs late.
@@ -24,6 +27,11 @@ pub enum RoundError {
     /// A stop was asked for.
     #[error("interrupted")]
     Interrupted,
+    /// An earlier delivery ended in the middle, and a hypervisor sends a page once.
+    #[error(
+        "an earlier round broke off, and its pages can't be sent again: begin a new replication"
+    )]
+    Torn,
     /// The guest is paused, and yet its log names pages each time it is asked.
     #[error(
         "the log of the paused guest named {pages} more pages in round {round}: something still writes"
@@ -39,12 +47,14 @@ pub enum RoundError {
 /// A guest, its twin, and what is owed from the one to the other.
 #[derive(Debug)]
 pub struct Replication<S: Source, K: Sink, O: Observer> {
-    source: S,
-    sink: K,
+    pub(crate) source: S,
+    pub(crate) sink: K,
     observer: O,
-    backlog: Backlog,
+    pub(crate) backlog: Backlog,
     stage: Stage,
-    next: u32,
+    pub(crate) next: u32,
+    /// Whether a delivery ended in the middle.
+    torn: bool,
     paused: Option<Instant>,
 }
 
@@ -58,7 +68,8 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         let backlog = Backlog::of_everything(source.layout());
         let stage = Stage::for_layout(source.layout());
         // From here on dropping it switches logging off, also when switching it on half succeeds.
-        let mut this = Self { source, sink, observer, backlog, stage, next: 0, paused: None };
+        let mut this =
+            Self { source, sink, observer, backlog, stage, next: 0, torn: false, paused: None };
         this.source.start_logging()?;
         Ok(this)
     }
@@ -112,18 +123,47 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             (_, Some(_)) => RoundKind::Final,
         };
         let began = Instant::now();
-        let collector = self.backlog.begin_collection();
+        self.backlog.begin_collection();
+        let (tallies, collect) = if self.source.deliverer().is_some() {
+            (self.receive(n, kind, stop)?, Duration::ZERO)
+        } else {
+            self.collect_and_copy(n, kind, stop)?
+        };
+        self.observer
+            .event(&Event::Shares { round: n, of: &shares(self.backlog.named(), &tallies) });
+        let total = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum();
+        let round = Round {
+            n,
+            kind,
+            dirty_pages: self.backlog.named_count(),
+            sent_pages: total(|tally| tally.sent),
+            false_dirty_pages: total(|tally| tally.false_dirty),
+            zero_pages: total(|tally| tally.zero),
+            bytes: total(|tally| tally.bytes),
+            collect,
+            copy: began.elapsed() - collect,
+            total: began.elapsed(),
+        };
+        self.observer.event(&Event::Round(&round));
+        Ok(round)
+    }
+
+    /// A round of a source that is asked for its log and read. Returns how long collecting took.
+    fn collect_and_copy(
+        &mut self,
+        n: u32,
+        kind: RoundKind,
+        stop: &Stop,
+    ) -> Result<(Vec<Tally>, Duration), RoundError> {
+        let began = Instant::now();
         if kind != RoundKind::PreCopy {
             // All of it, before the first byte is copied: a write that races with the copy below
             // is then seen by the next collection.
-            self.source.collect(collector)?;
+            self.source.collect(&mut self.backlog)?;
         }
-        let dirty_pages = self.backlog.named_count();
         let collect = began.elapsed();
         self.observer.event(&Event::Collected { round: n, named: self.backlog.named() });
-
-        let copying = Instant::now();
-        let tally = self.stage.copy(
+        let tallies = self.stage.copy(
             &self.backlog,
             &mut self.source,
             &mut self.sink,
@@ -133,21 +173,37 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         self.sink.commit(n)?;
         self.backlog.committed(n);
         self.next = n + 1;
+        Ok((tallies, collect))
+    }
 
-        let round = Round {
-            n,
-            kind,
-            dirty_pages,
-            sent_pages: tally.sent,
-            false_dirty_pages: tally.false_dirty,
-            zero_pages: tally.zero,
-            bytes: tally.bytes,
-            collect,
-            copy: copying.elapsed(),
-            total: began.elapsed(),
+    /// A round of a source that hands its pages over.
+    fn receive(&mut self, n: u32, kind: RoundKind, stop: &Stop) -> Result<Vec<Tally>, RoundError> {
+        // Until all of it is committed: what a hypervisor has sent can't be had again.
+        if std::mem::replace(&mut self.torn, true) {
+            return Err(RoundError::Torn);
+        }
+        let layout = self.source.layout().clone();
+        let expected = if kind == RoundKind::PreCopy { layout.pages() } else { 0 };
+        let mut receiving = Receiving {
+            tallies: vec![Tally::default(); layout.len()],
+            layout: &layout,
+            backlog: &mut self.backlog,
+            sink: &mut self.sink,
+            observer: &mut self.observer,
+            stage: self.stage.buffer(),
+            gathered: None,
+            expected,
         };
-        self.observer.event(&Event::Round(&round));
-        Ok(round)
+        if let Some(deliverer) = self.source.deliverer() {
+            deliverer.deliver(kind, &mut receiving, stop)?;
+        }
+        let tallies = receiving.finish()?;
+        self.observer.event(&Event::Collected { round: n, named: self.backlog.named() });
+        self.sink.commit(n)?;
+        self.backlog.committed_arrivals(n);
+        self.torn = false;
+        self.next = n + 1;
+        Ok(tallies)
     }
 
     /// Pauses the guest and runs rounds until its log is clean and everything is committed.
@@ -156,7 +212,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     pub fn stand_still(&mut self, stop: &Stop) -> Result<Still<'_, S, K, O>, RoundError> {
         // Noted first: if pausing half succeeds, the drop must still resume.
         self.paused = Some(Instant::now());
-        let still = Still { replication: self };
+        let still = Still::of(self);
         let this = &mut *still.replication;
         this.source.pause()?;
         this.observer.event(&Event::Paused);
@@ -164,7 +220,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         loop {
             let round = this.round(stop)?;
             if round.kind == RoundKind::Final && round.dirty_pages == 0 {
-                debug_assert!(this.backlog.is_empty());
+                debug_assert!(this.source.deliverer().is_some() || this.backlog.is_empty());
                 return Ok(still);
             }
             rounds += 1;
@@ -185,7 +241,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         resumed
     }
 
-    fn resume(&mut self) -> Result<(), RoundError> {
+    pub(crate) fn resume(&mut self) -> Result<(), RoundError> {
         if let Some(since) = self.paused {
             self.source.resume()?;
             self.paused = None;
@@ -195,55 +251,21 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     }
 }
 
+/// What the observers hear of each region.
+fn shares(named: &[PageSet], tallies: &[Tally]) -> Vec<Share> {
+    let share = |(named, tally): (&PageSet, &Tally)| Share {
+        dirty_pages: named.count(),
+        sent_pages: tally.sent,
+        false_dirty_pages: tally.false_dirty,
+        zero_pages: tally.zero,
+        bytes: tally.bytes,
+    };
+    named.iter().zip(tallies).map(share).collect()
+}
+
 impl<S: Source, K: Sink, O: Observer> Drop for Replication<S, K, O> {
     fn drop(&mut self) {
         // Nobody is left to hear of a failure; switching off twice is harmless.
         let _ = self.let_go();
-    }
-}
-
-/// The proof that a verdict needs: the guest is paused, its log was collected clean, and every
-/// page is committed. Ends, and the guest runs on, when it is dropped.
-#[derive(Debug)]
-pub struct Still<'r, S: Source, K: Sink, O: Observer> {
-    replication: &'r mut Replication<S, K, O>,
-}
-
-impl<S: Source, K: Sink, O: Observer> Still<'_, S, K, O> {
-    /// The paused guest.
-    pub fn source(&mut self) -> &mut S {
-        &mut self.replication.source
-    }
-
-    /// The twin.
-    pub fn sink(&self) -> &K {
-        &self.replication.sink
-    }
-
-    /// The regions.
-    pub fn layout(&self) -> &Layout {
-        self.replication.source.layout()
-    }
-
-    /// The round in which a page last went to the twin.
-    pub fn last_round(&self, region: RegionId, page: u64) -> u32 {
-        self.replication.backlog.last_round(region, page)
-    }
-
-    /// How many rounds were committed so far, pre-copy included.
-    pub fn rounds(&self) -> u32 {
-        self.replication.next
-    }
-
-    /// Lets the guest run on. As dropping it, but says when that fails.
-    pub fn release(self) -> Result<(), RoundError> {
-        self.replication.resume()
-    }
-}
-
-impl<S: Source, K: Sink, O: Observer> Drop for Still<'_, S, K, O> {
-    fn drop(&mut self) {
-        // A source that can't be resumed now is tried once more when the replication ends.
-        let _ = self.replication.resume();
     }
 }

@@ -1,5 +1,6 @@
 //! What the engine asks of a guest.
 
+use crate::{RoundError, RoundKind, SinkError, Stop};
 use memtwin_pages::{Layout, RegionId, Run};
 use std::error::Error;
 
@@ -53,6 +54,40 @@ pub trait Source {
 
     /// Whether the guest still runs. [`SourceError::Guest`] if it died or makes no progress.
     fn guest(&mut self) -> Result<GuestState, SourceError>;
+
+    /// The source as one whose hypervisor hands the pages over; `None` if the engine reads them.
+    fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
+        None
+    }
+}
+
+/// A source whose hypervisor collects its log by itself and sends the pages along, as QEMU does in
+/// a migration. Each page that it sends is one that its log named, with the bytes that it had.
+///
+/// What was sent can't be read again: [`Source::collect`] and [`Source::read`] are not asked. So a
+/// round that fails in the middle is the last one: no later round, and so no verdict, can be had.
+pub trait Deliver {
+    /// Hands over the pages of one round: in pre-copy every page, in a delta what the log named
+    /// since, in a final round the rest, until the hypervisor says that there is nothing more.
+    /// Nothing at all if the log was clean.
+    ///
+    /// A source that holds its guest only with its last pages does so in the first final round,
+    /// before it returns.
+    fn deliver(
+        &mut self,
+        kind: RoundKind,
+        into: &mut dyn Delivery,
+        stop: &Stop,
+    ) -> Result<(), RoundError>;
+}
+
+/// Takes the pages that a hypervisor hands over. There is no way to take one back.
+pub trait Delivery {
+    /// Takes the bytes of whole pages, from page number `first` of the region on.
+    fn pages(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// Takes a page of which every byte is this one.
+    fn filled(&mut self, region: RegionId, page: u64, byte: u8) -> Result<(), SinkError>;
 }
 
 impl<S: Source + ?Sized> Source for &mut S {
@@ -90,6 +125,10 @@ impl<S: Source + ?Sized> Source for &mut S {
 
     fn guest(&mut self) -> Result<GuestState, SourceError> {
         (**self).guest()
+    }
+
+    fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
+        (**self).deliverer()
     }
 }
 

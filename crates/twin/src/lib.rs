@@ -2,13 +2,15 @@
 //!
 //! On the way of the data this is the end: the engine hands over whole pages, a
 //! [`Sink`](memtwin_replicate::Sink) takes them. [`FileTwin`] keeps them in a regular file,
-//! [`MemoryTwin`] in one without a name, [`Discard`] not at all. A twin lends itself to the judge
-//! as a file handle (`reader`), so that the judge reads with its own code.
+//! [`DirTwin`] in one for each region, [`MemoryTwin`] in one without a name, [`Discard`] not at
+//! all. A twin lends itself to the judge as a file handle (`reader`), so that the judge reads with
+//! its own code.
 //!
 //! [`Injector`] wraps a source for a control case: the proof that a check can fail.
 
 #![forbid(unsafe_code)]
 
+mod dir;
 mod discard;
 mod error;
 mod file;
@@ -21,6 +23,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use dir::DirTwin;
 pub use discard::Discard;
 pub use error::TwinError;
 pub use file::{FileTwin, is_marked_incomplete};

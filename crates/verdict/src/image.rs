@@ -18,6 +18,15 @@ pub trait Image: Sync {
     ///
     /// Errors: any of them can't be had. What `into` then holds means nothing.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Whether these are the bytes from `offset` on. An image that can be compared where it lies
+    /// does so; any other is copied to `scratch` first. Errors: as [`Image::read_at`].
+    fn is_at(&self, offset: u64, bytes: &[u8], scratch: &mut Vec<u8>) -> io::Result<bool> {
+        scratch.resize(bytes.len().max(scratch.len()), 0);
+        let scratch = &mut scratch[..bytes.len()];
+        self.read_at(offset, scratch)?;
+        Ok(scratch == bytes)
+    }
 }
 
 impl<T: Image + ?Sized> Image for &T {
@@ -27,6 +36,10 @@ impl<T: Image + ?Sized> Image for &T {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         (**self).read_at(offset, into)
+    }
+
+    fn is_at(&self, offset: u64, bytes: &[u8], scratch: &mut Vec<u8>) -> io::Result<bool> {
+        (**self).is_at(offset, bytes, scratch)
     }
 }
 

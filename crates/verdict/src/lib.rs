@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod bsd;
+mod capture;
 mod compare;
 mod difference;
 mod digest;
@@ -19,6 +20,7 @@ mod judge;
 mod model;
 mod relay;
 
+pub use capture::{Captured, capture};
 pub use compare::{CompareError, Comparison, Side, compare, verify};
 pub use difference::Difference;
 pub use digest::{Digester, Digests};

@@ -82,6 +82,7 @@ impl Findings {
                     first_byte: u64::from(difference.first_byte),
                     bytes: u64::from(difference.bytes),
                     hint: difference.hint.map(|hint| hint.to_string()),
+                    detail: None,
                 });
             }
             let digests =

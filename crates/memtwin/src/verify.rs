@@ -96,6 +96,7 @@ fn lost(region: &Region, page: &Difference) -> LostPage {
         first_byte: u64::from(page.first_byte),
         bytes: u64::from(page.bytes),
         hint: page.hint.map(|hint| hint.to_string()),
+        detail: None,
     }
 }
 

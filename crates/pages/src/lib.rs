@@ -9,6 +9,6 @@ mod region;
 mod set;
 mod size;
 
-pub use region::{Gpa, Layout, Region, RegionError, RegionId};
+pub use region::{Gpa, Layout, Region, RegionError, RegionId, Window};
 pub use set::{PageSet, Pages, Run, Runs};
 pub use size::{PageSize, PageSizeError};

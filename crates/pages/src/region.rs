@@ -24,12 +24,26 @@ impl fmt::Debug for Gpa {
 pub struct RegionId(pub usize);
 
 /// A KVM memslot, a QEMU RAMBlock, the `aeshmem` window: `pages` pages from `gpa` on.
+///
+/// A RAMBlock may also lie in the guest's physical memory in pieces ([`Region::in_windows`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     name: String,
     gpa: Gpa,
     page_size: PageSize,
     pages: u64,
+    windows: Vec<Window>,
+}
+
+/// Where a part of a region lies in the guest's physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Where the part begins in the guest's physical memory.
+    pub gpa: Gpa,
+    /// Where it begins in the region, in bytes.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
 }
 
 /// Why a range of memory can't be a region.
@@ -81,7 +95,14 @@ impl Region {
         if !page_size.divides(bytes) {
             return Err(RegionError::NotWholePages { name, bytes, page_size });
         }
-        Ok(Self { name, gpa, page_size, pages: page_size.page_of(bytes) })
+        Ok(Self { name, gpa, page_size, pages: page_size.page_of(bytes), windows: Vec::new() })
+    }
+
+    /// The same region, seen by the guest in these pieces, as a PC sees memory below and above
+    /// 4 GiB. What is in none of them keeps its address from the region's beginning.
+    pub fn in_windows(mut self, windows: Vec<Window>) -> Self {
+        self.windows = windows;
+        self
     }
 
     /// The region's name, unique in its layout.
@@ -111,7 +132,13 @@ impl Region {
 
     /// The guest-physical address of page number `page` of this region.
     pub fn gpa_of(&self, page: u64) -> Gpa {
-        Gpa(self.gpa.0 + self.page_size.offset_of(page))
+        let offset = self.page_size.offset_of(page);
+        let inside =
+            |window: &&Window| window.offset <= offset && offset - window.offset < window.bytes;
+        match self.windows.iter().find(inside) {
+            Some(window) => Gpa(window.gpa.0 + (offset - window.offset)),
+            None => Gpa(self.gpa.0.wrapping_add(offset)),
+        }
     }
 }
 
@@ -169,6 +196,10 @@ mod tests {
         assert_eq!(window.pages(), 256);
         assert_eq!(window.gpa_of(255).to_string(), "0x200ff000");
         assert!(matches!(Region::new("a", Gpa(0), 0, page), Err(RegionError::Empty { .. })));
+        let high = Window { gpa: Gpa(1 << 32), offset: 8192, bytes: 4096 };
+        let split = Region::new("ram", Gpa(0), 16384, page).unwrap().in_windows(vec![high]);
+        let seen: Vec<u64> = (0..4).map(|page| split.gpa_of(page).0).collect();
+        assert_eq!(seen, [0, 4096, 1 << 32, 12288]);
         let odd = Region::new("a", Gpa(0), 4097, page).unwrap_err();
         assert_eq!(
             odd.to_string(),

@@ -16,7 +16,7 @@ pub(crate) use case::total;
 pub use case::{Case, Control, RegionEntry, Standing, Verdict};
 pub use digest::{Blake3, Digest, Digests};
 pub use host::Host;
-pub use page::{LostPage, PageAt};
+pub use page::{Detail, LostPage, PageAt};
 pub use rounds::{Kind, RoundEntry};
 pub use schema::SchemaVersion;
 pub use trial::Trial;

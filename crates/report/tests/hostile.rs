@@ -106,6 +106,7 @@ fn case() -> impl Strategy<Value = Case> {
             first_byte: 0,
             bytes: 1,
             hint: Some(reason.clone()),
+            detail: None,
         }];
         let trial = Trial::new(name.clone(), source.clone(), &layout());
         match kind {

@@ -15,6 +15,10 @@ pub(super) fn write(case: &Case, to: &mut dyn Write, colour: bool) -> io::Result
     if lost > 0 {
         heading(case, &format!("{} lost", count(lost, "page")), red, to, colour)?;
         lost_pages(case).write(to, "  ", colour)?;
+        if case.unexplained().any(|lost| lost.detail.is_some()) {
+            writeln!(to)?;
+            details(case).write(to, "  ", colour)?;
+        }
         writeln!(to)?;
     }
     let missed = case.missed().count() as u64;
@@ -52,11 +56,38 @@ fn lost_pages(case: &Case) -> Table {
         table.row([
             Cell::plain(one_line(&lost.region)),
             Cell::plain(lost.gpa.to_string()),
-            Cell::plain(page_number(case, &lost.region, lost.gpa)),
+            Cell::plain(match &lost.detail {
+                Some(detail) => {
+                    detail.offset.checked_div(case.page_size()).unwrap_or_default().to_string()
+                }
+                None => page_number(case, &lost.region, lost.gpa),
+            }),
             Cell::plain(lost.last_round.to_string()),
             Cell::plain(lost.first_byte.to_string()),
             Cell::plain(lost.bytes.to_string()),
             Cell::plain(lost.hint.as_deref().map(one_line).unwrap_or_default()),
+        ]);
+    }
+    table
+}
+
+/// The bytes of the pages whose bytes were kept: the first ones.
+fn details(case: &Case) -> Table {
+    let mut table = Table::new(&["REGION", ">OFFSET", ">BYTES", "TWIN", "MEMORY", "FROM BYTE"]);
+    for (lost, detail) in case.unexplained().filter_map(|lost| Some((lost, lost.detail.as_ref()?)))
+    {
+        let ranges: Vec<String> = detail
+            .ranges
+            .iter()
+            .map(|(from, to)| format!("{from:#x}-{:#x}", to.saturating_sub(1)))
+            .collect();
+        table.row([
+            Cell::plain(one_line(&lost.region)),
+            Cell::plain(format!("{:#x}", detail.offset)),
+            Cell::plain(one_line(&ranges.join(","))),
+            Cell::plain(one_line(&detail.twin)),
+            Cell::plain(one_line(&detail.memory)),
+            Cell::plain(format!("{:#x}", lost.first_byte)),
         ]);
     }
     table

@@ -79,6 +79,7 @@ impl State {
                     self.recent.push(round.dirty_pages);
                 }
             }
+            Event::Shares { .. } => {}
             Event::Paused => self.paused = true,
             Event::Resumed(_) => self.paused = false,
         }

@@ -29,6 +29,22 @@ pub struct LostPage {
     pub bytes: u64,
     /// What the difference looks like, if it looks like something known.
     pub hint: Option<String>,
+    /// The bytes themselves, where they were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+}
+
+/// Where exactly a lost page differs, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// Where the page begins in its region, in bytes.
+    pub offset: u64,
+    /// Which bytes of the page differ: from, and up to but without.
+    pub ranges: Vec<(u64, u64)>,
+    /// The twin's bytes from the first that differs on, in hex: a few.
+    pub twin: String,
+    /// The memory's bytes at the same place.
+    pub memory: String,
 }
 
 impl LostPage {

@@ -35,6 +35,7 @@ pub(crate) fn lost(page: u64, hint: Option<&str>) -> LostPage {
         first_byte: 16,
         bytes: 8,
         hint: hint.map(str::to_owned),
+        detail: None,
     }
 }
 

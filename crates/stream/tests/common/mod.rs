@@ -1,0 +1,101 @@
+//! What the tests of the decoder share: a visitor that writes down what it is told, and an encoder.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+pub(crate) mod encode;
+
+use memtwin_stream::{
+    BlockEntry, Command, DecodeError, Decoder, FeedError, Limits, SectionKind, Visitor,
+};
+
+/// Something that a visitor was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Machine(String),
+    Blocks(Vec<BlockEntry>),
+    Page { block: usize, offset: u64, bytes: Vec<u8> },
+    Fill { block: usize, offset: u64, byte: u8 },
+    Section { kind: SectionKind, pages: u64 },
+    Command(Command),
+}
+
+/// Writes down what it is told, and fails at one call if it is to.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    pub(crate) calls: Vec<Call>,
+    pub(crate) fail_at: Option<usize>,
+}
+
+/// What [`Calls`] fails with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Calls {
+    fn note(&mut self, call: Call) -> Result<(), Full> {
+        if self.fail_at == Some(self.calls.len()) {
+            return Err(Full);
+        }
+        self.calls.push(call);
+        Ok(())
+    }
+}
+
+impl Visitor for Calls {
+    type Error = Full;
+
+    fn machine(&mut self, name: &str) {
+        self.calls.push(Call::Machine(name.to_owned()));
+    }
+
+    fn blocks(&mut self, blocks: &[BlockEntry]) -> Result<(), Full> {
+        self.note(Call::Blocks(blocks.to_vec()))
+    }
+
+    fn page(&mut self, block: usize, offset: u64, bytes: &[u8]) -> Result<(), Full> {
+        self.note(Call::Page { block, offset, bytes: bytes.to_vec() })
+    }
+
+    fn fill(&mut self, block: usize, offset: u64, byte: u8) -> Result<(), Full> {
+        self.note(Call::Fill { block, offset, byte })
+    }
+
+    fn section(&mut self, kind: SectionKind, pages: u64) -> Result<(), Full> {
+        self.note(Call::Section { kind, pages })
+    }
+
+    fn command(&mut self, command: Command) -> Result<(), Full> {
+        self.note(Call::Command(command))
+    }
+}
+
+/// Feeds the pieces into a new decoder until it fails, and says that the stream has ended there.
+pub(crate) fn decode<'a>(
+    page_bytes: u32,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Call>, Decoder, Result<(), DecodeError>) {
+    let mut calls = Calls::default();
+    let mut decoder = Decoder::new(Limits::default(), page_bytes);
+    for piece in pieces {
+        match decoder.feed(piece, &mut calls) {
+            Ok(()) => {}
+            Err(FeedError::Decode(error)) => return (calls.calls, decoder, Err(error)),
+            Err(FeedError::Visitor(Full)) => panic!("the visitor fails only if asked to"),
+        }
+    }
+    let end = decoder.finish();
+    (calls.calls, decoder, end)
+}
+
+/// Cuts bytes into pieces of the given lengths, over and over; an empty piece now and then.
+pub(crate) fn cut<'a>(bytes: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    let mut rest = bytes;
+    let mut lengths = lengths.iter().copied().filter(|length| *length > 0).cycle();
+    while !rest.is_empty() {
+        let length = lengths.next().unwrap_or(rest.len()).min(rest.len());
+        let (piece, later) = rest.split_at(length);
+        pieces.push(piece);
+        rest = later;
+    }
+    pieces
+}

@@ -6,7 +6,8 @@
 //! all. A twin lends itself to the judge as a file handle (`reader`), so that the judge reads with
 //! its own code.
 //!
-//! [`Injector`] wraps a source for a control case: the proof that a check can fail.
+//! [`Injector`] wraps a source for a control case: the proof that a check can fail. For a source that
+//! hands its pages over, [`WithheldTwin`] has the part.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ mod marker;
 mod memory;
 mod path;
 mod store;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -30,3 +32,4 @@ pub use file::{FileTwin, is_marked_incomplete};
 pub use injector::Injector;
 pub use memory::MemoryTwin;
 pub use store::offset_of;
+pub use withheld::WithheldTwin;

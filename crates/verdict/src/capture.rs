@@ -6,7 +6,7 @@
 //! the memory was can be put together from the twin and the pages that were kept.
 
 use crate::compare::MOST_PAGE_BYTES;
-use crate::{CompareError, Image, Side};
+use crate::{CompareError, Image, Overlay, Side};
 use memtwin_pages::PageSize;
 use std::collections::BTreeMap;
 use std::io;
@@ -21,18 +21,8 @@ const CHUNK_BYTES: u64 = 256 << 10;
 /// More workers than these wait for memory rather than for a core.
 const MOST_WORKERS: usize = 8;
 
-/// What a guest's memory was at one moment: its twin, and the pages in which it differed.
-///
-/// An [`Image`] of the memory. Its twin must not change while it is used.
-#[derive(Debug)]
-pub struct Captured<'t, T: ?Sized> {
-    twin: &'t T,
-    bytes: u64,
-    page_size: PageSize,
-    pages: BTreeMap<u64, Box<[u8]>>,
-}
-
-/// Reads the whole memory once and keeps every page that is not the twin's.
+/// Reads the whole memory once and keeps every page that is not the twin's. Returns the memory as
+/// it was: its twin, overlaid with these pages.
 ///
 /// Errors: the two are not of one size, one of them is empty or can't be read, the page size is
 /// over 2 GiB, or there are no threads to be had.
@@ -40,7 +30,7 @@ pub fn capture<'t, T: Image + ?Sized>(
     memory: &dyn Image,
     twin: &'t T,
     page_size: PageSize,
-) -> Result<Captured<'t, T>, CompareError> {
+) -> Result<Overlay<'t, T>, CompareError> {
     if page_size.bytes() > MOST_PAGE_BYTES {
         return Err(CompareError::PageSize { page_size });
     }
@@ -62,41 +52,7 @@ pub fn capture<'t, T: Image + ?Sized>(
         next: AtomicU64::new(0),
         failed: AtomicBool::new(false),
     };
-    Ok(Captured { twin, bytes, page_size, pages: work.run()? })
-}
-
-impl<T: ?Sized> Captured<'_, T> {
-    /// How many pages were kept.
-    pub fn kept(&self) -> usize {
-        self.pages.len()
-    }
-
-    /// The bytes of a page that differs from its twin; `None` of one that does not.
-    pub fn page(&self, page: u64) -> Option<&[u8]> {
-        self.pages.get(&page).map(|bytes| &**bytes)
-    }
-}
-
-impl<T: Image + ?Sized> Image for Captured<'_, T> {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes)
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.twin.read_at(offset, into)?;
-        let end = offset + into.len() as u64;
-        let first = self.page_size.page_of(offset);
-        for (&page, bytes) in self.pages.range(first..self.page_size.pages_for(end)) {
-            let begins = self.page_size.offset_of(page);
-            let from = begins.max(offset);
-            let to = (begins + bytes.len() as u64).min(end);
-            if from < to {
-                into[(from - offset) as usize..(to - offset) as usize]
-                    .copy_from_slice(&bytes[(from - begins) as usize..(to - begins) as usize]);
-            }
-        }
-        Ok(())
-    }
+    Ok(Overlay::of(twin, bytes, page_size, work.run()?))
 }
 
 /// The reading, shared by the workers.
@@ -220,7 +176,7 @@ mod tests {
             prop_assert!(read[..len - cut] == memory[cut..]);
             let direct = compare(&memory, &twin, page_size()).unwrap();
             let from_parts = compare(&captured, &twin, page_size()).unwrap();
-            prop_assert_eq!(captured.kept(), direct.differing.len());
+            prop_assert_eq!(captured.pages().len(), direct.differing.len());
             for found in &direct.differing {
                 prop_assert!(captured.page(found.page).is_some());
             }
@@ -231,7 +187,7 @@ mod tests {
     #[test]
     fn what_can_not_be_compared_is_an_error() {
         let captured = |memory: &[u8], twin: &[u8]| {
-            capture(&memory, twin, page_size()).map(|captured| captured.kept())
+            capture(&memory, twin, page_size()).map(|captured| captured.pages().len())
         };
         assert!(matches!(captured(&[1, 2], &[1]), Err(CompareError::Sizes { memory: 2, twin: 1 })));
         assert!(matches!(captured(&[], &[1]), Err(CompareError::Empty { side: Side::Memory })));

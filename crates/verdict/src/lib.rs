@@ -18,11 +18,13 @@ mod image;
 mod judge;
 #[cfg(test)]
 mod model;
+mod overlay;
 mod relay;
 
-pub use capture::{Captured, capture};
+pub use capture::capture;
 pub use compare::{CompareError, Comparison, Side, compare, verify};
 pub use difference::Difference;
 pub use digest::{Digester, Digests};
 pub use hint::Hint;
 pub use image::Image;
+pub use overlay::Overlay;

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Keep a twin of a guest's memory
     Replicate(Replicate),
+    /// Check whether the dirty log of a running QEMU tells the truth about its guest
+    Audit(Audit),
     /// Compare two memory images, page by page
     Verify(Verify),
     /// Print completions for a shell
@@ -52,6 +54,9 @@ pub(crate) enum Command {
     /// The child process of the source `process`; not for people
     #[command(hide = true)]
     ProcessWriter,
+    /// The process that leaves QEMU as it was found if we are killed; not for people
+    #[command(hide = true)]
+    Guardian,
 }
 
 /// How results are given.
@@ -242,6 +247,44 @@ pub(crate) struct Replicate {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) output: Output,
+}
+
+/// `memtwin audit`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Audit {
+    /// The socket of QEMU's QMP monitor (`-qmp unix:PATH,server=on,wait=off`)
+    pub(crate) socket: PathBuf,
+    /// How long to audit before the guest is paused and judged [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) seconds: Option<Time>,
+    /// Run so many rounds at most after pre-copy
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: Option<u32>,
+    /// Pause the guest and judge after every N rounds too
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pause_every: Option<u32>,
+    /// How often in a second the log's pages are fetched; between, the guest is let alone
+    #[arg(long, default_value_t = 2.0, value_name = "N", value_parser = rate)]
+    pub(crate) rounds_per_second: f64,
+    /// QEMU's process id [default: found by its socket]
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// Where the control's random choices begin
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Say what would be audited and changed, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) output: Output,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=1000.0).contains(&rate) => Ok(rate),
+        _ => Err("expected a number from 0.001 to 1000".to_owned()),
+    }
 }
 
 /// `memtwin verify`.

@@ -2,17 +2,20 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bitmap_file;
 mod check;
 mod cli;
 mod failure;
 mod generate;
 mod guest;
+mod image;
 mod interrupt;
 mod judge;
 mod memory_file;
 mod output;
 mod process_guest;
+mod qemu_guest;
 mod replicate;
 mod seed;
 mod sizes;
@@ -48,6 +51,7 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
     match command {
         Command::Check(args) => check::run(&args, line, &stop()?),
         Command::Replicate(args) => replicate::run(&args, line, &stop()?),
+        Command::Audit(args) => audit::run(&args, line, &stop()?),
         Command::Verify(args) => verify::run(&args, line),
         Command::Completions { shell } => {
             generate::completions(shell);
@@ -55,5 +59,6 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         }
         Command::Man { command } => generate::man(command.as_deref()).map(|()| ExitCode::Verified),
         Command::ProcessWriter => process_guest::writer(),
+        Command::Guardian => qemu_guest::guardian(),
     }
 }

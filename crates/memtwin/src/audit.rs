@@ -1,0 +1,105 @@
+//! `memtwin audit`: does the dirty log of this running QEMU tell the truth about its guest?
+
+mod ledger;
+mod rounds;
+mod stop;
+
+use crate::cli::Audit;
+use crate::failure::Failure;
+use crate::qemu_guest::Attached;
+use ledger::Ledger;
+use memtwin_replicate::Stop;
+use memtwin_report::{ExitCode, Progress, RunRecord, exit};
+use std::io::Write;
+use std::time::{Duration, Instant};
+use stop::{NoStop, Session};
+
+/// How long an audit runs, unless told.
+const DEFAULT_TIME: Duration = Duration::from_secs(5);
+
+/// Audits, and writes the report.
+pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+    crate::output::probe(&args.output)?;
+    let mut attached = Attached::new(&args.socket, args.pid)?;
+    if args.dry_run {
+        return dry_run(&attached);
+    }
+    let source = format!("qemu:{}", args.socket.display());
+    let title = attached.title();
+    let mut progress = Progress::new(crate::output::progress_mode(&args.output), 1);
+    progress.case("audit");
+    let mut ledger = Ledger::new(source);
+    let began = Instant::now();
+    let time = match (args.seconds, args.rounds) {
+        (Some(time), _) => Some(time.0),
+        (None, Some(_)) => None,
+        (None, None) => Some(DEFAULT_TIME),
+    };
+    loop {
+        let left = time.map(|time| time.saturating_sub(began.elapsed()));
+        let rounds = |all: u32| all.saturating_sub(ledger.deltas());
+        let session = Session {
+            interval: Duration::from_secs_f64(1.0 / args.rounds_per_second),
+            rounds: match (args.pause_every, args.rounds.map(rounds)) {
+                (Some(every), Some(left)) => Some(every.min(left)),
+                (every, left) => every.or(left),
+            },
+            time: left,
+            seed: args.seed.unwrap_or_else(crate::seed::fresh),
+            stop,
+        };
+        match session.run(&mut attached, &mut ledger, &mut progress) {
+            Ok(()) => {}
+            // Nothing was begun, so there is nothing to report.
+            Err(NoStop::NotBegun(reason)) if ledger.is_empty() => {
+                return Err(Failure::environment(reason));
+            }
+            Err(NoStop::NotBegun(reason) | NoStop::Broken(reason)) => {
+                ledger.trouble(reason);
+                break;
+            }
+        }
+        let time_over = time.is_some_and(|time| began.elapsed() >= time);
+        let rounds_over = args.rounds.is_some_and(|all| ledger.deltas() >= all);
+        if args.pause_every.is_none() || time_over || rounds_over || stop.is_set() {
+            break;
+        }
+    }
+    drop(progress);
+
+    let (cases, notes) = ledger.close(&attached.blocks);
+    let code = exit::of_cases(&cases, false, stop.is_set());
+    let record = RunRecord::new(command, cases.into());
+    let mut closing = vec![title];
+    closing.extend(notes);
+    if stop.is_set() {
+        closing.push("interrupted".to_owned());
+    }
+    crate::output::write(&args.output, &record, &closing)?;
+    Ok(code)
+}
+
+/// Says what would be audited, and what would be changed meanwhile.
+fn dry_run(attached: &Attached) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout().lock();
+    let mut lines = vec![attached.title()];
+    for block in &attached.blocks {
+        let windows: Vec<String> = block
+            .windows
+            .iter()
+            .map(|window| format!("{} at offset {:#x}", window.gpa, window.offset))
+            .collect();
+        let seen = if windows.is_empty() { "not mapped".to_owned() } else { windows.join(", ") };
+        lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
+    }
+    lines.push(
+        "while it runs: migration capabilities return-path and switchover-ack on, others off; \
+         parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth and tls-creds; all \
+         put back at the end; the guest is paused at the end while its memory is read"
+            .to_owned(),
+    );
+    for line in lines {
+        writeln!(out, "{line}").map_err(Failure::environment)?;
+    }
+    Ok(ExitCode::Verified)
+}

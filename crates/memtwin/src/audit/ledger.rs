@@ -1,0 +1,295 @@
+//! What an audit has found so far, block by block. A loss once seen stays.
+
+use super::rounds::Rounds;
+use crate::image::TwinPart;
+use crate::judge::digest;
+use memtwin_pages::{Layout, PageSet, Region};
+use memtwin_qemu::Block;
+use memtwin_replicate::{Round, RoundKind};
+use memtwin_report::record::{Detail, Digests, LostPage, PageAt};
+use memtwin_report::{Case, Trial};
+use memtwin_tap::{Counters, Stood};
+use memtwin_verdict::{Comparison, Difference, Image, Overlay};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Of how many lost pages of a block the bytes are shown, and how many bytes of each.
+const DETAILED: usize = 16;
+const SHOWN_BYTES: u64 = 8;
+
+/// A region's comparison at a stop.
+pub(super) struct Seen<'s> {
+    pub(super) region: &'s Region,
+    pub(super) comparison: &'s Comparison,
+    pub(super) memory: &'s Overlay<'s, TwinPart>,
+    pub(super) twin: &'s TwinPart,
+    /// When each page that differs last came.
+    pub(super) last_round: &'s BTreeMap<u64, u32>,
+    pub(super) never_sent: &'s PageSet,
+}
+
+/// How a stop went.
+pub(super) struct Stopped {
+    /// How long the guest stood still, by QEMU's clock.
+    pub(super) stood: Option<Stood>,
+    /// How long reading its memory against the twin took.
+    pub(super) compared: Duration,
+    /// How many bytes that was.
+    pub(super) bytes: u64,
+    pub(super) counters: Counters,
+}
+
+/// The findings.
+pub(super) struct Ledger {
+    source: String,
+    entries: Vec<Entry>,
+    /// How many rounds came before the tap that is entered now.
+    before: u32,
+    rounds: u32,
+    deltas: u32,
+    dirty: u64,
+    control: Option<Control>,
+    trouble: Option<String>,
+    notes: Vec<String>,
+}
+
+struct Entry {
+    region: Region,
+    rounds: Vec<Round>,
+    lost: BTreeMap<u64, LostPage>,
+    /// Pages that differ and that QEMU never sent.
+    missing: BTreeSet<u64>,
+    digests: Option<Digests>,
+}
+
+struct Control {
+    region: Region,
+    injected: Vec<PageAt>,
+    found: Vec<LostPage>,
+    digests: Digests,
+}
+
+impl Ledger {
+    /// Nothing yet.
+    pub(super) fn new(source: String) -> Self {
+        Self {
+            source,
+            entries: Vec::new(),
+            before: 0,
+            rounds: 0,
+            deltas: 0,
+            dirty: 0,
+            control: None,
+            trouble: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Whether nothing has been entered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many rounds there were after pre-copy.
+    pub(super) fn deltas(&self) -> u32 {
+        self.deltas
+    }
+
+    /// Enters a tap's rounds, numbered on from those before.
+    pub(super) fn begin(&mut self, layout: &Layout, rounds: &Rounds) {
+        self.before = self.rounds;
+        for (id, region) in layout.iter() {
+            let of_region = rounds.of_region(id.0, self.before);
+            self.entry(region).rounds.extend(of_region);
+        }
+        for round in rounds.all() {
+            self.rounds += 1;
+            self.deltas += u32::from(round.kind == RoundKind::Delta);
+            if round.kind != RoundKind::PreCopy {
+                self.dirty += round.dirty_pages;
+            }
+        }
+    }
+
+    /// Notes how a stop went.
+    pub(super) fn stopped(&mut self, stop: Stopped) {
+        let Stopped { stood, compared, bytes, counters } = stop;
+        let still = stood.and_then(|stood| stood.time()).map_or_else(
+            || "the guest was not running".to_owned(),
+            |time| format!("the guest stood still for {} ms", time.as_millis()),
+        );
+        let rate = bytes as f64 / compared.as_secs_f64().max(1e-9) / 1e9;
+        self.notes.push(format!(
+            "stop after round {}: {still}; {} MiB compared in {} ms ({rate:.1} GB/s)",
+            self.rounds.saturating_sub(1),
+            bytes >> 20,
+            compared.as_millis(),
+        ));
+        if let Some(qemu) = counters.qemu {
+            self.notes.push(format!(
+                "pages received: {}; QEMU's count: {} ({} of one byte), {} collections of its log",
+                counters.pages,
+                qemu.normal + qemu.duplicate,
+                qemu.duplicate,
+                qemu.dirty_sync_count,
+            ));
+        }
+    }
+
+    /// Enters a region's comparison.
+    pub(super) fn judged(&mut self, seen: Seen<'_>) {
+        let before = self.before;
+        let entry = self.entry(seen.region);
+        for difference in &seen.comparison.differing {
+            if seen.never_sent.contains(difference.page) {
+                entry.missing.insert(difference.page);
+                continue;
+            }
+            let detailed = entry.lost.len() < DETAILED;
+            entry.lost.entry(difference.page).or_insert_with(|| LostPage {
+                last_round: before
+                    + seen.last_round.get(&difference.page).copied().unwrap_or_default(),
+                detail: detailed.then(|| detail(&seen, difference)),
+                ..lost_page(seen.region, difference)
+            });
+        }
+        entry.digests = Some(digests(seen.comparison));
+    }
+
+    /// Enters what the judge found when pages were kept back from it. What the log itself has lost
+    /// is no part of that.
+    pub(super) fn control(
+        &mut self,
+        region: &Region,
+        injected: BTreeSet<u64>,
+        comparison: &Comparison,
+    ) {
+        // A later stop may have nothing to keep back.
+        if injected.is_empty() && self.control.is_some() {
+            return;
+        }
+        let entry = self.entry(region);
+        let unexplained =
+            |page: u64| entry.lost.contains_key(&page) || entry.missing.contains(&page);
+        let found = comparison
+            .differing
+            .iter()
+            .filter(|found| injected.contains(&found.page) || !unexplained(found.page))
+            .map(|found| lost_page(region, found))
+            .collect();
+        let at =
+            |&page: &u64| PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) };
+        self.control = Some(Control {
+            region: region.clone(),
+            injected: injected.iter().map(at).collect(),
+            found,
+            digests: digests(comparison),
+        });
+    }
+
+    /// Something broke off, and why.
+    pub(super) fn trouble(&mut self, reason: String) {
+        self.trouble = Some(reason);
+    }
+
+    /// Every block's case, the control's, and what else there is to say.
+    pub(super) fn close(self, blocks: &[Block]) -> (Vec<Case>, Vec<String>) {
+        let Self { source, entries, dirty, control, trouble, notes, .. } = self;
+        let mut cases = Vec::new();
+        let idle = "the log named no page after pre-copy, so it was not put to the test; \
+                    audit for longer, or give the guest something to do";
+        for block in blocks.iter().filter(|block| block.used > 0) {
+            if !entries.iter().any(|entry| entry.region.name() == block.name) {
+                let reason = trouble.as_deref().unwrap_or("QEMU does not migrate this block");
+                cases.push(Case::skipped(format!("audit/{}", block.name), &source, reason));
+            }
+        }
+        let mut judged = Vec::new();
+        for entry in entries {
+            let name = format!("audit/{}", entry.region.name());
+            let trial = Trial::new(name, &source, &alone(&entry.region)).rounds(&entry.rounds);
+            let lost: Vec<LostPage> = entry.lost.into_values().collect();
+            let never = entry.missing.len();
+            judged.push(match (&trouble, entry.digests) {
+                (Some(reason), _) => trial.inconclusive(reason, lost),
+                (None, None) => trial.inconclusive("it was never compared", lost),
+                _ if never > 0 => trial.inconclusive(
+                    format!("{never} pages differ that QEMU never sent: discarded memory?"),
+                    lost,
+                ),
+                _ if dirty == 0 => trial.inconclusive(idle, lost),
+                (None, Some(digests)) => {
+                    trial.judged(lost, [(entry.region.name().to_owned(), digests)].into())
+                }
+            });
+        }
+        judged.extend(control.filter(|_| trouble.is_none() && dirty > 0).map(|control| {
+            let Control { region, injected, found, digests } = control;
+            let name = format!("audit/{}/control", region.name());
+            let none = injected.is_empty();
+            let trial = Trial::new(name, &source, &alone(&region)).control(injected);
+            if none {
+                trial.inconclusive("the control had no changed page to keep back", found)
+            } else {
+                trial.judged(found, [(region.name().to_owned(), digests)].into())
+            }
+        }));
+        judged.extend(cases);
+        (judged, notes)
+    }
+
+    fn entry(&mut self, region: &Region) -> &mut Entry {
+        let found = self.entries.iter().position(|entry| entry.region.name() == region.name());
+        let at = found.unwrap_or_else(|| {
+            self.entries.push(Entry {
+                region: region.clone(),
+                rounds: Vec::new(),
+                lost: BTreeMap::new(),
+                missing: BTreeSet::new(),
+                digests: None,
+            });
+            self.entries.len() - 1
+        });
+        &mut self.entries[at]
+    }
+}
+
+fn alone(region: &Region) -> Layout {
+    Layout::new(vec![region.clone()])
+}
+
+fn digests(comparison: &Comparison) -> Digests {
+    Digests { memory: digest(&comparison.memory), twin: digest(&comparison.twin) }
+}
+
+fn lost_page(region: &Region, difference: &Difference) -> LostPage {
+    LostPage {
+        region: region.name().to_owned(),
+        gpa: region.gpa_of(difference.page),
+        last_round: 0,
+        first_byte: u64::from(difference.first_byte),
+        bytes: u64::from(difference.bytes),
+        hint: difference.hint.map(|hint| hint.to_string()),
+        detail: None,
+    }
+}
+
+/// Where a page differs, and the first bytes there, of whole 8-byte words.
+fn detail(seen: &Seen<'_>, difference: &Difference) -> Detail {
+    let size = seen.region.page_size();
+    let offset = size.offset_of(difference.page);
+    let from = u64::from(difference.first_byte) & !7;
+    let mut bytes = [0; SHOWN_BYTES as usize];
+    let mut hex = |image: &dyn Image| match image.read_at(offset + from, &mut bytes) {
+        Ok(()) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Err(error) => error.to_string(),
+    };
+    let (twin, memory) = (hex(seen.twin), hex(seen.memory));
+    let ranges = difference.ranges.iter();
+    Detail {
+        offset,
+        ranges: ranges.map(|range| (range.start.into(), range.end.into())).collect(),
+        twin,
+        memory,
+    }
+}

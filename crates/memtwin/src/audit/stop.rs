@@ -1,0 +1,185 @@
+//! One tap, from pre-copy to a stop: the guest stands still, its memory is read against the twin,
+//! it runs on, and what was read is judged.
+
+use super::ledger::{Ledger, Seen, Stopped};
+use super::rounds::Rounds;
+use crate::image::TwinPart;
+use crate::qemu_guest::{Attached, guardian_command};
+use memtwin_pages::{Layout, PageSet};
+use memtwin_qemu::BlockMemory;
+use memtwin_replicate::{Observer, Plan, Replication, RoundError, Sink, Still, Stop, Until};
+use memtwin_report::Progress;
+use memtwin_tap::Tap;
+use memtwin_twin::WithheldTwin;
+use memtwin_verdict::{CompareError, Image, Overlay, capture, compare};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How many pages of a block the control keeps back.
+const WITHHELD: usize = 3;
+
+/// A tap to be run up to its stop.
+pub(super) struct Session<'s> {
+    /// How long to let the guest be between rounds.
+    pub(super) interval: Duration,
+    /// How many rounds after pre-copy at most.
+    pub(super) rounds: Option<u32>,
+    /// How long at most.
+    pub(super) time: Option<Duration>,
+    /// Which pages the control keeps back.
+    pub(super) seed: u64,
+    /// Set when a signal came.
+    pub(super) stop: &'s Stop,
+}
+
+/// Why there was no stop.
+pub(super) enum NoStop {
+    /// The tap could not be opened: QEMU is as it was.
+    NotBegun(String),
+    /// It broke off.
+    Broken(String),
+}
+
+impl From<RoundError> for NoStop {
+    fn from(error: RoundError) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// What was read of a region while the guest stood still.
+struct Read<'t> {
+    memory: Overlay<'t, TwinPart>,
+    /// The round in which each page that differs last came.
+    last_round: BTreeMap<u64, u32>,
+    never_sent: PageSet,
+}
+
+impl Session<'_> {
+    /// Runs it, and enters what it found.
+    pub(super) fn run(
+        &self,
+        attached: &mut Attached,
+        ledger: &mut Ledger,
+        progress: &mut Progress,
+    ) -> Result<(), NoStop> {
+        let process = attached.process();
+        let tap = Tap::open(&mut attached.qmp, &attached.blocks, guardian_command(), self.stop)
+            .map_err(|error| NoStop::NotBegun(error.to_string()))?;
+        let layout = tap.regions().clone();
+        let memories =
+            Attached::memories(&attached.blocks, &process, &layout).map_err(NoStop::NotBegun)?;
+        let mut twin = WithheldTwin::new(WITHHELD, self.seed);
+        let mut rounds = Rounds::default();
+        let mut replication = Replication::start(tap, &mut twin, (&mut rounds, progress))
+            .map_err(|error| NoStop::NotBegun(error.to_string()))?;
+        // Populated from the start.
+        let parts = replication.sink().mapping().map(|twin| TwinPart::all(twin, &layout));
+        let parts = parts.unwrap_or_default();
+
+        let reached = self.reach(&mut replication, &layout, &memories, &parts);
+        let stopped = replication.source().stood();
+        let counters = replication.source().counters();
+        let finished = replication.finish();
+        ledger.begin(&layout, &rounds);
+        let (read, compared) = reached?;
+        finished?;
+        let bytes = layout.bytes();
+        ledger.stopped(Stopped { stood: stopped, compared, bytes, counters });
+        judge(&layout, &read, &parts, &twin, ledger)
+            .map_err(|error| NoStop::Broken(error.to_string()))
+    }
+
+    /// Runs the rounds, and reads the memory at the stop. Says how long reading took.
+    fn reach<'t, K: Sink, O: Observer>(
+        &self,
+        replication: &mut Replication<Tap<'_>, K, O>,
+        layout: &Layout,
+        memories: &[BlockMemory],
+        parts: &'t [TwinPart],
+    ) -> Result<(Vec<Read<'t>>, Duration), NoStop> {
+        let plan = Plan {
+            interval: self.interval,
+            until: Until::Told,
+            rounds: self.rounds,
+            time: self.time,
+            still_every: None,
+        };
+        replication.run(&plan, self.stop, |_| ())?;
+        let mut still = replication.stand_still(self.stop)?;
+        let began = Instant::now();
+        let read = read(&still, layout, memories, parts)
+            .map_err(|error| NoStop::Broken(error.to_string()))?;
+        let took = began.elapsed();
+        still.source().confirm_still().map_err(RoundError::from)?;
+        still.release()?;
+        Ok((read, took))
+    }
+}
+
+/// Reads all memory once, and keeps what is not in the twin.
+fn read<'t, K: Sink, O: Observer>(
+    still: &Still<'_, Tap<'_>, K, O>,
+    layout: &Layout,
+    memories: &[BlockMemory],
+    parts: &'t [TwinPart],
+) -> Result<Vec<Read<'t>>, CompareError> {
+    let sides = memories.iter().zip(parts).zip(layout.iter());
+    sides
+        .map(|((memory, twin), (id, region))| {
+            let memory = capture(memory, twin, region.page_size())?;
+            let last_round =
+                memory.pages().map(|(page, _)| (page, still.last_round(id, page))).collect();
+            Ok(Read { memory, last_round, never_sent: still.never_sent(id).clone() })
+        })
+        .collect()
+}
+
+/// Judges what was read: every page of every region, and then the control.
+fn judge(
+    layout: &Layout,
+    read: &[Read<'_>],
+    parts: &[TwinPart],
+    twin: &WithheldTwin,
+    ledger: &mut Ledger,
+) -> Result<(), CompareError> {
+    for ((read, part), (_, region)) in read.iter().zip(parts).zip(layout.iter()) {
+        let comparison = compare(&read.memory, part, region.page_size())?;
+        ledger.judged(Seen {
+            region,
+            comparison: &comparison,
+            memory: &read.memory,
+            twin: part,
+            last_round: &read.last_round,
+            never_sent: &read.never_sent,
+        });
+    }
+    // One region is enough to show that a page which is kept back is found: the one with the most.
+    let injected = |at: usize, id| changed(&read[at].memory, twin.kept(id), layout, id);
+    let most = layout
+        .iter()
+        .enumerate()
+        .map(|(at, (id, region))| (at, id, region, injected(at, id)))
+        .min_by_key(|(.., injected)| std::cmp::Reverse(injected.len()));
+    let Some((at, id, region, injected)) = most else { return Ok(()) };
+    let faulty = Overlay::new(&parts[at], region.page_size(), twin.kept(id).clone())
+        .map_err(|cause| CompareError::Size { side: memtwin_verdict::Side::Twin, cause })?;
+    let comparison = compare(&read[at].memory, &faulty, region.page_size())?;
+    ledger.control(region, injected, &comparison);
+    Ok(())
+}
+
+/// Which of these old pages are not what the memory has now.
+fn changed(
+    memory: &Overlay<'_, TwinPart>,
+    kept: &BTreeMap<u64, Box<[u8]>>,
+    layout: &Layout,
+    id: memtwin_pages::RegionId,
+) -> BTreeSet<u64> {
+    let size = layout.region(id).page_size();
+    let mut scratch = Vec::new();
+    let mut differs = |page, old: &[u8]| {
+        // Memory that was captured can be read: it is our own.
+        !memory.is_at(size.offset_of(page), old, &mut scratch).unwrap_or(false)
+    };
+    kept.iter().filter(|(page, old)| differs(**page, old)).map(|(page, _)| *page).collect()
+}

@@ -1,0 +1,43 @@
+//! Images as the judge reads them: a part of a twin, compared where it lies.
+
+use memtwin_mapping::Mapping;
+use memtwin_pages::{Layout, Region, RegionId};
+use memtwin_twin::offset_of;
+use memtwin_verdict::Image;
+use std::io;
+use std::sync::Arc;
+
+/// A region's part of a twin that is mapped. The twin must not change while it is read.
+#[derive(Debug)]
+pub(crate) struct TwinPart {
+    twin: Arc<Mapping>,
+    offset: usize,
+    len: u64,
+}
+
+impl TwinPart {
+    /// Each region's part, in the order of the layout.
+    pub(crate) fn all(twin: &Arc<Mapping>, layout: &Layout) -> Vec<Self> {
+        let part = |(id, region): (RegionId, &Region)| Self {
+            twin: Arc::clone(twin),
+            offset: offset_of(layout, id) as usize,
+            len: region.bytes(),
+        };
+        layout.iter().map(part).collect()
+    }
+}
+
+impl Image for TwinPart {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.twin.read(self.offset + offset as usize, into);
+        Ok(())
+    }
+
+    fn is_at(&self, offset: u64, bytes: &[u8], _scratch: &mut Vec<u8>) -> io::Result<bool> {
+        Ok(self.twin.equals(self.offset + offset as usize, bytes))
+    }
+}

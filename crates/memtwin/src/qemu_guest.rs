@@ -1,0 +1,105 @@
+//! A running QEMU, attached to: its monitor, its blocks, its guest's real memory.
+
+use crate::failure::Failure;
+use memtwin_pages::{Layout, RegionId};
+use memtwin_qemu::{
+    Block, BlockMemory, MemoryError, Process, Version, blocks, kvm, target, version,
+};
+use memtwin_qmp::Qmp;
+use memtwin_report::ExitCode;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long QEMU may take for an answer. Usually a millisecond.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The hidden command of the process that leaves QEMU as it was found if we are killed.
+const GUARDIAN: &str = "guardian";
+
+/// A QEMU that is attached to.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) qmp: Qmp,
+    pub(crate) version: Version,
+    pub(crate) arch: String,
+    pub(crate) kvm: bool,
+    pub(crate) blocks: Vec<Block>,
+    process: Arc<Process>,
+}
+
+impl Attached {
+    /// Connects, and finds the guest's memory. Changes nothing.
+    ///
+    /// Errors: no QMP there, or the memory can't be read.
+    pub(crate) fn new(socket: &Path, pid: Option<u32>) -> Result<Self, Failure> {
+        let mut qmp = Qmp::connect(socket, PATIENCE).map_err(Failure::environment)?;
+        let about = |qmp: &mut Qmp| Ok((version(qmp)?, target(qmp)?, kvm(qmp)?.enabled));
+        let about: Result<_, memtwin_qmp::QmpError> = about(&mut qmp);
+        let (version, arch, kvm) = about.map_err(Failure::environment)?;
+        let blocks = blocks(&mut qmp).map_err(Failure::environment)?;
+        let process = match pid {
+            Some(pid) => Process::of_pid(pid, &blocks),
+            None => Process::find(&qmp, &blocks),
+        };
+        let process = Arc::new(process.map_err(Failure::environment)?);
+        let this = Self { qmp, version, arch, kvm, blocks, process };
+        this.try_memory().map_err(Failure::environment)?;
+        Ok(this)
+    }
+
+    /// Errors if a block can't be read: found out before anything is begun.
+    fn try_memory(&self) -> Result<(), MemoryError> {
+        for block in self.blocks.iter().filter(|block| block.used > 0) {
+            BlockMemory::new(Arc::clone(&self.process), block)?.read(0, &mut [0])?;
+        }
+        Ok(())
+    }
+
+    /// The real memory of each region, in the order of the layout.
+    ///
+    /// Errors: a region that is no block of this QEMU, or one that can't be read.
+    pub(crate) fn memories(
+        blocks: &[Block],
+        process: &Arc<Process>,
+        layout: &Layout,
+    ) -> Result<Vec<BlockMemory>, String> {
+        let memory = |(_, region): (RegionId, &memtwin_pages::Region)| {
+            let block = blocks
+                .iter()
+                .find(|block| block.name == region.name())
+                .ok_or_else(|| format!("RAMBlock {} was not there before", region.name()))?;
+            BlockMemory::new(Arc::clone(process), block).map_err(|error| error.to_string())
+        };
+        layout.iter().map(memory).collect()
+    }
+
+    /// The process.
+    pub(crate) fn process(&self) -> Arc<Process> {
+        Arc::clone(&self.process)
+    }
+
+    /// What it is, in a line.
+    pub(crate) fn title(&self) -> String {
+        let accelerator = if self.kvm { "KVM" } else { "not KVM" };
+        format!(
+            "QEMU {}, process {}, {}, {accelerator}",
+            self.version,
+            self.process.pid(),
+            self.arch
+        )
+    }
+}
+
+/// The command of a guardian: this program again.
+pub(crate) fn guardian_command() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(GUARDIAN);
+    command
+}
+
+/// A guardian's life.
+pub(crate) fn guardian() -> Result<ExitCode, Failure> {
+    memtwin_tap::guardian_main().map(|()| ExitCode::Verified).map_err(Failure::environment)
+}

@@ -1,0 +1,80 @@
+//! Why a QEMU can't be tapped: the facts and a way out, in one line.
+
+use crate::UndoError;
+use memtwin_pages::{PageSizeError, RegionError};
+use memtwin_qemu::{SettingsError, Status};
+use memtwin_qmp::QmpError;
+use memtwin_stream::DecodeError;
+use std::io;
+
+/// What stands in the way of a tap.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// QEMU can't be asked.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// Somebody else migrates this guest.
+    #[error(
+        "a migration of this guest is under way ('{status}'); wait for its end, or cancel it with migrate_cancel"
+    )]
+    Busy {
+        /// Where it is.
+        status: Status,
+    },
+    /// QEMU says that this guest can't be migrated, and why.
+    #[error("QEMU can't migrate this guest, so its memory can't be had this way: {}", reasons.join("; "))]
+    Blocked {
+        /// QEMU's own words.
+        reasons: Vec<String>,
+    },
+    /// QEMU is too old to be held in pre-copy.
+    #[error(
+        "QEMU {version} can't be held in pre-copy, as it has no {missing}; QEMU 8.2 or later is needed"
+    )]
+    TooOld {
+        /// Its version.
+        version: String,
+        /// What it lacks.
+        missing: &'static str,
+    },
+    /// QEMU refused the settings.
+    #[error("the migration settings: {0}")]
+    Settings(#[from] SettingsError),
+    /// No socket, or no guardian.
+    #[error("{what}: {errno}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        errno: io::Error,
+    },
+    /// The stream is not understood.
+    #[error("QEMU's migration stream: {0}")]
+    Stream(#[from] DecodeError),
+    /// The stream ended before the list of blocks.
+    #[error("QEMU ended the migration before its first page: {reason}")]
+    Ended {
+        /// QEMU's own words, or what we know.
+        reason: String,
+    },
+    /// The stream does not begin.
+    #[error("QEMU has sent no list of RAMBlocks in {seconds} s; see query-migrate on its monitor")]
+    Silent {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A RAMBlock that can't be a region.
+    #[error("RAMBlock {0}")]
+    Region(#[from] RegionError),
+    /// A target page size that is none.
+    #[error("the target's {0}")]
+    PageSize(#[from] PageSizeError),
+    /// It failed, and QEMU could not be left as it was either.
+    #[error("{first}; and then {undo}")]
+    AndUndo {
+        /// What failed first.
+        first: Box<OpenError>,
+        /// What failed then.
+        undo: UndoError,
+    },
+}

@@ -1,0 +1,266 @@
+//! The tap as a source.
+
+use crate::error::OpenError;
+use crate::guardian::Guardian;
+use crate::opening::{Begun, begin, why};
+use crate::pace::Pace;
+use crate::undo::{Undo, UndoError};
+use crate::watch::Watch;
+use crate::wire::Wire;
+use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
+use memtwin_qemu::{Block, Ram, migration, status};
+use memtwin_qmp::{Qmp, Timestamp};
+use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Stop};
+use memtwin_stream::{BlockEntry, Decoder};
+use std::process::Command;
+use std::time::Duration;
+
+/// A running QEMU, held in pre-copy.
+///
+/// Dropped, it leaves QEMU as it was found.
+#[derive(Debug)]
+pub struct Tap<'q> {
+    pub(crate) qmp: &'q mut Qmp,
+    pub(crate) wire: Wire,
+    pub(crate) decoder: Decoder,
+    /// What was read ahead of the first delivery.
+    pub(crate) ahead: Vec<u8>,
+    pub(crate) watch: Watch,
+    pub(crate) counters: Counters,
+    /// When QEMU paused the guest for us, and when it let it run on.
+    pub(crate) stood: Option<Stood>,
+    /// Whether QEMU may end: the word was given.
+    pub(crate) may_end: bool,
+    layout: Layout,
+    machine: String,
+    /// `None` when QEMU was left as it was found.
+    post: Option<Post>,
+}
+
+/// What must be undone, and who does it if we can't.
+#[derive(Debug)]
+struct Post {
+    undo: Undo,
+    /// Dismissed when dropped.
+    _guardian: Guardian,
+}
+
+/// What came in a tap's stream, and what QEMU says it has sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Page records that were read.
+    pub pages: u64,
+    /// QEMU's own counters, as they were last asked for.
+    pub qemu: Option<Ram>,
+}
+
+/// How long a guest stood still, by QEMU's own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stood {
+    /// When its vCPUs were stopped (the time of QEMU's event STOP).
+    pub from: Duration,
+    /// When they were let run on (RESUME), if they were.
+    pub to: Option<Duration>,
+}
+
+impl Stood {
+    /// How long, if it is over.
+    pub fn time(&self) -> Option<Duration> {
+        self.to?.checked_sub(self.from)
+    }
+}
+
+impl<'q> Tap<'q> {
+    /// Begins a migration to us, up to the list of blocks. From here on QEMU logs what the guest
+    /// writes; pages come with the first round.
+    ///
+    /// `blocks` says where in the guest's physical memory each RAMBlock lies; `guardian` executes
+    /// a program that calls [`guardian_main`](crate::guardian_main) and does nothing else.
+    ///
+    /// Errors: QEMU is left as it was.
+    pub fn open(
+        qmp: &'q mut Qmp,
+        blocks: &[Block],
+        guardian: Command,
+        stop: &Stop,
+    ) -> Result<Self, OpenError> {
+        let Begun { wire, decoder, blocks: listed, machine, ahead, undo, guardian } =
+            begin(qmp, guardian, stop)?;
+        let mut this = Self {
+            qmp,
+            wire,
+            decoder,
+            ahead,
+            watch: Watch::default(),
+            counters: Counters::default(),
+            stood: None,
+            may_end: false,
+            layout: Layout::default(),
+            machine,
+            post: Some(Post { undo, _guardian: guardian }),
+        };
+        // On an error here dropping it leaves QEMU as it was.
+        this.layout = layout(&listed, blocks, this.page_size()?)?;
+        Ok(this)
+    }
+
+    fn page_size(&self) -> Result<PageSize, OpenError> {
+        Ok(PageSize::new(u64::from(self.decoder.page_bytes()))?)
+    }
+
+    /// The regions, also before there is a replication.
+    pub fn regions(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// QEMU's machine type, as the stream names it.
+    pub fn machine(&self) -> &str {
+        &self.machine
+    }
+
+    /// What came, and QEMU's own counters.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How long the guest stood still for us, if it did.
+    pub fn stood(&self) -> Option<Stood> {
+        self.stood
+    }
+
+    /// Errors unless the guest has stood still since its last pages came.
+    ///
+    /// To be asked after its memory was read: somebody else may have let it run meanwhile.
+    pub fn confirm_still(&mut self) -> Result<(), SourceError> {
+        let now = status(self.qmp).map_err(log)?;
+        self.note_events();
+        if now.running || self.stood.is_some_and(|stood| stood.to.is_some()) {
+            return Err(SourceError::Guest(format!(
+                "it ran while it was compared (state '{}'): something else has let it",
+                now.status
+            )));
+        }
+        Ok(())
+    }
+
+    /// Leaves QEMU as it was found. Does nothing the second time.
+    ///
+    /// Errors: QEMU could not be left so; it is tried once more when the tap is dropped.
+    pub fn close(&mut self) -> Result<(), UndoError> {
+        let Some(post) = &self.post else { return Ok(()) };
+        if let Ok(now) = migration(self.qmp) {
+            self.counters.qemu = now.ram.or(self.counters.qemu);
+        }
+        post.undo.run(self.qmp)?;
+        self.note_events();
+        self.post = None;
+        Ok(())
+    }
+
+    /// Sets how fast QEMU goes.
+    pub(crate) fn pace(&mut self, pace: Pace) -> Result<(), SourceError> {
+        pace.set(self.qmp, self.decoder.page_bytes()).map_err(log)
+    }
+
+    /// Notes when the guest was stopped and let run.
+    pub(crate) fn note_events(&mut self) {
+        for event in self.qmp.events() {
+            match event.name.as_str() {
+                "STOP" => self.stood = Some(Stood { from: time(event.timestamp), to: None }),
+                "RESUME" => {
+                    if let Some(stood) = &mut self.stood {
+                        stood.to = Some(time(event.timestamp));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Why there is no more stream.
+    pub(crate) fn ended(&mut self) -> SourceError {
+        SourceError::Guest(format!("QEMU ended the migration: {}", why(self.qmp)))
+    }
+}
+
+impl Drop for Tap<'_> {
+    fn drop(&mut self) {
+        // Nobody is left to hear of a failure. If QEMU is there and was not left as it was found,
+        // the end of the stream at least lets the guest run.
+        let _ = self.close();
+    }
+}
+
+impl Source for Tap<'_> {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn start_logging(&mut self) -> Result<(), SourceError> {
+        // Since it was opened.
+        Ok(())
+    }
+
+    fn collect(&mut self, _into: &mut dyn Collector) -> Result<(), SourceError> {
+        Err(SourceError::Log("QEMU collects its log by itself".into()))
+    }
+
+    fn read(&mut self, _: RegionId, _: u64, _: &mut [u8]) -> Result<(), SourceError> {
+        Err(SourceError::Memory("QEMU sends each page once, and nothing can be read".into()))
+    }
+
+    fn pause(&mut self) -> Result<(), SourceError> {
+        // QEMU pauses it with its last pages: in the final round.
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), SourceError> {
+        if self.may_end { self.close().map_err(log) } else { Ok(()) }
+    }
+
+    fn stop_logging(&mut self) -> Result<(), SourceError> {
+        self.close().map_err(log)
+    }
+
+    fn guest(&mut self) -> Result<GuestState, SourceError> {
+        let now = status(self.qmp).map_err(log)?;
+        Ok(if now.running { GuestState::Running } else { GuestState::Stopped })
+    }
+
+    fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
+        Some(self)
+    }
+}
+
+/// Since 1970, by QEMU's clock.
+fn time(stamp: Timestamp) -> Duration {
+    let seconds = Duration::from_secs(stamp.seconds.try_into().unwrap_or_default());
+    seconds + Duration::from_micros(stamp.microseconds.try_into().unwrap_or_default())
+}
+
+pub(crate) fn log(error: impl std::error::Error + Send + Sync + 'static) -> SourceError {
+    SourceError::Log(Box::new(error))
+}
+
+/// The regions that QEMU has listed, each where the guest sees it.
+fn layout(
+    listed: &[BlockEntry],
+    blocks: &[Block],
+    page_size: PageSize,
+) -> Result<Layout, OpenError> {
+    let region = |entry: &BlockEntry| {
+        let windows: Vec<Window> = blocks
+            .iter()
+            .find(|block| block.name == entry.name)
+            .map(|block| block.windows.clone())
+            .unwrap_or_default();
+        // The address of its beginning, even if that itself is hidden.
+        let first = windows.iter().min_by_key(|window| window.offset);
+        let gpa = first.map_or(0, |window| window.gpa.0.saturating_sub(window.offset));
+        let region = Region::new(&entry.name, Gpa(gpa), entry.used_bytes, page_size)?;
+        Ok(region.in_windows(windows))
+    };
+    listed.iter().map(region).collect::<Result<Vec<_>, OpenError>>().map(Layout::new)
+}

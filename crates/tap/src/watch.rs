@@ -1,0 +1,150 @@
+//! What a stream of pages says of QEMU's rounds: it does not mark them, but a round shows in the
+//! order of its pages.
+
+use memtwin_pages::RegionId;
+use memtwin_replicate::{Delivery, SinkError};
+use memtwin_stream::{BlockEntry, Command, SectionKind, Visitor};
+
+/// A place in QEMU's walk over all blocks: block, and offset in it.
+type Place = (usize, u64);
+
+/// What has come since [`Watch::begin`].
+///
+/// QEMU walks over its dirty bitmap in the order of blocks and offsets, and begins anew at the end
+/// (`find_dirty_block()` in migration/ram.c). So a page before the last one shows that it has begun
+/// anew, and when it comes by the place where a round began, everything that was dirty then has
+/// been sent.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    began_at: Option<Place>,
+    at: Option<Place>,
+    turns: u32,
+    /// Page records.
+    pub(crate) pages: u64,
+    /// Closed sections.
+    pub(crate) sections: u64,
+    /// Whether the last closed section had no page.
+    pub(crate) empty: bool,
+    /// Whether the source said that it has stopped the guest for the last pass.
+    pub(crate) switchover: bool,
+}
+
+impl Watch {
+    /// Begins a round here.
+    pub(crate) fn begin(&mut self) {
+        *self =
+            Self { began_at: self.at, at: self.at, switchover: self.switchover, ..Self::default() };
+    }
+
+    /// Whether QEMU has come by where the round began: everything that was pending then was sent.
+    pub(crate) fn is_once_around(&self) -> bool {
+        self.turns > 1 || (self.turns == 1 && self.at >= self.began_at)
+    }
+
+    fn page(&mut self, place: Place) {
+        self.turns += u32::from(self.at.is_some_and(|at| place <= at));
+        self.at = Some(place);
+        self.pages += 1;
+    }
+}
+
+/// Hands the pages of a stream over, and watches.
+pub(crate) struct Receiver<'r> {
+    pub(crate) into: &'r mut dyn Delivery,
+    pub(crate) watch: &'r mut Watch,
+    pub(crate) page_shift: u32,
+}
+
+impl Visitor for Receiver<'_> {
+    type Error = SinkError;
+
+    fn blocks(&mut self, _blocks: &[BlockEntry]) -> Result<(), SinkError> {
+        // Once for each stream, and this one has said it.
+        Ok(())
+    }
+
+    fn page(&mut self, block: usize, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        self.watch.page((block, offset));
+        self.into.pages(RegionId(block), offset >> self.page_shift, bytes)
+    }
+
+    fn fill(&mut self, block: usize, offset: u64, byte: u8) -> Result<(), SinkError> {
+        self.watch.page((block, offset));
+        self.into.filled(RegionId(block), offset >> self.page_shift, byte)
+    }
+
+    fn section(&mut self, _kind: SectionKind, pages: u64) -> Result<(), SinkError> {
+        self.watch.sections += 1;
+        self.watch.empty = pages == 0;
+        Ok(())
+    }
+
+    fn command(&mut self, command: Command) -> Result<(), SinkError> {
+        self.watch.switchover |= command == Command::SwitchoverStart;
+        Ok(())
+    }
+}
+
+/// Waits for the list of blocks and takes nothing else.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    pub(crate) machine: String,
+    pub(crate) blocks: Option<Vec<BlockEntry>>,
+}
+
+impl Visitor for Opening {
+    type Error = std::convert::Infallible;
+
+    fn machine(&mut self, name: &str) {
+        name.clone_into(&mut self.machine);
+    }
+
+    fn blocks(&mut self, blocks: &[BlockEntry]) -> Result<(), Self::Error> {
+        self.blocks = Some(blocks.to_vec());
+        Ok(())
+    }
+
+    fn page(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn fill(&mut self, _: usize, _: u64, _: u8) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Page numbers of one block, that before the round first.
+    fn watched(began_after: u64, pages: &[u64]) -> bool {
+        let mut watch = Watch::default();
+        watch.page((0, began_after));
+        watch.begin();
+        pages.iter().for_each(|&page| watch.page((0, page)));
+        watch.is_once_around()
+    }
+
+    #[test]
+    fn a_round_is_once_around() {
+        assert!(!watched(0, &[1, 2, 9]), "the first turn");
+        assert!(watched(0, &[1, 9, 0]), "once around");
+        assert!(!watched(5, &[6, 9, 0, 4]), "not yet where it began");
+        assert!(watched(5, &[6, 0, 4, 5]), "where it began");
+        assert!(watched(5, &[6, 0, 1, 0]), "twice around");
+        assert!(watched(5, &[3, 5]), "anew with its first page");
+        assert!(!watched(5, &[]), "nothing at all");
+    }
+
+    #[test]
+    fn pre_copy_begins_with_no_page_before_it() {
+        let mut watch = Watch::default();
+        watch.begin();
+        [0, 1, 7].into_iter().for_each(|page| watch.page((0, page)));
+        watch.page((1, 0));
+        assert!(!watch.is_once_around());
+        watch.page((0, 3));
+        assert!(watch.is_once_around());
+    }
+}

@@ -48,10 +48,7 @@ fn an_answer_of_another_form() {
     });
     let error = qmp.execute::<Status>("query-status", ()).unwrap_err();
     assert!(matches!(error, QmpError::BadAnswer { .. }));
-    reads_well(
-        &error,
-        &["query-status", "running", "boolean"].map(|f| if f == "running" { "form" } else { f }),
-    );
+    reads_well(&error, &["query-status", "unknown form", "boolean"]);
     qmp.execute::<Value>("query-status", ()).unwrap();
     assert!(matches!(qmp.execute::<Value>("x", 7), Err(QmpError::BadArguments { .. })));
     server.done();

@@ -5,5 +5,5 @@ mod keeper;
 mod need;
 mod qemu;
 
-pub use need::{Need, lacks};
+pub use need::{Need, lacks, program};
 pub use qemu::{Qemu, StartError};

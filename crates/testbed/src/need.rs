@@ -1,11 +1,13 @@
 //! What a test needs of the machine, and what is said where it is missing.
 
+use std::ffi::OsString;
 use std::fs::File;
+use std::path::PathBuf;
 
 /// Something that not every machine has.
 #[derive(Clone, Copy, Debug)]
 pub enum Need {
-    /// A program on the PATH.
+    /// A program, as [`program`] finds it.
     Program(&'static str),
     /// A usable /dev/kvm.
     Kvm,
@@ -19,8 +21,10 @@ impl Need {
         match self {
             Self::Program(name) => {
                 let paths = std::env::var_os("PATH").unwrap_or_default();
-                let found = std::env::split_paths(&paths).any(|path| path.join(name).is_file());
-                (!found).then(|| format!("{name} is not installed"))
+                let program = PathBuf::from(program(name));
+                // An absolute path stands for itself when it is joined.
+                let found = std::env::split_paths(&paths).any(|path| path.join(&program).is_file());
+                (!found).then(|| format!("{} is not installed", program.display()))
             }
             Self::Kvm => {
                 let opened = File::options().read(true).write(true).open("/dev/kvm");
@@ -29,6 +33,13 @@ impl Need {
             Self::Root => (!rustix::process::geteuid().is_root()).then(|| "not root".to_owned()),
         }
     }
+}
+
+/// The program that stands for this one in tests: what the environment variable of its name says
+/// (`QEMU_SYSTEM_X86_64` for qemu-system-x86_64; perhaps an older QEMU), or itself.
+pub fn program(name: &str) -> OsString {
+    let variable = name.replace('-', "_").to_uppercase();
+    std::env::var_os(variable).unwrap_or_else(|| name.into())
 }
 
 /// Whether something is missing: then the test that asks returns, and the reason was printed.

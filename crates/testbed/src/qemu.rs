@@ -41,7 +41,7 @@ impl From<io::Error> for StartError {
 }
 
 impl Qemu {
-    /// Starts `program` with these arguments, without default devices and without a display, the
+    /// Starts `program` (see [`crate::program`]) with these arguments, without default devices and without a display, the
     /// first serial port going to a file.
     ///
     /// Returns when its QMP socket is there. Errors: it ended before, with what it said.
@@ -53,11 +53,11 @@ impl Qemu {
     /// directory.
     pub fn start_in<A: AsRef<OsStr>>(
         dir: TempDir,
-        program: impl AsRef<OsStr>,
+        program: &str,
         arguments: &[A],
     ) -> Result<Self, StartError> {
-        let program = program.as_ref();
-        let mut command = Command::new(program);
+        let program = crate::program(program);
+        let mut command = Command::new(&program);
         command
             .args(["-nodefaults", "-display", "none", "-serial", "file:console"])
             .args([

@@ -1,7 +1,7 @@
 //! The RAMBlocks of a guest, and where the guest sees them.
 
 use crate::flatview::{self, Range, Reading};
-use crate::gpa::gpa_to_hva;
+use crate::gpa::{gpa_to_hva, hva_of};
 use crate::ramblock::{self, RamBlock};
 use memtwin_pages::Gpa;
 use memtwin_qmp::{Qmp, QmpError};
@@ -21,6 +21,9 @@ pub enum BlocksError {
         /// What is missing in it.
         problem: String,
     },
+    /// Each time, the guest had moved its memory before QEMU could be asked where it is.
+    #[error("the guest moves its memory about while QEMU is asked where it lies; try again later")]
+    Unsteady,
     /// QEMU can't be asked.
     #[error(transparent)]
     Qmp(#[from] QmpError),
@@ -69,19 +72,39 @@ impl Block {
     }
 }
 
+/// How often a guest that moves its memory about is asked anew.
+const ATTEMPTS: usize = 10;
+
 /// Asks QEMU for all blocks. What the guest maps where can change while it runs; the blocks
 /// themselves do with hotplug only.
 ///
 /// Errors: QEMU can't be asked, or its monitor prints something new.
 pub fn blocks(qmp: &mut Qmp) -> Result<Vec<Block>, BlocksError> {
-    let listed = ramblock::parse(&qmp.hmp("info ramblock")?)?;
-    let ranges = flatview::parse(&qmp.hmp("info mtree -f")?)?;
-    let mut to_hva = |gpa| gpa_to_hva(qmp, gpa);
-    let mut blocks = joined(listed, &ranges, &mut to_hva)?;
-    for block in blocks.iter_mut().filter(|block| block.hva.is_none()) {
-        block.hva = crate::gpa::hva_of(block, &mut to_hva)?;
+    let mut listed = qmp.hmp("info ramblock")?;
+    let mut view = qmp.hmp("info mtree -f")?;
+    for _ in 0..ATTEMPTS {
+        let ranges = flatview::parse(&view)?;
+        let mut asked = false;
+        let mut to_hva = |gpa| {
+            asked = true;
+            gpa_to_hva(qmp, gpa)
+        };
+        let mut joined = joined(ramblock::parse(&listed)?, &ranges, &mut to_hva)?;
+        for block in joined.iter_mut().filter(|block| block.hva.is_none()) {
+            block.hva = hva_of(block, &mut to_hva)?;
+        }
+        if !asked {
+            return Ok(joined);
+        }
+        // Answers about addresses belong to the view only if that was the same all the time.
+        let before = listed;
+        listed = qmp.hmp("info ramblock")?;
+        view = qmp.hmp("info mtree -f")?;
+        if before == listed && ranges == flatview::parse(&view)? {
+            return Ok(joined);
+        }
     }
-    Ok(blocks)
+    Err(BlocksError::Unsteady)
 }
 
 /// Puts each range to its block. A range names its memory region, which is the end of a block's

@@ -191,7 +191,8 @@ impl Qmp {
         mut fd: Option<BorrowedFd<'_>>,
         until: Instant,
     ) -> Result<(), QmpError> {
-        let begin_anew = if self.torn { BEGIN_ANEW } else { &[] };
+        let was_torn = self.torn;
+        let begin_anew = if was_torn { BEGIN_ANEW } else { &[] };
         // The descriptor goes with the command's own first byte.
         for (part, carries) in [(begin_anew, false), (request, true)] {
             let mut left = part;
@@ -216,6 +217,7 @@ impl Qmp {
                 }
             }
         }
+        self.torn = was_torn;
         Ok(())
     }
 

@@ -3,7 +3,9 @@
 use crate::{ARM, PATIENCE, PC, machine, wait_for};
 use memtwin_qemu::{Status, kvm, migration, status, target, version};
 use memtwin_qmp::{Qmp, QmpError};
+use memtwin_testbed::Qemu;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -53,6 +55,7 @@ fn a_guardian_goes_on_in_the_middle_of_a_command() {
         rustix::io::write(&taken, half.as_bytes()).unwrap();
         let mut next = Qmp::resume_on(taken, PATIENCE).unwrap();
         assert_eq!(status(&mut next).unwrap().status, "running", "{half}");
+        next.send_fd("any", qemu_log(&qemu).as_fd()).unwrap();
         socket = Some(next.try_clone().unwrap());
     }
     // And where the client died before it had entered command mode.
@@ -91,6 +94,10 @@ fn a_qemu_that_is_killed_is_gone() {
     assert!(error.is_gone(), "{error}");
     let error = Qmp::connect(&qemu.qmp(), PATIENCE).unwrap_err();
     assert!(matches!(error, QmpError::NobodyListens { .. }), "{error}");
+}
+
+fn qemu_log(qemu: &Qemu) -> File {
+    File::open(qemu.dir().join("stderr")).unwrap()
 }
 
 /// One where QEMU refuses for a reason of its own: what a user should be shown.

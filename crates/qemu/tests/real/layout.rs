@@ -45,6 +45,10 @@ fn a_machine_without_memory_has_no_blocks() {
 fn memory_of_two_devices_of_a_kind() {
     let two = "-M q35 -accel kvm -m 64 -device VGA -device secondary-vga -device VGA,vgamem_mb=32";
     let Some((_qemu, mut qmp)) = machine(PC, two) else { return };
+    if blocks(&mut qmp).unwrap().iter().all(|block| block.read_only.is_none()) {
+        eprintln!("skipped: this QEMU does not say where blocks lie: nothing tells these apart");
+        return;
+    }
     let vram = |qmp: &mut memtwin_qmp::Qmp| -> Vec<_> {
         let blocks = blocks(qmp).unwrap();
         blocks.into_iter().filter(|block| block.name.ends_with("/vga.vram")).collect()

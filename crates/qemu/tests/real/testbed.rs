@@ -21,7 +21,7 @@ fn a_dropped_qemu_is_gone_with_its_files() {
     drop(qemu);
     assert!(is_over(pid) && !dir.exists());
     let error = Qemu::start(PC, &["-M", "no-such-machine"]).unwrap_err();
-    assert!(error.to_string().contains("no-such-machine"), "{error}");
+    assert!(error.to_string().contains("machine type"), "{error}");
 }
 
 const ORPHAN: &str = "MEMTWIN_TEST_ORPHAN";

@@ -46,7 +46,7 @@ fn a_socket_that_is_not_ours() {
         return;
     }
     let server = Server::new(|_| {});
-    fs::set_permissions(server.path(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(server.path(), fs::Permissions::from_mode(0o000)).unwrap();
     let error = refused(&server.path());
     assert!(matches!(error, QmpError::Permission { .. }), "{error}");
 }

@@ -6,7 +6,7 @@ use crate::BlocksError;
 /// The address space that devices and CPUs see as physical memory.
 const SYSTEM: &str = " AS \"memory\", root: system";
 
-/// What a line without any range says.
+/// What stands in place of the ranges of a view that has none.
 const EMPTY: &str = "  No rendered FlatView";
 
 /// A range of guest-physical memory that is backed by host memory.

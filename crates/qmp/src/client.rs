@@ -3,12 +3,12 @@
 use crate::QmpError;
 use crate::connect::greeted;
 use crate::events::{Event, Events};
-use crate::message::{Message, parse};
+use crate::message::{Message, parse, request};
 use crate::wire::{LONGEST_LINE, Stop, Wire, deadline};
 use rustix::event::PollFlags;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -287,16 +287,4 @@ struct Taken {
     is_event: bool,
     id: Option<String>,
     outcome: Option<Result<String, QmpError>>,
-}
-
-/// A command as a line.
-fn request(command: &str, arguments: impl Serialize, id: &str) -> Result<Vec<u8>, QmpError> {
-    let bad = |problem: String| QmpError::BadArguments { command: command.to_owned(), problem };
-    let arguments = serde_json::to_value(arguments).map_err(|error| bad(error.to_string()))?;
-    let message = match arguments {
-        Value::Null => json!({ "execute": command, "id": id }),
-        Value::Object(_) => json!({ "execute": command, "arguments": arguments, "id": id }),
-        other => return Err(bad(format!("{other} is no object"))),
-    };
-    Ok(format!("{message}\n").into_bytes())
 }

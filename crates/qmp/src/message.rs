@@ -1,9 +1,11 @@
-//! One line of QEMU's becomes one message, or an error that says where it is wrong.
+//! Messages and their lines: ours as a line, QEMU's out of one, or an error that says where it is
+//! wrong.
 
 use crate::QmpError;
 use crate::events::Event;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 /// How many bytes of somebody's message are quoted.
 const QUOTED: usize = 40;
@@ -28,7 +30,7 @@ pub(crate) struct Refusal {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     event: Option<serde::de::IgnoredAny>,
-    id: Option<serde_json::Value>,
+    id: Option<Value>,
     #[serde(rename = "return", borrow)]
     returned: Option<&'a RawValue>,
     error: Option<Refusal>,
@@ -72,6 +74,22 @@ fn bad_message(line: &[u8], doing: &str, error: &serde_json::Error) -> QmpError 
         around: quoted(&line[offset..]),
         problem: error.to_string(),
     }
+}
+
+/// A command as a line.
+pub(crate) fn request(
+    command: &str,
+    arguments: impl Serialize,
+    id: &str,
+) -> Result<Vec<u8>, QmpError> {
+    let bad = |problem: String| QmpError::BadArguments { command: command.to_owned(), problem };
+    let arguments = serde_json::to_value(arguments).map_err(|error| bad(error.to_string()))?;
+    let message = match arguments {
+        Value::Null => json!({ "execute": command, "id": id }),
+        Value::Object(_) => json!({ "execute": command, "arguments": arguments, "id": id }),
+        other => return Err(bad(format!("{other} is no object"))),
+    };
+    Ok(format!("{message}\n").into_bytes())
 }
 
 /// The first bytes, readable.

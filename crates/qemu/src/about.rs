@@ -1,0 +1,80 @@
+//! What QEMU says of itself: `query-version`, `query-status`, `query-target`, `query-kvm`
+//! (`qapi/control.json`, `qapi/run-state.json`, `qapi/machine.json`).
+
+use memtwin_qmp::{Qmp, QmpError};
+use serde::Deserialize;
+use std::fmt;
+
+/// QEMU's version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The first number.
+    pub major: u32,
+    /// The second.
+    pub minor: u32,
+    /// The third.
+    pub micro: u32,
+    /// Who packaged it, and how they name it; empty for QEMU's own.
+    pub package: String,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)?;
+        if self.package.is_empty() { Ok(()) } else { write!(f, " ({})", self.package) }
+    }
+}
+
+/// Whether the guest runs, and why (not).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RunState {
+    /// Whether its vCPUs run.
+    pub running: bool,
+    /// QEMU's word for the state: running, paused, prelaunch, postmigrate, …
+    pub status: String,
+}
+
+/// Whether the guest runs under KVM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Kvm {
+    /// It does.
+    pub enabled: bool,
+    /// This QEMU could.
+    pub present: bool,
+}
+
+/// QEMU's version. Errors: as [`Qmp::execute`].
+pub fn version(qmp: &mut Qmp) -> Result<Version, QmpError> {
+    #[derive(Deserialize)]
+    struct Numbers {
+        major: u32,
+        minor: u32,
+        micro: u32,
+    }
+    #[derive(Deserialize)]
+    struct Answer {
+        qemu: Numbers,
+        package: String,
+    }
+    let Answer { qemu, package } = qmp.execute("query-version", ())?;
+    Ok(Version { major: qemu.major, minor: qemu.minor, micro: qemu.micro, package })
+}
+
+/// Whether the guest runs. Errors: as [`Qmp::execute`].
+pub fn status(qmp: &mut Qmp) -> Result<RunState, QmpError> {
+    qmp.execute("query-status", ())
+}
+
+/// The guest's architecture, in QEMU's names: aarch64, x86_64, … Errors: as [`Qmp::execute`].
+pub fn target(qmp: &mut Qmp) -> Result<String, QmpError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        arch: String,
+    }
+    qmp.execute("query-target", ()).map(|Answer { arch }| arch)
+}
+
+/// Whether the guest runs under KVM. Errors: as [`Qmp::execute`].
+pub fn kvm(qmp: &mut Qmp) -> Result<Kvm, QmpError> {
+    qmp.execute("query-kvm", ())
+}

@@ -1,0 +1,164 @@
+//! The RAMBlocks of a guest, and where the guest sees them.
+
+use crate::flatview::{self, Range, Reading};
+use crate::gpa::{gpa_to_hva, hva_of};
+use crate::ramblock::{self, RamBlock};
+use memtwin_pages::{Gpa, Window};
+use memtwin_qmp::{Qmp, QmpError};
+
+/// Why the blocks of a guest are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum BlocksError {
+    /// The human monitor prints something else than the versions that we know.
+    #[error(
+        "QEMU's answer to {command} is not understood: {problem}: \"{line}\"; report it with QEMU's version"
+    )]
+    NotUnderstood {
+        /// The monitor's command.
+        command: &'static str,
+        /// The line that is not understood.
+        line: String,
+        /// What is missing in it.
+        problem: String,
+    },
+    /// Each time, the guest had moved its memory before QEMU could be asked where it is.
+    #[error("the guest moves its memory about while QEMU is asked where it lies; try again later")]
+    Unsteady,
+    /// QEMU can't be asked.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+}
+
+/// A RAMBlock: a piece of host memory that QEMU migrates as RAM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its name, as in the migration stream. Unique.
+    pub name: String,
+    /// The bytes in use: what is migrated and can be compared.
+    pub used: u64,
+    /// The bytes that it may grow to.
+    pub total: u64,
+    /// Where it begins in QEMU's own memory. None if this QEMU does not say (before 8.2) and the
+    /// guest sees too little of it to find out.
+    pub hva: Option<u64>,
+    /// The size in bytes of the host's pages that back it.
+    pub host_page: u64,
+    /// Where the guest sees it, by address. Empty where it does not now: a device's memory that
+    /// no BAR points to, a ROM that only fw_cfg reads.
+    pub windows: Vec<Window>,
+    /// Whether QEMU itself maps it read-only (the RO column). Not known before 8.2.
+    pub read_only: Option<bool>,
+}
+
+impl Block {
+    /// Where the guest sees the byte at this offset, if it does.
+    pub fn gpa_of(&self, offset: u64) -> Option<Gpa> {
+        let window = self
+            .windows
+            .iter()
+            .find(|window| offset >= window.offset && offset - window.offset < window.bytes)?;
+        Some(Gpa(window.gpa.0 + (offset - window.offset)))
+    }
+}
+
+/// How often a guest that moves its memory about is asked anew.
+const ATTEMPTS: usize = 10;
+
+/// Asks QEMU for all blocks. What the guest maps where can change while it runs; the blocks
+/// themselves do with hotplug only.
+///
+/// Errors: QEMU can't be asked, or its monitor prints something new.
+pub fn blocks(qmp: &mut Qmp) -> Result<Vec<Block>, BlocksError> {
+    let mut listed = qmp.hmp("info ramblock")?;
+    let mut view = qmp.hmp("info mtree -f")?;
+    for _ in 0..ATTEMPTS {
+        let ranges = flatview::parse(&view)?;
+        let mut asked = false;
+        let mut to_hva = |gpa| {
+            asked = true;
+            gpa_to_hva(qmp, gpa)
+        };
+        let mut joined = joined(ramblock::parse(&listed)?, &ranges, &mut to_hva)?;
+        for block in joined.iter_mut().filter(|block| block.hva.is_none()) {
+            block.hva = hva_of(block, &mut to_hva)?;
+        }
+        if !asked {
+            return Ok(joined);
+        }
+        // Answers about addresses belong to the view only if that was the same all the time.
+        let before = listed;
+        listed = qmp.hmp("info ramblock")?;
+        view = qmp.hmp("info mtree -f")?;
+        if before == listed && ranges == flatview::parse(&view)? {
+            return Ok(joined);
+        }
+    }
+    Err(BlocksError::Unsteady)
+}
+
+/// Puts each range to its block. A range names its memory region, which is the end of a block's
+/// name (`qemu_ram_set_idstr()` puts the device's path before it), so it may fit several blocks:
+/// then its host address decides, and if that is not known, nothing does, and no window is said.
+pub(crate) fn joined<E>(
+    listed: Vec<RamBlock>,
+    ranges: &[Range],
+    to_hva: &mut impl FnMut(Gpa) -> Result<Option<u64>, E>,
+) -> Result<Vec<Block>, E> {
+    let mut blocks: Vec<_> = listed.into_iter().map(Block::from).collect();
+    for range in ranges {
+        let mut fitting = fitting(&blocks, range);
+        if fitting.len() > 1
+            && let Some(hva) = to_hva(Gpa(range.gpa))?
+        {
+            fitting.retain(|(at, reading)| {
+                let begin = blocks[*at].hva.and_then(|begin| begin.checked_add(reading.offset));
+                begin == Some(hva)
+            });
+        }
+        if let [(at, reading)] = fitting[..] {
+            let (gpa, offset) = (Gpa(range.gpa), reading.offset);
+            blocks[at].windows.push(Window { gpa, offset, bytes: range.bytes });
+        }
+    }
+    Ok(blocks)
+}
+
+/// The blocks that a range may be a part of, by name and size; of the ways to read it, the first
+/// that fits any.
+fn fitting<'a>(blocks: &[Block], range: &'a Range) -> Vec<(usize, Reading<'a>)> {
+    let fits = |block: &Block, reading: &Reading<'_>| {
+        let is_named = block.name == reading.region
+            || block.name.strip_suffix(reading.region).is_some_and(|device| device.ends_with('/'));
+        let end = reading.offset.checked_add(range.bytes);
+        is_named && end.is_some_and(|end| end <= block.total)
+    };
+    for reading in range.readings() {
+        let fitting: Vec<_> = blocks
+            .iter()
+            .enumerate()
+            .filter(|(_, block)| fits(block, &reading))
+            .map(|(at, _)| (at, reading))
+            .collect();
+        if !fitting.is_empty() {
+            return fitting;
+        }
+    }
+    Vec::new()
+}
+
+impl From<RamBlock> for Block {
+    fn from(listed: RamBlock) -> Self {
+        Self {
+            name: listed.name,
+            used: listed.used,
+            total: listed.total,
+            hva: listed.hva,
+            host_page: listed.host_page,
+            windows: Vec::new(),
+            read_only: listed.read_only,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! A stock QEMU seen from outside, over QMP and through /proc.
+//!
+//! - what it says of itself: [`version()`], [`status()`], [`target()`], [`kvm()`], [`migration()`]
+//! - its migration settings, changed and put back: [`Settings`]
+//! - its RAMBlocks and where the guest sees them: [`blocks()`], [`Block`]
+//! - the guest's real memory, which the judge compares the twin with: [`Process`], [`BlockMemory`]
+//!
+//! Nothing here writes to the guest's memory.
+
+#![forbid(unsafe_code)]
+
+mod about;
+mod block;
+mod discover;
+mod flatview;
+mod gpa;
+mod maps;
+mod memory;
+mod migration;
+mod process;
+mod ramblock;
+mod refusal;
+mod settings;
+
+pub use about::{Kvm, RunState, Version, kvm, status, target, version};
+pub use block::{Block, BlocksError, blocks};
+pub use memory::BlockMemory;
+pub use migration::{Migration, Ram, Status, migration};
+pub use process::{MemoryError, Process};
+pub use settings::{
+    Capabilities, Parameters, Settings, SettingsError, capabilities, parameters, set_capabilities,
+    set_parameters,
+};

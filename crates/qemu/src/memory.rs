@@ -1,0 +1,219 @@
+//! A block of the guest's real memory, as an image for the judge.
+
+use crate::block::Block;
+use crate::maps::Backing;
+use crate::process::{MemoryError, Process};
+use memtwin_verdict::Image;
+use rustix::fs::{major, minor};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+/// How a block's bytes are had.
+#[derive(Debug)]
+enum Way {
+    /// From the process.
+    Process {
+        /// Where the block begins there.
+        hva: u64,
+    },
+    /// From the file that QEMU shares it through.
+    File {
+        /// The file.
+        file: File,
+        /// Where the block begins in it.
+        offset: u64,
+    },
+}
+
+/// The bytes in use of one block, as they are now: a running guest changes them while they are
+/// read.
+#[derive(Debug)]
+pub struct BlockMemory {
+    process: Arc<Process>,
+    name: String,
+    used: u64,
+    way: Way,
+}
+
+impl BlockMemory {
+    /// The memory of this block of this process.
+    ///
+    /// Read with process_vm_readv(2); where that is refused and the block is a shared file that we
+    /// may open, from that file.
+    ///
+    /// Errors: QEMU does not say where the block lies; the system refuses, with the way out;
+    /// QEMU has ended.
+    pub fn new(process: Arc<Process>, block: &Block) -> Result<Self, MemoryError> {
+        let hva = block.hva.ok_or_else(|| MemoryError::NoAddress { block: block.name.clone() })?;
+        let Block { name, used, .. } = block.clone();
+        let way = match process.read(hva, &mut [0; 1][..used.min(1) as usize]) {
+            Ok(()) => Way::Process { hva },
+            Err(refused @ MemoryError::Refused { .. }) => process
+                .backing(hva, used)
+                .and_then(|backing| shared(&backing, used))
+                .ok_or(refused)?,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { process, name, used, way })
+    }
+
+    /// The block's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is read from the file that QEMU shares it through, rather than from QEMU.
+    pub fn is_file(&self) -> bool {
+        matches!(self.way, Way::File { .. })
+    }
+
+    /// Copies the block's bytes from `offset` on, as many as `into` holds.
+    ///
+    /// Errors: QEMU has ended, or the memory is gone. What `into` then holds means nothing.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), MemoryError> {
+        let bytes = into.len();
+        let end = offset.checked_add(bytes as u64);
+        if end.is_none_or(|end| end > self.used) {
+            let problem = format!("{bytes} bytes at {offset:#x}, and it has {:#x}", self.used);
+            return Err(self.failed(io::Error::new(io::ErrorKind::UnexpectedEof, problem)));
+        }
+        match &self.way {
+            Way::Process { hva } => self.process.read(hva.saturating_add(offset), into),
+            Way::File { file, offset: begin } => {
+                Image::read_at(file, begin + offset, into).map_err(|errno| self.failed(errno))?;
+                self.process.alive()
+            }
+        }
+    }
+
+    fn failed(&self, errno: io::Error) -> MemoryError {
+        MemoryError::system(format!("block {}", self.name))(errno)
+    }
+}
+
+impl Image for BlockMemory {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.used)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(offset, into).map_err(|error| match error {
+            MemoryError::System { errno, .. } => errno,
+            error => io::Error::other(error),
+        })
+    }
+}
+
+/// Opens the file behind a mapping, if the path still leads to that file and all of it is there.
+fn shared(backing: &Backing, bytes: u64) -> Option<Way> {
+    let file = File::open(&backing.path).ok()?;
+    let about = file.metadata().ok()?;
+    let device = (major(about.dev()), minor(about.dev()));
+    let is_it = (device, about.ino()) == (backing.device, backing.inode);
+    let is_whole = backing.offset.checked_add(bytes).is_some_and(|end| end <= about.len());
+    (is_it && is_whole).then_some(Way::File { file, offset: backing.offset })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::process::{Child, Command, Stdio};
+
+    struct Sleep(Child);
+
+    impl Drop for Sleep {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn sleep() -> Sleep {
+        Sleep(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    fn block(hva: u64, used: u64) -> Block {
+        let name = "ram".to_owned();
+        let windows = Vec::new();
+        Block { name, used, total: used, hva: Some(hva), host_page: 4096, windows, read_only: None }
+    }
+
+    #[test]
+    fn our_own_memory_reads_like_itself_and_no_further() {
+        let bytes: Vec<u8> = (0..100_000).map(|n| (n % 251) as u8).collect();
+        let block = block(bytes.as_ptr() as u64, bytes.len() as u64);
+        let process = Process::of_pid(std::process::id(), std::slice::from_ref(&block)).unwrap();
+        let memory = BlockMemory::new(Arc::new(process), &block).unwrap();
+        assert_eq!((memory.len().unwrap(), memory.is_file()), (100_000, false));
+        let mut into = vec![0; 50_000];
+        memory.read_at(49_999, &mut into).unwrap();
+        assert_eq!(into, &bytes[49_999..99_999]);
+        memory.read_at(100_000, &mut []).unwrap();
+        for offset in [50_001, 100_000, u64::MAX] {
+            let error = memory.read_at(offset, &mut into).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_no_memory() {
+        let pid = std::process::id();
+        let error = Process::of_pid(pid, &[block(4096, 4096)]).unwrap_err();
+        assert!(matches!(error, MemoryError::NotMapped { hva: 4096, .. }), "{error}");
+        let process = Arc::new(Process::open(pid).unwrap());
+        let error = BlockMemory::new(process.clone(), &block(4096, 4096)).unwrap_err();
+        assert!(matches!(error, MemoryError::Unreadable { .. }), "{error}");
+        let nowhere = Block { hva: None, ..block(0, 1) };
+        let error = BlockMemory::new(process, &nowhere).unwrap_err();
+        assert!(matches!(error, MemoryError::NoAddress { .. }), "{error}");
+        assert!(matches!(Process::open(0), Err(MemoryError::Gone { .. })));
+        assert!(matches!(Process::open(u32::MAX), Err(MemoryError::Gone { .. })));
+    }
+
+    #[test]
+    fn a_process_that_ended_is_told_even_before_it_is_reaped() {
+        let mut sleep = sleep();
+        let process = Process::open(sleep.0.id()).unwrap();
+        process.alive().unwrap();
+        sleep.0.kill().unwrap();
+        // Merely looked at, it stays a zombie.
+        let pid = rustix::process::Pid::from_child(&sleep.0);
+        let look = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), look).unwrap();
+        let gone = |result: Result<(), MemoryError>| {
+            assert!(matches!(result, Err(MemoryError::Gone { .. })), "{result:?}");
+        };
+        gone(process.alive());
+        gone(process.read(0x1000, &mut [0]));
+        sleep.0.wait().unwrap();
+        gone(process.read(0x1000, &mut [0]));
+    }
+
+    #[test]
+    fn a_file_is_taken_only_if_it_is_the_one_that_is_mapped() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let about = file.as_file().metadata().unwrap();
+        let backing = Backing {
+            path: file.path().to_owned(),
+            device: (major(about.dev()), minor(about.dev())),
+            inode: about.ino(),
+            offset: 2,
+        };
+        let process = Arc::new(Process::open(std::process::id()).unwrap());
+        let way = shared(&backing, 8).unwrap();
+        let memory = BlockMemory { process, name: "ram".to_owned(), used: 8, way };
+        let mut into = [0; 3];
+        memory.read_at(5, &mut into).unwrap();
+        assert_eq!((&into, memory.is_file()), (b"789", true));
+        assert!(memory.read_at(6, &mut into).is_err());
+
+        assert!(shared(&backing, 9).is_none(), "too short");
+        assert!(shared(&Backing { inode: 1, ..backing.clone() }, 8).is_none(), "another file");
+        let deleted = backing.path.with_extension("deleted");
+        assert!(shared(&Backing { path: deleted, ..backing }, 8).is_none());
+    }
+}

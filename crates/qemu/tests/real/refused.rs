@@ -1,0 +1,97 @@
+//! Finding the process where the socket does not name it, and being refused.
+
+use crate::{PATIENCE, PC, block, machine};
+use memtwin_qemu::{BlockMemory, MemoryError, Process, blocks};
+use memtwin_qmp::Qmp;
+use memtwin_testbed::{Need, Qemu, lacks};
+use memtwin_verdict::Image;
+use rustix::io::{FdFlags, fcntl_setfd};
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+const KVM_PC: [&str; 7] = ["-M", "pc", "-accel", "kvm", "-m", "64", "-S"];
+
+/// A connection that another process made: the socket names that one (here: us), which does not
+/// have the guest's memory.
+#[test]
+fn a_qemu_that_was_given_its_connection_is_found() {
+    if lacks(&[Need::Program(PC), Need::Kvm]) {
+        return;
+    }
+    let (ours, its) = UnixStream::pair().unwrap();
+    fcntl_setfd(&its, FdFlags::empty()).unwrap();
+    let chardev = format!("socket,id=given,fd={}", its.as_raw_fd());
+    let arguments = [&KVM_PC[..], &["-chardev", &chardev, "-mon", "chardev=given,mode=control"]];
+    let qemu = Qemu::start(PC, &arguments.concat()).unwrap();
+    // Another one like it, which must not be taken.
+    let other = Qemu::start(PC, &KVM_PC).unwrap();
+    drop(its);
+    let mut qmp = Qmp::resume_on(ours.into(), PATIENCE).unwrap();
+    assert_eq!(qmp.peer_pid().unwrap(), Some(std::process::id()));
+    let blocks = blocks(&mut qmp).unwrap();
+    if blocks.iter().all(|block| block.hva.is_none() && block.windows.is_empty()) {
+        return;
+    }
+    let process = Process::find(&qmp, &blocks).unwrap();
+    assert_eq!(process.pid(), qemu.pid());
+    let memory = BlockMemory::new(Arc::new(process), block(&blocks, "pc.ram")).unwrap();
+    memory.read_at(0, &mut [0; 4096]).unwrap();
+
+    let error = Process::of_pid(other.pid(), &blocks).unwrap_err();
+    assert!(matches!(error, MemoryError::NotMapped { .. }), "{error}");
+    assert!(error.to_string().contains("--pid"), "{error}");
+}
+
+#[test]
+fn blocks_of_another_qemu_are_found_nowhere() {
+    let Some((_first, mut qmp)) = machine(PC, "-M pc -accel kvm -m 64 -S") else { return };
+    let mut blocks = blocks(&mut qmp).unwrap();
+    blocks[0].hva = Some(4096);
+    let error = Process::find(&qmp, &blocks).unwrap_err();
+    assert!(matches!(error, MemoryError::NotFound { .. }), "{error}");
+    assert!(error.to_string().contains("--pid"), "{error}");
+}
+
+const AS_NOBODY: &str = "MEMTWIN_TEST_SOCKET";
+
+/// Not a test: what the next one runs as another user.
+#[test]
+#[ignore = "run by an_ordinary_user_is_told_why_not"]
+fn as_nobody() {
+    let Some(socket) = std::env::var_os(AS_NOBODY) else { return };
+    let mut qmp = Qmp::connect(Path::new(&socket), PATIENCE).unwrap();
+    let blocks = blocks(&mut qmp).unwrap();
+    let error = Process::find(&qmp, &blocks).unwrap_err();
+    assert!(matches!(error, MemoryError::Refused { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("as user 65534") && text.contains("run Memtwin as root"), "{text}");
+}
+
+#[test]
+fn an_ordinary_user_is_told_why_not() {
+    if lacks(&[Need::Root, Need::Program("setpriv"), Need::Program(PC), Need::Kvm]) {
+        return;
+    }
+    let qemu = Qemu::start(PC, &KVM_PC).unwrap();
+    // A copy, as the other user may not get to where this program lies.
+    let program = qemu.dir().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for (path, mode) in [(qemu.dir(), 0o755), (&qemu.qmp(), 0o777), (&program, 0o755)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let done = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["--exact", "refused::as_nobody", "--ignored"])
+        .env(AS_NOBODY, qemu.qmp())
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}");
+}

@@ -1,0 +1,290 @@
+//! The client: one command at a time, each with an id of its own.
+
+use crate::QmpError;
+use crate::connect::greeted;
+use crate::events::{Event, Events};
+use crate::message::{Message, parse, request};
+use crate::wire::{LONGEST_LINE, Stop, Wire, deadline};
+use rustix::event::PollFlags;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::json;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A byte that JSON can't contain, and an end of line: whatever QEMU's parser had half of before,
+/// it gives up (`qobject/json-lexer.c`), says so, and begins anew.
+const BEGIN_ANEW: &[u8] = b"\xff\n";
+
+/// How many clients this process has had: part of every id, as a socket outlives its client.
+static CLIENTS: AtomicU64 = AtomicU64::new(0);
+
+/// A connection to QEMU on which it takes commands.
+///
+/// No call of a `Qmp` waits longer than its patience: an answer that comes later is dropped, and
+/// the connection stays usable.
+#[derive(Debug)]
+pub struct Qmp {
+    wire: Wire,
+    patience: Duration,
+    events: Events,
+    /// What all our ids begin with.
+    ours: String,
+    commands: u64,
+    /// Whether the other side may be in the middle of a message, and we may be too. Until the
+    /// next answer that is ours, what makes no sense is skipped.
+    torn: bool,
+}
+
+impl Qmp {
+    /// Connects to the QMP server at `path` and enters command mode.
+    ///
+    /// `patience` is how long the greeting, and later each answer, may take. Errors: every
+    /// [`QmpError`] that says why there is no QMP behind `path`.
+    pub fn connect(path: &Path, patience: Duration) -> Result<Self, QmpError> {
+        let mut qmp = Self::over(greeted(path, patience)?, patience);
+        let _: IgnoredAny = qmp.execute("qmp_capabilities", ())?;
+        Ok(qmp)
+    }
+
+    /// Takes over a connection from a client that is gone, wherever it was interrupted: half a
+    /// command sent, half an answer read, answers under way.
+    ///
+    /// Two clients must not use one connection at the same time. Errors: QEMU does not answer.
+    pub fn resume_on(socket: OwnedFd, patience: Duration) -> Result<Self, QmpError> {
+        let mut qmp = Self::over(Wire::new(socket), patience);
+        qmp.torn = true;
+        // In command mode it is an unknown command, before it is what is needed: right in both.
+        match qmp.execute::<IgnoredAny>("qmp_capabilities", ()) {
+            Ok(_) => Ok(qmp),
+            Err(error) if error.is_unknown_command() => Ok(qmp),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn over(wire: Wire, patience: Duration) -> Self {
+        let client = CLIENTS.fetch_add(1, Ordering::Relaxed);
+        let ours = format!("memtwin-{}-{client}-", std::process::id());
+        Self { wire, patience, events: Events::default(), ours, commands: 0, torn: false }
+    }
+
+    /// How long an answer may take from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// How long an answer may take.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Executes a command and waits for what it returns. `arguments` is what serde makes an
+    /// object of, or `()`.
+    ///
+    /// Errors: [`QmpError::Refused`] with QEMU's reason, or the connection does not work.
+    pub fn execute<T: DeserializeOwned>(
+        &mut self,
+        command: &str,
+        arguments: impl Serialize,
+    ) -> Result<T, QmpError> {
+        self.run(command, arguments, None)
+    }
+
+    /// Has the human monitor run a line, and returns what it prints. It reports its errors as
+    /// text too: what comes back has to be parsed with that in mind.
+    ///
+    /// Errors: as [`Qmp::execute`].
+    pub fn hmp(&mut self, line: &str) -> Result<String, QmpError> {
+        self.execute("human-monitor-command", json!({ "command-line": line }))
+    }
+
+    /// Gives QEMU a copy of a descriptor, which its commands may then name (`fd:NAME`). One of
+    /// the same name is replaced.
+    ///
+    /// Errors: as [`Qmp::execute`].
+    pub fn send_fd(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<(), QmpError> {
+        self.run::<IgnoredAny>("getfd", json!({ "fdname": name }), Some(fd)).map(|_| ())
+    }
+
+    /// The events that came in while answers were waited for, oldest first. Does not look for new
+    /// ones.
+    pub fn events(&mut self) -> Vec<Event> {
+        self.events.drain()
+    }
+
+    /// The events that wait to be taken, and how many had to be dropped.
+    pub fn kept_events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Waits for an event, of those kept or of new ones; the others are kept. None if none
+    /// comes in time.
+    ///
+    /// Errors: the connection does not work.
+    pub fn wait_event(
+        &mut self,
+        timeout: Duration,
+        mut wanted: impl FnMut(&Event) -> bool,
+    ) -> Result<Option<Event>, QmpError> {
+        let until = deadline(timeout);
+        let mut found = self.events.take(&mut wanted);
+        while found.is_none() {
+            let line = match self.wire.line(until) {
+                Err(Stop::Late) => break,
+                line => line.map_err(|stop| self.failed(stop, "an event"))?,
+            };
+            if self.take_in(&line, "an event")?.is_event {
+                found = self.events.take_newest(&mut wanted);
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// A second descriptor of this connection, for a process that takes it over after us with
+    /// [`Qmp::resume_on`]. Closed on exec.
+    ///
+    /// Errors: the process has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.wire.socket().try_clone_to_owned()
+    }
+
+    /// The process that listened on the socket when we connected (SO_PEERCRED, unix(7)): QEMU, or
+    /// who started it and gave it the socket. None if we can't see that process.
+    ///
+    /// Errors: the system does not say.
+    pub fn peer_pid(&self) -> io::Result<Option<u32>> {
+        // Not rustix's: its pid can't be 0, as it is for a process outside of our PID namespace.
+        let credentials = nix::sys::socket::sockopt::PeerCredentials;
+        let peer = nix::sys::socket::getsockopt(&self.wire.socket(), credentials)?;
+        Ok(u32::try_from(peer.pid()).ok().filter(|pid| *pid != 0))
+    }
+
+    fn run<T: DeserializeOwned>(
+        &mut self,
+        command: &str,
+        arguments: impl Serialize,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<T, QmpError> {
+        let until = deadline(self.patience);
+        self.commands += 1;
+        let id = format!("{}{}", self.ours, self.commands);
+        let request = request(command, arguments, &id)?;
+        self.send(command, &request, fd, until)?;
+        let returned = self.answer(command, &id, until)?;
+        serde_json::from_str(&returned).map_err(|error| QmpError::BadAnswer {
+            command: command.to_owned(),
+            problem: error.to_string(),
+        })
+    }
+
+    /// Sends a command, and receives meanwhile: QEMU may be stuck until we do.
+    fn send(
+        &mut self,
+        command: &str,
+        request: &[u8],
+        mut fd: Option<BorrowedFd<'_>>,
+        until: Instant,
+    ) -> Result<(), QmpError> {
+        let was_torn = self.torn;
+        let begin_anew = if was_torn { BEGIN_ANEW } else { &[] };
+        // The descriptor goes with the command's own first byte.
+        for (part, carries) in [(begin_anew, false), (request, true)] {
+            let mut left = part;
+            while !left.is_empty() {
+                let carried = if carries { fd } else { None };
+                let sent = self.wire.send_some(left, carried);
+                let sent = sent.map_err(|stop| self.failed(stop, command))?;
+                if sent > 0 {
+                    fd = if carries { None } else { fd };
+                    left = &left[sent..];
+                    // Whoever gives up here leaves half a command behind.
+                    self.torn |= !left.is_empty();
+                    continue;
+                }
+                let either = self.wire.wait(PollFlags::IN | PollFlags::OUT, until);
+                let ready = either.map_err(|stop| self.failed(stop, command))?;
+                if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                    self.wire.fill().map_err(|stop| self.failed(stop, command))?;
+                    while let Some(line) = self.wire.next_line() {
+                        self.take_in(&line, command)?;
+                    }
+                }
+            }
+        }
+        self.torn = was_torn;
+        Ok(())
+    }
+
+    /// Waits for the answer of this id.
+    fn answer(&mut self, command: &str, id: &str, until: Instant) -> Result<String, QmpError> {
+        loop {
+            let line = self.wire.line(until).map_err(|stop| self.failed(stop, command))?;
+            let taken = self.take_in(&line, command)?;
+            let ours = taken.id.as_deref() == Some(id);
+            // An error without an id is the parser's, and the only thing it parses is ours.
+            let about_ours = taken.id.is_none() && !taken.is_event && !self.torn;
+            if let Some(outcome) = taken.outcome
+                && (ours || (about_ours && outcome.is_err()))
+            {
+                self.torn = false;
+                return outcome;
+            }
+            // In a flood there is always a next line.
+            if Instant::now() >= until {
+                return Err(self.failed(Stop::Late, command));
+            }
+        }
+    }
+
+    /// Sorts a line in: events are kept, an answer is handed back, rubbish is skipped if we have
+    /// to expect it.
+    fn take_in(&mut self, line: &[u8], doing: &str) -> Result<Taken, QmpError> {
+        match parse(line, doing) {
+            Ok(Message::Event(event)) => {
+                self.events.push(line.len(), event);
+                Ok(Taken { is_event: true, id: None, outcome: None })
+            }
+            Ok(Message::Answer { id, outcome }) => {
+                let outcome = outcome.map(str::to_owned).map_err(|refusal| QmpError::Refused {
+                    command: doing.to_owned(),
+                    class: refusal.class,
+                    desc: refusal.desc,
+                });
+                Ok(Taken { is_event: false, id, outcome: Some(outcome) })
+            }
+            Err(_) if self.torn => Ok(Taken { is_event: false, id: None, outcome: None }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn failed(&self, stop: Stop, doing: &str) -> QmpError {
+        let doing = doing.to_owned();
+        match stop {
+            Stop::Late => QmpError::Timeout { command: doing, patience: self.patience },
+            Stop::Closed => QmpError::Closed { doing },
+            Stop::TooLong => QmpError::LineTooLong { doing, limit: LONGEST_LINE },
+            Stop::Errno(errno) => QmpError::Socket { doing, errno },
+        }
+    }
+}
+
+/// To poll for input: an event, or the end. See [`Qmp::wait_event`], and mind that it may hold
+/// lines already.
+impl AsFd for Qmp {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wire.socket()
+    }
+}
+
+/// What a line turned out to be.
+struct Taken {
+    is_event: bool,
+    id: Option<String>,
+    outcome: Option<Result<String, QmpError>>,
+}

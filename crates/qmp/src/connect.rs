@@ -1,0 +1,95 @@
+//! From a path to a connection on which QEMU takes commands.
+
+use crate::QmpError;
+use crate::message::{is_greeting, quoted};
+use crate::wire::{LONGEST_LINE, Stop, Wire, deadline};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a full queue is tried again.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Connects, and waits for the greeting.
+pub(crate) fn greeted(path: &Path, patience: Duration) -> Result<Wire, QmpError> {
+    let until = deadline(patience);
+    let mut wire = Wire::new(connected(path, patience, until)?);
+    let line = loop {
+        if let Some(line) = wire.next_line() {
+            break line;
+        }
+        // What does not begin like a message need not end like one: a prompt has no line end.
+        let begun = wire.rest().trim_ascii_start();
+        if begun.first().is_some_and(|byte| *byte != b'{') {
+            break begun.to_vec();
+        }
+        let more = wire.wait(PollFlags::IN, until).and_then(|_| wire.fill());
+        more.map_err(|stop| failed(path, patience, wire.rest(), stop))?;
+    };
+    if is_greeting(&line) { Ok(wire) } else { Err(not_qmp(path, &line)) }
+}
+
+fn connected(path: &Path, patience: Duration, until: Instant) -> Result<OwnedFd, QmpError> {
+    let other = |errno: Errno| QmpError::Connect { path: path.into(), errno: errno.into() };
+    let address = SocketAddrUnix::new(path).map_err(|errno| match errno {
+        Errno::NAMETOOLONG => QmpError::Connect {
+            path: path.into(),
+            errno: io::Error::other(
+                "too long for a socket; go to its directory and give a relative path",
+            ),
+        },
+        errno => other(errno),
+    })?;
+    // Not blocking, as connecting waits for ever while the server's queue is full (unix(7)).
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(other)?;
+    loop {
+        match connect(&socket, &address) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if Instant::now() < until => thread::sleep(AGAIN),
+            Err(Errno::AGAIN) => return Err(QmpError::Busy { path: path.into(), patience }),
+            Err(Errno::NOENT) => return Err(QmpError::NoSocket { path: path.into() }),
+            Err(Errno::ACCESS | Errno::PERM) => {
+                return Err(QmpError::Permission { path: path.into() });
+            }
+            Err(Errno::PROTOTYPE | Errno::NOTDIR) => {
+                return Err(QmpError::NotASocket { path: path.into() });
+            }
+            // Also said of a file that is no socket at all.
+            Err(Errno::CONNREFUSED) => {
+                let is_socket = path.metadata().is_ok_and(|about| about.file_type().is_socket());
+                return Err(if is_socket {
+                    QmpError::NobodyListens { path: path.into() }
+                } else {
+                    QmpError::NotASocket { path: path.into() }
+                });
+            }
+            Err(errno) => return Err(other(errno)),
+        }
+    }
+}
+
+fn failed(path: &Path, patience: Duration, begun: &[u8], stop: Stop) -> QmpError {
+    let doing = || "the greeting".to_owned();
+    match stop {
+        Stop::Late if begun.is_empty() => QmpError::Busy { path: path.into(), patience },
+        Stop::Closed if begun.is_empty() => QmpError::Closed { doing: doing() },
+        Stop::Late | Stop::Closed => not_qmp(path, begun),
+        Stop::TooLong => QmpError::LineTooLong { doing: doing(), limit: LONGEST_LINE },
+        Stop::Errno(errno) => QmpError::Socket { doing: doing(), errno },
+    }
+}
+
+fn not_qmp(path: &Path, line: &[u8]) -> QmpError {
+    let is_monitor = line.starts_with(b"QEMU ") || line.starts_with(b"(qemu)");
+    let hint = if is_monitor { ", which is QEMU's human monitor" } else { "" };
+    QmpError::NotQmp { path: path.into(), began: quoted(line.trim_ascii()), hint }
+}

@@ -1,0 +1,159 @@
+//! The socket: bytes out, lines in, nothing that blocks for longer than it is told.
+//!
+//! Our own buffer rather than `BufReader`, and flags on each call rather than on the socket: the
+//! socket may be shared with a process that takes over after us, and both directions have to move
+//! while either is full.
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// The most bytes that a message may have. QEMU's longest are lists of some hundred KiB.
+pub(crate) const LONGEST_LINE: usize = 64 << 20;
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+
+/// Longer than anybody waits, and what the system's clocks can hold.
+const FOR_EVER: Duration = Duration::from_secs(3600 * 24 * 365);
+
+/// Why there are no more bytes.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The time is over.
+    Late,
+    /// The other side is gone.
+    Closed,
+    /// A line has no end.
+    TooLong,
+    /// Something else.
+    Errno(io::Error),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::CONNRESET | Errno::PIPE => Self::Closed,
+            errno => Self::Errno(errno.into()),
+        }
+    }
+}
+
+/// When a wait that begins now ends.
+pub(crate) fn deadline(patience: Duration) -> Instant {
+    Instant::now() + patience.min(FOR_EVER)
+}
+
+/// A connection, and what was received and not yet asked for.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    socket: OwnedFd,
+    held: Vec<u8>,
+    /// Where in `held` the next line begins.
+    begin: usize,
+    /// Up to where there is no end of a line.
+    searched: usize,
+}
+
+impl Wire {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket, held: Vec::new(), begin: 0, searched: 0 }
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// What was received and belongs to no line yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.held[self.begin..]
+    }
+
+    /// Takes the next line that is there, without its end.
+    pub(crate) fn next_line(&mut self) -> Option<Vec<u8>> {
+        let Some(at) = self.held[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.held.len();
+            return None;
+        };
+        let end = self.searched + at;
+        let line = self.held[self.begin..end].to_vec();
+        self.begin = end + 1;
+        self.searched = self.begin;
+        Some(line)
+    }
+
+    /// Waits for the next line.
+    pub(crate) fn line(&mut self, deadline: Instant) -> Result<Vec<u8>, Stop> {
+        loop {
+            if let Some(line) = self.next_line() {
+                return Ok(line);
+            }
+            self.wait(PollFlags::IN, deadline)?;
+            self.fill()?;
+        }
+    }
+
+    /// Waits until one of these is possible.
+    pub(crate) fn wait(&self, what: PollFlags, deadline: Instant) -> Result<PollFlags, Stop> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(|_| Stop::Late)?;
+            let mut fds = [PollFd::new(&self.socket, what)];
+            match poll(&mut fds, Some(&left)) {
+                Ok(0) => return Err(Stop::Late),
+                Ok(_) => return Ok(fds[0].revents()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Receives what is there; nothing if nothing is.
+    pub(crate) fn fill(&mut self) -> Result<(), Stop> {
+        if self.rest().len() > LONGEST_LINE {
+            return Err(Stop::TooLong);
+        }
+        if self.begin > 0 {
+            self.held.drain(..self.begin);
+            self.searched -= self.begin;
+            self.begin = 0;
+        }
+        self.held.reserve(CHUNK);
+        let received = rustix::io::retry_on_intr(|| {
+            recv(&self.socket, spare_capacity(&mut self.held), RecvFlags::DONTWAIT)
+        });
+        match received {
+            Ok((0, _)) => Err(Stop::Closed),
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Sends as many bytes as there is room for, perhaps none; with the first of them, `fd`.
+    pub(crate) fn send_some(
+        &self,
+        bytes: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<usize, Stop> {
+        let fds: Vec<_> = fd.into_iter().collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(&fds)) {
+            return Err(Stop::Errno(io::ErrorKind::InvalidInput.into()));
+        }
+        // A peer that is gone is an error, not a signal.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let sent = rustix::io::retry_on_intr(|| {
+            sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut rights, flags)
+        });
+        match sent {
+            Err(Errno::AGAIN) => Ok(0),
+            sent => Ok(sent?),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Everything that can be behind a path that is no QMP ready for us.
+
+use crate::{GREETING, PATIENCE, Peer, SHORT, Server, reads_well};
+use memtwin_qmp::{Qmp, QmpError};
+use rustix::process::geteuid;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::Path;
+
+fn refused(path: &Path) -> QmpError {
+    Qmp::connect(path, SHORT).unwrap_err()
+}
+
+#[test]
+fn what_is_no_listening_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+
+    let error = refused(&path("none"));
+    assert!(matches!(error, QmpError::NoSocket { .. }), "{error}");
+    reads_well(&error, &["none", "-qmp"]);
+
+    fs::write(path("file"), "").unwrap();
+    let _datagrams = UnixDatagram::bind(path("datagrams")).unwrap();
+    for name in ["file", "datagrams", "file/below"] {
+        let error = refused(&path(name));
+        assert!(matches!(error, QmpError::NotASocket { .. }), "{name}: {error}");
+        reads_well(&error, &[name, "-qmp"]);
+    }
+
+    drop(UnixListener::bind(path("left")).unwrap());
+    let error = refused(&path("left"));
+    assert!(matches!(error, QmpError::NobodyListens { .. }) && error.is_gone(), "{error}");
+    reads_well(&error, &["left", "start it again"]);
+
+    let error = refused(&path(&"long".repeat(40)));
+    assert!(matches!(error, QmpError::Connect { .. }), "{error}");
+    reads_well(&error, &["relative path"]);
+}
+
+#[test]
+fn a_socket_that_is_not_ours() {
+    if geteuid().is_root() {
+        // Root may connect to anything: nothing to see here.
+        return;
+    }
+    let server = Server::new(|_| {});
+    fs::set_permissions(server.path(), fs::Permissions::from_mode(0o000)).unwrap();
+    let error = refused(&server.path());
+    assert!(matches!(error, QmpError::Permission { .. }), "{error}");
+}
+
+#[test]
+fn a_server_of_something_else() {
+    let openings: [(&[u8], &str); 5] = [
+        (b"QEMU 10.0.2 monitor - type 'help'\r\n(qemu) ", "human monitor"),
+        (b"SSH-2.0-OpenSSH_9.2", "SSH-2.0"),
+        (b"\xff\xfb\x01", "\\xff\\xfb\\x01"),
+        (b"{\"return\": {}}\n", "return"),
+        (b"{\"QMP\": nonsense}\n", "nonsense"),
+    ];
+    for (opening, fact) in openings {
+        let server = Server::new(move |mut peer| {
+            peer.say(opening);
+            peer.wait_for_end();
+        });
+        let error = server.connect().unwrap_err();
+        assert!(matches!(error, QmpError::NotQmp { .. }), "{error}");
+        reads_well(&error, &[fact, "no QMP server"]);
+        server.done();
+    }
+}
+
+#[test]
+fn a_greeting_that_ends_in_the_middle() {
+    let server = Server::new(|mut peer| peer.say(&GREETING[..20]));
+    let error = server.connect().unwrap_err();
+    assert!(matches!(error, QmpError::NotQmp { .. }), "{error}");
+    let server = Server::new(drop::<Peer>);
+    let error = server.connect().unwrap_err();
+    assert!(matches!(error, QmpError::Closed { .. }), "{error}");
+    reads_well(&error, &["the greeting"]);
+}
+
+#[test]
+fn a_server_that_is_busy() {
+    // As QEMU does it: one client is served, others wait in the queue.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("qmp");
+    let listener = UnixListener::bind(&path).unwrap();
+    let error = refused(&path);
+    assert!(matches!(error, QmpError::Busy { .. }), "{error}");
+    reads_well(&error, &["one QMP client", "ss -xp"]);
+    // And a queue that is full, in which connecting itself would wait.
+    rustix::net::listen(&listener, 0).unwrap();
+    for _ in 0..3 {
+        let error = refused(&path);
+        assert!(matches!(error, QmpError::Busy { .. }), "{error}");
+    }
+    // One that becomes free in time is no error.
+    let server = std::thread::spawn(move || {
+        loop {
+            let mut peer = Peer::new(listener.accept().unwrap().0);
+            if peer.try_say(format!("{GREETING}\n")) {
+                let command = peer.hear();
+                return peer.answer(&command, serde_json::json!({}));
+            }
+        }
+    });
+    Qmp::connect(&path, PATIENCE).unwrap();
+    server.join().unwrap();
+}
+
+#[test]
+fn a_client_that_may_not_negotiate_says_so() {
+    let server = Server::new(|mut peer| {
+        peer.say(format!("{GREETING}\n"));
+        let command = peer.hear();
+        peer.say(format!(
+            "{}\n",
+            serde_json::json!({"error": {"class": "GenericError", "desc": "no"}, "id": command["id"]})
+        ));
+    });
+    let error = server.connect().unwrap_err();
+    reads_well(&error, &["qmp_capabilities", "GenericError"]);
+}

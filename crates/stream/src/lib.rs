@@ -21,7 +21,9 @@
 mod blocks;
 mod cursor;
 mod decoder;
+mod early;
 mod error;
+mod fault;
 mod header;
 mod record;
 pub mod return_path;
@@ -30,5 +32,6 @@ mod visitor;
 mod wire;
 
 pub use decoder::{Decoder, Limits, Phase};
-pub use error::{DecodeError, Fault, Feature, FeedError};
+pub use error::{DecodeError, FeedError};
+pub use fault::{Fault, Feature};
 pub use visitor::{BlockEntry, Command, SectionKind, Visitor};

@@ -1,30 +1,7 @@
 //! What can be wrong with a stream: what was expected, what came, and a way out.
 
+use crate::feature::{Feature, way_out};
 use crate::{Phase, wire};
-
-/// What changes the stream in a way that is not decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Feature {
-    /// Pages as differences to what they were (record 0x40).
-    Xbzrle,
-    /// Pages on connections of their own (record 0x200).
-    Multifd,
-    /// Pages compressed one by one (record 0x100, QEMU before 9.1).
-    Compress,
-    /// Pages by remote DMA (record 0x80).
-    Rdma,
-}
-
-impl std::fmt::Display for Feature {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Xbzrle => "xbzrle: switch that capability off",
-            Self::Multifd => "multifd: switch that capability off",
-            Self::Compress => "compress: switch that capability off",
-            Self::Rdma => "RDMA: migrate to a socket",
-        })
-    }
-}
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -186,6 +163,16 @@ pub enum Fault {
         /// What came.
         got: u16,
     },
+    /// A page size beside postcopy that is not the one at hand.
+    #[error(
+        "expected pages of {expected} bytes, the source has {got}: tell the decoder the target's page size"
+    )]
+    AdvisedPage {
+        /// The page size that the stream or the caller has given.
+        expected: u32,
+        /// What the source advises.
+        got: u64,
+    },
     /// A page, or the end of a burst, before the list of blocks.
     #[error("expected the list of blocks (0x04), got a record with flags {flags:#x}")]
     NoBlocks {
@@ -282,14 +269,4 @@ pub enum Fault {
     /// The visitor has failed at this place, and some of what followed it was not told.
     #[error("stopped here because what was in it could not be kept; begin with a new stream")]
     Stopped,
-}
-
-/// What helps against a device that sends its state while the guest runs.
-fn way_out(name: &str) -> &'static str {
-    match name {
-        "dirty-bitmap" => "switch the capability dirty-bitmaps off",
-        "block" => "switch the capability block off",
-        _ if name.ends_with("/vfio") => "unplug the VFIO device",
-        _ => "do without the device that sends it",
-    }
 }

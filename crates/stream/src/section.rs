@@ -48,8 +48,10 @@ impl Decoder {
             _ => {
                 if !bitmaps {
                     self.postcopy_pages = Some(item.u64()?);
-                    // The target's page size, which we know.
-                    item.u64()?;
+                    let (expected, got) = (self.page_bytes, item.u64()?);
+                    if got != expected.into() {
+                        return item.wrong(8, Fault::AdvisedPage { expected, got });
+                    }
                 }
                 Command::PostcopyAdvise
             }

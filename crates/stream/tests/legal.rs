@@ -33,7 +33,7 @@ struct Plan {
 fn record() -> impl Strategy<Value = Record> {
     let place = (any::<usize>(), any::<u64>());
     prop_oneof![
-        4 => (place.clone(), any::<u64>())
+        4 => (place, any::<u64>())
             .prop_map(|((block, page), seed)| Record::Page { block, page, seed }),
         4 => (place, prop_oneof![9 => Just(0), 1 => any::<u8>()])
             .prop_map(|((block, page), byte)| Record::Fill { block, page, byte }),

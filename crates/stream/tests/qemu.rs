@@ -1,6 +1,12 @@
 //! Streams from the QEMU that is installed, recorded here: what the twin ends up with is what the
 //! guest has, and a stream that breaks off at any byte of its first MiB says so.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may end at what it did not expect"
+)]
+
 mod common;
 
 use common::watch;

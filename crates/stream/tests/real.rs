@@ -1,6 +1,12 @@
 //! Streams that QEMU wrote (fixtures/README.md): what is in them, cut, truncated, and with any bit
 //! flipped.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may end at what it did not expect"
+)]
+
 mod common;
 
 use common::{Call, cut, decode, watch};

@@ -1,5 +1,11 @@
 //! What is refused: each by hand, with the offset of the field and what is said.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may end at what it did not expect"
+)]
+
 mod common;
 
 use common::encode::{RAM_ID, Stream};
@@ -82,6 +88,13 @@ fn commands() {
         stream.u8(8).u16(command).u16(got);
         refused(&stream, 2, Fault::CommandLength { command, expected, got });
     }
+}
+
+#[test]
+fn a_page_size_that_is_not_the_source_s() {
+    let mut stream = Stream::new("pc", 1024);
+    stream.postcopy_advise(0x1000);
+    refused(&stream, 8, Fault::AdvisedPage { expected: 4096, got: 1024 });
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A visitor that keeps nothing but a digest, and checks what it is told: for bytes of any kind.
 //! The fuzz target and the bounded run share it.
 
+#![allow(clippy::expect_used, reason = "a test ends at what must not be")]
+
 use memtwin_stream::{
     BlockEntry, Command, DecodeError, Decoder, FeedError, Limits, SectionKind, Visitor,
 };

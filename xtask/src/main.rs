@@ -1,5 +1,5 @@
 //! What a developer of Memtwin runs: `cargo xtask test`, `cargo xtask soak`,
-//! `cargo xtask bench`.
+//! `cargo xtask bench`, `cargo xtask fuzz`.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -10,6 +10,7 @@
 
 mod bench;
 mod cross;
+mod fuzz;
 mod hugetlb;
 mod interrupt;
 mod needs;
@@ -48,6 +49,8 @@ enum Command {
     Soak(soak::Soak),
     /// Measure Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014
     Bench(bench::Bench),
+    /// Run a fuzz target for a while, with AddressSanitizer
+    Fuzz(fuzz::Fuzz),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Test => test::test(&interrupt),
         Command::Soak(soak) => soak.run(&interrupt),
         Command::Bench(bench) => bench.run(&interrupt),
+        Command::Fuzz(fuzz) => fuzz.run(&interrupt),
     });
     if let Err(error) = &passed {
         eprintln!("xtask: {error:#}");

@@ -1,6 +1,6 @@
 //! Reads an item of the stream out of bytes that may end too early.
 
-use crate::error::{DecodeError, Fault};
+use crate::{DecodeError, Fault};
 
 /// Why an item could not be read to its end.
 #[derive(Debug)]

@@ -6,8 +6,8 @@
 
 use crate::blocks::{Blocks, Listing};
 use crate::cursor::{Cursor, Halt};
-use crate::error::{DecodeError, Fault, FeedError};
-use crate::{SectionKind, Visitor, wire};
+
+use crate::{DecodeError, Fault, FeedError, SectionKind, Visitor, wire};
 
 /// How much a stream may list. Pages need no memory of the decoder's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,14 @@ pub(crate) enum State {
     /// Page records.
     Records,
     Footer,
+    /// What is left of another device's section whose length is known, and its footer.
+    Skip {
+        left: u64,
+        id: u32,
+    },
+    ForeignFooter {
+        id: u32,
+    },
     Opaque,
 }
 
@@ -86,6 +94,8 @@ pub struct Decoder {
     needed: usize,
     pub(crate) failed: Option<DecodeError>,
 
+    /// Whether a footer closes each section. Only very old machine types go without.
+    pub(crate) footers: bool,
     /// Whether each block comes with an address.
     pub(crate) ignore_shared: bool,
     /// The page sizes behind the blocks, added up, if some blocks come with theirs.
@@ -118,6 +128,7 @@ impl Decoder {
             carried: Vec::new(),
             needed: 0,
             failed: (!good).then_some(wrong),
+            footers: true,
             ignore_shared: false,
             postcopy_pages: None,
             ram: None,
@@ -224,7 +235,12 @@ impl Decoder {
             State::Capabilities { left } => self.capability(&mut item, left)?,
             State::Between => self.between(&mut item, to)?,
             State::Listing => self.list(&mut item, to)?,
-            State::Footer => self.footer(&mut item, to)?,
+            State::Footer => {
+                self.footer(&mut item)?;
+                self.close(to)?;
+            }
+            State::Skip { left, id } => return Ok(self.skip(bytes, left, id)),
+            State::ForeignFooter { id } => self.foreign_footer(&mut item, id)?,
             State::Opaque => return Ok(bytes.len()),
         }
         Ok(item.taken())

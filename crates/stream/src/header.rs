@@ -3,7 +3,8 @@
 
 use crate::cursor::{Cursor, Halt, lossy};
 use crate::decoder::{Decoder, State};
-use crate::{Fault, Visitor, wire};
+use crate::wire::{self, vm};
+use crate::{Fault, Visitor};
 
 /// How long a machine type may be in bytes. QEMU's longest have about 30.
 const MACHINE_BYTES: u32 = 255;
@@ -29,10 +30,20 @@ impl Decoder {
         item: &mut Cursor<'_>,
         to: &mut V,
     ) -> Result<(), Halt<V::Error>> {
-        let kind = item.u8()?;
-        if kind != wire::vm::CONFIGURATION {
-            return item.wrong(1, Fault::NoConfiguration { got: kind });
+        match item.peek(1)? {
+            [vm::CONFIGURATION] => {}
+            // A machine type of QEMU 2.3 or older: neither a configuration nor footers.
+            [vm::SECTION_START | vm::COMMAND] => {
+                self.footers = false;
+                self.state = State::Between;
+                return Ok(());
+            }
+            other => {
+                let got = other.first().copied().unwrap_or(0);
+                return item.wrong(0, Fault::NoConfiguration { got });
+            }
         }
+        item.take(1)?;
         let length = item.u32()?;
         if length > MACHINE_BYTES {
             let (most, got) = (MACHINE_BYTES.into(), length.into());
@@ -54,7 +65,7 @@ impl Decoder {
         item: &mut Cursor<'_>,
         to: &mut V,
     ) -> Result<(), Halt<V::Error>> {
-        if item.peek(1)? != [wire::vm::SUBSECTION] {
+        if item.peek(1)? != [vm::SUBSECTION] {
             self.between(item, to)?;
             return Ok(());
         }

@@ -14,6 +14,10 @@
 //! - Memory is bounded by [`Limits`] and one page, whatever comes.
 //! - A page that lies whole in the input is passed on without being copied.
 //!
+//! What it can't see: pages that never were in this stream. With `multifd` they travel on other
+//! connections, and with machine types older than 8.1 nothing here says so. A caller counts the pages that have come,
+//! and takes no block for complete of which one is missing.
+//!
 //! No operating system, no `unsafe`.
 
 #![forbid(unsafe_code)]
@@ -21,7 +25,10 @@
 mod blocks;
 mod cursor;
 mod decoder;
+mod early;
 mod error;
+mod fault;
+mod feature;
 mod header;
 mod record;
 pub mod return_path;
@@ -30,5 +37,7 @@ mod visitor;
 mod wire;
 
 pub use decoder::{Decoder, Limits, Phase};
-pub use error::{DecodeError, Fault, Feature, FeedError};
+pub use error::{DecodeError, FeedError};
+pub use fault::Fault;
+pub use feature::Feature;
 pub use visitor::{BlockEntry, Command, SectionKind, Visitor};

@@ -116,7 +116,7 @@ impl Decoder {
                     return item.wrong(8, Fault::NoBlocks { flags });
                 }
                 self.state = State::Footer;
-                return Ok(());
+                return if self.footers { Ok(()) } else { self.close(to) };
             }
             _ => return item.wrong(8, Fault::Flags { flags, offset }),
         };

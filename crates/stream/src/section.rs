@@ -17,11 +17,7 @@ impl Decoder {
             vm::SECTION_START => self.start(item),
             vm::SECTION_PART => self.go_on(item, SectionKind::Part),
             vm::SECTION_END => self.go_on(item, SectionKind::End),
-            vm::SECTION_FULL => {
-                item.u32()?;
-                let name = item.counted()?;
-                item.wrong(name.len(), Fault::Foreign { name: lossy(name) })
-            }
+            vm::SECTION_FULL => self.early(item),
             got @ (vm::EOF | vm::VMDESCRIPTION) => item.wrong(1, Fault::EndedEarly { got }),
             got => item.wrong(1, Fault::Section { got }),
         }
@@ -52,8 +48,10 @@ impl Decoder {
             _ => {
                 if !bitmaps {
                     self.postcopy_pages = Some(item.u64()?);
-                    // The target's page size, which we know.
-                    item.u64()?;
+                    let (expected, got) = (self.page_bytes, item.u64()?);
+                    if got != expected.into() {
+                        return item.wrong(8, Fault::AdvisedPage { expected, got });
+                    }
                 }
                 Command::PostcopyAdvise
             }
@@ -103,22 +101,28 @@ impl Decoder {
         self.state = State::Records;
     }
 
-    pub(crate) fn footer<V: Visitor>(
-        &mut self,
-        item: &mut Cursor<'_>,
-        to: &mut V,
-    ) -> Result<(), Halt<V::Error>> {
-        let got = item.u8()?;
-        if got != vm::SECTION_FOOTER {
-            return item.wrong(1, Fault::NoFooter { got });
-        }
-        let id = item.u32()?;
-        if let Some(expected) = self.ram.filter(|ram| *ram != id) {
-            return item.wrong(4, Fault::SectionId { expected, got: id });
-        }
+    pub(crate) fn footer<E>(&self, item: &mut Cursor<'_>) -> Result<(), Halt<E>> {
+        self.ram.map_or(Ok(()), |ram| footer_of(ram, item))
+    }
+
+    /// A section of RAM is over.
+    pub(crate) fn close<V: Visitor>(&mut self, to: &mut V) -> Result<(), Halt<V::Error>> {
         to.section(self.kind, self.pages).map_err(Halt::Visitor)?;
         let end = self.kind == SectionKind::End;
         self.state = if end { State::Opaque } else { State::Between };
         Ok(())
     }
+}
+
+/// Reads the footer that closes a section.
+pub(crate) fn footer_of<E>(expected: u32, item: &mut Cursor<'_>) -> Result<(), Halt<E>> {
+    let got = item.u8()?;
+    if got != vm::SECTION_FOOTER {
+        return item.wrong(1, Fault::NoFooter { got });
+    }
+    let got = item.u32()?;
+    if got != expected {
+        return item.wrong(4, Fault::SectionId { expected, got });
+    }
+    Ok(())
 }

@@ -3,6 +3,10 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod encode;
+pub(crate) mod watch;
+
+#[allow(unused_imports, reason = "each test uses a part of it")]
+pub(crate) use watch::{cut, watch};
 
 use memtwin_stream::{
     BlockEntry, Command, DecodeError, Decoder, FeedError, Limits, SectionKind, Visitor,
@@ -84,18 +88,4 @@ pub(crate) fn decode<'a>(
     }
     let end = decoder.finish();
     (calls.calls, decoder, end)
-}
-
-/// Cuts bytes into pieces of the given lengths, over and over; an empty piece now and then.
-pub(crate) fn cut<'a>(bytes: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
-    let mut pieces = Vec::new();
-    let mut rest = bytes;
-    let mut lengths = lengths.iter().copied().filter(|length| *length > 0).cycle();
-    while !rest.is_empty() {
-        let length = lengths.next().unwrap_or(rest.len()).min(rest.len());
-        let (piece, later) = rest.split_at(length);
-        pieces.push(piece);
-        rest = later;
-    }
-    pieces
 }

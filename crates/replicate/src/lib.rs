@@ -28,6 +28,6 @@ mod stop;
 pub use events::{Event, Observer, Round, RoundKind};
 pub use plan::{Ended, Plan, Until};
 pub use session::{Replication, RoundError, Still};
-pub use sink::{Sink, SinkError, Written};
+pub use sink::{Again, Sink, SinkError, Written};
 pub use source::{Collector, GuestState, Source, SourceError};
 pub use stop::Stop;

@@ -100,8 +100,19 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
 
     /// Runs one round: collect (not in pre-copy, which owes every page anyway), copy, commit.
     ///
-    /// Errors leave everything that was collected on the backlog: call again to retry.
+    /// Errors leave everything that was collected on the backlog: call again to retry. Where the
+    /// sink says so itself ([`Again`](crate::Again)), that is done here.
     pub fn round(&mut self, stop: &Stop) -> Result<Round, RoundError> {
+        self.backlog.forget_named();
+        loop {
+            match self.try_round(stop) {
+                Err(RoundError::Sink(error)) if error.is_again() => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn try_round(&mut self, stop: &Stop) -> Result<Round, RoundError> {
         if stop.is_set() {
             return Err(RoundError::Interrupted);
         }
@@ -112,12 +123,12 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             (_, Some(_)) => RoundKind::Final,
         };
         let began = Instant::now();
-        let collector = self.backlog.begin_collection();
         if kind != RoundKind::PreCopy {
             // All of it, before the first byte is copied: a write that races with the copy below
             // is then seen by the next collection.
-            self.source.collect(collector)?;
+            self.source.collect(&mut self.backlog)?;
         }
+        self.sink.give_back(&mut self.backlog.owing());
         let dirty_pages = self.backlog.named_count();
         let collect = began.elapsed();
         self.observer.event(&Event::Collected { round: n, named: self.backlog.named() });
@@ -164,14 +175,26 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         loop {
             let round = this.round(stop)?;
             if round.kind == RoundKind::Final && round.dirty_pages == 0 {
-                debug_assert!(this.backlog.is_empty());
-                return Ok(still);
+                if this.is_settled()? {
+                    return Ok(still);
+                }
+                // The log is clean, but the sink has lost something: that goes first.
+                continue;
             }
             rounds += 1;
             if rounds > ROUNDS_TO_SETTLE {
                 return Err(RoundError::NeverClean { pages: round.dirty_pages, round: round.n });
             }
         }
+    }
+
+    /// Waits until everything committed is in the twin. Whether nothing was lost on the way.
+    fn is_settled(&mut self) -> Result<bool, RoundError> {
+        match self.sink.settle() {
+            Err(error) if !error.is_again() => return Err(error.into()),
+            _ => self.sink.give_back(&mut self.backlog.owing()),
+        }
+        Ok(self.backlog.is_empty())
     }
 
     /// Switches logging off and lets the guest run. As dropping it, but says when that fails.

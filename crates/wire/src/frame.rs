@@ -133,14 +133,14 @@ impl Sealer {
         Self { direction, seed: key.seed(direction), next: 0 }
     }
 
+    /// One that goes on after so many frames.
+    pub fn after(made: u64, key: Key, direction: Direction) -> Self {
+        Self { next: made, ..Self::new(key, direction) }
+    }
+
     /// From the next frame on with another key. The numbers go on.
     pub fn rekey(&mut self, key: Key) {
         self.seed = key.seed(self.direction);
-    }
-
-    /// How many frames it has made.
-    pub fn made(&self) -> u64 {
-        self.next
     }
 
     /// Completes a frame: its first [`HEAD`] bytes are overwritten, the others are the body.
@@ -196,6 +196,11 @@ impl Opener {
     /// From the next frame on with another key. The numbers go on.
     pub fn rekey(&mut self, key: Key) {
         self.seed = key.seed(self.direction);
+    }
+
+    /// Goes on as if it had seen so many frames more.
+    pub fn skip(&mut self, frames: u64) {
+        self.next += frames;
     }
 
     /// Checks a head. Its length may be believed then.

@@ -1,6 +1,7 @@
 //! Frames from a stream of bytes that comes in pieces.
 
 use crate::{HEAD, Head, Key, Kind, MOST_BODY, Opener, WireError};
+use std::ops::Range;
 
 /// What a stranger may make us hold.
 const SMALL: usize = 4 << 10;
@@ -15,6 +16,8 @@ pub struct Inbox {
     start: usize,
     end: usize,
     head: Option<Head>,
+    /// Where the body of the frame lies that was taken last.
+    body: Range<usize>,
     /// How many bytes were taken as frames.
     taken: u64,
 }
@@ -22,7 +25,7 @@ pub struct Inbox {
 impl Inbox {
     /// An empty one. It checks frames with this opener.
     pub fn new(opener: Opener) -> Self {
-        Self { opener, buffer: vec![0; SMALL], start: 0, end: 0, head: None, taken: 0 }
+        Self { opener, buffer: vec![0; SMALL], start: 0, end: 0, head: None, body: 0..0, taken: 0 }
     }
 
     /// From the next frame on with another key. The numbers go on.
@@ -57,8 +60,8 @@ impl Inbox {
         self.end = (self.end + bytes).min(self.buffer.len());
     }
 
-    /// The next frame, if all of it has come: its kind, and its body.
-    pub fn next(&mut self) -> Result<Option<(Kind, &[u8])>, WireError> {
+    /// Takes the next frame, if all of it has come: its kind. [`Inbox::body`] is its body.
+    pub fn take_frame(&mut self) -> Result<Option<Kind>, WireError> {
         let held = &self.buffer[self.start..self.end];
         let head = match self.head {
             Some(head) => head,
@@ -70,11 +73,16 @@ impl Inbox {
         let len = HEAD + head.body_len();
         let Some(frame) = held.get(..len) else { return Ok(None) };
         self.opener.body(&head, &frame[HEAD..])?;
-        let begin = self.start + HEAD;
+        self.body = self.start + HEAD..self.start + len;
         self.start += len;
         self.taken += len as u64;
         self.head = None;
-        Ok(Some((head.kind(), &self.buffer[begin..begin + head.body_len()])))
+        Ok(Some(head.kind()))
+    }
+
+    /// The body of the frame that was taken last; it is there until more bytes come in.
+    pub fn body(&self) -> &[u8] {
+        &self.buffer[self.body.clone()]
     }
 }
 
@@ -103,8 +111,8 @@ mod tests {
         let (mut frames, mut rest) = (Frames::new(), stream);
         let mut pieces = pieces.iter().cycle();
         loop {
-            match inbox.next() {
-                Ok(Some((kind, body))) => frames.push((kind, body.to_vec())),
+            match inbox.take_frame() {
+                Ok(Some(kind)) => frames.push((kind, inbox.body().to_vec())),
                 Ok(None) if rest.is_empty() => return (frames, None),
                 Ok(None) => {
                     let space = inbox.space();

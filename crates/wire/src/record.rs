@@ -121,6 +121,8 @@ impl<'a> Iterator for Records<'a> {
 pub struct RecordWriter {
     frame: Vec<u8>,
     blocks: u64,
+    /// The bytes of the bodies before this one.
+    bytes: u64,
     run: Option<Open>,
 }
 
@@ -145,7 +147,7 @@ impl Default for RecordWriter {
     fn default() -> Self {
         let mut frame = Vec::with_capacity(HEAD + ENOUGH + (64 << 10) + 64);
         frame.resize(HEAD, 0);
-        Self { frame, blocks: 0, run: None }
+        Self { frame, blocks: 0, bytes: 0, run: None }
     }
 }
 
@@ -188,7 +190,12 @@ impl RecordWriter {
         self.full(region, block, new);
     }
 
-    /// How many blocks it has taken since it was made.
+    /// How many bytes of records it has made since it was restarted.
+    pub fn bytes(&self) -> u64 {
+        self.bytes + (self.frame.len() - HEAD) as u64
+    }
+
+    /// How many blocks it has taken since it was restarted.
     pub fn blocks(&self) -> u64 {
         self.blocks
     }
@@ -211,6 +218,7 @@ impl RecordWriter {
 
     /// Empties it.
     pub fn clear(&mut self) {
+        self.bytes = self.bytes();
         self.run = None;
         self.frame.truncate(HEAD);
     }
@@ -218,7 +226,7 @@ impl RecordWriter {
     /// Begins to count blocks anew.
     pub fn restart(&mut self) {
         self.clear();
-        self.blocks = 0;
+        (self.blocks, self.bytes) = (0, 0);
     }
 
     fn grow(&mut self) {

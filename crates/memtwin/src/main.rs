@@ -5,6 +5,7 @@
 mod bitmap_file;
 mod check;
 mod cli;
+mod convergence;
 mod failure;
 mod generate;
 mod guest;
@@ -13,6 +14,9 @@ mod judge;
 mod memory_file;
 mod output;
 mod process_guest;
+mod receive;
+mod remote_args;
+mod remote_twin;
 mod replicate;
 mod seed;
 mod sizes;
@@ -48,6 +52,7 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
     match command {
         Command::Check(args) => check::run(&args, line, &stop()?),
         Command::Replicate(args) => replicate::run(&args, line, &stop()?),
+        Command::Receive(args) => receive::run(&args, line, &stop()?),
         Command::Verify(args) => verify::run(&args, line),
         Command::Completions { shell } => {
             generate::completions(shell);

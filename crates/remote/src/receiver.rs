@@ -18,6 +18,7 @@ use crate::RemoteError;
 use crate::frames::{FrameWriter, PATIENCE};
 use door::Caller;
 use keep::Keep;
+use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
 use memtwin_wire::{Message, Outcome};
 use std::fmt;
@@ -163,6 +164,11 @@ impl Receiver {
     /// The round that a killed receiver has left, brought to order.
     pub fn recovered(&self) -> Option<u32> {
         self.keep.held()
+    }
+
+    /// The regions, once a sender has named them.
+    pub fn layout(&self) -> Layout {
+        self.keep.regions()
     }
 
     /// The file.

@@ -86,6 +86,15 @@ impl Keep {
         }
     }
 
+    pub(super) fn regions(&self) -> Layout {
+        match &self.state {
+            State::Nothing => Layout::default(),
+            State::First(first) => first.layout.clone(),
+            State::Whole(whole) => whole.layout.clone(),
+            State::Over(over) => over.layout.clone(),
+        }
+    }
+
     pub(super) fn is_bound(&self) -> bool {
         self.bound
     }

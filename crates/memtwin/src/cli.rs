@@ -4,6 +4,7 @@ use crate::values::{Size, Time};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use memtwin_kvm::Mode;
+use memtwin_remote::{Target, TargetError};
 use memtwin_report::json::JsonTarget;
 use memtwin_stressor::Stressor;
 use memtwin_vmm::Backing;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Replicate(Replicate),
     /// Check whether the dirty log of a running QEMU tells the truth about its guest
     Audit(Audit),
+    /// Receive a twin from another host
+    Receive(crate::receive::Receive),
     /// Compare two memory images, page by page
     Verify(Verify),
     /// Print completions for a shell
@@ -180,6 +183,8 @@ fn source(text: &str) -> Result<Source, String> {
 pub(crate) enum Twin {
     /// A regular file.
     File(PathBuf),
+    /// Another host, which keeps it.
+    Remote(Target),
     /// Nowhere: to measure.
     Discard,
 }
@@ -187,8 +192,13 @@ pub(crate) enum Twin {
 fn twin(text: &str) -> Result<Twin, String> {
     match text.split_once(':') {
         Some(("file", path)) if !path.is_empty() => Ok(Twin::File(PathBuf::from(path))),
+        Some(("tcp" | "ssh", _)) => {
+            text.parse().map(Twin::Remote).map_err(|error: TargetError| error.to_string())
+        }
         None if text == "discard" => Ok(Twin::Discard),
-        _ => Err("expected file:PATH or discard".to_owned()),
+        _ => {
+            Err("expected file:PATH, tcp://HOST:PORT, ssh://[USER@]HOST/PATH or discard".to_owned())
+        }
     }
 }
 
@@ -205,7 +215,8 @@ pub(crate) struct Replicate {
     /// The guest: `kvm` (embedded) or `process`
     #[arg(value_parser = source)]
     pub(crate) source: Source,
-    /// The twin: `file:PATH` or `discard`
+    /// The twin: `file:PATH`, `tcp://HOST:PORT` (a `memtwin receive` there),
+    /// `ssh://[USER@]HOST/PATH` or `discard`
     #[arg(value_parser = twin)]
     pub(crate) twin: Twin,
     /// How long to sleep between rounds
@@ -244,6 +255,12 @@ pub(crate) struct Replicate {
     /// How many pages a second the stressors write together [default: as many as they can]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) pace: Option<u64>,
+    /// With --until clean: give up after so long (exit code 10)
+    #[arg(long, value_name = "TIME", requires = "until")]
+    pub(crate) timeout: Option<Time>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) remote: crate::remote_args::Sender,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) output: Output,

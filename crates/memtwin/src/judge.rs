@@ -3,6 +3,7 @@
 use crate::guest::Guest;
 use memtwin_mapping::Mapping;
 use memtwin_pages::{Layout, RegionId};
+use memtwin_remote::{Figures, RemoteError};
 use memtwin_replicate::{Observer, Sink, Still};
 use memtwin_report::record::{Blake3, Digest, Digests, LostPage, PageAt};
 use memtwin_twin::{Discard, FileTwin, MemoryTwin, TwinError, offset_of};
@@ -14,31 +15,97 @@ use std::sync::Arc;
 
 /// A twin that a judge can read by itself.
 pub(crate) trait Judged: Sink {
-    /// A handle of the judge's own; none if nothing was kept.
-    fn image(&self) -> Option<Result<File, TwinError>>;
+    /// A region, for the judge to read with a handle of its own; none if nothing was kept. `memory`
+    /// is what it should be equal to: a twin far away then need not be fetched to be read.
+    fn image<'t>(
+        &'t self,
+        layout: &Layout,
+        region: RegionId,
+        memory: &'t dyn Image,
+    ) -> Option<Result<Box<dyn Image + 't>, JudgeError>>;
+
+    /// Is told the verdict. Errors: why the twin is not kept as what the verdict says.
+    fn conclude(&mut self, _verdict: &Conclusion<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What sending it came to, if it was sent.
+    fn figures(&self) -> Option<Figures> {
+        None
+    }
+}
+
+/// How a replication ended, as its twin is told.
+#[derive(Debug)]
+pub(crate) enum Conclusion<'c> {
+    /// Memory and twin are the same, with these digests, in this layout.
+    Identical(&'c Layout, &'c BTreeMap<String, Digests>),
+    /// They are not.
+    Differs,
+    /// There is no verdict, for this reason.
+    Inconclusive(&'c str),
+}
+
+/// A region of a twin that is a file here.
+fn part<'t>(
+    reader: Result<File, TwinError>,
+    layout: &Layout,
+    region: RegionId,
+) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
+    let (offset, len) = (offset_of(layout, region), layout.region(region).bytes());
+    let part = |file| Box::new(Part { file, offset, len }) as Box<dyn Image + 't>;
+    Some(reader.map(part).map_err(JudgeError::from))
 }
 
 impl Judged for MemoryTwin {
-    fn image(&self) -> Option<Result<File, TwinError>> {
-        Some(self.reader())
+    fn image<'t>(
+        &'t self,
+        layout: &Layout,
+        region: RegionId,
+        _memory: &'t dyn Image,
+    ) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
+        part(self.reader(), layout, region)
     }
 }
 
 impl Judged for FileTwin {
-    fn image(&self) -> Option<Result<File, TwinError>> {
-        Some(self.reader())
+    fn image<'t>(
+        &'t self,
+        layout: &Layout,
+        region: RegionId,
+        _memory: &'t dyn Image,
+    ) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
+        part(self.reader(), layout, region)
     }
 }
 
 impl Judged for Discard {
-    fn image(&self) -> Option<Result<File, TwinError>> {
+    fn image<'t>(
+        &'t self,
+        _: &Layout,
+        _: RegionId,
+        _: &'t dyn Image,
+    ) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
         None
     }
 }
 
 impl<K: Judged> Judged for &mut K {
-    fn image(&self) -> Option<Result<File, TwinError>> {
-        (**self).image()
+    fn image<'t>(
+        &'t self,
+        layout: &Layout,
+        region: RegionId,
+        memory: &'t dyn Image,
+    ) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
+        (**self).image(layout, region, memory)
+    }
+
+    fn conclude(&mut self, verdict: &Conclusion<'_>) -> Result<(), String> {
+        (**self).conclude(verdict)
+    }
+
+    fn figures(&self) -> Option<Figures> {
+        (**self).figures()
     }
 }
 
@@ -48,6 +115,9 @@ pub(crate) enum JudgeError {
     /// The twin can't be opened for reading.
     #[error(transparent)]
     Twin(#[from] TwinError),
+    /// The twin on another host can't be asked.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// One of the two can't be read.
     #[error(transparent)]
     Compare(#[from] CompareError),
@@ -68,12 +138,13 @@ impl Findings {
         &mut self,
         still: &mut Still<'_, G, K, O>,
     ) -> Result<(), JudgeError> {
-        let Some(file) = still.sink().image().transpose()? else { return Ok(()) };
         let layout = still.layout().clone();
         for (id, region) in layout.iter() {
             let memory = Memory(still.source().window());
-            let twin = Part { file: &file, offset: offset_of(&layout, id), len: region.bytes() };
-            let comparison = compare(&memory, &twin, region.page_size())?;
+            let Some(twin) = still.sink().image(&layout, id, &memory).transpose()? else {
+                return Ok(());
+            };
+            let comparison = compare(&memory, &*twin, region.page_size())?;
             for difference in comparison.differing {
                 self.lost.entry((id, difference.page)).or_insert_with(|| LostPage {
                     region: region.name().to_owned(),
@@ -129,18 +200,18 @@ impl Image for Memory {
 }
 
 /// A region's part of a twin's file.
-struct Part<'f> {
-    file: &'f File,
+struct Part {
+    file: File,
     offset: u64,
     len: u64,
 }
 
-impl Image for Part<'_> {
+impl Image for Part {
     fn len(&self) -> io::Result<u64> {
         Ok(self.len)
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        Image::read_at(self.file, self.offset + offset, into)
+        Image::read_at(&self.file, self.offset + offset, into)
     }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod bitmap_file;
 mod check;
 mod cli;
+mod convergence;
 mod failure;
 mod generate;
 mod guest;
@@ -16,6 +17,9 @@ mod memory_file;
 mod output;
 mod process_guest;
 mod qemu_guest;
+mod receive;
+mod remote_args;
+mod remote_twin;
 mod replicate;
 mod seed;
 mod sizes;
@@ -52,6 +56,7 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::run(&args, line, &stop()?),
         Command::Replicate(args) => replicate::run(&args, line, &stop()?),
         Command::Audit(args) => audit::run(&args, line, &stop()?),
+        Command::Receive(args) => receive::run(&args, line, &stop()?),
         Command::Verify(args) => verify::run(&args, line),
         Command::Completions { shell } => {
             generate::completions(shell);

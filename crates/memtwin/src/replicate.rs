@@ -4,16 +4,18 @@
 use crate::bitmap_file::BitmapFile;
 use crate::check::end_guest;
 use crate::cli::{Replicate, Source, Twin, Until};
+use crate::convergence;
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::judge::{Findings, Judged};
 use crate::memory_file::MemoryFile;
+use crate::remote_twin::{self, Place};
 use crate::values::Time;
 use memtwin_replicate::{
     Ended, Observer, Plan, Replication, RoundError, Sink, Stop, Until as EngineUntil,
 };
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
-use memtwin_twin::{Discard, FileTwin};
+use memtwin_twin::Discard;
 use memtwin_vmm::{Backing, KvmGuest};
 use std::time::{Duration, Instant};
 
@@ -22,10 +24,7 @@ pub(crate) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
     crate::sizes::check(Some(args.size.0))?;
     crate::output::probe(&args.output)?;
     // Refused before a guest is made: a twin that can't be written, a file that is in use.
-    let twin = match &args.twin {
-        Twin::File(path) => Some(FileTwin::create(path).map_err(Failure::environment)?),
-        Twin::Discard => None,
-    };
+    let twin = Place::take(args, stop)?;
     let bitmap = match &args.dirty_bitmap {
         Some(path) => Some(BitmapFile::create(path).map_err(|error| {
             Failure::environment(format!(
@@ -90,6 +89,7 @@ fn finish(
         let blocks = args.size.0.div_ceil(1024);
         let twin = match &args.twin {
             Twin::File(path) => path.display().to_string(),
+            Twin::Remote(target) => target.to_string(),
             Twin::Discard => "discard".to_owned(),
         };
         closing.push(format!(
@@ -113,15 +113,16 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn run<G: Guest>(self, guest: G, twin: Option<FileTwin>) -> Result<Outcome, Failure> {
+    fn run<G: Guest>(self, guest: G, twin: Place) -> Result<Outcome, Failure> {
         match twin {
-            Some(mut twin) => {
+            Place::File(mut twin) => {
                 let outcome = self.replicate(guest, &mut twin)?;
                 let whole = outcome.case.passed();
                 twin.finish(whole).map_err(Failure::environment)?;
                 Ok(outcome)
             }
-            None => self.replicate(guest, &mut Discard),
+            Place::Remote(mut twin) => self.replicate(guest, &mut *twin),
+            Place::Nowhere => self.replicate(guest, &mut Discard),
         }
     }
 
@@ -144,13 +145,16 @@ impl Session<'_> {
         let observer = ((&mut recorder, &mut progress), bitmap.as_mut());
         // Nothing has been copied yet: whatever is in the way now is a matter of this host.
         let replication =
-            Replication::start(guest, twin, observer).map_err(Failure::environment)?;
+            Replication::start(guest, &mut *twin, observer).map_err(Failure::environment)?;
         let end = self.rounds(replication, &mut findings);
         drop(progress);
 
         let trial = Trial::new(case, name, &layout).rounds(recorder.rounds());
         let mut closing: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
-        Ok(match end {
+        let figures = twin.figures();
+        closing.extend(figures.iter().map(convergence::sent));
+        let spare = trial.clone();
+        let mut outcome = match end {
             Err(RoundError::Interrupted) => Outcome {
                 case: trial.inconclusive("interrupted", findings.lost()),
                 judged: false,
@@ -172,6 +176,7 @@ impl Session<'_> {
                          shorten --interval, or slow the guest with --pace"
                             .to_owned(),
                     );
+                    closing.push(convergence::numbers(recorder.rounds(), &layout, figures));
                 }
                 let case = match (end.trouble, self.args.twin == Twin::Discard) {
                     (Some(trouble), _) => trial.inconclusive(trouble, findings.lost()),
@@ -180,7 +185,15 @@ impl Session<'_> {
                 };
                 Outcome { case, judged: true, not_converged, closing }
             }
-        })
+        };
+        let told = remote_twin::conclude(twin, &outcome.case, &layout);
+        // Nobody else has the twin: if it is not kept there, it is nowhere.
+        if let Err(why) = told
+            && outcome.case.passed()
+        {
+            outcome.case = spare.inconclusive(why, findings.lost());
+        }
+        Ok(outcome)
     }
 
     fn rounds<G: Guest, K: Judged, O: Observer>(
@@ -223,18 +236,18 @@ impl Session<'_> {
             still_every: None,
         };
         if args.guest_seconds.is_some() {
-            let time = match (within(args.guest_seconds), within(args.seconds)) {
+            let time = match (within(args.guest_seconds), within(args.limit())) {
                 (Some(guest), Some(all)) => Some(guest.min(all)),
                 (guest, all) => guest.or(all),
             };
             let ended = replication.run(&plan(replication, time), self.stop, |_| ())?;
-            let all_over = args.seconds.is_some_and(|Time(all)| began.elapsed() >= all);
+            let all_over = args.limit().is_some_and(|Time(all)| began.elapsed() >= all);
             if ended != Ended::Time || all_over {
                 return Ok(ended);
             }
             end_guest(replication, self.stop)?;
         }
-        let time = within(args.seconds);
+        let time = within(args.limit());
         replication.run(&plan(replication, time), self.stop, |_| ())
     }
 }

@@ -3,7 +3,7 @@
 use crate::Collector;
 use memtwin_pages::{Layout, PageSet, RegionId, Run};
 
-/// Per region: what the latest collection named, what is still owed, and when each page went last.
+/// Per region: what this round's collection named, what is still owed, and when each page went last.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     named: Vec<PageSet>,
@@ -32,16 +32,21 @@ impl Backlog {
     }
 
     /// Forgets what the last collection named; what is owed stays.
-    pub(crate) fn begin_collection(&mut self) {
+    pub(crate) fn forget_named(&mut self) {
         self.named.iter_mut().for_each(PageSet::clear);
     }
 
-    /// What the last collection named, by region.
+    /// Lends itself to a sink that gives pages back: they are owed, but the log did not name them.
+    pub(crate) fn owing(&mut self) -> Owing<'_> {
+        Owing(&mut self.owed)
+    }
+
+    /// What was named in this round's collection, by region.
     pub(crate) fn named(&self) -> &[PageSet] {
         &self.named
     }
 
-    /// How many pages the last collection named.
+    /// How many pages were named in this round's collection.
     pub(crate) fn named_count(&self) -> u64 {
         self.named.iter().map(PageSet::count).sum()
     }
@@ -118,5 +123,18 @@ impl Collector for Backlog {
     fn page(&mut self, region: RegionId, page: u64) {
         self.owed[region.0].insert(page);
         self.named[region.0].insert(page);
+    }
+}
+
+/// Takes what is owed without having been named.
+pub(crate) struct Owing<'b>(&'b mut [PageSet]);
+
+impl Collector for Owing<'_> {
+    fn pages(&mut self, region: RegionId, bitmap: &[u64]) {
+        self.0[region.0].insert_words(bitmap);
+    }
+
+    fn page(&mut self, region: RegionId, page: u64) {
+        self.0[region.0].insert(page);
     }
 }

@@ -31,7 +31,7 @@ mod stop;
 pub use events::{Event, Observer, Round, RoundKind, Share};
 pub use plan::{Ended, Plan, Until};
 pub use session::{Replication, RoundError};
-pub use sink::{Sink, SinkError, Written};
+pub use sink::{Again, Sink, SinkError, Written};
 pub use source::{Collector, Deliver, Delivery, GuestState, Source, SourceError};
 pub use still::Still;
 pub use stop::Stop;

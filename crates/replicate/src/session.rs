@@ -111,8 +111,19 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
 
     /// Runs one round: collect (not in pre-copy, which owes every page anyway), copy, commit.
     ///
-    /// Errors leave everything that was collected on the backlog: call again to retry.
+    /// Errors leave everything that was collected on the backlog: call again to retry. Where the
+    /// sink says so itself ([`Again`](crate::Again)), that is done here.
     pub fn round(&mut self, stop: &Stop) -> Result<Round, RoundError> {
+        self.backlog.forget_named();
+        loop {
+            match self.try_round(stop) {
+                Err(RoundError::Sink(error)) if error.is_again() => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn try_round(&mut self, stop: &Stop) -> Result<Round, RoundError> {
         if stop.is_set() {
             return Err(RoundError::Interrupted);
         }
@@ -123,7 +134,6 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             (_, Some(_)) => RoundKind::Final,
         };
         let began = Instant::now();
-        self.backlog.begin_collection();
         let (tallies, collect) = if self.source.deliverer().is_some() {
             (self.receive(n, kind, stop)?, Duration::ZERO)
         } else {
@@ -161,6 +171,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             // is then seen by the next collection.
             self.source.collect(&mut self.backlog)?;
         }
+        self.sink.give_back(&mut self.backlog.owing());
         let collect = began.elapsed();
         self.observer.event(&Event::Collected { round: n, named: self.backlog.named() });
         let tallies = self.stage.copy(
@@ -220,14 +231,33 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         loop {
             let round = this.round(stop)?;
             if round.kind == RoundKind::Final && round.dirty_pages == 0 {
-                debug_assert!(this.source.deliverer().is_some() || this.backlog.is_empty());
-                return Ok(still);
+                if this.is_settled()? {
+                    return Ok(still);
+                }
+                // The log is clean, but the sink has lost something: that goes first.
+                continue;
             }
             rounds += 1;
             if rounds > ROUNDS_TO_SETTLE {
                 return Err(RoundError::NeverClean { pages: round.dirty_pages, round: round.n });
             }
         }
+    }
+
+    /// Waits until everything committed is in the twin. Whether nothing was lost on the way.
+    fn is_settled(&mut self) -> Result<bool, RoundError> {
+        match self.sink.settle() {
+            Err(error) if !error.is_again() => return Err(error.into()),
+            _ => {}
+        }
+        let owed = self.backlog.owed_count();
+        self.sink.give_back(&mut self.backlog.owing());
+        if self.source.deliverer().is_none() {
+            return Ok(self.backlog.is_empty());
+        }
+        // Of such a source some pages may be owed because they never came; but what came and was
+        // lost can't be had again.
+        if self.backlog.owed_count() > owed { Err(RoundError::Torn) } else { Ok(true) }
     }
 
     /// Switches logging off and lets the guest run. As dropping it, but says when that fails.

@@ -1,5 +1,6 @@
 //! What the engine asks of a twin.
 
+use crate::Collector;
 use memtwin_pages::{Layout, RegionId, Run};
 use std::error::Error;
 
@@ -17,8 +18,18 @@ pub trait Sink {
     /// Hints that these pages will be written next.
     fn prefetch(&self, _region: RegionId, _pages: Run) {}
 
-    /// Returns when every page written before is in the twin.
+    /// Returns when every page written before is in the twin, or on its way there: then
+    /// [`Sink::settle`] waits for it, and [`Sink::give_back`] names it if it got lost.
     fn commit(&mut self, round: u32) -> Result<(), SinkError>;
+
+    /// Returns when every round committed before is in the twin, for good.
+    fn settle(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Names every page that was committed and yet did not reach the twin, as a connection broke:
+    /// the engine owes them again. They are named once.
+    fn give_back(&mut self, _into: &mut dyn Collector) {}
 }
 
 /// A sink that is lent: its owner has it back when the replication is over.
@@ -37,6 +48,14 @@ impl<K: Sink + ?Sized> Sink for &mut K {
 
     fn commit(&mut self, round: u32) -> Result<(), SinkError> {
         (**self).commit(round)
+    }
+
+    fn settle(&mut self) -> Result<(), SinkError> {
+        (**self).settle()
+    }
+
+    fn give_back(&mut self, into: &mut dyn Collector) {
+        (**self).give_back(into);
     }
 }
 
@@ -59,4 +78,15 @@ impl SinkError {
     pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }
+
+    /// Whether the sink is able to go on, and the round is to be tried again.
+    pub fn is_again(&self) -> bool {
+        self.0.is::<Again>()
+    }
 }
+
+/// As the cause of a [`SinkError`]: a part of the round was lost, but the sink has mended what
+/// broke. The engine tries the round again, with what [`Sink::give_back`] names.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the connection broke and was made anew: the round goes again")]
+pub struct Again;

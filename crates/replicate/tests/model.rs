@@ -5,8 +5,8 @@
 
 use memtwin_pages::{Gpa, Layout, PageSet, PageSize, Region, RegionId};
 use memtwin_replicate::{
-    Collector, GuestState, Replication, RoundError, Sink, SinkError, Source, SourceError, Stop,
-    Written,
+    Again, Collector, GuestState, Replication, RoundError, Sink, SinkError, Source, SourceError,
+    Stop, Written,
 };
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -177,9 +177,84 @@ impl Sink for Twin {
     }
 }
 
+/// A twin behind a connection: what is committed is on its way, and lost when that breaks.
+#[derive(Clone, Default)]
+struct Remote {
+    arrived: Twin,
+    on_the_way: Vec<Vec<(usize, u64, Vec<u8>)>>,
+    lost: Vec<(usize, u64)>,
+    breaks: VecDeque<bool>,
+    /// A fault: what was lost stays lost.
+    forgets: bool,
+}
+
+impl Remote {
+    fn breaks(&mut self) -> Result<(), SinkError> {
+        if !self.breaks.pop_front().unwrap_or(false) {
+            return Ok(());
+        }
+        // What arrives before it breaks is up to chance; here it is every second round.
+        let keep = self.on_the_way.len() / 2;
+        self.arrive(keep);
+        if !self.forgets {
+            let lost = self.on_the_way.iter().flatten();
+            self.lost.extend(lost.map(|(region, first, _)| (*region, *first)));
+        }
+        self.on_the_way.clear();
+        self.arrived.staged.clear();
+        Err(SinkError::new(Again))
+    }
+
+    fn arrive(&mut self, rounds: usize) {
+        for round in self.on_the_way.drain(..rounds) {
+            self.arrived.staged = round;
+            self.arrived.commit(0).unwrap();
+        }
+    }
+}
+
+impl Sink for Remote {
+    fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        self.arrived.open(layout)
+    }
+
+    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+        self.breaks()?;
+        // A page each, so that it can be named.
+        for (page, bytes) in (first..).zip(bytes.chunks(PAGE as usize)) {
+            self.arrived.write(region, page, bytes)?;
+        }
+        Ok(Written::default())
+    }
+
+    fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
+        self.breaks()?;
+        self.on_the_way.push(std::mem::take(&mut self.arrived.staged));
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), SinkError> {
+        self.breaks()?;
+        self.arrive(self.on_the_way.len());
+        Ok(())
+    }
+
+    fn give_back(&mut self, into: &mut dyn Collector) {
+        self.lost.drain(..).for_each(|(region, page)| into.page(RegionId(region), page));
+    }
+}
+
 /// Retries until the guest stands still, then returns its memory and what the twin has committed.
 fn replicate(guest: Guest, twin: Twin) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let committed = Rc::clone(&twin.committed);
+    replicate_to(guest, twin, &committed)
+}
+
+fn replicate_to<K: Sink>(
+    guest: Guest,
+    twin: K,
+    committed: &RefCell<Vec<Vec<u8>>>,
+) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let stop = Stop::default();
     let mut replication = Replication::start(guest, twin, ()).unwrap();
     while !replication.source().script.is_empty() {
@@ -213,6 +288,17 @@ proptest! {
         prop_assert!(memory == committed);
     }
 
+    #[test]
+    fn a_twin_behind_a_connection_that_breaks_ends_identical(
+        script in steps(),
+        breaks in prop::collection::vec(prop::bool::weighted(0.1), 0..200),
+    ) {
+        let twin = Remote { breaks: breaks.into(), ..Remote::default() };
+        let committed = Rc::clone(&twin.arrived.committed);
+        let (memory, committed) = replicate_to(Guest::new(script), twin, &committed);
+        prop_assert!(memory == committed);
+    }
+
     /// The control: the same machinery, with a log that never names one page which is written.
     #[test]
     fn and_differs_in_the_one_page_that_the_log_keeps_back(script in steps(), page in 0..PAGES[1]) {
@@ -231,6 +317,19 @@ proptest! {
             })
             .collect();
         prop_assert_eq!(differing, vec![(1, page as usize)]);
+    }
+}
+
+/// The control: what a connection loses and the sink does not give back is missing.
+#[test]
+fn a_sink_that_forgets_what_was_lost_is_found_out() {
+    // Pre-copy is one round on its way; the next call to the sink loses it.
+    let breaks = [vec![false; 3], vec![true]].concat();
+    for (forgets, identical) in [(false, true), (true, false)] {
+        let twin = Remote { forgets, breaks: breaks.clone().into(), ..Remote::default() };
+        let committed = Rc::clone(&twin.arrived.committed);
+        let (memory, committed) = replicate_to(Guest::new(VecDeque::new()), twin, &committed);
+        assert_eq!(memory == committed, identical);
     }
 }
 

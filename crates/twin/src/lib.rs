@@ -30,6 +30,7 @@ pub use discard::Discard;
 pub use error::TwinError;
 pub use file::{FileTwin, is_marked_incomplete};
 pub use injector::Injector;
+pub use marker::{Inode, Marker, Record};
 pub use memory::MemoryTwin;
 pub use store::offset_of;
 pub use withheld::WithheldTwin;

@@ -22,33 +22,50 @@ const LINE_AT_MOST: u64 = 256;
 
 /// Which file, whatever its name: its device and its inode on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inode {
+pub struct Inode {
     device: u64,
     number: u64,
 }
 
 impl Inode {
-    pub(crate) fn of(file: &Metadata) -> Self {
+    /// The file that a journal names so.
+    pub fn new(device: u64, number: u64) -> Self {
+        Self { device, number }
+    }
+
+    /// The file with this metadata.
+    pub fn of(file: &Metadata) -> Self {
         Self { device: file.dev(), number: file.ino() }
     }
 
+    /// Its device.
+    pub fn device(self) -> u64 {
+        self.device
+    }
+
+    /// Its number on the device.
+    pub fn number(self) -> u64 {
+        self.number
+    }
+
     /// Whether `path` names this file.
-    pub(crate) fn is_at(self, path: &Path) -> bool {
+    pub fn is_at(self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|there| Self::of(&there) == self)
     }
 }
 
 /// What a marker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) pid: u32,
+pub struct Record {
+    /// The process that writes, or wrote.
+    pub pid: u32,
     /// The file that is written; all 0 if there was none yet.
-    pub(crate) twin: Inode,
+    pub twin: Inode,
 }
 
 impl Record {
     /// Reads a marker without taking it. `None`: there is no marker, or one that says nothing yet.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>, TwinError> {
+    pub fn read(path: &Path) -> Result<Option<Self>, TwinError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         match open(path, flags, Mode::empty()) {
             Ok(file) => Self::read_from(&File::from(file), path),
@@ -89,7 +106,7 @@ impl Record {
 /// A marker that is ours. Dropping it gives the lock up but leaves the file, which then tells of
 /// an incomplete twin; [`Marker::remove`] says that all is well.
 #[derive(Debug)]
-pub(crate) struct Marker {
+pub struct Marker {
     path: PathBuf,
     file: File,
 }
@@ -97,7 +114,7 @@ pub(crate) struct Marker {
 impl Marker {
     /// Takes the marker at `path`, of the twin at `twin`. Returns what a killed writer has left in
     /// it, too, and leaves that there until [`Marker::write`].
-    pub(crate) fn take(path: PathBuf, twin: &Path) -> Result<(Self, Option<Record>), TwinError> {
+    pub fn take(path: PathBuf, twin: &Path) -> Result<(Self, Option<Record>), TwinError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let file = open(&path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o644))
@@ -126,15 +143,20 @@ impl Marker {
     }
 
     /// Says that this process writes the file `twin`.
-    pub(crate) fn write(&self, twin: Inode) -> Result<(), TwinError> {
+    pub fn write(&self, twin: Inode) -> Result<(), TwinError> {
         let line = Record { pid: std::process::id(), twin }.line();
         self.file
             .write_all_at(line.as_bytes(), 0)
             .map_err(|errno| TwinError::io("write", &self.path, errno))
     }
 
+    /// What it says is on the disk.
+    pub fn sync(&self) -> Result<(), TwinError> {
+        self.file.sync_data().map_err(|errno| TwinError::io("sync", &self.path, errno))
+    }
+
     /// Removes the marker, then gives the lock up.
-    pub(crate) fn remove(self) -> Result<(), TwinError> {
+    pub fn remove(self) -> Result<(), TwinError> {
         let failed = |errno| TwinError::io("remove", &self.path, errno);
         let ours = Inode::of(&self.file.metadata().map_err(failed)?);
         // One that somebody else has removed and made anew is no longer ours to remove.

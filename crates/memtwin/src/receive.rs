@@ -1,0 +1,161 @@
+//! `memtwin receive LISTEN FILE`: the other end of `memtwin replicate SOURCE tcp://HOST:PORT`.
+
+use crate::cli::Output;
+use crate::failure::Failure;
+use crate::remote_args::{Half, Keys, save};
+use crate::values::Time;
+use clap::Args;
+use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, RemoteError, Stream, new_pair};
+use memtwin_replicate::Stop;
+use memtwin_report::json::JsonTarget;
+use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
+use memtwin_wire::Outcome;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// `memtwin receive`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Receive {
+    /// Where to listen: `HOST:PORT`; `-` is standard input and output, for ssh
+    #[arg(required_unless_present = "new_identity", value_name = "LISTEN")]
+    pub(crate) listen: Option<String>,
+    /// The twin's file
+    #[arg(required_unless_present = "new_identity", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Make a pair of keys: keep this side's half, print the line to paste on the sender
+    #[arg(long, conflicts_with_all = ["listen", "file"])]
+    pub(crate) new_identity: bool,
+    /// Serve one session after the other
+    #[arg(long)]
+    pub(crate) forever: bool,
+    /// Wait so long for a sender whose connection broke
+    #[arg(long, default_value = "60s", value_name = "TIME")]
+    pub(crate) wait: Time,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) output: Output,
+}
+
+/// Receives a twin, and ends with its verdict.
+pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+    let (listen, file) = match (&args.listen, &args.file) {
+        (Some(listen), Some(file)) => (listen, file),
+        _ => return new_identity(args),
+    };
+    let piped = listen == "-";
+    if piped && (args.forever || args.output.json == Some(JsonTarget::Stdout)) {
+        let why = "LISTEN - takes standard output and one session: no --json -, no --forever";
+        return Err(Failure::usage(why));
+    }
+    crate::output::probe(&args.output)?;
+    let config = ReceiverConfig { wait: args.wait.0, ..ReceiverConfig::default() };
+    let mut door = if piped { Door::once(Stream::stdio()) } else { listen_at(args, listen)? };
+    let mut cases = Vec::new();
+    loop {
+        let mut receiver = Receiver::new(file, config.clone()).map_err(Failure::environment)?;
+        if let Some(round) = receiver.recovered() {
+            say(args, &format!("{}: holds round {round}; its sender may go on", file.display()));
+        }
+        let ended = match receiver.run(&mut door, stop) {
+            Ok(ended) => ended,
+            Err(RemoteError::Stopped) => {
+                let held = receiver.recovered();
+                Ended::Abandoned { held, why: "interrupted".to_owned() }
+            }
+            Err(error) => return Err(Failure::environment(error)),
+        };
+        cases.push(case(&ended, &receiver));
+        if !args.forever || stop.is_set() {
+            break;
+        }
+    }
+    let code = exit::of_cases(&cases, false, stop.is_set());
+    let record = RunRecord::new(command, cases);
+    match (&args.output.json, piped) {
+        (_, false) => crate::output::write(&args.output, &record, &[])?,
+        (Some(JsonTarget::File(path)), true) => {
+            memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
+        }
+        // Standard output is the sender's.
+        (_, true) => {}
+    }
+    Ok(code)
+}
+
+fn say(args: &Receive, line: &str) {
+    if !args.output.quiet {
+        // Where standard error is gone, nobody waits for it.
+        let _ = writeln!(std::io::stderr(), "memtwin: {line}");
+    }
+}
+
+fn listen_at(args: &Receive, listen: &str) -> Result<Door, Failure> {
+    let name = listen.strip_prefix("tcp://").unwrap_or(listen);
+    let addresses: Vec<SocketAddr> = name
+        .to_socket_addrs()
+        .map_err(|error| Failure::usage(format!("{listen}: {error}; expected HOST:PORT or -")))?
+        .collect();
+    let Some(&address) = addresses.first() else {
+        return Err(Failure::environment(format!("{listen}: no address has that name")));
+    };
+    let tls = args.keys.door(address)?;
+    let how = if tls.is_some() { "TLS" } else { "plain text" };
+    let door = Door::listen(address, tls)
+        .map_err(|error| Failure::environment(format!("listening at {address}: {error}")))?;
+    if let Some(address) = door.address() {
+        say(args, &format!("listening at {address} ({how})"));
+    }
+    Ok(door)
+}
+
+fn new_identity(args: &Receive) -> Result<ExitCode, Failure> {
+    let path = match &args.keys.identity {
+        Some(path) => path.clone(),
+        None => Half::Receiver.default_path().ok_or_else(|| {
+            Failure::environment("no HOME to keep the identity in: give --identity FILE")
+        })?,
+    };
+    let pair = new_pair().map_err(Failure::environment)?;
+    save(&pair.receiver, &path)?;
+    let sender = Half::Sender.default_path();
+    let where_to = sender.map_or("a file".to_owned(), |path| path.display().to_string());
+    say(
+        args,
+        &format!(
+            "this side's half is {}; put the line below into {where_to} on the sender (or into \
+             MEMTWIN_IDENTITY). It is a secret",
+            path.display()
+        ),
+    );
+    writeln!(std::io::stdout(), "{}", pair.sender.line()).map_err(Failure::environment)?;
+    Ok(ExitCode::Verified)
+}
+
+fn case(ended: &Ended, receiver: &Receiver) -> Case {
+    let trial = Trial::new("receive", "remote", &receiver.layout());
+    match ended {
+        Ended::Judged { outcome: Outcome::Identical, kept: Ok(()), .. } => {
+            trial.judged(Vec::new(), BTreeMap::new())
+        }
+        Ended::Judged { outcome: Outcome::Differs, kept, .. } => {
+            let why = kept.as_ref().err().map_or("the judge found lost pages", String::as_str);
+            trial.differs(why)
+        }
+        Ended::Judged { reason, kept, .. } => {
+            let why = kept.as_ref().err().map_or("", String::as_str);
+            trial.inconclusive(if reason.is_empty() { why } else { reason }, Vec::new())
+        }
+        Ended::Abandoned { held, why } => {
+            let held = match held {
+                Some(round) => format!("the file holds round {round}, and is marked incomplete"),
+                None => "nothing was received".to_owned(),
+            };
+            trial.inconclusive(format!("the sender is gone ({why}): {held}"), Vec::new())
+        }
+    }
+}

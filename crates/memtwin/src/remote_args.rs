@@ -1,0 +1,163 @@
+//! What the two ends of a remote twin are told alike: keys, certificates, limits.
+
+use crate::failure::Failure;
+use crate::values::Size;
+use clap::Args;
+use memtwin_remote::{Identity, Security, Target, TlsClient, TlsServer};
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The line of `memtwin receive --new-identity`, in place of a file with it.
+const VARIABLE: &str = "MEMTWIN_IDENTITY";
+
+/// Who may speak to whom.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Keys {
+    /// The file with this side's half of a pair (`memtwin receive --new-identity`)
+    #[arg(long, value_name = "FILE", help_heading = "Remote twin")]
+    pub(crate) identity: Option<PathBuf>,
+    /// This side's certificate chain, in PEM
+    #[arg(long, value_name = "FILE", requires_all = ["key", "ca"], conflicts_with = "identity", help_heading = "Remote twin")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Remote twin")]
+    pub(crate) key: Option<PathBuf>,
+    /// Who signs the other side's certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "Remote twin")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Speak plain text to another host; anyone on the way can read and change the twin
+    #[arg(long, conflicts_with_all = ["identity", "cert"], help_heading = "Remote twin")]
+    pub(crate) insecure_plaintext: bool,
+}
+
+/// The sender's options.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Sender {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) keys: Keys,
+    /// Send at most so many bytes a second
+    #[arg(long, value_name = "SIZE", help_heading = "Remote twin")]
+    pub(crate) bandwidth: Option<Size>,
+    /// Keep no copy of the twin: saves the guest's memory once, and sends whole pages
+    #[arg(long, help_heading = "Remote twin")]
+    pub(crate) no_delta: bool,
+    /// Whether to compress: auto (where it pays), none, lz4 or zstd
+    #[arg(long, default_value = "auto", value_parser = ["auto", "none", "lz4", "zstd"], help_heading = "Remote twin")]
+    pub(crate) compress: Option<String>,
+    /// Try for so long to have a broken connection back [default: 60s]
+    #[arg(long, value_name = "TIME", help_heading = "Remote twin")]
+    pub(crate) retry: Option<crate::values::Time>,
+    /// The ssh program, for ssh:// twins
+    #[arg(long, default_value = "ssh", value_name = "PROGRAM", help_heading = "Remote twin")]
+    pub(crate) ssh: String,
+}
+
+/// Which half of a pair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Half {
+    /// That of `memtwin receive`.
+    Receiver,
+    /// That of `memtwin replicate`.
+    Sender,
+}
+
+impl Half {
+    /// Where it lies unless told: in the user's configuration directory.
+    pub(crate) fn default_path(self) -> Option<PathBuf> {
+        let directory = match std::env::var_os("XDG_CONFIG_HOME").filter(|path| !path.is_empty()) {
+            Some(path) => PathBuf::from(path),
+            None => PathBuf::from(std::env::var_os("HOME")?).join(".config"),
+        };
+        let name = match self {
+            Self::Receiver => "receiver.identity",
+            Self::Sender => "sender.identity",
+        };
+        Some(directory.join("memtwin").join(name))
+    }
+}
+
+impl Keys {
+    /// What protects the way to this target.
+    pub(crate) fn security(&self, target: &Target) -> Result<Security, Failure> {
+        let fail = |error: memtwin_remote::TlsError| Failure::environment(error);
+        if matches!(target, Target::Ssh { .. }) || self.insecure_plaintext {
+            return Ok(Security::Plain);
+        }
+        if let (Some(cert), Some(key), Some(ca)) = (&self.cert, &self.key, &self.ca) {
+            return Ok(Security::Tls(TlsClient::from_files(cert, key, ca).map_err(fail)?));
+        }
+        match self.half(Half::Sender, target.is_loopback())? {
+            Some(identity) => Ok(Security::Tls(TlsClient::pinned(&identity).map_err(fail)?)),
+            None if target.is_loopback() => Ok(Security::Plain),
+            None => Err(in_the_open(target)),
+        }
+    }
+
+    /// What protects those who come in at this address.
+    pub(crate) fn door(&self, address: SocketAddr) -> Result<Option<TlsServer>, Failure> {
+        let fail = |error: memtwin_remote::TlsError| Failure::environment(error);
+        if self.insecure_plaintext {
+            return Ok(None);
+        }
+        if let (Some(cert), Some(key), Some(ca)) = (&self.cert, &self.key, &self.ca) {
+            return TlsServer::from_files(cert, key, ca).map(Some).map_err(fail);
+        }
+        let here = address.ip().is_loopback();
+        match self.half(Half::Receiver, here)? {
+            Some(identity) => TlsServer::pinned(&identity).map(Some).map_err(fail),
+            None if here => Ok(None),
+            None => Err(in_the_open(&address)),
+        }
+    }
+
+    /// The half that was named, or the one that lies where it would lie; between two processes of
+    /// one host only the former.
+    fn half(&self, half: Half, loopback: bool) -> Result<Option<Identity>, Failure> {
+        let (line, path) = match (&self.identity, std::env::var(VARIABLE)) {
+            (Some(path), _) => (read(path)?, path.clone()),
+            (None, Ok(line)) => (line, PathBuf::from(VARIABLE)),
+            (None, Err(_)) => match half.default_path().filter(|path| !loopback && path.exists()) {
+                Some(path) => (read(&path)?, path),
+                None => return Ok(None),
+            },
+        };
+        let wrong = |error| Failure::environment(format!("{}: {error}", path.display()));
+        Identity::parse(line.trim()).map(Some).map_err(wrong)
+    }
+}
+
+fn in_the_open(what: &impl std::fmt::Display) -> Failure {
+    Failure::usage(format!(
+        "{what} is not this host alone: make a pair with `memtwin receive --new-identity` there, or \
+         give --cert, --key and --ca, or --insecure-plaintext"
+    ))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let fail = |error| Failure::environment(format!("{}: {error}", path.display()));
+    let mut line = String::new();
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(4096).read_to_string(&mut line).map_err(fail)?;
+    Ok(line)
+}
+
+/// Saves a half for its owner's eyes, where there is none yet.
+pub(crate) fn save(identity: &Identity, path: &Path) -> Result<(), Failure> {
+    let fail = |error: std::io::Error| {
+        let out = match error.kind() {
+            std::io::ErrorKind::AlreadyExists => "; move the old one away, or give --identity",
+            _ => "",
+        };
+        Failure::environment(format!("{}: {error}{out}", path.display()))
+    };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(fail)?;
+    }
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
+    writeln!(file, "{}", identity.line()).map_err(fail)
+}

@@ -1,0 +1,154 @@
+//! Why a connection or a session ends: the facts, and a way out, in one line.
+
+use memtwin_replicate::SinkError;
+use memtwin_twin::TwinError;
+use memtwin_wire::{RefuseCode, WireError};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What went wrong between a sender and a receiver.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// No connection can be had.
+    #[error("{target}: {cause}; is `memtwin receive` running there?")]
+    Connect {
+        /// Whom we called.
+        target: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    /// The peer closed it.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The peer says nothing.
+    #[error("nothing was heard from the peer for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The peer does not take what we send.
+    #[error("the peer took nothing for {} s", .0.as_secs())]
+    Stuck(Duration),
+    /// The peer has not introduced itself in time.
+    #[error("the peer did not introduce itself within {} s", .0.as_secs())]
+    Late(Duration),
+    /// The peer sent what is no frame, or not one that fits.
+    #[error("from the peer: {0}")]
+    Wire(#[from] WireError),
+    /// The peer refuses.
+    #[error("the peer refuses: {why}")]
+    Refused {
+        /// Why, for a program.
+        code: RefuseCode,
+        /// Why, for a person.
+        why: String,
+    },
+    /// A frame came that has no place there.
+    #[error("out of order: {0}")]
+    Order(String),
+    /// Another session than the one that is served.
+    #[error("another session is being received here")]
+    ForeignSession,
+    /// The secure channel can't be had.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Too many breaks without a round acknowledged between them.
+    #[error("the connection broke {times} times without a round arriving; last: {last}")]
+    Hopeless {
+        /// How often.
+        times: u32,
+        /// The last reason.
+        last: Box<RemoteError>,
+    },
+    /// The receiver was not there again in time.
+    #[error("no connection for {} s; last: {last}", .waited.as_secs())]
+    GaveUp {
+        /// How long was tried.
+        waited: Duration,
+        /// The last reason.
+        last: Box<RemoteError>,
+    },
+    /// A stop was asked for.
+    #[error("interrupted")]
+    Stopped,
+    /// A program can't be started.
+    #[error("starting {program}: {cause}")]
+    Program {
+        /// Which.
+        program: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The receiver's file.
+    #[error(transparent)]
+    Twin(#[from] TwinError),
+    /// The receiver can't do something to one of its files.
+    #[error("cannot {doing} {}: {errno}", path.display())]
+    Disk {
+        /// What was to be done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        errno: io::Error,
+    },
+    /// The path can't be a received twin.
+    #[error("{}: {what}; name another path", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The twin can't fit.
+    #[error("{}: needs {needed} bytes, {free} are free; free some or name another path", path.display())]
+    NoRoom {
+        /// The path.
+        path: PathBuf,
+        /// How many bytes are needed.
+        needed: u64,
+        /// How many are free.
+        free: u64,
+    },
+}
+
+impl RemoteError {
+    /// Whether a new connection may fare better.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::Broken(_)
+            | Self::Closed
+            | Self::Silent(_)
+            | Self::Stuck(_)
+            | Self::Late(_)
+            | Self::Wire(_) => true,
+            Self::Refused { code, .. } => code.may_pass(),
+            _ => false,
+        }
+    }
+
+    /// The code with which a peer is told, if it is to be told at all.
+    pub(crate) fn code(&self) -> Option<RefuseCode> {
+        match self {
+            Self::Wire(WireError::Version { .. }) => Some(RefuseCode::Version),
+            Self::Wire(_) => Some(RefuseCode::Malformed),
+            Self::Order(_) => Some(RefuseCode::Order),
+            Self::ForeignSession => Some(RefuseCode::ForeignSession),
+            Self::NoRoom { .. } => Some(RefuseCode::NoRoom),
+            Self::Disk { .. } | Self::Twin(_) => Some(RefuseCode::Disk),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn order(what: impl Into<String>) -> Self {
+        Self::Order(what.into())
+    }
+}
+
+impl From<RemoteError> for SinkError {
+    fn from(error: RemoteError) -> Self {
+        SinkError::new(error)
+    }
+}

@@ -1,0 +1,221 @@
+//! Frames in and out of a stream, with patience that ends.
+
+use crate::RemoteError;
+use crate::stream::is_tick;
+use memtwin_replicate::Stop;
+use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, Sealer};
+use std::fmt;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+/// How long to wait for a peer that says nothing, or takes nothing. Both sides send a sign of life
+/// each second.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much is written at once: where a limit holds, the unit in which it is kept.
+const PIECE: usize = 64 << 10;
+
+/// Frames from the peer.
+pub(crate) struct FrameReader {
+    read: Box<dyn Read + Send>,
+    inbox: Inbox,
+    patience: Duration,
+    /// The peer must have introduced itself by then.
+    deadline: Option<(Instant, Duration)>,
+}
+
+impl FrameReader {
+    pub(crate) fn new(read: Box<dyn Read + Send>, from: Direction, patience: Duration) -> Self {
+        let deadline = Some((Instant::now() + patience, patience));
+        let inbox = Inbox::new(Opener::new(Key::OPENING, from));
+        Self { read, inbox, patience, deadline }
+    }
+
+    pub(crate) fn rekey(&mut self, key: Key) {
+        self.inbox.rekey(key);
+    }
+
+    /// The peer has introduced itself: from now on only silence ends the wait.
+    pub(crate) fn known(&mut self) {
+        self.deadline = None;
+    }
+
+    /// Waits for the next frame; `tick` is called now and then meanwhile. Returns its kind.
+    ///
+    /// Errors: the stream ended, or is damaged, or the peer said nothing for too long.
+    pub(crate) fn next(
+        &mut self,
+        stop: &Stop,
+        mut tick: impl FnMut(),
+    ) -> Result<Kind, RemoteError> {
+        let mut heard = Instant::now();
+        loop {
+            if let Some(kind) = self.inbox.take_frame()? {
+                return Ok(kind);
+            }
+            if let Some((deadline, within)) = self.deadline
+                && Instant::now() >= deadline
+            {
+                return Err(RemoteError::Late(within));
+            }
+            match self.read.read(self.inbox.space()) {
+                Ok(0) => return Err(RemoteError::Closed),
+                Ok(bytes) => {
+                    self.inbox.filled(bytes);
+                    heard = Instant::now();
+                }
+                Err(error) if is_tick(&error) => {
+                    if stop.is_set() {
+                        return Err(RemoteError::Stopped);
+                    }
+                    if heard.elapsed() >= self.patience {
+                        return Err(RemoteError::Silent(self.patience));
+                    }
+                    tick();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Throws away what comes. Whether more may come.
+    pub(crate) fn drain(&mut self, stop: &Stop) -> bool {
+        let mut waste = [0; 4096];
+        match self.read.read(&mut waste) {
+            Ok(bytes) => bytes > 0,
+            Err(error) => is_tick(&error) && !stop.is_set(),
+        }
+    }
+
+    /// The body of the frame that came last.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.inbox.body()
+    }
+
+    /// The frame that came last, understood.
+    pub(crate) fn message(&self, kind: Kind) -> Result<Message<'_>, RemoteError> {
+        Ok(Message::read(kind, self.inbox.body())?)
+    }
+}
+
+/// Frames to the peer.
+pub(crate) struct FrameWriter {
+    write: Box<dyn Write + Send>,
+    sealer: Sealer,
+    patience: Duration,
+    stop: Stop,
+    limit: Option<Limit>,
+    sent: u64,
+    writing: Duration,
+}
+
+impl fmt::Debug for FrameWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameWriter {{ sent: {} }}", self.sent)
+    }
+}
+
+impl FrameWriter {
+    pub(crate) fn new(
+        write: Box<dyn Write + Send>,
+        from: Direction,
+        patience: Duration,
+        stop: Stop,
+    ) -> Self {
+        let sealer = Sealer::new(Key::OPENING, from);
+        let (sent, writing) = (0, Duration::ZERO);
+        Self { write, sealer, patience, stop, limit: None, sent, writing }
+    }
+
+    pub(crate) fn rekey(&mut self, key: Key) {
+        self.sealer.rekey(key);
+    }
+
+    /// From now on no faster than so many bytes a second.
+    pub(crate) fn limit(&mut self, bytes_per_second: Option<u64>) {
+        self.limit = bytes_per_second.map(Limit::new);
+    }
+
+    /// How many bytes were sent, and how long the stream took to take them.
+    pub(crate) fn sent(&self) -> (u64, Duration) {
+        (self.sent, self.writing)
+    }
+
+    pub(crate) fn send(&mut self, message: &Message<'_>) -> Result<(), RemoteError> {
+        let frame = message.sealed(&mut self.sealer);
+        self.push(&frame)
+    }
+
+    /// Seals a frame and sends it.
+    pub(crate) fn send_frame(&mut self, kind: Kind, frame: &mut [u8]) -> Result<(), RemoteError> {
+        self.sealer.seal(kind, frame);
+        self.push(frame)
+    }
+
+    fn push(&mut self, frame: &[u8]) -> Result<(), RemoteError> {
+        let began = Instant::now();
+        for piece in frame.chunks(if self.limit.is_some() { PIECE } else { frame.len() }) {
+            if let Some(limit) = &mut self.limit
+                && self.stop.wait(limit.take(piece.len()))
+            {
+                return Err(RemoteError::Stopped);
+            }
+            push(&mut self.write, piece, self.patience, &self.stop)?;
+        }
+        self.sent += frame.len() as u64;
+        self.writing += began.elapsed();
+        Ok(())
+    }
+}
+
+/// Writes all of it, for as long as the peer takes some of it now and then.
+pub(crate) fn push(
+    to: &mut (impl Write + ?Sized),
+    mut bytes: &[u8],
+    patience: Duration,
+    stop: &Stop,
+) -> Result<(), RemoteError> {
+    let mut taken = Instant::now();
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(RemoteError::Closed),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                taken = Instant::now();
+            }
+            Err(error) if is_tick(&error) => {
+                if stop.is_set() {
+                    return Err(RemoteError::Stopped);
+                }
+                if taken.elapsed() >= patience {
+                    return Err(RemoteError::Stuck(patience));
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A token bucket: so many bytes a second, and at most a tenth of a second's worth at once.
+struct Limit {
+    per_second: f64,
+    /// What may be sent now; below zero it is owed.
+    credit: f64,
+    at: Instant,
+}
+
+impl Limit {
+    fn new(bytes_per_second: u64) -> Self {
+        Self { per_second: bytes_per_second.max(1) as f64, credit: 0.0, at: Instant::now() }
+    }
+
+    /// Takes so many bytes; returns how long to wait before they are sent.
+    fn take(&mut self, bytes: usize) -> Duration {
+        let now = Instant::now();
+        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
+        self.at = now;
+        self.credit = (self.credit + earned).min(self.per_second / 10.0) - bytes as f64;
+        Duration::try_from_secs_f64(-self.credit / self.per_second).unwrap_or(Duration::ZERO)
+    }
+}

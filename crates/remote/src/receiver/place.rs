@@ -1,0 +1,130 @@
+//! The directory in which a twin and its sidecars lie: openat(2), never through a symbolic link.
+//!
+//! The directory is opened once; every name in it is looked up from there with O_NOFOLLOW, so
+//! nobody who can put links into it, or move it, leads a write elsewhere.
+
+use crate::RemoteError;
+use memtwin_twin::Inode;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A twin's name in its directory; sidecars have a suffix to it.
+#[derive(Debug)]
+pub(super) struct Place {
+    dir: File,
+    at: PathBuf,
+    name: OsString,
+}
+
+impl Place {
+    /// The place of `path`. Errors: its directory is not there, or its name is no file's.
+    pub(super) fn of(path: &Path) -> Result<Self, RemoteError> {
+        let wrong = |what| RemoteError::Path { path: path.to_owned(), what };
+        let name = path.file_name().ok_or_else(|| wrong("it names no file"))?.to_owned();
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let failed = |errno| RemoteError::Disk { doing: "open", path: parent.to_owned(), errno };
+        let at = parent.canonicalize().map_err(failed)?;
+        let this = Self { dir: File::open(&at).map_err(failed)?, at, name };
+        match this.kind("").map_err(failed)? {
+            None | Some(FileType::RegularFile) => Ok(this),
+            Some(FileType::Symlink) => Err(wrong("it is a symbolic link, which is not followed")),
+            Some(_) => Err(wrong("it is no regular file")),
+        }
+    }
+
+    pub(super) fn path(&self, suffix: &str) -> PathBuf {
+        self.at.join(self.named(suffix))
+    }
+
+    fn named(&self, suffix: &str) -> OsString {
+        let mut name = self.name.clone();
+        name.push(OsStr::new(suffix));
+        name
+    }
+
+    fn failed(
+        &self,
+        doing: &'static str,
+        suffix: &str,
+        errno: impl Into<io::Error>,
+    ) -> RemoteError {
+        RemoteError::Disk { doing, path: self.path(suffix), errno: errno.into() }
+    }
+
+    fn kind(&self, suffix: &str) -> io::Result<Option<FileType>> {
+        match statat(&self.dir, self.named(suffix), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Which file has the name now.
+    pub(super) fn inode(&self, suffix: &str) -> Option<Inode> {
+        let file = self.open(suffix).ok()??;
+        file.metadata().ok().map(|about| Inode::of(&about))
+    }
+
+    /// Opens a regular file, if it is there.
+    pub(super) fn open(&self, suffix: &str) -> Result<Option<File>, RemoteError> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        match openat(&self.dir, self.named(suffix), flags, Mode::empty()) {
+            Ok(file) => {
+                let file = File::from(file);
+                match file.metadata() {
+                    Ok(about) if about.is_file() => Ok(Some(file)),
+                    Ok(_) => Err(self.failed("use", suffix, Errno::INVAL)),
+                    Err(errno) => Err(self.failed("look at", suffix, errno)),
+                }
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.failed("open", suffix, errno)),
+        }
+    }
+
+    /// Makes a new file, its owner's alone, in place of what has the name.
+    pub(super) fn create(&self, suffix: &str) -> Result<File, RemoteError> {
+        self.remove(suffix)?;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.dir, self.named(suffix), flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|errno| self.failed("create", suffix, errno))
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), RemoteError> {
+        renameat(&self.dir, self.named(from), &self.dir, self.named(to))
+            .map_err(|errno| self.failed("replace", to, errno))
+    }
+
+    pub(super) fn remove(&self, suffix: &str) -> Result<(), RemoteError> {
+        match unlinkat(&self.dir, self.named(suffix), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.failed("remove", suffix, errno)),
+        }
+    }
+
+    /// Names are on the disk.
+    pub(super) fn sync(&self) -> Result<(), RemoteError> {
+        self.dir.sync_all().map_err(|errno| self.failed("sync the directory of", "", errno))
+    }
+
+    /// Errors if so many bytes clearly don't fit.
+    pub(super) fn check_room(&self, needed: u64) -> Result<(), RemoteError> {
+        let about = rustix::fs::fstatvfs(&self.dir)
+            .map_err(|errno| self.failed("look at the file system of", "", errno))?;
+        let free = about.f_bfree.saturating_mul(about.f_frsize);
+        // A file system without a size says 0 of 0.
+        if about.f_blocks > 0 && free < needed {
+            return Err(RemoteError::NoRoom { path: self.path(""), needed, free });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! A twin that holds a whole round, and the rounds that come after it.
+
+use super::disk::{Bench, Disk};
+use super::first::check_blocks;
+use super::journal::{Header, Image, Journal, Left, Tail};
+use super::place::Place;
+use super::{Config, Outlet, Point};
+use crate::RemoteError;
+use memtwin_pages::{Layout, RegionId};
+use memtwin_twin::Inode;
+use memtwin_wire::{Base, Records, Round, Shape};
+
+/// How much of the image is hashed at once.
+const HASH: usize = 256 << 10;
+
+/// A twin that holds a whole round.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) session: [u8; 16],
+    pub(super) layout: Layout,
+    pub(super) inode: Inode,
+    /// The last round that has ended in the journal.
+    pub(super) held: u32,
+    shape: Shape,
+    image: Image,
+    journal: Journal,
+    /// `None` only while one takes the place of another.
+    disk: Option<Disk>,
+    /// The blocks of the round that is on its way.
+    blocks: u64,
+    journal_bytes: u64,
+    outlet: Outlet,
+    at: super::At,
+}
+
+/// What a whole twin is made of.
+pub(super) struct Parts {
+    pub(super) header: Header,
+    pub(super) round: u32,
+    pub(super) image: Image,
+    pub(super) journal: Journal,
+    pub(super) tail: Tail,
+}
+
+impl Whole {
+    pub(super) fn new(parts: Parts, config: &Config, outlet: &Outlet) -> Result<Self, RemoteError> {
+        let Parts { header, round, image, journal, tail } = parts;
+        let mut this = Self {
+            session: header.session,
+            shape: Shape::of(&header.layout),
+            layout: header.layout,
+            inode: Inode::new(header.base.device, header.base.inode),
+            held: round,
+            image,
+            journal,
+            disk: None,
+            blocks: 0,
+            journal_bytes: config.journal_bytes,
+            outlet: outlet.clone(),
+            at: config.at.clone(),
+        };
+        this.start(tail)?;
+        Ok(this)
+    }
+
+    /// Of what a killed receiver has left: everything in the journal is in the image afterwards.
+    pub(super) fn recover(
+        mut left: Left,
+        image: Image,
+        config: &Config,
+        outlet: &Outlet,
+    ) -> Result<Self, RemoteError> {
+        let shape = Shape::of(&left.header.layout);
+        left.tail.apply(left.journal.bytes(), &shape, &image, &|| ())?;
+        image.sync()?;
+        let Left { journal, tail, header, round } = left;
+        Self::new(Parts { header, round, image, journal, tail }, config, outlet)
+    }
+
+    fn start(&mut self, tail: Tail) -> Result<(), RemoteError> {
+        self.disk = Some(Disk::start(Bench {
+            journal: self.journal.handle()?,
+            tail,
+            image: self.image.again()?,
+            shape: self.shape.clone(),
+            outlet: self.outlet.clone(),
+            at: self.at.clone(),
+        })?);
+        Ok(())
+    }
+
+    fn disk(&self) -> Result<&Disk, RemoteError> {
+        self.disk.as_ref().ok_or_else(|| RemoteError::order("the disk's thread is gone"))
+    }
+
+    /// Takes the records of a frame. They are checked before any is kept.
+    pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
+        let blocks: u64 = Records::check(body, &self.shape)?.map(|it| it.blocks().2).sum();
+        self.journal.records(body)?;
+        self.blocks += blocks;
+        Ok(())
+    }
+
+    /// Ends a round. It will be acknowledged when it is durable.
+    pub(super) fn end(&mut self, round: Round, place: &Place) -> Result<(), RemoteError> {
+        check_blocks(round, self.blocks)?;
+        if round.round <= self.held {
+            return Err(RemoteError::order(format!(
+                "round {} after round {}",
+                round.round, self.held
+            )));
+        }
+        let end = self.journal.round(round)?;
+        self.at.reached(Point::RoundAppended);
+        self.blocks = 0;
+        self.held = round.round;
+        self.disk()?.round(end, round.round)?;
+        if end >= self.journal_bytes { self.begin_journal(place) } else { Ok(()) }
+    }
+
+    /// Syncs the image and begins the journal anew.
+    fn begin_journal(&mut self, place: &Place) -> Result<(), RemoteError> {
+        self.settle()?;
+        self.image.sync()?;
+        self.at.reached(Point::ImageSynced);
+        let header = Header {
+            session: self.session,
+            layout: self.layout.clone(),
+            base: Base {
+                round: self.held,
+                device: self.inode.device(),
+                inode: self.inode.number(),
+            },
+        };
+        self.disk = None;
+        let (journal, tail) = Journal::begin(place, &header)?;
+        self.at.reached(Point::NewJournal);
+        self.journal = journal;
+        self.start(tail)
+    }
+
+    /// Forgets a round that was not ended. All others are durable and applied afterwards.
+    pub(super) fn cut(&mut self) -> Result<(), RemoteError> {
+        self.blocks = 0;
+        self.journal.cut()?;
+        self.settle()
+    }
+
+    /// Waits until every ended round is durable and applied.
+    pub(super) fn settle(&self) -> Result<(), RemoteError> {
+        self.disk()?.idle()
+    }
+
+    /// Everything is in the image, and the image on the disk.
+    pub(super) fn sync(&self) -> Result<(), RemoteError> {
+        self.settle()?;
+        self.image.sync()
+    }
+
+    pub(super) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Reads blocks of the twin.
+    pub(super) fn read(
+        &self,
+        region: RegionId,
+        first: u64,
+        into: &mut [u8],
+    ) -> Result<(), RemoteError> {
+        self.image.read(into, self.shape.offset(region, first))
+    }
+
+    /// The BLAKE3 of a whole region.
+    pub(super) fn digest(&self, region: RegionId) -> Result<[u8; 32], RemoteError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; HASH];
+        let mut at = self.shape.offset(region, 0);
+        let end = at + self.layout.region(region).bytes();
+        while at < end {
+            let len = usize::try_from(end - at).map_or(HASH, |left| left.min(HASH));
+            self.image.read(&mut buffer[..len], at)?;
+            hasher.update(&buffer[..len]);
+            at += len as u64;
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+}

@@ -1,0 +1,437 @@
+//! The sending end: a sink whose twin is on another host.
+//!
+//! `write` takes the engine's pages, leaves out what the twin has already, and puts the rest into
+//! frames; `commit` sends the round's end and does not wait. What waits are the stream itself, when
+//! the link is full, and [`MOST_ROUNDS`]: that is the back-pressure, and it is measured. A broken
+//! connection is made anew at the next call; what it swallowed is given back to the engine.
+
+mod books;
+mod figures;
+mod link;
+mod pay;
+mod shadow;
+mod twin;
+
+pub use figures::Figures;
+pub use twin::{Guess, TwinRegion};
+
+use crate::frames::PATIENCE;
+use crate::{RemoteError, Security, Target};
+use books::Books;
+use figures::Meter;
+use link::Link;
+use memtwin_pages::{Layout, RegionId, Run};
+use memtwin_replicate::{Again, Collector, Sink, SinkError, Stop, Written};
+use memtwin_wire::{Kind, Message, Outcome, RecordWriter, Round, Shape, encode_layout};
+use pay::Payer;
+use shadow::{Known, Shadow};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How many rounds may be on their way before `commit` waits for the first of them.
+const MOST_ROUNDS: usize = 256;
+
+/// How many breaks in a row, without a round acknowledged, are too many.
+const MOST_BREAKS: u32 = 20;
+
+/// Between two calls of a receiver that is not there.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Whether frames are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// By what pays, on this link and this processor.
+    Auto,
+    /// Always so.
+    Always(memtwin_wire::Method),
+}
+
+/// How to send.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to.
+    pub target: Target,
+    /// What protects the connection.
+    pub security: Security,
+    /// Whether to keep a copy of the twin: it costs the guest's memory once, and saves sending what
+    /// is there already.
+    pub delta: bool,
+    /// Whether frames are compressed.
+    pub compression: Compression,
+    /// At most so many bytes a second.
+    pub bandwidth: Option<u64>,
+    /// How long to try to have a broken connection back.
+    pub retry: Duration,
+    /// How long to bear a silent peer.
+    pub patience: Duration,
+    /// The program that is ssh.
+    pub ssh: String,
+}
+
+impl Config {
+    /// With deltas and compression where it pays, without a limit.
+    pub fn new(target: Target, security: Security) -> Self {
+        Self {
+            target,
+            security,
+            delta: true,
+            compression: Compression::Auto,
+            bandwidth: None,
+            retry: Duration::from_secs(60),
+            patience: PATIENCE,
+            ssh: "ssh".to_owned(),
+        }
+    }
+}
+
+/// A twin on another host.
+#[derive(Debug)]
+pub struct RemoteTwin {
+    config: Config,
+    session: [u8; 16],
+    stop: Stop,
+    meter: Meter,
+    /// In a lock for the judge, who only borrows the sink.
+    line: Mutex<Line>,
+    opened: Option<Opened>,
+}
+
+/// The connection, when there is one, and what to say first on the next.
+#[derive(Debug)]
+struct Line {
+    link: Option<Link>,
+    /// The layout's body, once there is a layout.
+    layout: Option<Vec<u8>>,
+    /// What the receiver held when the link was made; nobody has looked at it yet.
+    news: Option<Option<u32>>,
+    breaks: u32,
+    acked_at_break: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    layout: Layout,
+    shape: Shape,
+    books: Books,
+    shadow: Option<Shadow>,
+    writer: RecordWriter,
+    payer: Payer,
+}
+
+impl RemoteTwin {
+    /// Calls the receiver, so that what is wrong there is known before a guest is made.
+    pub fn connect(config: Config, stop: Stop) -> Result<Self, RemoteError> {
+        let session = random()?;
+        let meter = Meter::default();
+        let link = Link::make(&config, &session, None, &stop)?.0;
+        let line =
+            Line { link: Some(link), layout: None, news: None, breaks: 0, acked_at_break: None };
+        Ok(Self { config, session, stop, meter, line: Mutex::new(line), opened: None })
+    }
+
+    /// What it came to so far.
+    pub fn figures(&self) -> Figures {
+        self.meter.figures()
+    }
+
+    /// Tells the receiver the verdict, with the BLAKE3 of each region's memory if it is
+    /// `identical`; waits for its word. Whether it has kept the twin as complete, or why not.
+    ///
+    /// Call it when everything is settled and judged.
+    pub fn finish(
+        &mut self,
+        outcome: Outcome,
+        reason: &str,
+        digests: &[[u8; 32]],
+    ) -> Result<Result<(), String>, RemoteError> {
+        let digests = digests.concat();
+        let verdict = Message::Verdict { outcome, reason, digests: &digests };
+        let body = self.ask(&verdict, Kind::Confirm)?;
+        let kept = match Message::read(Kind::Confirm, &body)? {
+            Message::Confirm { kept: true, .. } => Ok(()),
+            Message::Confirm { why, .. } => Err(why.to_owned()),
+            _ => Err("no confirmation".to_owned()),
+        };
+        // It has all that it needs; whether it hears this changes nothing.
+        if let Some(link) = &mut self.line().link {
+            let _ = link.send(&Message::Bye);
+        }
+        Ok(kept)
+    }
+
+    /// Says something and waits for the answer, over a new connection if need be.
+    fn ask(&self, message: &Message<'_>, expected: Kind) -> Result<Vec<u8>, RemoteError> {
+        let mut line = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        loop {
+            let answer = match &mut line.link {
+                Some(link) => link.ask(message, expected, &self.stop),
+                None => Err(RemoteError::Closed),
+            };
+            match answer {
+                Err(error) if error.may_pass() => {
+                    tracing::warn!("{error}; calling again");
+                    line.anew(&self.config, &self.session, &self.stop, &self.meter, error)?;
+                    // Everything was settled before anyone asked; a receiver that holds less now is
+                    // not to be judged.
+                    if line.news.flatten() < line.acked_at_break {
+                        return Err(RemoteError::order(format!(
+                            "the receiver holds round {:?} where it had acknowledged {:?}",
+                            line.news.flatten(),
+                            line.acked_at_break
+                        )));
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn line(&mut self) -> &mut Line {
+        self.line.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Runs `work` on what is open and the link. When that breaks: a new link, the books set right,
+    /// and [`Again`].
+    fn on_line<T>(
+        &mut self,
+        work: impl FnOnce(&mut Opened, &mut Link, &Meter) -> Result<T, RemoteError>,
+    ) -> Result<T, SinkError> {
+        let Some(opened) = &mut self.opened else {
+            return Err(RemoteError::order("pages before the regions").into());
+        };
+        let line = self.line.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A link that the judge's questions have made anew: nobody has looked at the books yet.
+        let done = match (&mut line.link, line.news) {
+            (Some(link), None) => {
+                opened.books.acknowledged(link.acked());
+                work(opened, link, &self.meter)
+            }
+            (Some(_), Some(_)) => Err(RemoteError::Closed),
+            (None, _) => Err(RemoteError::Closed),
+        };
+        let error = match done {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if line.news.is_none() {
+            if !error.may_pass() {
+                return Err(error.into());
+            }
+            tracing::warn!("{error}; calling again");
+            if let Some(link) = &line.link {
+                opened.books.acknowledged(link.acked());
+            }
+            line.anew(&self.config, &self.session, &self.stop, &self.meter, error)?;
+        }
+        let held = line.news.take().flatten();
+        let lost = opened.books.broke(held);
+        if let Some(shadow) = &mut opened.shadow {
+            for (region, run) in lost {
+                shadow.forget(region, run);
+            }
+        }
+        opened.writer.restart();
+        Err(SinkError::new(Again))
+    }
+}
+
+impl Line {
+    /// Makes a new connection in place of one that broke of `error`.
+    fn anew(
+        &mut self,
+        config: &Config,
+        session: &[u8; 16],
+        stop: &Stop,
+        meter: &Meter,
+        mut error: RemoteError,
+    ) -> Result<(), RemoteError> {
+        if let Some(link) = self.link.take() {
+            let acked = link.acked();
+            if acked != self.acked_at_break {
+                self.breaks = 0;
+            }
+            self.acked_at_break = acked;
+        }
+        self.breaks += 1;
+        if self.breaks > MOST_BREAKS {
+            return Err(RemoteError::Hopeless { times: self.breaks, last: Box::new(error) });
+        }
+        let began = Instant::now();
+        // A receiver that refuses each time is not called in a hurry.
+        let mut pause = FIRST_PAUSE * self.breaks.min(20);
+        if self.breaks == 1 {
+            pause = Duration::ZERO;
+        }
+        loop {
+            if stop.wait(pause) {
+                return Err(RemoteError::Stopped);
+            }
+            match Link::make(config, session, self.layout.as_deref(), stop) {
+                Ok((link, held)) => {
+                    meter.reconnected(began.elapsed());
+                    self.link = Some(link);
+                    self.news = Some(held);
+                    return Ok(());
+                }
+                Err(again) if again.may_pass() || is_starting(&again) => error = again,
+                Err(fatal) => return Err(fatal),
+            }
+            if began.elapsed() >= config.retry {
+                return Err(RemoteError::GaveUp { waited: config.retry, last: Box::new(error) });
+            }
+            pause = (pause.max(FIRST_PAUSE) * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Over ssh each connection starts a receiver, which may find the last one still at its file.
+fn is_starting(error: &RemoteError) -> bool {
+    matches!(error, RemoteError::Refused { code, .. } if *code == memtwin_wire::RefuseCode::Busy)
+}
+
+fn random() -> Result<[u8; 16], RemoteError> {
+    let mut bytes = [0; 16];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| std::io::Error::other("no random numbers"))?;
+    Ok(bytes)
+}
+
+pub(crate) fn nonce() -> Result<[u8; 16], RemoteError> {
+    random()
+}
+
+impl Sink for RemoteTwin {
+    fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        let mut body = Vec::new();
+        encode_layout(layout, &mut body).map_err(RemoteError::from)?;
+        let shape = Shape::of(layout);
+        self.opened = Some(Opened {
+            books: Books::new(layout),
+            shadow: self.config.delta.then(|| Shadow::new(&shape)),
+            writer: RecordWriter::default(),
+            payer: Payer::new(self.config.compression),
+            layout: layout.clone(),
+            shape,
+        });
+        let (config, session, stop) = (self.config.clone(), self.session, self.stop.clone());
+        let meter = self.meter.clone();
+        let line = self.line();
+        line.layout = Some(body);
+        let body = line.layout.as_deref();
+        let said = match (&mut line.link, body) {
+            (Some(link), Some(body)) => link.introduce(body, &stop),
+            _ => Err(RemoteError::Closed),
+        };
+        match said {
+            // Nothing was sent yet, so nothing is lost.
+            Err(error) if error.may_pass() => {
+                line.anew(&config, &session, &stop, &meter, error)?;
+                line.news = None;
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+        self.on_line(|opened, link, meter| {
+            let before = opened.writer.bytes();
+            let block = opened.shape.block(region);
+            let pages = bytes.len() as u64 / opened.layout.region(region).page_size().bytes();
+            // Noted first: whatever breaks below, these pages are this round's.
+            opened.books.took(region, Run { first, count: pages });
+            let first = first * opened.shape.per_page(region);
+            let per_page = opened.shape.per_page(region);
+            let (mut same, mut same_in_page) = (0, 0);
+            for (at, new) in (first..).zip(bytes.chunks_exact(block)) {
+                let known = opened
+                    .shadow
+                    .as_mut()
+                    .map_or(Known::Nothing, |shadow| shadow.look(region, at, new));
+                match known {
+                    Known::Same => same_in_page += 1,
+                    Known::Old(old) => {
+                        opened.writer.changed(region, at, old, new);
+                        old.copy_from_slice(new);
+                    }
+                    Known::Nothing => {
+                        if is_zero(new) {
+                            opened.writer.zero(region, at);
+                        } else {
+                            opened.writer.full(region, at, new);
+                        }
+                    }
+                }
+                if (at + 1) % per_page == 0 {
+                    same += u64::from(same_in_page == per_page);
+                    same_in_page = 0;
+                }
+                if opened.writer.is_full() {
+                    flush(opened, link)?;
+                }
+            }
+            meter.took(pages);
+            Ok(Written { false_dirty: same, bytes: opened.writer.bytes() - before })
+        })
+    }
+
+    fn commit(&mut self, round: u32) -> Result<(), SinkError> {
+        let stop = self.stop.clone();
+        self.on_line(|opened, link, meter| {
+            flush(opened, link)?;
+            let blocks = opened.writer.blocks();
+            // A round of which the twin has everything already needs no word.
+            if blocks > 0 {
+                link.send(&Message::RoundEnd(Round { round, blocks }))?;
+            }
+            opened.writer.restart();
+            opened.books.ended(round, blocks > 0);
+            let began = Instant::now();
+            while opened.books.on_the_way() >= MOST_ROUNDS {
+                link.wait(&stop)?;
+                opened.books.acknowledged(link.acked());
+            }
+            meter.stalled(began.elapsed());
+            meter.linked(link, opened.books.on_the_way());
+            Ok(())
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), SinkError> {
+        let stop = self.stop.clone();
+        self.on_line(|opened, link, meter| {
+            let began = Instant::now();
+            while opened.books.on_the_way() > 0 {
+                link.wait(&stop)?;
+                opened.books.acknowledged(link.acked());
+            }
+            meter.stalled(began.elapsed());
+            meter.linked(link, 0);
+            Ok(())
+        })
+    }
+
+    fn give_back(&mut self, into: &mut dyn Collector) {
+        if let Some(opened) = &mut self.opened {
+            let pages = opened.books.give_back(into);
+            self.meter.sent_again(pages);
+        }
+    }
+}
+
+/// Sends what the writer has.
+fn flush(opened: &mut Opened, link: &mut Link) -> Result<(), RemoteError> {
+    if !opened.writer.is_empty() {
+        opened.payer.send(link, opened.writer.frame())?;
+        opened.writer.clear();
+    }
+    Ok(())
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    // A line at a time: most blocks show in the first one that they are not.
+    block.chunks(64).all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
+}

@@ -1,0 +1,274 @@
+//! One connection, from HELLO to its break: a writer for whoever sends, a thread that hears.
+
+use super::{Config, nonce};
+use crate::RemoteError;
+use crate::dial::dial;
+use crate::frames::{FrameReader, FrameWriter};
+use crate::stream::Closer;
+use memtwin_replicate::Stop;
+use memtwin_wire::{Direction, Hello, Key, Kind, Message, Versions, WireError};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often an idle side gives a sign of life.
+const SIGN: Duration = Duration::from_secs(1);
+
+/// A connection whose other end has welcomed us.
+pub(super) struct Link {
+    writer: Arc<Mutex<FrameWriter>>,
+    heard: Arc<Heard>,
+    closer: Closer,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link {{ acked: {:?} }}", self.acked())
+    }
+}
+
+/// What the thread has heard.
+#[derive(Default)]
+struct Heard {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    acked: Option<u32>,
+    answers: VecDeque<(Kind, Vec<u8>)>,
+    broken: Option<RemoteError>,
+}
+
+impl Heard {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock(writer: &Mutex<FrameWriter>) -> MutexGuard<'_, FrameWriter> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    /// Calls, and says what there is to say. Returns which round the receiver holds, too.
+    pub(super) fn make(
+        config: &Config,
+        session: &[u8; 16],
+        layout: Option<&[u8]>,
+        stop: &Stop,
+    ) -> Result<(Self, Option<u32>), RemoteError> {
+        let stream = dial(&config.target, &config.security, &config.ssh, stop)?;
+        let closer = stream.closer.clone();
+        let made = Self::welcomed(config, session, stream, stop).and_then(|(mut link, held)| {
+            if let Some(layout) = layout {
+                link.introduce(layout, stop)?;
+            }
+            Ok((link, held))
+        });
+        if made.is_err() {
+            closer.close();
+        }
+        made
+    }
+
+    fn welcomed(
+        config: &Config,
+        session: &[u8; 16],
+        stream: crate::Stream,
+        stop: &Stop,
+    ) -> Result<(Self, Option<u32>), RemoteError> {
+        let patience = config.patience;
+        let mut reader = FrameReader::new(stream.read, Direction::FromReceiver, patience);
+        let mut writer =
+            FrameWriter::new(stream.write, Direction::FromSender, patience, stop.clone());
+        let hello = Hello { versions: Versions::OURS, session: *session, nonce: nonce()? };
+        writer.send(&Message::Hello(hello))?;
+        let kind = reader.next(stop, || ())?;
+        let welcome = match reader.message(kind)? {
+            Message::Welcome(welcome) => welcome,
+            Message::Refuse { code, why } => {
+                return Err(RemoteError::Refused { code, why: why.to_owned() });
+            }
+            other => {
+                let expected = "WELCOME";
+                return Err(WireError::Unexpected { expected, got: other.kind() }.into());
+            }
+        };
+        let ours = Versions::OURS;
+        if !(ours.lowest..=ours.highest).contains(&welcome.version) {
+            let (theirs_low, theirs_high) = (welcome.version, welcome.version);
+            return Err(WireError::Version {
+                ours_low: ours.lowest,
+                ours_high: ours.highest,
+                theirs_low,
+                theirs_high,
+            }
+            .into());
+        }
+        let key = Key::of_connection(session, &hello.nonce, &welcome.nonce);
+        reader.rekey(key);
+        reader.known();
+        writer.rekey(key);
+        writer.limit(config.bandwidth);
+        let held = welcome.holds;
+        let heard = Arc::new(Heard::default());
+        heard.lock().acked = held;
+        let writer = Arc::new(Mutex::new(writer));
+        let (for_thread, to_thread, stops) =
+            (Arc::clone(&heard), Arc::clone(&writer), stop.clone());
+        let thread = thread::Builder::new()
+            .name("receiver's answers".to_owned())
+            .spawn(move || hear(&mut reader, &for_thread, &to_thread, &stops))?;
+        Ok((Self { writer, heard, closer: stream.closer, thread: Some(thread) }, held))
+    }
+
+    /// Says what the regions are, and waits until there is room for them.
+    pub(super) fn introduce(&mut self, layout: &[u8], stop: &Stop) -> Result<(), RemoteError> {
+        self.ask(&Message::Layout(layout), Kind::Ready, stop).map(|_| ())
+    }
+
+    pub(super) fn send(&mut self, message: &Message<'_>) -> Result<(), RemoteError> {
+        self.check()?;
+        lock(&self.writer).send(message).map_err(|error| self.why(error))
+    }
+
+    pub(super) fn send_frame(&mut self, kind: Kind, frame: &mut [u8]) -> Result<(), RemoteError> {
+        self.check()?;
+        lock(&self.writer).send_frame(kind, frame).map_err(|error| self.why(error))
+    }
+
+    /// Says something and waits for an answer of this kind.
+    pub(super) fn ask(
+        &mut self,
+        message: &Message<'_>,
+        expected: Kind,
+        stop: &Stop,
+    ) -> Result<Vec<u8>, RemoteError> {
+        self.send(message)?;
+        loop {
+            let mut state = self.heard.lock();
+            if let Some((got, body)) = state.answers.pop_front() {
+                if got == expected {
+                    return Ok(body);
+                }
+                return Err(WireError::Unexpected { expected: "an answer", got }.into());
+            }
+            if let Some(error) = state.broken.take() {
+                return Err(error);
+            }
+            drop(self.heard.changed.wait_timeout(state, Duration::from_millis(200)));
+            if stop.is_set() {
+                return Err(RemoteError::Stopped);
+            }
+        }
+    }
+
+    /// Waits until something was heard, or a moment.
+    pub(super) fn wait(&self, stop: &Stop) -> Result<(), RemoteError> {
+        let mut state = self.heard.lock();
+        let before = state.acked;
+        if let Some(error) = state.broken.take() {
+            return Err(error);
+        }
+        let (mut state, _) = self
+            .heard
+            .changed
+            .wait_timeout_while(state, Duration::from_millis(200), |state| {
+                state.acked == before && state.broken.is_none()
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = state.broken.take() {
+            return Err(error);
+        }
+        if stop.is_set() { Err(RemoteError::Stopped) } else { Ok(()) }
+    }
+
+    /// The last round that was acknowledged.
+    pub(super) fn acked(&self) -> Option<u32> {
+        self.heard.lock().acked
+    }
+
+    pub(super) fn sent_in(&self) -> (u64, Duration) {
+        lock(&self.writer).sent()
+    }
+
+    fn check(&self) -> Result<(), RemoteError> {
+        self.heard.lock().broken.take().map_or(Ok(()), Err)
+    }
+
+    /// The receiver's own reason, if it gave one before it hung up.
+    fn why(&self, error: RemoteError) -> RemoteError {
+        if !matches!(error, RemoteError::Broken(_) | RemoteError::Closed) {
+            return error;
+        }
+        let state = self.heard.lock();
+        let (mut state, _) = self
+            .heard
+            .changed
+            .wait_timeout_while(state, Duration::from_millis(500), |state| state.broken.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        match state.broken.take() {
+            Some(said @ RemoteError::Refused { .. }) => said,
+            _ => error,
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.closer.close();
+        if let Some(thread) = self.thread.take() {
+            // It has nothing more to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Hears until the connection breaks.
+fn hear(reader: &mut FrameReader, heard: &Heard, writer: &Mutex<FrameWriter>, stop: &Stop) {
+    let mut signed = Instant::now();
+    loop {
+        let told = reader.next(stop, || {
+            if signed.elapsed() >= SIGN {
+                signed = Instant::now();
+                // Who is sending right now needs no other sign, and what is wrong shows elsewhere.
+                if let Ok(mut writer) = writer.try_lock() {
+                    let _ = writer.send(&Message::Ping(0));
+                }
+            }
+        });
+        let told = told.and_then(|kind| understand(reader, kind, heard));
+        if let Err(error) = told {
+            heard.lock().broken = Some(error);
+            heard.changed.notify_all();
+            return;
+        }
+    }
+}
+
+fn understand(reader: &FrameReader, kind: Kind, heard: &Heard) -> Result<(), RemoteError> {
+    match reader.message(kind)? {
+        Message::Ack(round) => {
+            let mut state = heard.lock();
+            state.acked = state.acked.max(Some(round));
+        }
+        Message::Pong(_) => return Ok(()),
+        Message::Ready | Message::Digests(_) | Message::Bytes(_) | Message::Confirm { .. } => {
+            heard.lock().answers.push_back((kind, reader.body().to_vec()));
+        }
+        Message::Refuse { code, why } => {
+            return Err(RemoteError::Refused { code, why: why.to_owned() });
+        }
+        other => {
+            let expected = "an acknowledgement or an answer";
+            return Err(WireError::Unexpected { expected, got: other.kind() }.into());
+        }
+    }
+    heard.changed.notify_all();
+    Ok(())
+}

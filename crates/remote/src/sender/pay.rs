@@ -1,0 +1,84 @@
+//! Whether compressing pays: on this link, with this processor, for these bytes.
+//!
+//! A byte costs what the link takes to take it, and compressing costs time. Now and then each
+//! method is tried on a frame; the one whose time and bytes together cost least is used until the
+//! next trial. Both costs are remembered with less weight the older they are.
+
+use super::Compression;
+use super::link::Link;
+use crate::RemoteError;
+use memtwin_wire::{HEAD, Method, Squeeze};
+use std::time::Instant;
+
+/// A trial in so many frames.
+const EVERY: u32 = 64;
+
+/// Shorter bodies are not worth a thought.
+const LEAST: usize = 512;
+
+#[derive(Debug)]
+pub(super) struct Payer {
+    wanted: Compression,
+    squeeze: Squeeze,
+    method: Method,
+    frames: u32,
+    /// Seconds that the link takes for a byte.
+    link: f64,
+}
+
+impl Payer {
+    pub(super) fn new(wanted: Compression) -> Self {
+        let method = match wanted {
+            Compression::Always(method) => method,
+            Compression::Auto => Method::None,
+        };
+        Self { wanted, squeeze: Squeeze::default(), method, frames: 0, link: 0.0 }
+    }
+
+    /// Sends a frame of records.
+    pub(super) fn send(&mut self, link: &mut Link, frame: &mut [u8]) -> Result<(), RemoteError> {
+        if self.wanted == Compression::Auto && frame.len() >= LEAST {
+            if self.frames.is_multiple_of(EVERY) {
+                self.method = self.try_all(frame);
+            }
+            self.frames += 1;
+        }
+        let method = if frame.len() < LEAST { Method::None } else { self.method };
+        let (bytes, began) = match self.squeeze.frame(method, frame) {
+            Some(squeezed) => {
+                let began = Instant::now();
+                link.send_frame(method.kind(), squeezed)?;
+                (squeezed.len(), began)
+            }
+            None => {
+                let began = Instant::now();
+                link.send_frame(Method::None.kind(), frame)?;
+                (frame.len(), began)
+            }
+        };
+        self.cost(bytes, began);
+        Ok(())
+    }
+
+    fn cost(&mut self, bytes: usize, began: Instant) {
+        if bytes >= LEAST {
+            let now = began.elapsed().as_secs_f64() / bytes as f64;
+            self.link = if self.link == 0.0 { now } else { self.link * 0.9 + now * 0.1 };
+        }
+    }
+
+    /// The method that costs least for a frame like this one.
+    fn try_all(&mut self, frame: &[u8]) -> Method {
+        let mut best = (self.link * frame.len() as f64, Method::None);
+        for method in [Method::Lz4, Method::Zstd] {
+            let began = Instant::now();
+            let Some(squeezed) = self.squeeze.frame(method, frame) else { continue };
+            let bytes = squeezed.len() - HEAD;
+            let cost = began.elapsed().as_secs_f64() + self.link * bytes as f64;
+            if cost < best.0 {
+                best = (cost, method);
+            }
+        }
+        best.1
+    }
+}

@@ -1,0 +1,70 @@
+//! The sender's copy of the twin: what the receiver holds, or will when all on its way is there.
+
+use memtwin_pages::{PageSet, RegionId, Run};
+use memtwin_wire::Shape;
+
+/// A copy of the twin, of the guest's memory in size; memory that is not written costs nothing.
+#[derive(Debug)]
+pub(super) struct Shadow {
+    regions: Vec<Region>,
+}
+
+#[derive(Debug)]
+struct Region {
+    block: usize,
+    per_page: u64,
+    bytes: Vec<u8>,
+    /// The blocks of which we know what the twin holds.
+    known: PageSet,
+}
+
+/// What the twin holds of a block.
+#[derive(Debug)]
+pub(super) enum Known<'s> {
+    /// The same.
+    Same,
+    /// Something else: this. Change it to what is sent.
+    Old(&'s mut [u8]),
+    /// Nobody knows. It was noted what it will hold.
+    Nothing,
+}
+
+impl Shadow {
+    pub(super) fn new(shape: &Shape) -> Self {
+        let region = |(i, count): (usize, u64)| {
+            let id = RegionId(i);
+            let block = shape.block(id);
+            let len = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(block);
+            Region {
+                block,
+                per_page: shape.per_page(id),
+                bytes: vec![0; len],
+                known: PageSet::new(count),
+            }
+        };
+        Self { regions: shape.counts().enumerate().map(region).collect() }
+    }
+
+    /// Compares a block with what the twin holds.
+    pub(super) fn look(&mut self, region: RegionId, block: u64, new: &[u8]) -> Known<'_> {
+        let region = &mut self.regions[region.0];
+        let at = block as usize * region.block;
+        let old = &mut region.bytes[at..at + region.block];
+        if region.known.insert(block) {
+            old.copy_from_slice(new);
+            Known::Nothing
+        } else if old == new {
+            Known::Same
+        } else {
+            Known::Old(old)
+        }
+    }
+
+    /// What the twin holds of these pages is no longer known.
+    pub(super) fn forget(&mut self, region: RegionId, pages: Run) {
+        let region = &mut self.regions[region.0];
+        for block in pages.first * region.per_page..pages.end() * region.per_page {
+            region.known.remove(block);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! TLS 1.3 around a TCP stream, both sides with a certificate.
+//!
+//! rustls keeps one state for both directions; here a reader and a writer share it. The reader
+//! waits for bytes outside of the lock, so a writer is never held up by a silent peer. What the
+//! state itself has to say (a key update's answer) goes out with the writer's next bytes.
+
+use crate::frames::push;
+use crate::identity::Pinned;
+use crate::stream::{Closer, Stream, is_tick, prepare};
+use crate::{Identity, RemoteError};
+use memtwin_replicate::Stop;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Why certificates can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file that is not what it should be.
+    #[error("{}: {cause}; expected {what} in PEM", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The library refuses them.
+    #[error("the certificates: {0}")]
+    Config(String),
+}
+
+fn config(error: impl fmt::Display) -> TlsError {
+    TlsError::Config(error.to_string())
+}
+
+/// The files of one side: its own certificate and key, and who signs the other side's.
+#[derive(Debug)]
+struct Files {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: RootCertStore,
+}
+
+impl Files {
+    fn read(cert: &Path, key: &Path, ca: &Path) -> Result<Self, TlsError> {
+        let failed = |path: &Path, what| {
+            let path = path.to_owned();
+            move |cause: rustls::pki_types::pem::Error| TlsError::File {
+                path,
+                what,
+                cause: cause.to_string(),
+            }
+        };
+        let certificates = |path: &Path| -> Result<Vec<_>, TlsError> {
+            CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect)
+                .map_err(failed(path, "certificates"))
+        };
+        let mut roots = RootCertStore::empty();
+        for root in certificates(ca)? {
+            roots.add(root).map_err(config)?;
+        }
+        let key = PrivateKeyDer::from_pem_file(key).map_err(failed(key, "a private key"))?;
+        Ok(Self { chain: certificates(cert)?, key, roots })
+    }
+}
+
+/// The sender's side.
+#[derive(Clone, Debug)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+}
+
+/// The receiver's side.
+#[derive(Clone, Debug)]
+pub struct TlsServer {
+    config: Arc<ServerConfig>,
+}
+
+impl TlsClient {
+    /// With certificates from files. The receiver's must name the host that is called.
+    pub fn from_files(cert: &Path, key: &Path, ca: &Path) -> Result<Self, TlsError> {
+        let files = Files::read(cert, key, ca)?;
+        let config = client_builder()?
+            .with_root_certificates(files.roots)
+            .with_client_auth_cert(files.chain, files.key)
+            .map_err(config)?;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// With one half of a pair, which pins the other.
+    pub fn pinned(identity: &Identity) -> Result<Self, TlsError> {
+        let (chain, key) = identity.certificate().map_err(config)?;
+        let config = client_builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Pinned::new(identity.peer())))
+            .with_client_auth_cert(vec![chain], key)
+            .map_err(config)?;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Introduces itself over a socket.
+    pub(crate) fn connect(
+        &self,
+        socket: TcpStream,
+        host: &str,
+        within: Duration,
+        stop: &Stop,
+    ) -> Result<Stream, RemoteError> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| RemoteError::Tls(rustls::Error::General(error.to_string())))?;
+        let state = ClientConnection::new(Arc::clone(&self.config), name)?;
+        shake(state.into(), socket, within, stop)
+    }
+}
+
+impl TlsServer {
+    /// With certificates from files. Senders need one that `ca` signed.
+    pub fn from_files(cert: &Path, key: &Path, ca: &Path) -> Result<Self, TlsError> {
+        let files = Files::read(cert, key, ca)?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(files.roots),
+            Arc::new(rustls::crypto::ring::default_provider()),
+        )
+        .build()
+        .map_err(config)?;
+        let config = server_builder()?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(files.chain, files.key)
+            .map_err(config)?;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// With one half of a pair, which pins the other.
+    pub fn pinned(identity: &Identity) -> Result<Self, TlsError> {
+        let (chain, key) = identity.certificate().map_err(config)?;
+        let config = server_builder()?
+            .with_client_cert_verifier(Arc::new(Pinned::new(identity.peer())))
+            .with_single_cert(vec![chain], key)
+            .map_err(config)?;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Lets a peer introduce itself over a socket.
+    pub(crate) fn accept(
+        &self,
+        socket: TcpStream,
+        within: Duration,
+        stop: &Stop,
+    ) -> Result<Stream, RemoteError> {
+        let state = ServerConnection::new(Arc::clone(&self.config))?;
+        shake(state.into(), socket, within, stop)
+    }
+}
+
+fn client_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, TlsError>
+{
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(config)
+}
+
+fn server_builder() -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError>
+{
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(config)
+}
+
+/// The handshake, to its end or the deadline's.
+fn shake(
+    mut state: Connection,
+    socket: TcpStream,
+    within: Duration,
+    stop: &Stop,
+) -> Result<Stream, RemoteError> {
+    prepare(&socket)?;
+    let deadline = Instant::now() + within;
+    let mut socket = socket;
+    // One call at a time, so that a peer that sends byte after byte meets the deadline too.
+    while state.is_handshaking() || state.wants_write() {
+        let done = if state.wants_write() {
+            state.write_tls(&mut socket)
+        } else {
+            state.read_tls(&mut socket)
+        };
+        match done {
+            Ok(0) => return Err(RemoteError::Closed),
+            Ok(_) => {
+                if let Err(error) = state.process_new_packets() {
+                    // The peer is told by an alert, if it listens.
+                    let _ = state.write_tls(&mut socket);
+                    return Err(error.into());
+                }
+            }
+            Err(error) if is_tick(&error) => {
+                if stop.is_set() {
+                    return Err(RemoteError::Stopped);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if Instant::now() >= deadline {
+            return Err(RemoteError::Late(within));
+        }
+    }
+    let state = Arc::new(Mutex::new(state));
+    let (write, end) = (socket.try_clone()?, socket.try_clone()?);
+    Ok(Stream {
+        read: Box::new(Reader {
+            state: Arc::clone(&state),
+            socket,
+            raw: vec![0; 64 << 10],
+            held: 0..0,
+        }),
+        write: Box::new(Writer { state, socket: write, sealed: Vec::new() }),
+        closer: Closer::new(move || drop(end.shutdown(Shutdown::Both))),
+    })
+}
+
+fn lock(state: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Reader {
+    state: Arc<Mutex<Connection>>,
+    socket: TcpStream,
+    raw: Vec<u8>,
+    /// What of `raw` the state has not taken yet.
+    held: std::ops::Range<usize>,
+}
+
+impl Read for Reader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = {
+                let mut state = lock(&self.state);
+                let mut read = 0;
+                // As much as fits, for as long as there is something to open.
+                loop {
+                    match state.reader().read(&mut into[read..]) {
+                        Ok(0) => return Ok(read),
+                        Ok(more) => {
+                            read += more;
+                            if read == into.len() {
+                                return Ok(read);
+                            }
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        // The end without a goodbye is told by the caller's own frames.
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                            return Ok(read);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                    if self.held.is_empty() {
+                        break read;
+                    }
+                    let mut held = &self.raw[self.held.clone()];
+                    let taken = state.read_tls(&mut held)?;
+                    self.held.start += taken;
+                    state.process_new_packets().map_err(io::Error::other)?;
+                }
+            };
+            if read > 0 {
+                return Ok(read);
+            }
+            let bytes = self.socket.read(&mut self.raw)?;
+            if bytes == 0 {
+                return Ok(0);
+            }
+            self.held = 0..bytes;
+        }
+    }
+}
+
+struct Writer {
+    state: Arc<Mutex<Connection>>,
+    socket: TcpStream,
+    sealed: Vec<u8>,
+}
+
+/// How long a write of sealed bytes may take in all the waits that it needs.
+const STUCK: Duration = Duration::from_secs(10);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sealed.clear();
+        let written = {
+            let mut state = lock(&self.state);
+            // The state takes as much as its own buffer holds.
+            let written = state.writer().write(bytes)?;
+            while state.wants_write() {
+                state.write_tls(&mut self.sealed)?;
+            }
+            written
+        };
+        // Sealed bytes can't be taken back: all of them go, or the stream is over.
+        push(&mut self.socket, &self.sealed, STUCK, &Stop::default()).map_err(io::Error::other)?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,329 @@
+//! The frame: its head, its two sums, its number.
+
+use crate::WireError;
+
+/// How many bytes a frame's head has.
+pub const HEAD: usize = 24;
+
+/// The longest body.
+pub const MOST_BODY: u32 = 1 << 20;
+
+/// Which way a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the sender to the receiver.
+    FromSender,
+    /// From the receiver to the sender.
+    FromReceiver,
+}
+
+/// What kind of frame: see docs/wire.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "each is described in docs/wire.md, by this name")]
+pub enum Kind {
+    Hello = 0x01,
+    Welcome = 0x02,
+    Layout = 0x03,
+    Ready = 0x04,
+    Data = 0x10,
+    DataLz4 = 0x11,
+    DataZstd = 0x12,
+    RoundEnd = 0x14,
+    Ack = 0x15,
+    AskDigests = 0x20,
+    Digests = 0x21,
+    Fetch = 0x22,
+    Bytes = 0x23,
+    Verdict = 0x30,
+    Confirm = 0x31,
+    Bye = 0x3f,
+    Ping = 0x40,
+    Pong = 0x41,
+    Refuse = 0x50,
+    Base = 0x70,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 20] = [
+        Self::Hello,
+        Self::Welcome,
+        Self::Layout,
+        Self::Ready,
+        Self::Data,
+        Self::DataLz4,
+        Self::DataZstd,
+        Self::RoundEnd,
+        Self::Ack,
+        Self::AskDigests,
+        Self::Digests,
+        Self::Fetch,
+        Self::Bytes,
+        Self::Verdict,
+        Self::Confirm,
+        Self::Bye,
+        Self::Ping,
+        Self::Pong,
+        Self::Refuse,
+        Self::Base,
+    ];
+
+    fn from_byte(byte: u8) -> Result<Self, WireError> {
+        let found = Self::ALL.into_iter().find(|&kind| kind as u8 == byte);
+        found.ok_or(WireError::UnknownKind(byte))
+    }
+}
+
+/// What both ends of a connection know and no frame holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key([u8; 16]);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl Key {
+    /// That of HELLO and WELCOME, before there is another.
+    pub const OPENING: Self = Self([0; 16]);
+
+    /// That of one connection of a session.
+    pub fn of_connection(session: &[u8; 16], sender: &[u8; 16], receiver: &[u8; 16]) -> Self {
+        Self::derive("memtwin wire 2026 connection", &[session, sender, receiver])
+    }
+
+    /// That of a session's journal.
+    pub fn of_journal(session: &[u8; 16]) -> Self {
+        Self::derive("memtwin wire 2026 journal", &[session])
+    }
+
+    fn derive(context: &str, parts: &[&[u8; 16]]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        for part in parts {
+            hasher.update(*part);
+        }
+        let mut key = [0; 16];
+        key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(key)
+    }
+
+    /// Where the sums of this key and direction begin.
+    fn seed(self, direction: Direction) -> u32 {
+        let letter = match direction {
+            Direction::FromSender => b'S',
+            Direction::FromReceiver => b'R',
+        };
+        crc32c::crc32c_append(crc32c::crc32c(&self.0), &[letter])
+    }
+}
+
+/// Makes frames of one direction of a connection, or of a journal.
+#[derive(Clone, Debug)]
+pub struct Sealer {
+    direction: Direction,
+    seed: u32,
+    next: u64,
+}
+
+impl Sealer {
+    /// One that has made no frame yet.
+    pub fn new(key: Key, direction: Direction) -> Self {
+        Self { direction, seed: key.seed(direction), next: 0 }
+    }
+
+    /// One that goes on after so many frames.
+    pub fn after(made: u64, key: Key, direction: Direction) -> Self {
+        Self { next: made, ..Self::new(key, direction) }
+    }
+
+    /// From the next frame on with another key. The numbers go on.
+    pub fn rekey(&mut self, key: Key) {
+        self.seed = key.seed(self.direction);
+    }
+
+    /// Completes a frame: its first [`HEAD`] bytes are overwritten, the others are the body.
+    ///
+    /// Panics if it is shorter than a head or its body longer than [`MOST_BODY`].
+    pub fn seal(&mut self, kind: Kind, frame: &mut [u8]) {
+        let (head, body) = frame.split_at_mut(HEAD);
+        assert!(body.len() <= MOST_BODY as usize, "a body of {} bytes", body.len());
+        head[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        head[4..8].copy_from_slice(&[kind as u8, 0, 0, 0]);
+        head[8..16].copy_from_slice(&self.next.to_le_bytes());
+        head[16..20].copy_from_slice(&crc32c::crc32c_append(self.seed, body).to_le_bytes());
+        let sum = crc32c::crc32c_append(self.seed, &head[..20]);
+        head[20..].copy_from_slice(&sum.to_le_bytes());
+        self.next += 1;
+    }
+}
+
+/// A head that was checked. Its body is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    kind: Kind,
+    len: u32,
+    sum: u32,
+}
+
+impl Head {
+    /// The kind of the frame.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How many bytes its body has, [`MOST_BODY`] at most.
+    pub fn body_len(&self) -> usize {
+        self.len as usize
+    }
+}
+
+/// Checks the frames of one direction of a connection, or of a journal.
+#[derive(Clone, Debug)]
+pub struct Opener {
+    direction: Direction,
+    seed: u32,
+    next: u64,
+}
+
+impl Opener {
+    /// One that has seen no frame yet.
+    pub fn new(key: Key, direction: Direction) -> Self {
+        Self { direction, seed: key.seed(direction), next: 0 }
+    }
+
+    /// From the next frame on with another key. The numbers go on.
+    pub fn rekey(&mut self, key: Key) {
+        self.seed = key.seed(self.direction);
+    }
+
+    /// Goes on as if it had seen so many frames more.
+    pub fn skip(&mut self, frames: u64) {
+        self.next += frames;
+    }
+
+    /// Checks a head. Its length may be believed then.
+    pub fn head(&self, bytes: &[u8; HEAD]) -> Result<Head, WireError> {
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        self.sum("head", &bytes[..20], u32_at(20))?;
+        let (len, reserved) = (u32_at(0), u32_at(4) >> 8);
+        let number = u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32;
+        if number != self.next {
+            return Err(WireError::Sequence { expected: self.next, got: number });
+        }
+        if reserved != 0 {
+            return Err(WireError::NotZero(reserved));
+        }
+        if len > MOST_BODY {
+            return Err(WireError::TooLong { got: len, most: MOST_BODY });
+        }
+        Ok(Head { kind: Kind::from_byte(bytes[4])?, len, sum: u32_at(16) })
+    }
+
+    /// Checks the body of that head, which is then done with.
+    pub fn body(&mut self, head: &Head, body: &[u8]) -> Result<(), WireError> {
+        self.sum("body", body, head.sum)?;
+        self.next += 1;
+        Ok(())
+    }
+
+    fn sum(&self, part: &'static str, bytes: &[u8], got: u32) -> Result<(), WireError> {
+        let expected = crc32c::crc32c_append(self.seed, bytes);
+        if got == expected {
+            return Ok(());
+        }
+        Err(WireError::Sum { sequence: self.next, part, expected, got })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key([7; 16]);
+
+    fn sealed(sealer: &mut Sealer, kind: Kind, body: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; HEAD];
+        frame.extend_from_slice(body);
+        sealer.seal(kind, &mut frame);
+        frame
+    }
+
+    fn open(opener: &mut Opener, frame: &[u8]) -> Result<Kind, WireError> {
+        let head = opener.head(frame[..HEAD].try_into().unwrap())?;
+        assert_eq!(head.body_len(), frame.len() - HEAD);
+        opener.body(&head, &frame[HEAD..])?;
+        Ok(head.kind())
+    }
+
+    #[test]
+    fn a_frame_opens_once_and_in_its_turn() {
+        let mut sealer = Sealer::new(KEY, Direction::FromSender);
+        let mut opener = Opener::new(KEY, Direction::FromSender);
+        let frames = [sealed(&mut sealer, Kind::Ping, b"one"), sealed(&mut sealer, Kind::Bye, b"")];
+        assert!(matches!(
+            open(&mut opener, &frames[1]),
+            Err(WireError::Sequence { expected: 0, got: 1 })
+        ));
+        assert_eq!(open(&mut opener, &frames[0]), Ok(Kind::Ping));
+        assert!(matches!(open(&mut opener, &frames[0]), Err(WireError::Sequence { .. })));
+        assert_eq!(open(&mut opener, &frames[1]), Ok(Kind::Bye));
+    }
+
+    #[test]
+    fn a_frame_of_another_connection_or_direction_does_not_open() {
+        let frame = sealed(&mut Sealer::new(KEY, Direction::FromSender), Kind::Ping, b"12345678");
+        let nonces = [[1; 16], [2; 16]];
+        for other in [
+            Opener::new(KEY, Direction::FromReceiver),
+            Opener::new(Key::OPENING, Direction::FromSender),
+            Opener::new(
+                Key::of_connection(&[7; 16], &nonces[0], &nonces[1]),
+                Direction::FromSender,
+            ),
+        ] {
+            assert!(matches!(open(&mut other.clone(), &frame), Err(WireError::Sum { .. })));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen_and_no_length_is_waited_for() {
+        let frame = sealed(&mut Sealer::new(KEY, Direction::FromSender), Kind::Data, &[5; 100]);
+        for bit in 0..frame.len() * 8 {
+            let mut flipped = frame.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let opener = Opener::new(KEY, Direction::FromSender);
+            let head = opener.head(flipped[..HEAD].try_into().unwrap());
+            if bit < HEAD * 8 {
+                // Found in the head alone: a longer length would be waited for in vain.
+                assert!(matches!(head, Err(WireError::Sum { part: "head", .. })), "bit {bit}");
+            } else {
+                let body = opener.clone().body(&head.unwrap(), &flipped[HEAD..]);
+                assert!(matches!(body, Err(WireError::Sum { part: "body", .. })), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_is_refused_even_with_a_right_sum() {
+        let mut head = [0; HEAD];
+        head[..4].copy_from_slice(&(MOST_BODY + 1).to_le_bytes());
+        head[4] = Kind::Data as u8;
+        let sum = crc32c::crc32c_append(KEY.seed(Direction::FromSender), &head[..20]);
+        head[20..].copy_from_slice(&sum.to_le_bytes());
+        let refused = Opener::new(KEY, Direction::FromSender).head(&head);
+        assert_eq!(refused, Err(WireError::TooLong { got: MOST_BODY + 1, most: MOST_BODY }));
+    }
+
+    #[test]
+    fn every_kind_has_a_byte_of_its_own() {
+        let mut bytes: Vec<u8> = Kind::ALL.map(|kind| kind as u8).to_vec();
+        bytes.sort_unstable();
+        bytes.dedup();
+        assert_eq!(bytes.len(), Kind::ALL.len());
+        assert_eq!(Kind::from_byte(0x99), Err(WireError::UnknownKind(0x99)));
+    }
+}

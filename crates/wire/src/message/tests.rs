@@ -1,0 +1,92 @@
+use super::*;
+use memtwin_pages::{Gpa, Layout, PageSize, Region};
+use proptest::prelude::*;
+
+fn samples() -> Vec<Message<'static>> {
+    let asked = Asked { region: 1, first: 70_000, each: 256, count: 2 };
+    let fetch = Asked { each: 1, count: 3, ..asked };
+    vec![
+        Message::Hello(Hello { versions: Versions::OURS, session: [1; 16], nonce: [2; 16] }),
+        Message::Welcome(Welcome { version: 1, nonce: [3; 16], holds: None }),
+        Message::Welcome(Welcome { version: 1, nonce: [3; 16], holds: Some(u32::MAX) }),
+        Message::Ready,
+        Message::Data(Kind::DataLz4, &[1, 2, 3]),
+        Message::RoundEnd(Round { round: 3, blocks: 1 << 40 }),
+        Message::Ack(9),
+        Message::AskDigests(asked),
+        Message::Digests(Answer { asked, bytes: &[7; 64] }),
+        Message::Fetch(fetch),
+        Message::Bytes(Answer { asked: fetch, bytes: &[8; 1536] }),
+        Message::Verdict { outcome: Outcome::Differs, reason: "3 lost pages", digests: &[9; 32] },
+        Message::Confirm { kept: true, why: "" },
+        Message::Confirm { kept: false, why: "no room" },
+        Message::Bye,
+        Message::Ping(5),
+        Message::Pong(u64::MAX),
+        Message::Refuse { code: RefuseCode::Disk, why: "no space left" },
+        Message::Base(Base { round: 4, device: 5, inode: 6 }),
+    ]
+}
+
+#[test]
+fn what_is_said_is_understood_and_cut_short_it_is_not() {
+    for message in samples() {
+        let frame = message.frame();
+        let body = &frame[HEAD..];
+        assert_eq!(Message::read(message.kind(), body), Ok(message));
+        if matches!(message, Message::Data(..) | Message::Bytes(_)) {
+            continue;
+        }
+        for cut in 0..body.len() {
+            let read = Message::read(message.kind(), &body[..cut]);
+            // A verdict without digests is one.
+            assert!(read.is_err() || matches!(message, Message::Verdict { .. }), "{message:?}");
+        }
+        let longer = [body, &[0]].concat();
+        assert!(Message::read(message.kind(), &longer).is_err(), "{message:?}");
+    }
+}
+
+#[test]
+fn a_text_is_cut_at_a_character() {
+    let why = "ü".repeat(MOST_TEXT as usize);
+    let frame = Message::Confirm { kept: false, why: &why }.frame();
+    let read = Message::read(Kind::Confirm, &frame[HEAD..]).unwrap();
+    assert!(matches!(read, Message::Confirm { why, .. } if why.len() == MOST_TEXT as usize));
+}
+
+#[test]
+fn questions_stay_within_the_layout() {
+    let page = PageSize::new(4096).unwrap();
+    let region = Region::new("a", Gpa(0), 1000 * 4096, page).unwrap();
+    let shape = Shape::of(&Layout::new(vec![region]));
+    let asked = |first, each, count| Asked { region: 0, first, each, count };
+    let check = |asked: Asked| asked.check(&shape, Kind::AskDigests).map(|(_, blocks)| blocks);
+    assert_eq!(check(asked(0, 256, 4)), Ok(1000));
+    assert_eq!(check(asked(0, 256, 3)), Ok(768));
+    assert_eq!(check(asked(999, 256, 1)), Ok(1));
+    assert!(check(asked(0, 256, 5)).is_err(), "a digest of no block");
+    assert!(check(asked(1000, 1, 1)).is_err());
+    assert!(check(asked(0, 0, 1)).is_err());
+    assert!(check(asked(0, 1, 0)).is_err());
+    assert!(check(asked(0, u32::MAX, u32::MAX)).is_err());
+    let fetch = |first, count| asked(first, 1, count).check(&shape, Kind::Fetch).map(|it| it.1);
+    assert_eq!(fetch(0, 128), Ok(128));
+    assert!(fetch(0, 129).is_err(), "more than a frame holds");
+    assert!(fetch(999, 2).is_err());
+}
+
+proptest! {
+    /// Whatever comes in as a body: an error or a message, never a panic.
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(
+        kind in prop::sample::select(Kind::ALL.to_vec()),
+        body in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        if let Ok(message) = Message::read(kind, &body) {
+            // One form only: what was read is written the same.
+            prop_assert_eq!(&message.frame()[HEAD..], &body[..]);
+        }
+        let _ = crate::decode_layout(&body);
+    }
+}

@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stderr,
     reason = "a test may end at what it did not expect"
 )]
 
@@ -36,7 +37,7 @@ impl Drop for Held {
 fn is_missing(qemu: &str) -> bool {
     let there = Command::new(qemu).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !there {
-        println!("skipped: no {qemu}");
+        eprintln!("skipped: no {qemu}");
         assert!(std::env::var_os("CI").is_none(), "{qemu} is missing in CI");
     }
     !there

@@ -6,7 +6,7 @@
 use memtwin_pages::{Gpa, Layout, PageSet, PageSize, Region, RegionId};
 use memtwin_replicate::{
     Collector, Deliver, Delivery, Event, GuestState, Observer, Replication, RoundError, RoundKind,
-    Share, Sink, SinkError, Source, SourceError, Stop, Written,
+    Shadow, Share, Sink, SinkError, Source, SourceError, Stop, Written,
 };
 use proptest::prelude::*;
 
@@ -180,6 +180,31 @@ proptest! {
         let mut still = replication.stand_still(&stop).unwrap();
         prop_assert!(still.never_sent(RegionId(0)).is_empty());
         let memory = still.source().memory.clone();
+        prop_assert_eq!(differing(&memory, &still.sink().committed), Vec::<u64>::new());
+    }
+
+    /// A sink that fails now and then can have its pages again from a shadow.
+    #[test]
+    fn a_shadow_has_every_page_for_as_often_as_it_is_asked(
+        rounds in rounds(),
+        fails_at in 1..30usize,
+    ) {
+        let stop = Stop::default();
+        let deltas = rounds.len();
+        let source = Shadow::new(Pushing::new(rounds), stop.clone());
+        let twin = Twin { fails_at: Some(fails_at), ..Twin::default() };
+        let mut replication = Replication::start(source, twin, ()).unwrap();
+        for _ in 0..deltas + 2 {
+            let _ = replication.round(&stop);
+        }
+        let mut still = match replication.stand_still(&stop) {
+            Ok(still) => still,
+            // It failed just now; the next time it does not.
+            Err(RoundError::Sink(_)) => return Ok(()),
+            Err(error) => panic!("{error}"),
+        };
+        prop_assert!(still.source().never_sent(RegionId(0)).is_empty());
+        let memory = still.source().inner_mut().memory.clone();
         prop_assert_eq!(differing(&memory, &still.sink().committed), Vec::<u64>::new());
     }
 

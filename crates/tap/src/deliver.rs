@@ -174,6 +174,7 @@ impl Tap<'_> {
             into,
             page_shift: self.decoder.page_bytes().ilog2(),
             watch: &mut self.watch,
+            regions: &self.regions,
         };
         let fed = self.decoder.feed(bytes, &mut receiver);
         self.counters.bytes += bytes.len() as u64;

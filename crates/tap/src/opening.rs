@@ -24,18 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Capabilities that change the stream or the guest in a way that a tap has no use for.
-const UNWANTED: [&str; 12] = [
+const UNWANTED: [&str; 15] = [
     "auto-converge",
     "background-snapshot",
+    "compress",
+    "dirty-bitmaps",
     "dirty-limit",
     "mapped-ram",
     "multifd",
     "pause-before-switchover",
     "postcopy-preempt",
     "postcopy-ram",
+    "rdma-pin-all",
+    "x-colo",
     "x-ignore-shared",
     "xbzrle",
-    "x-colo",
     "zero-copy-send",
 ];
 

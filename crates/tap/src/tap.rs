@@ -32,6 +32,8 @@ pub struct Tap<'q> {
     /// Whether QEMU may end: the word was given.
     pub(crate) may_end: bool,
     layout: Layout,
+    /// Which region each listed block is, if it is one.
+    pub(crate) regions: Vec<Option<RegionId>>,
     machine: String,
     /// `None` when QEMU was left as it was found.
     post: Option<Post>,
@@ -98,6 +100,7 @@ impl<'q> Tap<'q> {
             stood: None,
             may_end: false,
             layout: Layout::default(),
+            regions: (0..listed.len()).map(|at| Some(RegionId(at))).collect(),
             machine,
             post: Some(Post { undo, _guardian: guardian }),
         };
@@ -108,6 +111,16 @@ impl<'q> Tap<'q> {
 
     fn page_size(&self) -> Result<PageSize, OpenError> {
         Ok(PageSize::new(u64::from(self.decoder.page_bytes()))?)
+    }
+
+    /// The same tap, of one block alone; the others' pages are read and dropped. `None` if there is
+    /// no block of this name.
+    pub fn only(mut self, name: &str) -> Option<Self> {
+        let (at, region) = self.layout.iter().find(|(_, region)| region.name() == name)?;
+        let (at, region) = (at.0, region.clone());
+        self.regions = (0..self.layout.len()).map(|i| (i == at).then_some(RegionId(0))).collect();
+        self.layout = Layout::new(vec![region]);
+        Some(self)
     }
 
     /// The regions, also before there is a replication.

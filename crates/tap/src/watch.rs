@@ -52,6 +52,8 @@ impl Watch {
 pub(crate) struct Receiver<'r> {
     pub(crate) into: &'r mut dyn Delivery,
     pub(crate) watch: &'r mut Watch,
+    /// Which region each block is.
+    pub(crate) regions: &'r [Option<RegionId>],
     pub(crate) page_shift: u32,
 }
 
@@ -65,12 +67,18 @@ impl Visitor for Receiver<'_> {
 
     fn page(&mut self, block: usize, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
         self.watch.page((block, offset));
-        self.into.pages(RegionId(block), offset >> self.page_shift, bytes)
+        match self.regions[block] {
+            Some(region) => self.into.pages(region, offset >> self.page_shift, bytes),
+            None => Ok(()),
+        }
     }
 
     fn fill(&mut self, block: usize, offset: u64, byte: u8) -> Result<(), SinkError> {
         self.watch.page((block, offset));
-        self.into.filled(RegionId(block), offset >> self.page_shift, byte)
+        match self.regions[block] {
+            Some(region) => self.into.filled(region, offset >> self.page_shift, byte),
+            None => Ok(()),
+        }
     }
 
     fn section(&mut self, _kind: SectionKind, pages: u64) -> Result<(), SinkError> {

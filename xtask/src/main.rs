@@ -1,5 +1,5 @@
 //! What a developer of Memtwin runs: `cargo xtask test`, `cargo xtask soak`,
-//! `cargo xtask bench`.
+//! `cargo xtask bench`, `cargo xtask repro`.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -14,6 +14,7 @@ mod hugetlb;
 mod interrupt;
 mod needs;
 mod packages;
+mod repro;
 mod run;
 mod soak;
 mod steps;
@@ -48,6 +49,8 @@ enum Command {
     Soak(soak::Soak),
     /// Measure Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014
     Bench(bench::Bench),
+    /// Reproduce a dirty-log bug of QEMU, or show a layout to be sound
+    Repro(repro::Repro),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Test => test::test(&interrupt),
         Command::Soak(soak) => soak.run(&interrupt),
         Command::Bench(bench) => bench.run(&interrupt),
+        Command::Repro(repro) => repro.run(&interrupt),
     });
     if let Err(error) = &passed {
         eprintln!("xtask: {error:#}");

@@ -191,8 +191,8 @@ impl Scenario {
             Machine { arguments, ..plain(Job::FrameBuffer { pages: HOT }) }
         };
         let wide = Job::Write { base: RANGE as u32, pages: 4096 };
-        // 7 MiB of disk into 4 MiB of RAM: each pass brings other bytes.
-        let disk = Job::ReadDisk { base: RANGE as u32, pages: 1024, sectors: 14336 };
+        // 7 MiB of disk into 1 MiB of RAM: each pass brings other bytes.
+        let disk = Job::ReadDisk { base: RANGE as u32, pages: 256, sectors: 14336 };
         let reset = Job::Reset { base: RANGE as u32, pages: 1024, seconds: 3 };
         match self {
             Self::Offset | Self::OffsetX86 | Self::OffsetRiscv => behind(64),

@@ -25,7 +25,7 @@ pub(crate) struct Repro {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// How long the guest runs before the audit: firmware under a slow KVM takes seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=600))]
     boot: u64,
     /// The QEMU to run instead of the installed one
     #[arg(long, value_name = "PROGRAM")]

@@ -23,6 +23,11 @@
         .set    STATE, 0x11018                   # 1 at work, 0xdead0000 + n: can't do the job, and why
         .set    WHERE, 0x11020                   # first byte of the range
 
+        .set    ROOT, 0x12000                   # from ORG: the page directory
+        .set    TARGET, 0x13000                 # from ORG: the page that all walked pages map to
+        .set    TABLES, 0x2000000               # 512 page tables
+        .set    WALKED, 0x80000000              # virtual: 512 * 1024 pages
+
         .text
         .code32
 start:  .long   MAGIC, FLAGS, -(MAGIC + FLAGS)
@@ -33,10 +38,11 @@ start:  .long   MAGIC, FLAGS, -(MAGIC + FLAGS)
 
         .org    0x20
 job:    .long   0                               # 0 idle, 1 write, 2 read a disk, 3 write, then reset,
-                                                # 4 write the frame buffer
+                                                # 4 write the frame buffer, 5 touch fresh pages,
+                                                # 6 write to fresh pages
 base:   .long   0                               # first byte of the range that is written
 pages:  .long   0                               # its length in pages
-pace:   .long   0                               # PAUSEs between two pages
+pace:   .long   0                               # jobs 5 and 6: TSC ticks between two pages
 sectors:.long   0                               # job 2: the disk's length in sectors
 limit:  .long   0                               # job 3: seconds from boot to reset
 
@@ -60,6 +66,7 @@ entry:  movl    $STACK, %esp
         je      write
         cmpl    $4, %eax
         je      frame
+        ja      walk
 halt:   cli
         hlt
         jmp     halt
@@ -71,13 +78,7 @@ pass:   movl    WHERE(%ebp), %edi
         movl    pages - start(%ebp), %ecx
 page:   incl    8(%edi)
         addl    $4096, %edi
-        movl    pace - start(%ebp), %eax
-        testl   %eax, %eax
-        jz      2f
-1:      pause
-        decl    %eax
-        jnz     1b
-2:      decl    %ecx
+        decl    %ecx
         jnz     page
         movl    pages - start(%ebp), %eax
         addl    %eax, TICKS(%ebp)
@@ -219,4 +220,60 @@ burst:  pushl   %ecx
         incl    PASSES(%ebp)
         jmp     sweep
 fault:  movl    %eax, STATE(%ebp)
+        jmp     halt
+
+# ---- 5 and 6: one fresh page after another, the next always in the next table. Nobody stores to a
+# table after paging begins but the walker, which sets A (bit 5) and D (bit 6). ----
+walk:   movl    $TABLES, %edi
+        movl    $512 * 1024, %ecx
+        movl    $ORG + TARGET + 3, %eax         # present, writable
+        rep stosl
+        leal    ROOT(%ebp), %edi
+        movl    $0x83, %eax                     # 4 MiB, writable, present: as without paging
+        movl    $512, %ecx
+1:      stosl
+        addl    $0x400000, %eax
+        loop    1b
+        movl    $TABLES + 3, %eax
+        movl    $512, %ecx
+2:      stosl
+        addl    $4096, %eax
+        loop    2b
+        movl    %cr4, %eax
+        orl     $0x10, %eax                     # PSE
+        movl    %eax, %cr4
+        movl    $ORG + ROOT, %eax
+        movl    %eax, %cr3
+        movl    %cr0, %eax
+        orl     $0x80010000, %eax               # PG, WP
+        movl    %eax, %cr0
+        jmp     3f
+3:      rdtsc
+        movl    %eax, %esi                      # when the last was due
+        xorl    %ecx, %ecx                      # page within its table
+4:      xorl    %ebx, %ebx                      # table
+5:      movl    %ebx, %edi
+        shll    $10, %edi
+        addl    %ecx, %edi
+        shll    $12, %edi
+        addl    $WALKED, %edi
+        cmpl    $5, job - start(%ebp)
+        jne     6f
+        movl    (%edi), %eax
+        jmp     7f
+6:      incl    (%edi)
+7:      incl    TICKS(%ebp)
+8:      rdtsc
+        subl    %esi, %eax
+        cmpl    pace - start(%ebp), %eax
+        jb      8b
+        addl    pace - start(%ebp), %esi
+        incl    %ebx
+        cmpl    $512, %ebx
+        jne     5b
+        incl    PASSES(%ebp)
+        incl    %ecx
+        cmpl    $1024, %ecx
+        jne     4b
+        movl    $2, STATE(%ebp)
         jmp     halt

@@ -32,6 +32,8 @@ pub enum Scenario {
     WalkerSoftware,
     WalkerSoftwareDirty,
     WalkerRiscvSoftware,
+    WalkerX86,
+    WalkerX86Dirty,
     DiskTcg,
     ResetTcg,
     WriterKvm,
@@ -64,7 +66,7 @@ const NEW: Version = Version { major: 10, minor: 0 };
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Offset,
         Self::OffsetX86,
         Self::OffsetRiscv,
@@ -80,6 +82,8 @@ impl Scenario {
         Self::WalkerSoftware,
         Self::WalkerSoftwareDirty,
         Self::WalkerRiscvSoftware,
+        Self::WalkerX86,
+        Self::WalkerX86Dirty,
         Self::DiskTcg,
         Self::ResetTcg,
         Self::WriterKvm,
@@ -109,6 +113,8 @@ impl Scenario {
             Self::WalkerSoftware => "walker-software",
             Self::WalkerSoftwareDirty => "walker-software-dirty",
             Self::WalkerRiscvSoftware => "walker-riscv-software",
+            Self::WalkerX86 => "walker-x86",
+            Self::WalkerX86Dirty => "walker-x86-dirty",
             Self::DiskTcg => "disk-tcg",
             Self::ResetTcg => "reset-tcg",
             Self::WriterKvm => "writer-kvm",
@@ -145,6 +151,8 @@ impl Scenario {
             Self::WalkerRiscvSoftware => {
                 "'walker-riscv-dirty' on a CPU with Svade: a fault handler does it"
             }
+            Self::WalkerX86 => "x86-64 TCG, the page-table walker sets A",
+            Self::WalkerX86Dirty => "x86-64 TCG, it sets A and D",
             Self::DiskTcg => "x86-64 TCG, a bus master IDE disk reads into RAM",
             Self::ResetTcg => "x86-64 TCG, a writer that resets the machine every 3 s",
             Self::WriterKvm => "x86-64 KVM, 'writer' over 16 MiB",
@@ -210,6 +218,8 @@ impl Scenario {
             Self::Writer | Self::WriterX86 | Self::WriterRiscv => plain(hot),
             Self::WriterKvm => kvm(plain(wide)),
             Self::WriterKvmQ35 => Machine { machine: "q35", ..kvm(plain(wide)) },
+            Self::WalkerX86 => plain(touch),
+            Self::WalkerX86Dirty => plain(write),
             Self::DiskTcg => plain(disk),
             Self::DiskKvm => kvm(plain(disk)),
             Self::ResetTcg => plain(reset),

@@ -78,14 +78,19 @@ fn a_walker_s_descriptors_are_updated_by_whom_it_says() {
         (Scenario::WalkerRiscv, 1 << 6, true),
         (Scenario::WalkerRiscvDirty, riscv_dirty, true),
         (Scenario::WalkerRiscvSoftware, riscv_dirty, false),
+        (Scenario::WalkerX86, 1 << 5, true),
+        (Scenario::WalkerX86Dirty, 0b11 << 5, true),
     ];
     for (scenario, bits, hardware) in cases {
         let machine = scenario.machine();
         let Some(mut qemu) = Qemu::start(&machine) else { continue };
         let tables = |qemu: &mut Qemu| {
             let bytes = qemu.memory(machine.image.ram() + TABLES, 512 * Image::PAGE);
-            let words = bytes.chunks_exact(8);
-            words.map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect::<Vec<_>>()
+            let len = if machine.image == Image::X86 { 4 } else { 8 };
+            let words = bytes.chunks_exact(len);
+            words
+                .map(|word| word.iter().rev().fold(0u64, |all, &byte| all << 8 | u64::from(byte)))
+                .collect::<Vec<_>>()
         };
         let begun = |report: &Report| report.ticks >= 10;
         assert_eq!(qemu.wait("pages", begun).state, State::Working, "{scenario}");

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod describe;
 mod expected;
 mod image;
 mod machine;

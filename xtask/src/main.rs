@@ -1,5 +1,5 @@
 //! What a developer of Memtwin runs: `cargo xtask test`, `cargo xtask soak`,
-//! `cargo xtask bench`, `cargo xtask fuzz`.
+//! `cargo xtask bench`, `cargo xtask fuzz`, `cargo xtask repro`.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -15,6 +15,7 @@ mod hugetlb;
 mod interrupt;
 mod needs;
 mod packages;
+mod repro;
 mod run;
 mod soak;
 mod steps;
@@ -51,6 +52,8 @@ enum Command {
     Bench(bench::Bench),
     /// Run a fuzz target for a while, with AddressSanitizer
     Fuzz(fuzz::Fuzz),
+    /// Reproduce a dirty-log bug of QEMU, or show a layout to be sound
+    Repro(repro::Repro),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Soak(soak) => soak.run(&interrupt),
         Command::Bench(bench) => bench.run(&interrupt),
         Command::Fuzz(fuzz) => fuzz.run(&interrupt),
+        Command::Repro(repro) => repro.run(&interrupt),
     });
     if let Err(error) = &passed {
         eprintln!("xtask: {error:#}");

@@ -83,7 +83,7 @@ fn heading(name: &str) {
 }
 
 /// A command as one could type it.
-fn shown(command: &Command) -> String {
+pub(crate) fn shown(command: &Command) -> String {
     let mut words: Vec<String> = command
         .get_envs()
         .filter_map(|(key, value)| Some((key, value?)))

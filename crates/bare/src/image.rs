@@ -1,0 +1,168 @@
+//! The guests' machine code: asm/*.s, assembled once and kept beside it, so that nobody needs an
+//! assembler. Where one is, a test assembles the sources and compares.
+
+use std::time::Duration;
+
+/// A guest's machine code, before it is told its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// A multiboot image for `pc` and `q35` (asm/x86.s).
+    X86,
+    /// An arm64 Image for `virt` (asm/aarch64.s).
+    Aarch64,
+    /// Firmware for `virt` on riscv64 (asm/riscv64.s).
+    Riscv64,
+}
+
+/// What a guest does from its start on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// Nothing.
+    Idle,
+    /// Stores to one word of each page of a range, over and over, flat out.
+    Write {
+        /// The range's first byte, guest-physical.
+        base: u32,
+        /// Its length in pages.
+        pages: u32,
+    },
+    /// Lets the IDE disk's bus master read into each page of a range, over and over. `pc` only.
+    ReadDisk {
+        /// The range's first byte, guest-physical.
+        base: u32,
+        /// Its length in pages, an even number.
+        pages: u32,
+        /// The disk's length in sectors of 512 bytes, a multiple of 16, and of the range's length
+        /// in sectors only if each pass is to read the same again.
+        sectors: u32,
+    },
+    /// Like [`Job::Write`], but resets the machine again and again. x86 only.
+    Reset {
+        /// The range's first byte, guest-physical.
+        base: u32,
+        /// Its length in pages.
+        pages: u32,
+        /// Seconds of the real-time clock from the guest's start to the reset.
+        seconds: u32,
+    },
+    /// Like [`Job::Write`], but the range begins at the display adapter's frame buffer. x86 only.
+    FrameBuffer {
+        /// The range's length in pages.
+        pages: u32,
+    },
+    /// Reads one fresh page after another, so that the page-table walker sets the access flag in its
+    /// descriptor, or, on a CPU whose walker does not, the guest's fault handler. 262,144 pages (x86:
+    /// 524,288), each the next table's.
+    Touch {
+        /// The time from one page to the next; on x86 by a time-stamp counter taken for one of 2 GHz.
+        pace: Duration,
+    },
+    /// Like [`Job::Touch`], but writes: the descriptor becomes writable (aarch64) or dirty as
+    /// well.
+    TouchByWriting {
+        /// The time from one page to the next.
+        pace: Duration,
+    },
+}
+
+impl Image {
+    /// The machine code with all words of its job zero.
+    pub fn code(self) -> &'static [u8] {
+        match self {
+            Self::X86 => include_bytes!("../asm/x86.bin"),
+            Self::Aarch64 => include_bytes!("../asm/aarch64.bin"),
+            Self::Riscv64 => include_bytes!("../asm/riscv64.bin"),
+        }
+    }
+
+    /// The page size in bytes of all that the guest does: its own choice.
+    pub const PAGE: u64 = 4096;
+
+    /// The guest-physical address of its [`crate::Report`].
+    pub fn report(self) -> u64 {
+        match self {
+            Self::X86 => 0x11_1000,
+            Self::Aarch64 => 0x4008_8000,
+            Self::Riscv64 => 0x8000_8000,
+        }
+    }
+
+    /// Where its RAM begins, guest-physical.
+    pub fn ram(self) -> u64 {
+        match self {
+            Self::X86 => 0,
+            Self::Aarch64 => 0x4000_0000,
+            Self::Riscv64 => 0x8000_0000,
+        }
+    }
+
+    /// The image that does this job; `None` if this architecture's can't.
+    pub fn with(self, job: Job) -> Option<Vec<u8>> {
+        let micros = |pace: Duration| u32::try_from(pace.as_micros()).ok();
+        let ticks = |pace: Duration| u32::try_from(pace.as_nanos().checked_mul(2)?).ok();
+        let words = match (self, job) {
+            (_, Job::Idle) => vec![0],
+            (_, Job::Write { base, pages }) => vec![1, base, pages],
+            (Self::X86, Job::ReadDisk { base, pages, sectors }) => {
+                vec![2, base, pages, 0, sectors]
+            }
+            (Self::X86, Job::Reset { base, pages, seconds }) => {
+                vec![3, base, pages, 0, 0, seconds]
+            }
+            (Self::X86, Job::FrameBuffer { pages }) => vec![4, 0, pages],
+            (Self::Aarch64 | Self::Riscv64, Job::Touch { pace }) => vec![2, 0, 0, micros(pace)?],
+            (Self::Aarch64 | Self::Riscv64, Job::TouchByWriting { pace }) => {
+                vec![3, 0, 0, micros(pace)?]
+            }
+            (Self::X86, Job::Touch { pace }) => vec![5, 0, 0, ticks(pace)?],
+            (Self::X86, Job::TouchByWriting { pace }) => vec![6, 0, 0, ticks(pace)?],
+            _ => return None,
+        };
+        let mut image = self.code().to_vec();
+        let bytes: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+        let job = self.job();
+        image.get_mut(job..job + bytes.len())?.copy_from_slice(&bytes);
+        Some(image)
+    }
+
+    /// Where the words of the job begin in the image.
+    fn job(self) -> usize {
+        match self {
+            Self::X86 => 0x20,
+            Self::Aarch64 | Self::Riscv64 => 0x40,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_written_where_the_code_looks_for_it() {
+        let image = Image::X86.with(Job::Write { base: 0x0123_4567, pages: 9 }).unwrap();
+        assert_eq!(image[0x20..0x2c], [1, 0, 0, 0, 0x67, 0x45, 0x23, 0x01, 9, 0, 0, 0]);
+        assert_eq!(image[..0x20], Image::X86.code()[..0x20]);
+        assert_eq!(image[0x2c..], Image::X86.code()[0x2c..]);
+        let touch = Job::Touch { pace: Duration::from_millis(4) };
+        let image = Image::Aarch64.with(touch).unwrap();
+        assert_eq!(image[0x4c..0x50], 4000u32.to_le_bytes());
+    }
+
+    #[test]
+    fn what_an_architecture_can_not_do_is_no_image() {
+        assert_eq!(Image::Aarch64.with(Job::FrameBuffer { pages: 1 }), None);
+        let disk = Job::ReadDisk { base: 0, pages: 2, sectors: 16 };
+        assert_eq!(Image::Riscv64.with(disk), None);
+        let hours = Job::Touch { pace: Duration::from_secs(7200) };
+        assert_eq!(Image::Aarch64.with(hours), None, "more than fits the word");
+    }
+
+    #[test]
+    fn no_job_is_left_over_in_the_code() {
+        for image in [Image::X86, Image::Aarch64, Image::Riscv64] {
+            let job = &image.code()[image.job()..image.job() + 16];
+            assert!(job.iter().all(|&byte| byte == 0), "{image:?}");
+        }
+    }
+}

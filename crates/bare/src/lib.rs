@@ -1,0 +1,25 @@
+//! Bare-metal guests for stock QEMU that write memory in known ways, and the scenarios they are for:
+//! reproducers of dirty-log bugs, which lose the same pages each time, and layouts that are sound.
+//! Tests, benches and `cargo xtask repro` all start them from here; docs/findings.md tells what was
+//! found with them.
+//!
+//! A guest is an [`Image`], machine code that comes with this crate and needs no assembler, given a
+//! [`Job`], in a [`Machine`]. It tells what it has done in a [`Report`] in its own memory. A
+//! [`Scenario`] is a machine with what an audit of it has to find.
+
+#![forbid(unsafe_code)]
+
+mod describe;
+mod expected;
+mod image;
+mod machine;
+mod report;
+mod scenario;
+mod version;
+
+pub use expected::{Expected, Loss};
+pub use image::{Image, Job};
+pub use machine::{Accelerator, Machine, PrepareError};
+pub use report::{Report, State};
+pub use scenario::{Scenario, command};
+pub use version::{Version, VersionError};

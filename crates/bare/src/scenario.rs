@@ -1,0 +1,250 @@
+//! The scenarios: a guest in a machine, and what an audit of it has to find. First the reproducers,
+//! then the layouts that are sound, each beside the reproducer that it is the control of.
+
+use crate::expected::{Expected, Loss};
+use crate::image::{Image, Job};
+use crate::machine::{Accelerator, Machine, PrepareError};
+use crate::report::Report;
+use crate::version::Version;
+use std::ops::Range;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// A guest in a machine, and what an audit of it has to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line in `summary`")]
+pub enum Scenario {
+    Offset,
+    OffsetX86,
+    OffsetRiscv,
+    SmallFirst,
+    FrameBuffer,
+    Walker,
+    WalkerDirty,
+    WalkerRiscv,
+    WalkerRiscvDirty,
+    Writer,
+    WriterX86,
+    WriterRiscv,
+    WalkerSoftware,
+    WalkerSoftwareDirty,
+    WalkerRiscvSoftware,
+    WalkerX86,
+    WalkerX86Dirty,
+    DiskTcg,
+    ResetTcg,
+    WriterKvm,
+    WriterKvmQ35,
+    OffsetKvm,
+    FrameBufferKvm,
+    DiskKvm,
+    ResetKvm,
+    IdleKvm,
+}
+
+/// The pages that a writer's range has, 16 MiB into main RAM. Few enough for every one to stay in
+/// TCG's TLB, so that no store after the first leaves the fast path.
+const HOT: u32 = 32;
+const RANGE: u64 = 16 << 20;
+/// Where a walker's tables lie in main RAM, by the images' own layout.
+const TABLES: Range<u64> = 32 << 20..(32 << 20) + 512 * Image::PAGE;
+/// The time between two fresh pages: each of the 512 tables gets one in two seconds.
+const PACE: Duration = Duration::from_millis(4);
+/// Access flag, or A.
+const ARM_ACCESSED: u64 = 1 << 10;
+/// Access flag and AP[2].
+const ARM_DIRTY: u64 = 1 << 10 | 1 << 7;
+const RISCV_ACCESSED: u64 = 1 << 6;
+const RISCV_DIRTY: u64 = 1 << 7 | 1 << 6;
+
+/// The versions that every scenario has been run on: Debian 12's and Debian 13's.
+const OLD: Version = Version { major: 7, minor: 2 };
+const NEW: Version = Version { major: 10, minor: 0 };
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 26] = [
+        Self::Offset,
+        Self::OffsetX86,
+        Self::OffsetRiscv,
+        Self::SmallFirst,
+        Self::FrameBuffer,
+        Self::Walker,
+        Self::WalkerDirty,
+        Self::WalkerRiscv,
+        Self::WalkerRiscvDirty,
+        Self::Writer,
+        Self::WriterX86,
+        Self::WriterRiscv,
+        Self::WalkerSoftware,
+        Self::WalkerSoftwareDirty,
+        Self::WalkerRiscvSoftware,
+        Self::WalkerX86,
+        Self::WalkerX86Dirty,
+        Self::DiskTcg,
+        Self::ResetTcg,
+        Self::WriterKvm,
+        Self::WriterKvmQ35,
+        Self::OffsetKvm,
+        Self::FrameBufferKvm,
+        Self::DiskKvm,
+        Self::ResetKvm,
+        Self::IdleKvm,
+    ];
+
+    /// The machine and its guest.
+    pub fn machine(self) -> Machine {
+        let hot = Job::Write { base: (RANGE + self.image().ram()) as u32, pages: HOT };
+        let plain = |job| Machine::new(self.image(), job);
+        let kvm = |machine| Machine { accelerator: Accelerator::Kvm, ..machine };
+        let behind = |before| Machine { before: Some(before), ..plain(hot) };
+        let touch = Job::Touch { pace: PACE };
+        let write = Job::TouchByWriting { pace: PACE };
+        let cpu = |cpu, job| Machine { cpu: Some(cpu), ..plain(job) };
+        let frame = || {
+            let arguments = vec!["-vga", "std"];
+            Machine { arguments, ..plain(Job::FrameBuffer { pages: HOT }) }
+        };
+        let wide = Job::Write { base: RANGE as u32, pages: 4096 };
+        // 7 MiB of disk into 1 MiB of RAM: each pass brings other bytes.
+        let disk = Job::ReadDisk { base: RANGE as u32, pages: 256, sectors: 14336 };
+        let reset = Job::Reset { base: RANGE as u32, pages: 1024, seconds: 3 };
+        match self {
+            Self::Offset | Self::OffsetX86 | Self::OffsetRiscv => behind(64),
+            Self::OffsetKvm => kvm(behind(64)),
+            Self::SmallFirst => behind(8),
+            Self::FrameBuffer => frame(),
+            Self::FrameBufferKvm => kvm(frame()),
+            Self::Walker => cpu("max", touch),
+            Self::WalkerDirty => cpu("max", write),
+            Self::WalkerSoftware => cpu("cortex-a72", touch),
+            Self::WalkerSoftwareDirty => cpu("cortex-a72", write),
+            Self::WalkerRiscv => plain(touch),
+            Self::WalkerRiscvDirty => plain(write),
+            Self::WalkerRiscvSoftware => cpu("rv64,svade=on,svadu=off", write),
+            Self::Writer | Self::WriterX86 | Self::WriterRiscv => plain(hot),
+            Self::WriterKvm => kvm(plain(wide)),
+            Self::WriterKvmQ35 => Machine { machine: "q35", ..kvm(plain(wide)) },
+            Self::WalkerX86 => plain(touch),
+            Self::WalkerX86Dirty => plain(write),
+            Self::DiskTcg => plain(disk),
+            Self::DiskKvm => kvm(plain(disk)),
+            Self::ResetTcg => plain(reset),
+            Self::ResetKvm => kvm(plain(reset)),
+            Self::IdleKvm => kvm(plain(Job::Idle)),
+        }
+    }
+
+    /// What an audit has to find in this version of QEMU; `None` where nobody has run it yet
+    /// (docs/findings.md says what has been).
+    pub fn expected(self, version: Version) -> Option<Expected> {
+        let measured = version == NEW || version == OLD && self.image() != Image::Riscv64;
+        measured.then(|| self.in_version(version == OLD))
+    }
+
+    /// In 7.2 no sync resets TCG's TLB at all, so that any block loses what goes through its fast
+    /// path, the first one too.
+    fn in_version(self, old: bool) -> Expected {
+        let report = Report::offset(self.image());
+        let report = report..report + Image::PAGE;
+        let hot = RANGE..RANGE + u64::from(HOT) * Image::PAGE;
+        let lost = |block, within, all, bits| Expected::Lost(Loss { block, within, all, bits });
+        let main = self.main_block();
+        match self {
+            Self::SmallFirst if !old => Expected::Aborts {
+                assertion: "tlb_reset_dirty_range_all: block == qemu_get_ram_block(end - 1)",
+            },
+            Self::Offset | Self::OffsetX86 | Self::OffsetRiscv => {
+                lost(main, vec![report, hot], true, u64::MAX)
+            }
+            Self::SmallFirst => lost(main, vec![report, hot], true, u64::MAX),
+            Self::FrameBuffer => {
+                let frame = 0..u64::from(HOT) * Image::PAGE;
+                lost("0000:00:02.0/vga.vram", vec![frame], true, u64::MAX)
+            }
+            Self::Walker => lost(main, vec![TABLES], true, ARM_ACCESSED),
+            Self::WalkerDirty => lost(main, vec![TABLES], true, ARM_DIRTY),
+            Self::WalkerRiscv => lost(main, vec![TABLES], true, RISCV_ACCESSED),
+            Self::WalkerRiscvDirty => lost(main, vec![TABLES], true, RISCV_DIRTY),
+            Self::Writer | Self::WriterX86 | Self::WriterRiscv if old => {
+                lost(main, vec![report, hot], false, u64::MAX)
+            }
+            _ => Expected::Identical,
+        }
+    }
+
+    fn main_block(self) -> &'static str {
+        match (self.machine().before, self.image()) {
+            (Some(_), _) => "main",
+            (None, Image::X86) => "pc.ram",
+            (None, Image::Aarch64) => "mach-virt.ram",
+            (None, Image::Riscv64) => "riscv_virt_board.ram",
+        }
+    }
+
+    fn image(self) -> Image {
+        match self {
+            Self::Offset
+            | Self::SmallFirst
+            | Self::Walker
+            | Self::WalkerDirty
+            | Self::Writer
+            | Self::WalkerSoftware
+            | Self::WalkerSoftwareDirty => Image::Aarch64,
+            Self::OffsetRiscv
+            | Self::WalkerRiscv
+            | Self::WalkerRiscvDirty
+            | Self::WriterRiscv
+            | Self::WalkerRiscvSoftware => Image::Riscv64,
+            _ => Image::X86,
+        }
+    }
+}
+
+/// The command that starts a scenario's guest; see [`Machine::command`].
+pub fn command(
+    scenario: Scenario,
+    qmp_socket: &Path,
+    folder: &Path,
+) -> Result<Command, PrepareError> {
+    scenario.machine().command(qmp_socket, folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for scenario in Scenario::ALL {
+            assert_eq!(scenario.name().parse(), Ok(scenario));
+        }
+        let error = "wolker".parse::<Scenario>().unwrap_err();
+        assert!(error.contains("no scenario 'wolker'"), "{error}");
+    }
+
+    #[test]
+    fn every_guest_can_do_its_job() {
+        let folder = tempfile::tempdir().unwrap();
+        for scenario in Scenario::ALL {
+            command(scenario, &folder.path().join("qmp"), folder.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_loses_pages_says_where_in_the_source() {
+        for scenario in Scenario::ALL {
+            let sound = scenario.expected(NEW) == Some(Expected::Identical);
+            assert_eq!(scenario.reference().is_none(), sound, "{scenario}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_nobody_ran_is_not_guessed() {
+        assert_eq!(Scenario::Offset.expected(Version { major: 99, minor: 0 }), None);
+        assert_eq!(Scenario::WalkerRiscv.expected(OLD), None);
+        let first = Scenario::Writer.expected(OLD);
+        assert!(matches!(first, Some(Expected::Lost(_))), "{first:?}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Each guest boots in a real QEMU and does what it says, seen from outside: by what it tells of
+//! itself, and by its memory.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may end, and may talk")]
+
+mod qemu;
+
+use memtwin_bare::{Image, Job, Machine, Report, Scenario, State};
+use qemu::Qemu;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const PAGE: usize = Image::PAGE as usize;
+
+/// Where the walkers' 512 tables lie, from the beginning of RAM.
+const TABLES: u64 = 32 << 20;
+
+#[test]
+fn a_writer_stores_to_every_page_of_its_range_and_to_no_other() {
+    use Scenario::{Offset, Writer, WriterKvm, WriterKvmQ35, WriterRiscv, WriterX86};
+    for scenario in [Writer, WriterX86, WriterRiscv, Offset, WriterKvm, WriterKvmQ35] {
+        let machine = scenario.machine();
+        let Job::Write { base, pages } = machine.job else { panic!("{scenario} is no writer") };
+        let Some(mut qemu) = Qemu::start(&machine) else { continue };
+        let before = qemu.wait("two passes", |report| report.passes >= 2);
+        assert_eq!(before.state, State::Working, "{scenario}");
+        assert_eq!((before.base, before.boots), (u64::from(base), 1), "{scenario}");
+        qemu.execute("stop", json!({}));
+        let (base, len) = (u64::from(base), u64::from(pages) * Image::PAGE);
+        let around = |qemu: &mut Qemu| qemu.memory(base - Image::PAGE, len + 2 * Image::PAGE);
+        let old = around(&mut qemu);
+        let stopped = qemu.report();
+        qemu.execute("cont", json!({}));
+        qemu.wait("two more passes", |report| report.passes >= stopped.passes + 2);
+        qemu.execute("stop", json!({}));
+        let changed = changed(&old, &around(&mut qemu));
+        assert_eq!(changed, (1..=pages as usize).collect(), "{scenario}");
+        let report = qemu.report();
+        assert_eq!(report.ticks, report.passes * u64::from(pages), "{scenario}");
+    }
+}
+
+#[test]
+fn a_frame_buffer_s_writer_finds_it() {
+    for scenario in [Scenario::FrameBuffer, Scenario::FrameBufferKvm] {
+        let Some(mut qemu) = Qemu::start(&scenario.machine()) else { continue };
+        let report = qemu.wait("a pass", |report| report.passes >= 2);
+        // QEMU knows where the firmware put it.
+        let devices = qemu.execute("query-pci", json!({}));
+        let device = devices[0]["devices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|device| device["class_info"]["class"].as_u64() == Some(0x300));
+        let bar = device.unwrap()["regions"][0]["address"].as_u64();
+        assert_eq!(Some(report.base), bar, "{scenario}");
+        assert_ne!(qemu.memory(report.base + 8, 4), [0; 4], "{scenario}");
+    }
+    // Without a display adapter it says so.
+    let machine = Machine { arguments: Vec::new(), ..Scenario::FrameBuffer.machine() };
+    let Some(mut qemu) = Qemu::start(&machine) else { return };
+    let report = qemu.wait("a failure", |report| matches!(report.state, State::Failed(_)));
+    assert_eq!((report.state, report.passes), (State::Failed(0xdead_0004), 0));
+}
+
+/// What each walker updates, and whether hardware or the guest's fault handler does.
+#[test]
+fn a_walker_s_descriptors_are_updated_by_whom_it_says() {
+    let arm = 0b1 << 10;
+    let arm_dirty = 0b1 << 10 | 1 << 7;
+    let riscv_dirty = 0b11 << 6;
+    let cases = [
+        (Scenario::Walker, arm, true),
+        (Scenario::WalkerDirty, arm_dirty, true),
+        (Scenario::WalkerSoftware, arm, false),
+        (Scenario::WalkerSoftwareDirty, arm_dirty, false),
+        (Scenario::WalkerRiscv, 1 << 6, true),
+        (Scenario::WalkerRiscvDirty, riscv_dirty, true),
+        (Scenario::WalkerRiscvSoftware, riscv_dirty, false),
+        (Scenario::WalkerX86, 1 << 5, true),
+        (Scenario::WalkerX86Dirty, 0b11 << 5, true),
+    ];
+    for (scenario, bits, hardware) in cases {
+        let machine = scenario.machine();
+        let Some(mut qemu) = Qemu::start(&machine) else { continue };
+        let tables = |qemu: &mut Qemu| {
+            let bytes = qemu.memory(machine.image.ram() + TABLES, 512 * Image::PAGE);
+            let len = if machine.image == Image::X86 { 4 } else { 8 };
+            let words = bytes.chunks_exact(len);
+            words
+                .map(|word| word.iter().rev().fold(0u64, |all, &byte| all << 8 | u64::from(byte)))
+                .collect::<Vec<_>>()
+        };
+        let begun = |report: &Report| report.ticks >= 10;
+        assert_eq!(qemu.wait("pages", begun).state, State::Working, "{scenario}");
+        qemu.execute("stop", json!({}));
+        let (old, before) = (tables(&mut qemu), qemu.report());
+        qemu.execute("cont", json!({}));
+        qemu.wait("50 more pages", |report| report.ticks >= before.ticks + 50);
+        qemu.execute("stop", json!({}));
+        let (new, after) = (tables(&mut qemu), qemu.report());
+
+        let differences: Vec<_> =
+            old.iter().zip(&new).map(|(a, b)| a ^ b).filter(|&bits| bits != 0).collect();
+        assert!(differences.iter().all(|&found| found == bits), "{scenario}: {differences:x?}");
+        // One descriptor for each page, save one that QEMU stopped between the walk and the count.
+        let touched = (after.ticks - before.ticks) as i64;
+        assert!((differences.len() as i64 - touched).abs() <= 1, "{scenario}: {touched} pages");
+        assert_eq!(after.faults == 0, hardware, "{scenario}: {after:?}");
+        assert_eq!(after.state, State::Working, "{scenario}");
+    }
+}
+
+#[test]
+fn a_disk_s_dma_lands_in_memory() {
+    for scenario in [Scenario::DiskTcg, Scenario::DiskKvm] {
+        let machine = scenario.machine();
+        let Job::ReadDisk { base, pages, .. } = machine.job else { panic!("no disk") };
+        let Some(mut qemu) = Qemu::start(&machine) else { continue };
+        let bursts = u64::from(pages) / 2;
+        let report = qemu.wait("a transfer", |report| report.ticks >= 1);
+        assert_eq!(report.state, State::Working, "{scenario}");
+        qemu.wait("one pass", |report| report.passes >= 1);
+        qemu.execute("stop", json!({}));
+        let old = qemu.memory(base.into(), u64::from(pages) * Image::PAGE);
+        let first = qemu.report();
+        // QEMU counts the bytes that the disk gave; the guest counts bursts of two pages.
+        let given = qemu.execute("query-blockstats", json!({}));
+        let given = given[0]["stats"]["rd_bytes"].as_u64().unwrap();
+        let counted = first.ticks * 2 * Image::PAGE;
+        assert!(given >= counted, "{scenario}: {given} bytes read, {counted} counted");
+        qemu.execute("cont", json!({}));
+        qemu.wait("another pass", |report| report.ticks > first.ticks + bursts);
+        qemu.execute("stop", json!({}));
+        let new = qemu.memory(base.into(), u64::from(pages) * Image::PAGE);
+        assert_eq!(changed(&old, &new), (0..pages as usize).collect(), "{scenario}");
+    }
+}
+
+#[test]
+fn a_reset_is_one() {
+    for scenario in [Scenario::ResetTcg, Scenario::ResetKvm] {
+        let Some(mut qemu) = Qemu::start(&scenario.machine()) else { continue };
+        let report = qemu.wait("two resets", |report| report.boots >= 3 && report.passes >= 1);
+        assert_eq!(report.state, State::Working, "{scenario}");
+        let resets = qemu.events.iter().filter(|event| *event == "RESET").count();
+        // SeaBIOS may reset the machine once more by itself.
+        assert!(resets >= 2, "{scenario}: {:?}", qemu.events);
+    }
+}
+
+#[test]
+fn an_idle_guest_writes_nothing() {
+    let Some(mut qemu) = Qemu::start(&Scenario::IdleKvm.machine()) else { return };
+    let report = qemu.wait("its start", |report| report.state == State::Working);
+    assert_eq!((report.ticks, report.passes), (0, 0));
+    // From here on it halts: what the next half second shows is all that it will ever do.
+    let old = qemu.memory(0, 64 << 20);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(changed(&old, &qemu.memory(0, 64 << 20)), BTreeSet::new());
+}
+
+/// The pages that differ.
+fn changed(old: &[u8], new: &[u8]) -> BTreeSet<usize> {
+    assert_eq!(old.len(), new.len());
+    let pages = old.chunks(PAGE).zip(new.chunks(PAGE)).enumerate();
+    pages.filter(|(_, (old, new))| old != new).map(|(page, _)| page).collect()
+}

@@ -1,6 +1,7 @@
 //! `--dirty-bitmap FILE`: each round's bitmap in a host file, for others to watch.
 //! docs/dirty-bitmap.md draws the layout.
 
+use crate::failure::Failure;
 use memtwin_pages::{Layout, PageSet};
 use memtwin_replicate::{Event, Observer};
 use std::fs::{File, OpenOptions};
@@ -25,6 +26,19 @@ pub(crate) struct BitmapFile {
 }
 
 impl BitmapFile {
+    /// The file that `--dirty-bitmap` asks for. Errors: it can't be written.
+    pub(crate) fn wanted(path: Option<&Path>) -> Result<Option<Self>, Failure> {
+        let create = |path: &Path| {
+            Self::create(path).map_err(|error| {
+                Failure::environment(format!(
+                    "{}: {error}; give --dirty-bitmap a path that can be written",
+                    path.display()
+                ))
+            })
+        };
+        path.map(create).transpose()
+    }
+
     /// Creates the file, or empties the one that is there.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()

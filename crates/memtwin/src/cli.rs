@@ -162,19 +162,24 @@ fn ring_entries(text: &str) -> Result<u32, String> {
 }
 
 /// A source to replicate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The embedded guest.
     Kvm,
     /// A plain process.
     Process,
+    /// A running QEMU, by the socket of its QMP monitor.
+    Qemu(PathBuf),
 }
 
 fn source(text: &str) -> Result<Source, String> {
     match text {
         "kvm" => Ok(Source::Kvm),
         "process" => Ok(Source::Process),
-        _ => Err("expected kvm or process".to_owned()),
+        _ => match text.strip_prefix("qemu:") {
+            Some(socket) if !socket.is_empty() => Ok(Source::Qemu(PathBuf::from(socket))),
+            _ => Err("expected kvm, process or qemu:QMP-SOCKET".to_owned()),
+        },
     }
 }
 
@@ -212,11 +217,11 @@ pub(crate) enum Until {
 /// `memtwin replicate`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Replicate {
-    /// The guest: `kvm` (embedded) or `process`
+    /// The guest: `kvm` (embedded), `process`, or `qemu:QMP-SOCKET`, a QEMU that runs already
     #[arg(value_parser = source)]
     pub(crate) source: Source,
-    /// The twin: `file:PATH`, `tcp://HOST:PORT` (a `memtwin receive` there),
-    /// `ssh://[USER@]HOST/PATH` or `discard`
+    /// The twin: `file:PATH` (of a QEMU: a directory with an image for each RAMBlock),
+    /// `tcp://HOST:PORT` (a `memtwin receive` there), `ssh://[USER@]HOST/PATH` or `discard`
     #[arg(value_parser = twin)]
     pub(crate) twin: Twin,
     /// How long to sleep between rounds
@@ -255,6 +260,12 @@ pub(crate) struct Replicate {
     /// How many pages a second the stressors write together [default: as many as they can]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) pace: Option<u64>,
+    /// Of a QEMU: this RAMBlock alone; the twin is then a file
+    #[arg(long, value_name = "NAME", help_heading = "QEMU")]
+    pub(crate) block: Option<String>,
+    /// QEMU's process id [default: found by its socket]
+    #[arg(long, value_name = "PID", help_heading = "QEMU")]
+    pub(crate) pid: Option<u32>,
     /// With --until clean: give up after so long (exit code 10)
     #[arg(long, value_name = "TIME", requires = "until")]
     pub(crate) timeout: Option<Time>,

@@ -4,6 +4,7 @@ use memtwin_mapping::Mapping;
 use memtwin_pages::{Layout, Region, RegionId};
 use memtwin_twin::offset_of;
 use memtwin_verdict::Image;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -39,5 +40,23 @@ impl Image for TwinPart {
 
     fn is_at(&self, offset: u64, bytes: &[u8], _scratch: &mut Vec<u8>) -> io::Result<bool> {
         Ok(self.twin.equals(self.offset + offset as usize, bytes))
+    }
+}
+
+/// A region's part of a twin's file.
+#[derive(Debug)]
+pub(crate) struct FilePart {
+    pub(crate) file: File,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl Image for FilePart {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        Image::read_at(&self.file, self.offset + offset, into)
     }
 }

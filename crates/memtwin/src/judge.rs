@@ -1,13 +1,14 @@
 //! Where the judge meets the engine: at a stand-still, over its own readings of both sides.
 
 use crate::guest::Guest;
+use crate::image::FilePart;
 use memtwin_mapping::Mapping;
-use memtwin_pages::{Layout, RegionId};
+use memtwin_pages::{Layout, Region, RegionId};
 use memtwin_remote::{Figures, RemoteError};
-use memtwin_replicate::{Observer, Sink, Still};
+use memtwin_replicate::{Observer, Sink, Source, Still};
 use memtwin_report::record::{Blake3, Digest, Digests, LostPage, PageAt};
 use memtwin_twin::{Discard, FileTwin, MemoryTwin, TwinError, offset_of};
-use memtwin_verdict::{CompareError, Image, compare};
+use memtwin_verdict::{CompareError, Comparison, Difference, Image, compare};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -53,7 +54,7 @@ fn part<'t>(
     region: RegionId,
 ) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
     let (offset, len) = (offset_of(layout, region), layout.region(region).bytes());
-    let part = |file| Box::new(Part { file, offset, len }) as Box<dyn Image + 't>;
+    let part = |file| Box::new(FilePart { file, offset, len }) as Box<dyn Image + 't>;
     Some(reader.map(part).map_err(JudgeError::from))
 }
 
@@ -131,36 +132,50 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Compares every page of every region. The twin is read, never repaired.
+    /// Compares every page of every region of a guest of our own. The twin is read, never repaired.
     ///
     /// Errors: one of the sides can't be read; nothing is known then of this stop.
     pub(crate) fn look<G: Guest, K: Judged, O: Observer>(
         &mut self,
         still: &mut Still<'_, G, K, O>,
     ) -> Result<(), JudgeError> {
+        let window = still.source().window();
+        let memories: Vec<Memory> = still.layout().iter().map(|_| Memory(window.clone())).collect();
+        self.look_at(still, &memories)
+    }
+
+    /// Compares every page of every region with these memories. Errors: as [`Findings::look`].
+    pub(crate) fn look_at<S: Source, K: Judged, O: Observer>(
+        &mut self,
+        still: &Still<'_, S, K, O>,
+        memories: &[impl Image],
+    ) -> Result<(), JudgeError> {
         let layout = still.layout().clone();
-        for (id, region) in layout.iter() {
-            let memory = Memory(still.source().window());
-            let Some(twin) = still.sink().image(&layout, id, &memory).transpose()? else {
+        for (memory, (id, region)) in memories.iter().zip(layout.iter()) {
+            let Some(twin) = still.sink().image(&layout, id, memory).transpose()? else {
                 return Ok(());
             };
-            let comparison = compare(&memory, &*twin, region.page_size())?;
-            for difference in comparison.differing {
-                self.lost.entry((id, difference.page)).or_insert_with(|| LostPage {
-                    region: region.name().to_owned(),
-                    gpa: region.gpa_of(difference.page),
-                    last_round: still.last_round(id, difference.page),
-                    first_byte: u64::from(difference.first_byte),
-                    bytes: u64::from(difference.bytes),
-                    hint: difference.hint.map(|hint| hint.to_string()),
-                    detail: None,
-                });
-            }
-            let digests =
-                Digests { memory: digest(&comparison.memory), twin: digest(&comparison.twin) };
-            self.digests.insert(region.name().to_owned(), digests);
+            let comparison = compare(memory, &*twin, region.page_size())?;
+            self.enter(id, region, &comparison, |page| still.last_round(id, page));
         }
         Ok(())
+    }
+
+    /// Enters what a comparison of a region has found. `last_round` says when a page last went.
+    pub(crate) fn enter(
+        &mut self,
+        id: RegionId,
+        region: &Region,
+        comparison: &Comparison,
+        last_round: impl Fn(u64) -> u32,
+    ) {
+        for difference in &comparison.differing {
+            self.lost.entry((id, difference.page)).or_insert_with(|| LostPage {
+                last_round: last_round(difference.page),
+                ..lost_page(region, difference)
+            });
+        }
+        self.digests.insert(region.name().to_owned(), both_digests(comparison));
     }
 
     /// Every lost page, in order.
@@ -180,6 +195,24 @@ pub(crate) fn page_at(layout: &Layout, region: RegionId, page: u64) -> PageAt {
     PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) }
 }
 
+/// A page that differs, as a report names it; when it last went to the twin is not known here.
+pub(crate) fn lost_page(region: &Region, difference: &Difference) -> LostPage {
+    LostPage {
+        region: region.name().to_owned(),
+        gpa: region.gpa_of(difference.page),
+        last_round: 0,
+        first_byte: u64::from(difference.first_byte),
+        bytes: u64::from(difference.bytes),
+        hint: difference.hint.map(|hint| hint.to_string()),
+        detail: None,
+    }
+}
+
+/// Both sides' digests, as a report has them.
+pub(crate) fn both_digests(comparison: &Comparison) -> Digests {
+    Digests { memory: digest(&comparison.memory), twin: digest(&comparison.twin) }
+}
+
 /// A side's digests, as a report has them.
 pub(crate) fn digest(digests: &memtwin_verdict::Digests) -> Digest {
     Digest { blake3: Blake3(*digests.blake3.as_bytes()), bsd_sum: digests.bsd_sum }
@@ -196,22 +229,5 @@ impl Image for Memory {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.0.read(offset as usize, into);
         Ok(())
-    }
-}
-
-/// A region's part of a twin's file.
-struct Part {
-    file: File,
-    offset: u64,
-    len: u64,
-}
-
-impl Image for Part {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.len)
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        Image::read_at(&self.file, self.offset + offset, into)
     }
 }

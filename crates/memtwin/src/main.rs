@@ -21,8 +21,10 @@ mod receive;
 mod remote_args;
 mod remote_twin;
 mod replicate;
+mod replicate_qemu;
 mod seed;
 mod sizes;
+mod standing;
 mod values;
 mod verify;
 

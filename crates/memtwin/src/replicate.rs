@@ -21,24 +21,23 @@ use std::time::{Duration, Instant};
 
 /// Replicates, judges, and writes the report.
 pub(crate) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+    if let Source::Qemu(socket) = &args.source {
+        return crate::replicate_qemu::run(args, socket, command, stop);
+    }
+    if args.block.is_some() || args.pid.is_some() {
+        return Err(Failure::usage("--block and --pid are for a source qemu:QMP-SOCKET"));
+    }
     crate::sizes::check(Some(args.size.0))?;
     crate::output::probe(&args.output)?;
     // Refused before a guest is made: a twin that can't be written, a file that is in use.
     let twin = Place::take(args, stop)?;
-    let bitmap = match &args.dirty_bitmap {
-        Some(path) => Some(BitmapFile::create(path).map_err(|error| {
-            Failure::environment(format!(
-                "{}: {error}; give --dirty-bitmap a path that can be written",
-                path.display()
-            ))
-        })?),
-        None => None,
-    };
+    let bitmap = BitmapFile::wanted(args.dirty_bitmap.as_deref())?;
     let mut memory = MemoryFile::create(&args.memory, args.size.0).map_err(Failure::environment)?;
     let file = memory.file().map_err(Failure::environment)?;
     let seed = crate::seed::fresh();
     let session = Session { args, stop, bitmap };
-    let outcome = match args.source {
+    let outcome = match &args.source {
+        Source::Qemu(_) => unreachable!("it has a way of its own"),
         Source::Kvm => {
             let guest = KvmGuest::new(memtwin_vmm::Config {
                 mode: args.mode,
@@ -131,10 +130,7 @@ impl Session<'_> {
         guest: G,
         twin: &mut K,
     ) -> Result<Outcome, Failure> {
-        let name = match self.args.source {
-            Source::Kvm => "kvm",
-            Source::Process => "process",
-        };
+        let name = if self.args.source == Source::Kvm { "kvm" } else { "process" };
         let case = format!("replicate/{name}");
         let layout = guest.layout().clone();
         let mut recorder = Recorder::default();

@@ -2,7 +2,7 @@
 
 use super::rounds::Rounds;
 use crate::image::TwinPart;
-use crate::judge::digest;
+use crate::judge::{both_digests, lost_page};
 use memtwin_pages::{Layout, PageSet, Region};
 use memtwin_qemu::Block;
 use memtwin_replicate::{Round, RoundKind};
@@ -153,7 +153,7 @@ impl Ledger {
                 ..lost_page(seen.region, difference)
             });
         }
-        entry.digests = Some(digests(seen.comparison));
+        entry.digests = Some(both_digests(seen.comparison));
     }
 
     /// Enters what the judge found when pages were kept back from it. What the log itself has lost
@@ -183,7 +183,7 @@ impl Ledger {
             region: region.clone(),
             injected: injected.iter().map(at).collect(),
             found,
-            digests: digests(comparison),
+            digests: both_digests(comparison),
         });
     }
 
@@ -256,22 +256,6 @@ impl Ledger {
 
 fn alone(region: &Region) -> Layout {
     Layout::new(vec![region.clone()])
-}
-
-fn digests(comparison: &Comparison) -> Digests {
-    Digests { memory: digest(&comparison.memory), twin: digest(&comparison.twin) }
-}
-
-fn lost_page(region: &Region, difference: &Difference) -> LostPage {
-    LostPage {
-        region: region.name().to_owned(),
-        gpa: region.gpa_of(difference.page),
-        last_round: 0,
-        first_byte: u64::from(difference.first_byte),
-        bytes: u64::from(difference.bytes),
-        hint: difference.hint.map(|hint| hint.to_string()),
-        detail: None,
-    }
 }
 
 /// Where a page differs, and the first bytes there, of whole 8-byte words.

@@ -5,13 +5,14 @@ use super::ledger::{Ledger, Seen, Stopped};
 use super::rounds::Rounds;
 use crate::image::TwinPart;
 use crate::qemu_guest::{Attached, guardian_command};
-use memtwin_pages::{Layout, PageSet};
+use crate::standing::{Read, read};
+use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::BlockMemory;
-use memtwin_replicate::{Observer, Plan, Replication, RoundError, Sink, Still, Stop, Until};
+use memtwin_replicate::{Observer, Plan, Replication, RoundError, Sink, Stop, Until};
 use memtwin_report::Progress;
 use memtwin_tap::Tap;
 use memtwin_twin::WithheldTwin;
-use memtwin_verdict::{CompareError, Image, Overlay, capture, compare};
+use memtwin_verdict::{CompareError, Image, Overlay, compare};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -44,14 +45,6 @@ impl From<RoundError> for NoStop {
     fn from(error: RoundError) -> Self {
         Self::Broken(error.to_string())
     }
-}
-
-/// What was read of a region while the guest stood still.
-struct Read<'t> {
-    memory: Overlay<'t, TwinPart>,
-    /// The round in which each page that differs last came.
-    last_round: BTreeMap<u64, u32>,
-    never_sent: PageSet,
 }
 
 impl Session<'_> {
@@ -96,7 +89,7 @@ impl Session<'_> {
         layout: &Layout,
         memories: &[BlockMemory],
         parts: &'t [TwinPart],
-    ) -> Result<(Vec<Read<'t>>, Duration), NoStop> {
+    ) -> Result<(Vec<Read<'t, TwinPart>>, Duration), NoStop> {
         let plan = Plan {
             interval: self.interval,
             until: Until::Told,
@@ -116,28 +109,10 @@ impl Session<'_> {
     }
 }
 
-/// Reads all memory once, and keeps what is not in the twin.
-fn read<'t, K: Sink, O: Observer>(
-    still: &Still<'_, Tap<'_>, K, O>,
-    layout: &Layout,
-    memories: &[BlockMemory],
-    parts: &'t [TwinPart],
-) -> Result<Vec<Read<'t>>, CompareError> {
-    let sides = memories.iter().zip(parts).zip(layout.iter());
-    sides
-        .map(|((memory, twin), (id, region))| {
-            let memory = capture(memory, twin, region.page_size())?;
-            let last_round =
-                memory.pages().map(|(page, _)| (page, still.last_round(id, page))).collect();
-            Ok(Read { memory, last_round, never_sent: still.never_sent(id).clone() })
-        })
-        .collect()
-}
-
 /// Judges what was read: every page of every region, and then the control.
 fn judge(
     layout: &Layout,
-    read: &[Read<'_>],
+    read: &[Read<'_, TwinPart>],
     parts: &[TwinPart],
     twin: &WithheldTwin,
     ledger: &mut Ledger,
@@ -173,7 +148,7 @@ fn changed(
     memory: &Overlay<'_, TwinPart>,
     kept: &BTreeMap<u64, Box<[u8]>>,
     layout: &Layout,
-    id: memtwin_pages::RegionId,
+    id: RegionId,
 ) -> BTreeSet<u64> {
     let size = layout.region(id).page_size();
     let mut scratch = Vec::new();

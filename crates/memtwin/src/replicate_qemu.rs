@@ -1,0 +1,324 @@
+//! `memtwin replicate qemu:QMP-SOCKET`: the seed's daemon with a stock QEMU. Its dirty log feeds
+//! the twin for as long as it is told to; then the guest is paused, judged, and let run.
+
+use crate::bitmap_file::BitmapFile;
+use crate::cli::{Replicate, Twin, Until};
+use crate::convergence;
+use crate::failure::Failure;
+use crate::image::FilePart;
+use crate::judge::{Findings, Judged};
+use crate::qemu_guest::{Attached, guardian_command};
+use crate::remote_twin::{self, Place};
+use crate::standing::read;
+use memtwin_pages::Layout;
+use memtwin_qemu::BlockMemory;
+use memtwin_replicate::{
+    Ended, Plan, Replication, RoundError, Shadow, Sink, Stop, Until as EngineUntil,
+};
+use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
+use memtwin_tap::Tap;
+use memtwin_twin::{DirTwin, Discard, FileTwin, TwinError};
+use memtwin_verdict::compare;
+use std::path::Path;
+
+/// Replicates, judges, and writes the report.
+pub(crate) fn run(
+    args: &Replicate,
+    socket: &Path,
+    command: String,
+    stop: &Stop,
+) -> Result<ExitCode, Failure> {
+    if args.guest_seconds.is_some() || args.pace.is_some() {
+        let what = "--guest-seconds and --pace are for guests of our own, and this one is a QEMU's";
+        return Err(Failure::usage(what));
+    }
+    crate::output::probe(&args.output)?;
+    // Refused before QEMU is touched: a twin that can't be had.
+    let twin = match &args.twin {
+        Twin::File(path) if args.block.is_none() => {
+            QemuTwin::Dir(DirTwin::create(path).map_err(Failure::environment)?)
+        }
+        _ => QemuTwin::Place(Place::take(args, stop)?),
+    };
+    let bitmap = BitmapFile::wanted(args.dirty_bitmap.as_deref())?;
+    let mut attached = Attached::new(socket, args.pid)?;
+    let process = attached.process();
+    let title = attached.title();
+    let Attached { qmp, blocks, .. } = &mut attached;
+    let mut tap = Tap::open(qmp, blocks, guardian_command(), stop).map_err(Failure::environment)?;
+    if let Some(name) = &args.block {
+        tap = tap.only(name).ok_or_else(|| {
+            let names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
+            Failure::usage(format!("no RAMBlock {name}; there are {}", names.join(", ")))
+        })?;
+    }
+    let layout = tap.regions().clone();
+    let memories = Attached::memories(blocks, &process, &layout).map_err(Failure::environment)?;
+    let session = Session {
+        args,
+        stop,
+        name: format!("qemu:{}", socket.display()),
+        layout: &layout,
+        memories: &memories,
+        bitmap,
+    };
+    let mut outcome = session.run(tap, twin)?;
+    outcome.closing.insert(0, title);
+    let cases = [outcome.case];
+    let code = exit::of_cases(&cases, outcome.not_converged, stop.is_set());
+    let record = RunRecord::new(command, cases.into());
+    crate::output::write(&args.output, &record, &outcome.closing)?;
+    Ok(code)
+}
+
+/// Where the twin goes.
+enum QemuTwin {
+    /// An image for each block.
+    Dir(DirTwin),
+    /// Anywhere else.
+    Place(Place),
+}
+
+/// A twin in files here, which a judge may read while the guest runs again.
+trait Local: Sink {
+    /// Each region's part, in the order of the layout.
+    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError>;
+}
+
+impl Local for DirTwin {
+    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError> {
+        let part = |(id, region): (_, &memtwin_pages::Region)| {
+            Ok(FilePart { file: self.reader(id)?, offset: 0, len: region.bytes() })
+        };
+        layout.iter().map(part).collect()
+    }
+}
+
+impl Local for FileTwin {
+    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError> {
+        let part = |(id, region): (_, &memtwin_pages::Region)| {
+            let offset = memtwin_twin::offset_of(layout, id);
+            Ok(FilePart { file: self.reader()?, offset, len: region.bytes() })
+        };
+        layout.iter().map(part).collect()
+    }
+}
+
+/// What a replication came to.
+struct Outcome {
+    case: Case,
+    not_converged: bool,
+    closing: Vec<String>,
+}
+
+/// What it ended with.
+struct End {
+    ended: Ended,
+    findings: Findings,
+    /// What kept the judge from a verdict.
+    trouble: Option<String>,
+}
+
+struct Session<'s> {
+    args: &'s Replicate,
+    stop: &'s Stop,
+    name: String,
+    layout: &'s Layout,
+    memories: &'s [BlockMemory],
+    bitmap: Option<BitmapFile>,
+}
+
+type Observers<'o> = ((&'o mut Recorder, &'o mut Progress), Option<&'o mut BitmapFile>);
+
+impl Session<'_> {
+    fn run(mut self, tap: Tap<'_>, twin: QemuTwin) -> Result<Outcome, Failure> {
+        let mut recorder = Recorder::default();
+        let mut progress = Progress::new(crate::output::progress_mode(&self.args.output), 1);
+        progress.case("replicate/qemu");
+        let mut bitmap = self.bitmap.take();
+        let observers = ((&mut recorder, &mut progress), bitmap.as_mut());
+        let end = match twin {
+            QemuTwin::Dir(mut twin) => {
+                let end = self.local(tap, &mut twin, observers)?;
+                let images: Vec<String> =
+                    twin.images().map(|image| image.display().to_string()).collect();
+                twin.finish(end.is_good()).map_err(Failure::environment)?;
+                (end, images)
+            }
+            QemuTwin::Place(Place::File(mut twin)) => {
+                let end = self.local(tap, &mut twin, observers)?;
+                let images = vec![twin.path().display().to_string()];
+                twin.finish(end.is_good()).map_err(Failure::environment)?;
+                (end, images)
+            }
+            QemuTwin::Place(Place::Remote(mut twin)) => {
+                let source = Shadow::new(tap, self.stop.clone());
+                let end = self.far(source, &mut *twin, observers)?;
+                let case = end.case(&self, &Recorder::default());
+                let told = remote_twin::conclude(&mut *twin, &case, self.layout);
+                let end = match told {
+                    Err(why) if end.is_good() => EndOf::Broken(why, Findings::default()),
+                    _ => end,
+                };
+                (end, vec!["the receiver's twin".to_owned(); self.layout.len()])
+            }
+            QemuTwin::Place(Place::Nowhere) => (self.discard(tap, observers)?, Vec::new()),
+        };
+        drop(progress);
+        let (end, images) = end;
+        let case = end.case(&self, &recorder);
+        let mut closing: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
+        let not_converged = self.args.until.is_some()
+            && matches!(&end, EndOf::Reached(end) if matches!(end.ended, Ended::Rounds | Ended::Time));
+        if not_converged {
+            closing.push("did not converge: the log was never clean within the limit".to_owned());
+            closing.push(convergence::numbers(recorder.rounds(), self.layout, None));
+        }
+        for ((_, region), image) in self.layout.iter().zip(&images) {
+            if let Some(digests) = case.digest().get(region.name()) {
+                let blocks = region.bytes().div_ceil(1024);
+                closing.push(format!(
+                    "{:05} {blocks:>5} {}",
+                    digests.memory.bsd_sum,
+                    region.name()
+                ));
+                closing.push(format!("{:05} {blocks:>5} {image}", digests.twin.bsd_sum));
+            }
+        }
+        Ok(Outcome { case, not_converged, closing })
+    }
+
+    fn plan(&self) -> Plan {
+        let args = self.args;
+        Plan {
+            interval: args.interval.0,
+            until: match args.until {
+                Some(Until::Clean) => EngineUntil::Clean,
+                None => EngineUntil::Told,
+            },
+            rounds: args.rounds,
+            time: args.limit().map(|time| time.0),
+            still_every: None,
+        }
+    }
+
+    /// A twin in files: the guest stands still only while its memory is read.
+    fn local<K: Local>(
+        &self,
+        tap: Tap<'_>,
+        twin: &mut K,
+        observers: Observers<'_>,
+    ) -> Result<EndOf, Failure> {
+        let mut replication =
+            Replication::start(tap, &mut *twin, observers).map_err(Failure::environment)?;
+        let parts = replication.sink().parts(self.layout).map_err(Failure::environment)?;
+        let reached = (|| {
+            let ended = replication.run(&self.plan(), self.stop, |_| ())?;
+            let mut still = replication.stand_still(self.stop)?;
+            let read = read(&still, self.layout, self.memories, &parts);
+            still.source().confirm_still()?;
+            still.release()?;
+            Ok::<_, RoundError>((ended, read))
+        })();
+        let finished = replication.finish();
+        let (ended, read) = match reached.and_then(|reached| finished.map(|()| reached)) {
+            Ok(reached) => reached,
+            Err(error) => return Ok(EndOf::Broken(error.to_string(), Findings::default())),
+        };
+        let mut findings = Findings::default();
+        let judge = || {
+            for ((read, part), (id, region)) in read?.iter().zip(&parts).zip(self.layout.iter()) {
+                let comparison = compare(&read.memory, part, region.page_size())?;
+                let missing =
+                    comparison.differing.iter().any(|page| read.never_sent.contains(page.page));
+                if missing {
+                    return Ok(Some(never_sent(region.name())));
+                }
+                let last = |page| read.last_round.get(&page).copied().unwrap_or_default();
+                findings.enter(id, region, &comparison, last);
+            }
+            Ok::<_, memtwin_verdict::CompareError>(None)
+        };
+        let trouble = judge().unwrap_or_else(|error| Some(error.to_string()));
+        Ok(EndOf::Reached(End { ended, findings, trouble }))
+    }
+
+    /// A twin on another host, asked while the guest stands still.
+    fn far<K: Judged>(
+        &self,
+        source: Shadow<Tap<'_>>,
+        twin: &mut K,
+        observers: Observers<'_>,
+    ) -> Result<EndOf, Failure> {
+        let mut replication =
+            Replication::start(source, &mut *twin, observers).map_err(Failure::environment)?;
+        let mut findings = Findings::default();
+        let reached = (|| {
+            let ended = replication.run(&self.plan(), self.stop, |_| ())?;
+            let mut still = replication.stand_still(self.stop)?;
+            let mut trouble = findings.look_at(&still, self.memories).err().map(|e| e.to_string());
+            for (id, region) in self.layout.iter() {
+                // Whatever it holds, the twin has zeros there: that is no loss of the log's.
+                if !still.source().never_sent(id).is_empty() && !findings.lost().is_empty() {
+                    trouble = Some(never_sent(region.name()));
+                }
+            }
+            still.source().inner_mut().confirm_still()?;
+            still.release()?;
+            Ok::<_, RoundError>((ended, trouble))
+        })();
+        let finished = replication.finish();
+        Ok(match reached.and_then(|reached| finished.map(|()| reached)) {
+            Ok((ended, trouble)) => EndOf::Reached(End { ended, findings, trouble }),
+            Err(error) => EndOf::Broken(error.to_string(), findings),
+        })
+    }
+
+    /// No twin: to measure.
+    fn discard(&self, tap: Tap<'_>, observers: Observers<'_>) -> Result<EndOf, Failure> {
+        let mut replication =
+            Replication::start(tap, Discard, observers).map_err(Failure::environment)?;
+        let ended = replication.run(&self.plan(), self.stop, |_| ());
+        let finished = replication.finish();
+        Ok(match ended.and_then(|_| finished) {
+            Ok(()) => EndOf::Discarded,
+            Err(error) => EndOf::Broken(error.to_string(), Findings::default()),
+        })
+    }
+}
+
+fn never_sent(block: &str) -> String {
+    format!("RAMBlock {block}: pages differ that QEMU never sent: discarded memory?")
+}
+
+/// How it ended.
+enum EndOf {
+    /// At a stop, and judged.
+    Reached(End),
+    /// Nothing was kept.
+    Discarded,
+    /// Before there was a verdict, for this reason.
+    Broken(String, Findings),
+}
+
+impl EndOf {
+    /// Whether the twin is the guest's memory.
+    fn is_good(&self) -> bool {
+        matches!(self, Self::Reached(end) if end.trouble.is_none() && end.findings.lost().is_empty())
+    }
+
+    fn case(&self, session: &Session<'_>, recorder: &Recorder) -> Case {
+        let trial =
+            Trial::new("replicate/qemu", &session.name, session.layout).rounds(recorder.rounds());
+        match self {
+            Self::Broken(reason, findings) => trial.inconclusive(reason, findings.lost()),
+            Self::Discarded => trial.not_judged("a twin that was discarded can't be judged"),
+            Self::Reached(End { findings, trouble: Some(trouble), .. }) => {
+                trial.inconclusive(trouble, findings.lost())
+            }
+            Self::Reached(End { findings, .. }) => {
+                trial.judged(findings.lost(), findings.digests())
+            }
+        }
+    }
+}

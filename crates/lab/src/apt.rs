@@ -6,6 +6,7 @@ use crate::command::{self, CommandError};
 use crate::sources::{Sources, SourcesError};
 use crate::{Arch, Cache, CacheError, Progress};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -104,6 +105,12 @@ impl<'a> Apt<'a> {
     /// Errors: one of them can't be had.
     pub fn refresh(&self, progress: &mut dyn Progress) -> Result<(), AptError> {
         progress.say(&format!("lists of {} for {}", self.suite, self.arch));
+        // What the old lists said holds no longer, whatever comes of this.
+        for old in [self.answers(), self.fetched()] {
+            let removed =
+                if old.is_dir() { fs::remove_dir_all(&old) } else { fs::remove_file(&old) };
+            removed.or_else(absent).map_err(CacheError::at(&old))?;
+        }
         command::run(self.command("apt-get").arg("update"), LIMIT, progress)?;
         let fetched = self.fetched();
         Ok(fs::write(&fetched, "").map_err(CacheError::at(&fetched))?)
@@ -117,11 +124,10 @@ impl<'a> Apt<'a> {
         names: &[&str],
         progress: &mut dyn Progress,
     ) -> Result<Vec<Package>, AptError> {
-        let mut apt = self.command("apt-get");
-        let said =
-            command::output(apt.args(["download", "--print-uris"]).args(names), LIMIT, progress);
+        let words = [&["download", "--print-uris"], names].concat();
+        let said = self.answer("apt-get", &words, progress);
         let said = match said {
-            Err(CommandError::Failed { last, .. })
+            Err(AptError::Command(CommandError::Failed { last, .. }))
                 if last.iter().any(|line| line.contains("Unable to locate package")) =>
             {
                 let quoted = last.iter().find_map(|line| line.split_once("locate package "));
@@ -146,8 +152,7 @@ impl<'a> Apt<'a> {
         progress: &mut dyn Progress,
     ) -> Result<Vec<String>, AptError> {
         let exact = format!("{}={}", package.name, package.version);
-        let mut apt = self.command("apt-cache");
-        let said = command::output(apt.args(["show", &exact]), LIMIT, progress)?;
+        let said = self.answer("apt-cache", &["show", &exact], progress)?;
         let depends = said.lines().find_map(|line| line.strip_prefix("Depends:"));
         let names = depends.unwrap_or_default().split(',');
         Ok(names.filter_map(|name| name.split_whitespace().next()).map(str::to_owned).collect())
@@ -191,6 +196,31 @@ impl<'a> Apt<'a> {
         command
     }
 
+    /// What a command of apt says about the lists. It is kept as long as they are, as apt needs a
+    /// second to read them.
+    fn answer(
+        &self,
+        program: &str,
+        words: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<String, AptError> {
+        let key = blake3::hash([&[program], words].concat().join(" ").as_bytes()).to_hex();
+        let kept = self.answers().join(&key[..16]);
+        if let Ok(answer) = fs::read_to_string(&kept) {
+            return Ok(answer);
+        }
+        let answer = command::output(self.command(program).args(words), LIMIT, progress)?;
+        let unfinished = kept.with_extension("unfinished");
+        fs::create_dir_all(self.answers()).map_err(CacheError::at(&self.answers()))?;
+        fs::write(&unfinished, &answer).map_err(CacheError::at(&unfinished))?;
+        fs::rename(&unfinished, &kept).map_err(CacheError::at(&kept))?;
+        Ok(answer)
+    }
+
+    fn answers(&self) -> PathBuf {
+        self.folder.join("answers")
+    }
+
     /// Written when all lists are there.
     fn fetched(&self) -> PathBuf {
         self.folder.join("fetched")
@@ -215,6 +245,11 @@ impl<'a> Apt<'a> {
     }
 }
 
+/// What is to be removed may be gone.
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
 /// Our apt's configuration (apt.conf(5)). The system's is read before it, and holds as far as it is
 /// about proxies and the like; but not its hooks, which would see to the system's own state.
 fn configuration(folder: &Path, arch: Arch) -> String {
@@ -233,6 +268,8 @@ Acquire::Retries "3";
 Dir::State "{folder}/state";
 Dir::State::status "{folder}/status";
 Dir::Cache "{folder}/cache";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
 Dir::Etc::sourcelist "{folder}/list.sources";
 Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::preferences "/dev/null";

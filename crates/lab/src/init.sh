@@ -19,15 +19,27 @@ parameter() {
     sed -n 's/^/ /; s/.* memtwin\.'"$1"'="\([^"]*\)".*/\1/p; t; s/.* memtwin\.'"$1"'=\([^ ]*\).*/\1/p' /proc/cmdline
 }
 
-orders=/dev/$(parameter orders)
-[ -c "$orders" ] || orders=/dev/console
-exec <"$orders" >"$orders" 2>&1
-stty -echo
-
 while read -r module; do
     insmod "/modules/$module" || echo "MEMTWIN WARNING insmod $module rc=$?"
 done </modules/order
 ip link set lo up 2>/dev/null
+
+# Its driver may be one of the modules, and take a moment.
+orders=/dev/console
+asked=$(parameter orders)
+if [ -n "$asked" ]; then
+    for _ in $(seq 100); do
+        [ -c "/dev/$asked" ] && break
+        usleep 100000
+    done
+    if [ -c "/dev/$asked" ]; then
+        orders=/dev/$asked
+    else
+        echo "MEMTWIN WARNING no /dev/$asked: orders by the console"
+    fi
+fi
+exec <"$orders" >"$orders" 2>&1
+stty -echo
 
 begin() { echo "MEMTWIN BEGIN $1"; }
 # The answer begins on a line of its own, whatever the program has left unfinished.

@@ -14,9 +14,10 @@ mount -t tmpfs tmpfs /dev/shm
 # A message of the kernel in the middle of an answer would break it.
 dmesg -n 1
 
-# The value of memtwin.$1 on the kernel's command line, which may stand in double quotes.
+# The value of memtwin.$1 on the kernel's command line, which may stand in double quotes. (The first t
+# forgets that the blank was put in.)
 parameter() {
-    sed -n 's/^/ /; s/.* memtwin\.'"$1"'="\([^"]*\)".*/\1/p; t; s/.* memtwin\.'"$1"'=\([^ ]*\).*/\1/p' /proc/cmdline
+    sed -n 's/^/ /; t a; :a; s/.* memtwin\.'"$1"'="\([^"]*\)".*/\1/p; t; s/.* memtwin\.'"$1"'=\([^ ]*\).*/\1/p' /proc/cmdline
 }
 
 while read -r module; do

@@ -1,87 +1,23 @@
 //! A guest that runs under QEMU, and takes orders over its console (`docs/guest.md`).
 
+mod error;
+mod process;
+
 use crate::Progress;
-use crate::command::indented;
+pub use error::MachineError;
+use process::{bound_to_us, record};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How often it is seen whether the wait is still wanted.
 const TICK: Duration = Duration::from_millis(100);
 /// How many of its last lines an error shows.
 const LAST: usize = 15;
-
-/// Why a machine does not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineError {
-    /// It can't be started.
-    #[error("can't start {program}: {error}")]
-    Start {
-        /// The program.
-        program: String,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Its console can't be kept.
-    #[error("{}: {error}", path.display())]
-    Log {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// It ended.
-    #[error("the machine ended ({status}) before {what}; its console is in {}{}", log.display(), indented(last))]
-    Ended {
-        /// What was waited for.
-        what: String,
-        /// How it ended.
-        status: String,
-        /// Its console.
-        log: PathBuf,
-        /// The last lines of it.
-        last: Vec<String>,
-    },
-    /// Its kernel gave up.
-    #[error("the guest's kernel panicked before {what}; its console is in {}{}", log.display(), indented(last))]
-    Panicked {
-        /// What was waited for.
-        what: String,
-        /// Its console.
-        log: PathBuf,
-        /// The last lines of it.
-        last: Vec<String>,
-    },
-    /// It took too long.
-    #[error("no {what} within {} s; the machine's console is in {}{}", limit.as_secs(), log.display(), indented(last))]
-    TimedOut {
-        /// What was waited for.
-        what: String,
-        /// How long.
-        limit: Duration,
-        /// Its console.
-        log: PathBuf,
-        /// The last lines of it.
-        last: Vec<String>,
-    },
-    /// An order was not carried out well.
-    #[error("'{order}' returned {rc}{}", indented(output))]
-    Refused {
-        /// The order.
-        order: String,
-        /// What it returned.
-        rc: i32,
-        /// What it said.
-        output: Vec<String>,
-    },
-    /// The wait is not wanted any more.
-    #[error("interrupted")]
-    Cancelled,
-}
 
 /// The answer to an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,44 +213,6 @@ impl Drop for Machine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The same command, under setpriv if there is one.
-fn bound_to_us(command: &Command) -> Command {
-    let setpriv = Command::new("setpriv").args(["--pdeathsig", "KILL", "--", "true"]).output();
-    let mut bound = if setpriv.is_ok_and(|output| output.status.success()) {
-        let mut bound = Command::new("setpriv");
-        bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program());
-        bound
-    } else {
-        Command::new(command.get_program())
-    };
-    bound.args(command.get_args());
-    for (key, value) in command.get_envs() {
-        match value {
-            Some(value) => bound.env(key, value),
-            None => bound.env_remove(key),
-        };
-    }
-    if let Some(folder) = command.get_current_dir() {
-        bound.current_dir(folder);
-    }
-    bound
-}
-
-/// Writes a stream to a file and sends its lines, from a thread that ends with the stream.
-fn record(stream: impl Read + Send + 'static, mut log: File, sender: Sender<String>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).split(b'\n') {
-            let Ok(mut line) = line else { return };
-            line.push(b'\n');
-            // A full disk must not stop the machine, which waits for us to read.
-            let _ = log.write_all(&line);
-            let line = String::from_utf8_lossy(&line).replace('\r', "");
-            // Nobody may be waiting.
-            let _ = sender.send(line.trim_end().to_owned());
-        }
-    });
 }
 
 #[cfg(test)]

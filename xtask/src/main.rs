@@ -1,5 +1,5 @@
 //! What a developer of Memtwin runs: `cargo xtask test`, `cargo xtask soak`,
-//! `cargo xtask bench`, `cargo xtask fuzz`, `cargo xtask repro`.
+//! `cargo xtask bench`, `cargo xtask fuzz`, `cargo xtask repro`, `cargo xtask guest`.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -11,10 +11,12 @@
 mod bench;
 mod cross;
 mod fuzz;
+mod guest;
 mod hugetlb;
 mod interrupt;
 mod needs;
 mod packages;
+mod programs;
 mod repro;
 mod run;
 mod soak;
@@ -46,6 +48,8 @@ struct Cli {
 enum Command {
     /// Install what the tests need, then run every check that CI runs
     Test,
+    /// Build the programs that run in guests, static, into target/guest
+    Guest(guest::Guest),
     /// Repeat something and require the same outcome each time
     Soak(soak::Soak),
     /// Measure Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
     let interrupt = Interrupt::default();
     let passed = interrupt.listen().and_then(|()| match command {
         Command::Test => test::test(&interrupt),
+        Command::Guest(guest) => guest.run(&interrupt),
         Command::Soak(soak) => soak.run(&interrupt),
         Command::Bench(bench) => bench.run(&interrupt),
         Command::Fuzz(fuzz) => fuzz.run(&interrupt),

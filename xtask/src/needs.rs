@@ -1,11 +1,13 @@
 //! What the tests need of this machine: found, installed, or listed for a person to install.
 
-use crate::cross::{self, Toolchain, active_rustc, minor};
+use crate::cross::{self, Toolchain};
 use crate::hugetlb::{self, Reserved};
 use crate::interrupt::Interrupt;
 use crate::packages::{self, Rights};
+use crate::programs;
 use crate::workspace::{cargo, has_subcommand, said};
 use anyhow::{Context, bail};
+use memtwin_lab::rustc::{self, minor};
 use std::fs::OpenOptions;
 use std::process::Command;
 
@@ -27,9 +29,16 @@ pub(crate) fn meet(interrupt: &Interrupt) -> anyhow::Result<Ready> {
     let other = cross::other();
     let mut missing = components();
 
-    if other.toolchain().is_none()
-        && rights != Rights::None
-        && packages::has_apt()
+    let installs = rights != Rights::None && packages::has_apt();
+    if installs
+        && !programs::missing().is_empty()
+        && let Err(error) = programs::install(rights, interrupt)
+    {
+        eprintln!("{error:#}");
+    }
+    missing.extend(programs::missing().iter().map(ToString::to_string));
+    if installs
+        && other.toolchain().is_none()
         && let Err(error) = other.install(rights, interrupt)
     {
         eprintln!("{error:#}");
@@ -91,14 +100,9 @@ fn has_our_clippy() -> bool {
     let version = |name| said(&mut cargo(&[name, "--version"]));
     // Clippy 0.1.95 belongs to Rust 1.95.
     let clippy = version("clippy").and_then(|said| minor(said.strip_prefix("clippy 0.")?));
-    let rustc = said(&mut rustc()).and_then(|said| minor(said.strip_prefix("rustc ")?));
+    let rustc = said(Command::new(rustc::active()).arg("--version"))
+        .and_then(|said| minor(said.strip_prefix("rustc ")?));
     clippy.is_some() && clippy == rustc
-}
-
-fn rustc() -> Command {
-    let mut rustc = Command::new(active_rustc());
-    rustc.arg("--version");
-    rustc
 }
 
 fn open_kvm() -> anyhow::Result<()> {

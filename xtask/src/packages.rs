@@ -4,6 +4,7 @@ use crate::interrupt::Interrupt;
 use crate::run::{Ended, run};
 use crate::workspace::works;
 use anyhow::{Context, bail};
+use memtwin_lab::sources::Sources;
 use std::fs;
 use std::io::{Read, Seek};
 use std::process::Command;
@@ -59,24 +60,57 @@ pub(crate) fn has_apt() -> bool {
     works(Command::new("apt-get").arg("--version")) && works(Command::new("dpkg").arg("--version"))
 }
 
-/// Installs packages, after adding a foreign architecture if some are of one.
+/// Installs packages; from a suite, where one is given, with what they depend on.
 ///
 /// Errors: a command failed; what it said was shown.
 pub(crate) fn install(
     packages: &[&str],
-    foreign: Option<&str>,
+    suite: Option<&str>,
     rights: Rights,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    if let Some(architecture) = foreign
-        && !foreign_architectures()?.lines().any(|line| line == architecture)
-    {
-        patiently(rights, &["dpkg", "--add-architecture", architecture], interrupt)?;
-    }
     patiently(rights, &["apt-get", "update"], interrupt)?;
     let mut install = vec!["apt-get", "install", "--yes", "--no-install-recommends"];
+    if let Some(suite) = suite {
+        install.extend(["--target-release", suite]);
+    }
     install.extend(packages);
     patiently(rights, &install, interrupt)
+}
+
+/// Lets dpkg take packages of a foreign architecture.
+///
+/// Errors: the command failed; what it said was shown.
+pub(crate) fn add_architecture(
+    architecture: &str,
+    rights: Rights,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    if foreign_architectures()?.lines().any(|line| line == architecture) {
+        return Ok(());
+    }
+    patiently(rights, &["dpkg", "--add-architecture", architecture], interrupt)
+}
+
+/// Adds a suite of Debian's to the system's sources, unless they have it. It lies where this system's
+/// own suite does.
+///
+/// Errors: the sources don't say where, or can't be written.
+pub(crate) fn add_suite(
+    suite: &str,
+    sources: &Sources,
+    rights: Rights,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    if sources.has(suite) {
+        return Ok(());
+    }
+    let entry = tempfile::NamedTempFile::new().context("can't make a temporary file")?;
+    let text = format!("# Added by Memtwin's set-up.\n{}", sources.stanza(suite, None)?);
+    fs::write(entry.path(), text).context("can't write a temporary file")?;
+    let from = entry.path().display().to_string();
+    let to = format!("/etc/apt/sources.list.d/memtwin-{suite}.sources");
+    patiently(rights, &["install", "--mode=644", &from, &to], interrupt)
 }
 
 fn foreign_architectures() -> anyhow::Result<String> {

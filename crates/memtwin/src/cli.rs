@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Check whether this host's dirty log ever misses a write
     Check(Check),
     /// Keep a twin of a guest's memory
-    Replicate(Replicate),
+    Replicate(Box<Replicate>),
     /// Check whether the dirty log of a running QEMU tells the truth about its guest
     Audit(Audit),
     /// Receive a twin from another host

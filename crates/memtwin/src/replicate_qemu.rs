@@ -280,7 +280,7 @@ impl Session<'_> {
             Replication::start(tap, Discard, observers).map_err(Failure::environment)?;
         let ended = replication.run(&self.plan(), self.stop, |_| ());
         let finished = replication.finish();
-        Ok(match ended.and_then(|_| finished) {
+        Ok(match ended.and(finished) {
             Ok(()) => EndOf::Discarded,
             Err(error) => EndOf::Broken(error.to_string(), Findings::default()),
         })

@@ -56,7 +56,7 @@ pub(crate) fn hva_of<E>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::Window;
+    use memtwin_pages::Window;
     use std::convert::Infallible;
 
     #[test]

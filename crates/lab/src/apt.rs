@@ -1,0 +1,321 @@
+//! Debian packages of any architecture and suite, through an apt whose state is our own: its lists and
+//! downloads lie in the cache, the system's apt and dpkg are not touched, and no root is needed. apt
+//! verifies what it fetches with the keys that the system's sources name.
+
+use crate::command::{self, CommandError};
+use crate::sources::{Sources, SourcesError};
+use crate::{Arch, Cache, CacheError, Progress};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long the lists, or a package, may take.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Why there are no packages.
+#[derive(Debug, thiserror::Error)]
+pub enum AptError {
+    /// apt or dpkg failed, or is not there.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// It is not known where from.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
+    /// There is no place for them.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// apt does not know a package, or answers in a way that we don't know.
+    #[error("apt knows no package {name} of {arch} in {suite}")]
+    Unknown {
+        /// The package.
+        name: String,
+        /// Its architecture.
+        arch: Arch,
+        /// Where it was looked for.
+        suite: String,
+    },
+}
+
+impl AptError {
+    /// Whether the work was given up because nobody wants it any more.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Command(CommandError::Cancelled) | Self::Cache(CacheError::Cancelled))
+    }
+}
+
+/// A version of a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The size of its file in bytes.
+    pub bytes: u64,
+    /// The digest of its file, as apt's signed lists have it.
+    pub digest: String,
+}
+
+impl Package {
+    /// Its key in the cache.
+    fn key(&self) -> String {
+        let digest: String = self.digest.chars().take(16).collect();
+        format!("{}_{}_{digest}", self.name, self.version.replace([':', '/'], "-"))
+    }
+}
+
+/// apt for one suite and one architecture.
+#[derive(Debug)]
+pub struct Apt<'a> {
+    cache: &'a Cache,
+    arch: Arch,
+    suite: String,
+    folder: PathBuf,
+}
+
+impl<'a> Apt<'a> {
+    /// Sets it up; fetches the lists if they are not there. Lists that are there are used as they are,
+    /// so that nothing changes by itself, until [`Apt::refresh`].
+    ///
+    /// Errors: no archive has the suite, or the lists can't be had.
+    pub fn open(
+        cache: &'a Cache,
+        arch: Arch,
+        suite: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, AptError> {
+        let mut sources = Sources::read(Path::new("/"))?.stanza(suite, Some(arch.debian()))?;
+        // No translations, no icons.
+        sources.push_str("Targets: Packages\n");
+        // Other sources, other lists.
+        let digest = blake3::hash(sources.as_bytes()).to_hex();
+        let name = format!("apt/{suite}-{}-{}", arch.debian(), &digest[..8]);
+        let apt = Self { cache, arch, suite: suite.to_owned(), folder: cache.folder(&name) };
+        apt.configure(&sources)?;
+        if !apt.fetched().exists() {
+            apt.refresh(progress)?;
+        }
+        Ok(apt)
+    }
+
+    /// Fetches the lists.
+    ///
+    /// Errors: one of them can't be had.
+    pub fn refresh(&self, progress: &mut dyn Progress) -> Result<(), AptError> {
+        progress.say(&format!("lists of {} for {}", self.suite, self.arch));
+        // What the old lists said holds no longer, whatever comes of this.
+        for old in [self.answers(), self.fetched()] {
+            let removed =
+                if old.is_dir() { fs::remove_dir_all(&old) } else { fs::remove_file(&old) };
+            removed.or_else(absent).map_err(CacheError::at(&old))?;
+        }
+        command::run(self.command("apt-get").arg("update"), LIMIT, progress)?;
+        let fetched = self.fetched();
+        Ok(fs::write(&fetched, "").map_err(CacheError::at(&fetched))?)
+    }
+
+    /// The current versions of packages, in the order of their names here.
+    ///
+    /// Errors: one is unknown.
+    pub fn resolve(
+        &self,
+        names: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Package>, AptError> {
+        let words = [&["download", "--print-uris"], names].concat();
+        let said = self.answer("apt-get", &words, progress);
+        let said = match said {
+            Err(AptError::Command(CommandError::Failed { last, .. }))
+                if last.iter().any(|line| line.contains("Unable to locate package")) =>
+            {
+                let quoted = last.iter().find_map(|line| line.split_once("locate package "));
+                return Err(self.unknown(quoted.map_or("", |(_, name)| name)));
+            }
+            said => said?,
+        };
+        let packages: Vec<Package> = said.lines().filter_map(printed).collect();
+        let package = |name: &&str| {
+            let package = packages.iter().find(|package| package.name == *name).cloned();
+            package.ok_or_else(|| self.unknown(name))
+        };
+        names.iter().map(package).collect()
+    }
+
+    /// The names of the packages that a package depends on, without alternatives and versions.
+    ///
+    /// Errors: it is unknown.
+    pub fn depends(
+        &self,
+        package: &Package,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<String>, AptError> {
+        let exact = format!("{}={}", package.name, package.version);
+        let said = self.answer("apt-cache", &["show", &exact], progress)?;
+        let depends = said.lines().find_map(|line| line.strip_prefix("Depends:"));
+        let names = depends.unwrap_or_default().split(',');
+        Ok(names.filter_map(|name| name.split_whitespace().next()).map(str::to_owned).collect())
+    }
+
+    /// Whether a package is in the cache.
+    pub fn has(&self, package: &Package) -> bool {
+        self.cache.has("packages", &package.key())
+    }
+
+    /// The folder with a package's files, fetched if it isn't there.
+    ///
+    /// Errors: it can't be fetched or unpacked; then nothing of it is in the cache.
+    pub fn unpacked(
+        &self,
+        package: &Package,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, AptError> {
+        let Package { name, version, bytes, .. } = package;
+        self.cache.entry("packages", &package.key(), |folder| {
+            progress.say(&format!("package {name} {version} ({:.1} MB)", *bytes as f64 / 1e6));
+            let mut apt = self.command("apt-get");
+            apt.args(["download", &format!("{name}={version}")]).current_dir(folder);
+            command::run(&mut apt, LIMIT, progress)?;
+            let file = only_file(folder).ok_or_else(|| self.unknown(name))?;
+            let mut unpack = Command::new("dpkg-deb");
+            command::run(unpack.arg("-x").arg(&file).arg(folder), LIMIT, progress)?;
+            Ok(fs::remove_file(&file).map_err(CacheError::at(&file))?)
+        })
+    }
+
+    fn unknown(&self, name: &str) -> AptError {
+        let name = name.trim().to_owned();
+        AptError::Unknown { name, arch: self.arch, suite: self.suite.clone() }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        // Messages that we can read, and no questions.
+        command.env("LC_ALL", "C").arg("-c").arg(self.folder.join("apt.conf"));
+        command
+    }
+
+    /// What a command of apt says about the lists. It is kept as long as they are, as apt needs a
+    /// second to read them.
+    fn answer(
+        &self,
+        program: &str,
+        words: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<String, AptError> {
+        let key = blake3::hash([&[program], words].concat().join(" ").as_bytes()).to_hex();
+        let kept = self.answers().join(&key[..16]);
+        if let Ok(answer) = fs::read_to_string(&kept) {
+            return Ok(answer);
+        }
+        let answer = command::output(self.command(program).args(words), LIMIT, progress)?;
+        let unfinished = kept.with_extension("unfinished");
+        fs::create_dir_all(self.answers()).map_err(CacheError::at(&self.answers()))?;
+        fs::write(&unfinished, &answer).map_err(CacheError::at(&unfinished))?;
+        fs::rename(&unfinished, &kept).map_err(CacheError::at(&kept))?;
+        Ok(answer)
+    }
+
+    fn answers(&self) -> PathBuf {
+        self.folder.join("answers")
+    }
+
+    /// Written when all lists are there.
+    fn fetched(&self) -> PathBuf {
+        self.folder.join("fetched")
+    }
+
+    fn configure(&self, sources: &str) -> Result<(), AptError> {
+        for folder in ["state/lists/partial", "cache/archives/partial"] {
+            let folder = self.folder.join(folder);
+            fs::create_dir_all(&folder).map_err(CacheError::at(&folder))?;
+        }
+        let configuration = configuration(&self.folder, self.arch);
+        let files = [("list.sources", sources), ("status", ""), ("apt.conf", &configuration)];
+        for (name, text) in files {
+            let path = self.folder.join(name);
+            // What is the same is not written again: apt would rebuild its index.
+            if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+                continue;
+            }
+            fs::write(&path, text).map_err(CacheError::at(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is to be removed may be gone.
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Our apt's configuration (apt.conf(5)). The system's is read before it, and holds as far as it is
+/// about proxies and the like; but not its hooks, which would see to the system's own state.
+fn configuration(folder: &Path, arch: Arch) -> String {
+    let (folder, arch) = (folder.display(), arch.debian());
+    format!(
+        r#"#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Architectures;
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Dir::State "{folder}/state";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}/cache";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Dir::Etc::sourcelist "{folder}/list.sources";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+"#
+    )
+}
+
+/// A line of `--print-uris`: `'URI' NAME_VERSION_ARCH.deb BYTES ALGORITHM:DIGEST`.
+fn printed(line: &str) -> Option<Package> {
+    let (_, rest) = line.strip_prefix('\'')?.split_once("' ")?;
+    let mut rest = rest.split_whitespace();
+    let mut file = rest.next()?.strip_suffix(".deb")?.split('_');
+    let (name, version) = (file.next()?.to_owned(), file.next()?.replace("%3a", ":"));
+    let bytes = rest.next()?.parse().ok()?;
+    let (_, digest) = rest.next()?.split_once(':')?;
+    Some(Package { name, version, bytes, digest: digest.to_owned() })
+}
+
+/// The package that lies in a folder, alone.
+fn only_file(folder: &Path) -> Option<PathBuf> {
+    let paths = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut debs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "deb"));
+    debs.next().filter(|_| debs.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_prints_is_a_package() {
+        let line = "'http://mirror.example/b/busybox-static_1.37.0-6%2bb9_arm64.deb' busybox-static_1%3a1.37.0-6+b9_arm64.deb 847552 SHA256:c833be48abfa16bc19c4966ec93e289f";
+        let package = printed(line).unwrap();
+        assert_eq!(package.name, "busybox-static");
+        assert_eq!(package.version, "1:1.37.0-6+b9");
+        assert_eq!(package.bytes, 847_552);
+        assert_eq!(package.key(), "busybox-static_1-1.37.0-6+b9_c833be48abfa16bc");
+        assert_eq!(printed("Get:1 something"), None);
+        assert_eq!(printed(""), None);
+    }
+
+    #[test]
+    fn the_configuration_is_about_our_folder_alone() {
+        let text = configuration(Path::new("/cache/apt"), Arch::Aarch64);
+        assert!(text.contains("Dir::State \"/cache/apt/state\";"));
+        assert!(text.contains("APT::Architecture \"arm64\";"));
+    }
+}

@@ -1,0 +1,123 @@
+//! Debian's kernels.
+
+use crate::apt::{Apt, AptError, Package};
+use crate::{Arch, Progress};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which of Debian's kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Flavour {
+    /// The general one.
+    #[default]
+    Standard,
+    /// The smaller one for virtual machines. It lacks many drivers.
+    Cloud,
+    /// With pages of 16 KiB; aarch64 only.
+    Pages16K,
+}
+
+/// Why there is no kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Debian makes none.
+    #[error("Debian has no {arch} kernel with pages of 16 KiB")]
+    NoFlavour {
+        /// The architecture.
+        arch: Arch,
+    },
+    /// The packages can't be had.
+    #[error(transparent)]
+    Apt(#[from] AptError),
+    /// A package is not made as we know it.
+    #[error("{}: expected {expected} in this kernel package", folder.display())]
+    Odd {
+        /// The unpacked package.
+        folder: PathBuf,
+        /// What is not there.
+        expected: &'static str,
+    },
+}
+
+impl Flavour {
+    /// The package that depends on the current version.
+    fn metapackage(self, arch: Arch) -> Result<&'static str, KernelError> {
+        match (self, arch) {
+            (Self::Standard, Arch::Aarch64) => Ok("linux-image-arm64"),
+            (Self::Standard, Arch::X86_64) => Ok("linux-image-amd64"),
+            (Self::Cloud, Arch::Aarch64) => Ok("linux-image-cloud-arm64"),
+            (Self::Cloud, Arch::X86_64) => Ok("linux-image-cloud-amd64"),
+            (Self::Pages16K, Arch::Aarch64) => Ok("linux-image-arm64-16k"),
+            (Self::Pages16K, Arch::X86_64) => Err(KernelError::NoFlavour { arch }),
+        }
+    }
+
+    /// The package of the current version.
+    pub(crate) fn package(
+        self,
+        arch: Arch,
+        apt: &Apt,
+        progress: &mut dyn Progress,
+    ) -> Result<Package, KernelError> {
+        let name = self.metapackage(arch)?;
+        let meta = apt.resolve(&[name], progress)?.remove(0);
+        let depends = apt.depends(&meta, progress)?;
+        let image = depends.iter().find(|name| name.starts_with("linux-image-"));
+        let image = image.map_or(name, String::as_str);
+        Ok(apt.resolve(&[image], progress)?.remove(0))
+    }
+}
+
+/// An unpacked kernel.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// What a machine boots.
+    pub(crate) image: PathBuf,
+    /// The folder of its modules.
+    pub(crate) modules: PathBuf,
+}
+
+impl Kernel {
+    /// Finds its parts in an unpacked package.
+    pub(crate) fn find(package: &Path) -> Result<Self, KernelError> {
+        let odd = |expected| KernelError::Odd { folder: package.to_owned(), expected };
+        let starts = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmlinuz-"))
+        };
+        let image = children(&package.join("boot")).into_iter().find(starts);
+        let modules = ["usr/lib/modules", "lib/modules"];
+        let modules = modules.iter().find_map(|folder| children(&package.join(folder)).pop());
+        Ok(Self {
+            image: image.ok_or_else(|| odd("boot/vmlinuz-*"))?,
+            modules: modules.ok_or_else(|| odd("lib/modules/*"))?,
+        })
+    }
+}
+
+/// What lies in a folder; nothing if it isn't there.
+pub(crate) fn children(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_layouts_of_packages_are_known() {
+        for modules in ["lib/modules/6.1.0", "usr/lib/modules/6.12.0"] {
+            let package = tempfile::tempdir().unwrap();
+            let missing = Kernel::find(package.path()).unwrap_err().to_string();
+            assert!(missing.contains("expected boot/vmlinuz-*"), "{missing}");
+            fs::create_dir_all(package.path().join(modules)).unwrap();
+            fs::create_dir_all(package.path().join("boot")).unwrap();
+            fs::write(package.path().join("boot/vmlinuz-6"), "").unwrap();
+            let kernel = Kernel::find(package.path()).unwrap();
+            assert_eq!(kernel.modules, package.path().join(modules));
+            assert_eq!(kernel.image, package.path().join("boot/vmlinuz-6"));
+        }
+    }
+}

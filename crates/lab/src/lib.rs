@@ -1,0 +1,33 @@
+//! Guests to experiment on. Nothing here needs root.
+//!
+//! - [`cross`] builds the guest programs, and Memtwin itself, for a guest's architecture;
+//! - [`Cache`] keeps what is expensive, and hands out nothing that is half done;
+//! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
+//! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
+//! - [`Machine`] is a running guest that takes orders over its console.
+//!
+//! `docs/guest.md` describes the guest's side.
+
+#![forbid(unsafe_code)]
+
+pub mod apt;
+mod arch;
+mod archive;
+mod cache;
+mod command;
+pub mod cross;
+pub mod image;
+mod kernel;
+mod machine;
+mod modules;
+mod progress;
+pub mod rustc;
+pub mod sources;
+
+pub use arch::Arch;
+pub use cache::{Cache, CacheError};
+pub use command::CommandError;
+pub use kernel::{Flavour, KernelError};
+pub use machine::{Machine, MachineError, Reply};
+pub use modules::ModuleError;
+pub use progress::{Progress, Silent};

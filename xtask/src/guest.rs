@@ -1,0 +1,53 @@
+//! `cargo xtask guest`: builds the programs that run in guests.
+
+use crate::interrupt::Interrupt;
+use clap::Args;
+use memtwin_lab::cross::{self, CrossError};
+use memtwin_lab::{Arch, Progress};
+
+/// What to build.
+#[derive(Args)]
+pub(crate) struct Guest {
+    /// aarch64 or x86_64 [default: both]
+    #[arg(long)]
+    arch: Vec<Arch>,
+    /// Build Memtwin's own command as well
+    #[arg(long)]
+    memtwin: bool,
+}
+
+impl Guest {
+    /// Builds it. Whether all could be built.
+    ///
+    /// Errors: there is no toolchain for an architecture.
+    pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
+        let archs = if self.arch.is_empty() { &Arch::ALL[..] } else { &self.arch };
+        let mut packages = vec![cross::GUEST];
+        packages.extend(self.memtwin.then_some(cross::MEMTWIN));
+        let source = cross::source(None)?;
+        for &arch in archs {
+            match cross::build(&source, arch, &packages, &mut Shown(interrupt)) {
+                Ok(programs) => programs.iter().for_each(|path| println!("{}", path.display())),
+                Err(CrossError::Cargo(error)) => {
+                    eprintln!("xtask: {error}");
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Progress on a terminal, given up when we are interrupted.
+struct Shown<'a>(&'a Interrupt);
+
+impl Progress for Shown<'_> {
+    fn say(&mut self, line: &str) {
+        eprintln!("{line}");
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.is_set()
+    }
+}

@@ -1,0 +1,141 @@
+//! The programs that tests run: QEMU, and what makes images.
+
+use crate::interrupt::Interrupt;
+use crate::packages::{self, Rights};
+use crate::workspace::said;
+use memtwin_lab::sources::Sources;
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+
+/// The oldest QEMU that the tests know: Debian 13's, and the one in Debian 12's backports.
+const QEMU: (u32, u32) = (10, 0);
+
+/// The Debian whose own QEMU is too old, and the suite that has a newer one.
+const OLD: (&str, &str) = ("bookworm", "bookworm-backports");
+
+/// A program, and Debian's package of it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+    /// Its version must be at least this.
+    least: Option<(u32, u32)>,
+}
+
+const PROGRAMS: [Program; 5] = [
+    Program { name: "qemu-system-aarch64", package: "qemu-system-arm", least: Some(QEMU) },
+    Program { name: "qemu-system-x86_64", package: "qemu-system-x86", least: Some(QEMU) },
+    Program { name: "mmdebstrap", package: "mmdebstrap", least: None },
+    Program { name: "fakeroot", package: "fakeroot", least: None },
+    Program { name: "mke2fs", package: "e2fsprogs", least: None },
+];
+
+/// A program that the tests can't use as it is.
+pub(crate) struct Missing {
+    program: &'static Program,
+    /// Its version, if it is there but too old.
+    found: Option<(u32, u32)>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Program { name, package, least } = self.program;
+        f.write_str(name)?;
+        if let Some((major, minor)) = least {
+            write!(f, " {major}.{minor} or newer")?;
+        }
+        if let Some((major, minor)) = self.found {
+            write!(f, ", found {major}.{minor}")?;
+        }
+        write!(f, ": Debian's and Ubuntu's {package}")?;
+        let (codename, suite) = OLD;
+        if least.is_some() { write!(f, " (on {codename} of {suite})") } else { Ok(()) }
+    }
+}
+
+/// Those that are missing or too old.
+pub(crate) fn missing() -> Vec<Missing> {
+    PROGRAMS.iter().filter_map(Program::missing).collect()
+}
+
+/// Installs those.
+///
+/// Errors: a command failed; what it said was shown.
+pub(crate) fn install(rights: Rights, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let sources = Sources::read(Path::new("/"))?;
+    let (codename, suite) = OLD;
+    let old = sources.debian() == Some(codename);
+    let package = |missing: Missing| missing.program.package;
+    // What must be new from where it is, and the rest from where it comes.
+    let (new, plain): (Vec<_>, Vec<_>) =
+        missing().into_iter().partition(|missing| old && missing.program.least.is_some());
+    if !new.is_empty() {
+        packages::add_suite(suite, &sources, rights, interrupt)?;
+        let new: Vec<_> = new.into_iter().map(package).collect();
+        packages::install(&new, Some(suite), rights, interrupt)?;
+    }
+    if !plain.is_empty() {
+        let plain: Vec<_> = plain.into_iter().map(package).collect();
+        packages::install(&plain, None, rights, interrupt)?;
+    }
+    Ok(())
+}
+
+impl Program {
+    fn missing(&'static self) -> Option<Missing> {
+        let missing = |found| Some(Missing { program: self, found });
+        let Some(least) = self.least else {
+            return if is_there(self.name) { None } else { missing(None) };
+        };
+        let said = said(Command::new(self.name).arg("--version")).unwrap_or_default();
+        let found = version(&said);
+        if found >= Some(least) { None } else { missing(found) }
+    }
+}
+
+/// Whether a shell would find it, or root's would.
+fn is_there(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin", "/sbin"].map(Into::into);
+    std::env::split_paths(&path).chain(sbin).any(|folder| folder.join(name).is_file())
+}
+
+/// The 10 and 0 of `QEMU emulator version 10.0.2 (Debian …)`.
+fn version(said: &str) -> Option<(u32, u32)> {
+    let (_, version) = said.split_once("version ")?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN: &str = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\n";
+
+    #[test]
+    fn versions_are_read_and_compared_as_numbers() {
+        assert_eq!(version(TEN), Some((10, 0)));
+        assert_eq!(version("QEMU emulator version 7.2.19"), Some((7, 2)));
+        assert_eq!(version(""), None);
+        assert!(version(TEN) >= Some(QEMU) && version("version 9.2.0") < Some(QEMU));
+        assert!(None < Some(QEMU), "none at all is too old");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package() {
+        let old = Missing { program: &PROGRAMS[0], found: Some((7, 2)) }.to_string();
+        assert_eq!(
+            old,
+            "qemu-system-aarch64 10.0 or newer, found 7.2: Debian's and Ubuntu's qemu-system-arm (on bookworm of bookworm-backports)"
+        );
+        let none = Missing { program: &PROGRAMS[3], found: None }.to_string();
+        assert_eq!(none, "fakeroot: Debian's and Ubuntu's fakeroot");
+    }
+
+    #[test]
+    fn programs_are_found_where_a_shell_finds_them() {
+        assert!(is_there("sh"));
+        assert!(!is_there("no-such-program"));
+    }
+}

@@ -2,7 +2,8 @@
 
 use crate::{ARM, PC, block, machine};
 use memtwin_pages::Gpa;
-use memtwin_qemu::{Window, blocks};
+use memtwin_pages::Window;
+use memtwin_qemu::blocks;
 
 fn window(gpa: u64, offset: u64, bytes: u64) -> Window {
     Window { gpa: Gpa(gpa), offset, bytes }

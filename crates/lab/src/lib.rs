@@ -4,6 +4,8 @@
 //! - [`Cache`] keeps what is expensive, and hands out nothing that is half done;
 //! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
 //! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
+//! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
+//!   on it;
 //! - [`Machine`] is a running guest that takes orders over its console.
 //!
 //! `docs/guest.md` describes the guest's side.
@@ -13,9 +15,11 @@
 pub mod apt;
 mod arch;
 mod archive;
+pub mod board;
 mod cache;
 mod command;
 pub mod cross;
+pub mod experiments;
 pub mod image;
 mod kernel;
 mod machine;

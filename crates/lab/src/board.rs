@@ -58,7 +58,8 @@ impl BoardSpec {
 }
 
 impl Board {
-    /// Starts a board and waits until it takes orders. Its console goes into the file `log` as well.
+    /// Starts a board and waits until it takes orders; it has a pool of four huge pages then. Its
+    /// console goes into the file `log` as well.
     ///
     /// Errors: QEMU can't be started, or the board does not come up.
     pub fn boot(
@@ -69,6 +70,9 @@ impl Board {
     ) -> Result<Self, MachineError> {
         let mut machine = Machine::start(&spec.command(image), log)?;
         let about = machine.ready(START, progress)?;
+        // Memory is still in one piece now. Fewer pages than asked for are no error: whoever needs
+        // them says so.
+        machine.order("run echo 4 >/proc/sys/vm/nr_hugepages", START, progress)?;
         Ok(Self { machine, about })
     }
 

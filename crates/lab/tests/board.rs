@@ -60,7 +60,8 @@ fn checks() {
     let all = format!("--mode get,clear,ring --stressor {stressors} --rounds 10");
     // Each of the stressors, and one more with hugetlb.
     passed(&check(&all), 3 * 9, 3 * 2);
-    let granules = "--mode get --stressor once,walker --granule 4k,16k,64k --va-bits 48 --rounds 20";
+    let granules =
+        "--mode get --stressor once,walker --granule 4k,16k,64k --va-bits 48 --rounds 20";
     passed(&check(granules), 3 * 4, 3 * 2);
     // What no CPU has is never a pass.
     let none = check("--mode get --stressor once --granule 4k --va-bits 47 --rounds 5");

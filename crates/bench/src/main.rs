@@ -7,7 +7,9 @@ mod beside;
 mod collect;
 mod copy;
 mod memory;
+mod migrate;
 mod plain;
+mod qemu;
 mod verify;
 
 use anyhow::{Context, Result};
@@ -17,11 +19,11 @@ use serde::Serialize;
 use std::fs;
 use std::path::PathBuf;
 
-/// Measures Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014.
+/// Measures Memtwin beside cp, dd, cmp, the bare ioctl, the daemon of 2014 and QEMU's own migration.
 #[derive(Debug, Parser)]
 struct Args {
     /// Which to run [default: all]
-    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory"])]
+    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "qemu"])]
     only: Vec<String>,
     /// How often each is measured, in turns
     #[arg(long, default_value_t = 7)]
@@ -69,6 +71,12 @@ fn main() -> Result<()> {
     }
     if wanted("memory") {
         done(memory::memory()?);
+    }
+    if wanted("qemu") {
+        qemu::first_pass(dir.path(), &args.memtwin, args.turns)?.into_iter().for_each(&mut done);
+        done(qemu::comparison(dir.path(), args.turns)?);
+        done(qemu::pause(&args.memtwin, args.turns)?);
+        done(qemu::felt(&args.memtwin, args.turns)?);
     }
     if let Some(path) = args.json {
         let results = Results { version: env!("CARGO_PKG_VERSION"), results };

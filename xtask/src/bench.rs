@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// pre-copy, delta, collect, scale, verify or memory [default: all]
+    /// pre-copy, delta, collect, scale, verify, memory [default: all of these] or remote
     only: Vec<String>,
     /// How often each is measured, in turns
     #[arg(long, default_value_t = 7)]

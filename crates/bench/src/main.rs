@@ -8,6 +8,7 @@ mod collect;
 mod copy;
 mod memory;
 mod plain;
+mod remote;
 mod verify;
 
 use anyhow::{Context, Result};
@@ -20,8 +21,8 @@ use std::path::PathBuf;
 /// Measures Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Which to run [default: all]
-    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory"])]
+    /// Which to run [default: all but remote, which needs root and takes minutes]
+    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "remote"])]
     only: Vec<String>,
     /// How often each is measured, in turns
     #[arg(long, default_value_t = 7)]
@@ -32,6 +33,9 @@ struct Args {
     /// The memtwin binary, for `verify`
     #[arg(long)]
     memtwin: PathBuf,
+    /// Run as the sender of `remote`, in a network namespace; not for people
+    #[arg(long, hide = true)]
+    remote_sender: Option<std::net::SocketAddr>,
     /// Keep the results in a JSON file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -45,6 +49,9 @@ struct Results {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(receiver) = args.remote_sender {
+        return remote::sender(&args.memtwin, receiver);
+    }
     let dir = tempfile::tempdir_in(&args.dir).context("a directory for the files")?;
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut results = Vec::new();
@@ -69,6 +76,9 @@ fn main() -> Result<()> {
     }
     if wanted("memory") {
         done(memory::memory()?);
+    }
+    if args.only.iter().any(|only| only == "remote") {
+        remote::remote(dir.path(), &args.memtwin, args.turns.min(3))?.into_iter().for_each(done);
     }
     if let Some(path) = args.json {
         let results = Results { version: env!("CARGO_PKG_VERSION"), results };

@@ -21,8 +21,8 @@ use std::path::PathBuf;
 /// Measures Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Which to run [default: all but remote, which needs root and takes minutes]
-    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "remote"])]
+    /// Which to run [default: all but first-pass and link: a twin on another host]
+    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "first-pass", "link"])]
     only: Vec<String>,
     /// How often each is measured, in turns
     #[arg(long, default_value_t = 7)]
@@ -33,7 +33,7 @@ struct Args {
     /// The memtwin binary, for `verify`
     #[arg(long)]
     memtwin: PathBuf,
-    /// Run as the sender of `remote`, in a network namespace; not for people
+    /// Run as the sender of `link`, in a network namespace; not for people
     #[arg(long, hide = true)]
     remote_sender: Option<std::net::SocketAddr>,
     /// Keep the results in a JSON file
@@ -77,8 +77,12 @@ fn main() -> Result<()> {
     if wanted("memory") {
         done(memory::memory()?);
     }
-    if args.only.iter().any(|only| only == "remote") {
-        remote::remote(dir.path(), &args.memtwin, args.turns.min(3))?.into_iter().for_each(done);
+    let asked = |name: &str| args.only.iter().any(|only| only == name);
+    if asked("first-pass") {
+        remote::first_passes(dir.path(), &args.memtwin, args.turns)?.into_iter().for_each(done);
+    }
+    if asked("link") {
+        remote::link(dir.path(), &args.memtwin)?;
     }
     if let Some(path) = args.json {
         let results = Results { version: env!("CARGO_PKG_VERSION"), results };

@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 /// How much the first pass carries.
 const LEN: usize = 2 << 30;
 
-/// Everything about remote twins.
-pub(crate) fn remote(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec<Measured>> {
+/// The first pass, in every way.
+pub(crate) fn first_passes(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec<Measured>> {
     let mut results = Vec::new();
     for (what, tls, delta) in [
         ("plain text", false, true),
@@ -36,9 +36,13 @@ pub(crate) fn remote(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec<Mea
     ] {
         results.push(first_pass(dir, memtwin, turns, what, tls, delta)?);
     }
-    println!("\n1 Gbit/s between two network namespaces (veth, tbf):");
-    lab::in_two_namespaces(dir, memtwin)?;
     Ok(results)
+}
+
+/// A guest that writes, over a shaped link. Needs root.
+pub(crate) fn link(dir: &Path, memtwin: &Path) -> Result<()> {
+    println!("1 Gbit/s between two network namespaces (veth, tbf):");
+    lab::in_two_namespaces(dir, memtwin)
 }
 
 /// A whole guest over the loopback to a receiver of its own process, beside a bare socket.

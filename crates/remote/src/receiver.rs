@@ -6,6 +6,7 @@
 mod disk;
 mod door;
 mod first;
+mod image;
 mod journal;
 mod keep;
 mod place;

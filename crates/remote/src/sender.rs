@@ -352,10 +352,8 @@ impl Sink for RemoteTwin {
                     .as_mut()
                     .map_or(Known::Nothing, |shadow| shadow.look(region, at, new));
                 match known {
-                    Known::Same => same_in_page += 1,
-                    Known::Old(old) => {
-                        opened.writer.changed(region, at, old, new);
-                        old.copy_from_slice(new);
+                    Known::This(held) => {
+                        same_in_page += u64::from(!opened.writer.update(region, at, held, new));
                     }
                     Known::Nothing => {
                         if is_zero(new) {

@@ -4,7 +4,6 @@
 //! waits for bytes outside of the lock, so a writer is never held up by a silent peer. What the
 //! state itself has to say (a key update's answer) goes out with the writer's next bytes.
 
-use crate::frames::push;
 use crate::identity::Pinned;
 use crate::stream::{Closer, Stream, is_tick, prepare};
 use crate::{Identity, RemoteError};
@@ -224,7 +223,7 @@ fn shake(
             raw: vec![0; 64 << 10],
             held: 0..0,
         }),
-        write: Box::new(Writer { state, socket: write, sealed: Vec::new() }),
+        write: Box::new(Writer { state, socket: write, sealed: Vec::new(), gone: 0 }),
         closer: Closer::new(move || drop(end.shutdown(Shutdown::Both))),
     })
 }
@@ -289,29 +288,32 @@ struct Writer {
     state: Arc<Mutex<Connection>>,
     socket: TcpStream,
     sealed: Vec<u8>,
+    /// How much of `sealed` the socket has taken.
+    gone: usize,
 }
-
-/// How long a write of sealed bytes may take in all the waits that it needs.
-const STUCK: Duration = Duration::from_secs(10);
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.sealed.clear();
-        let written = {
-            let mut state = lock(&self.state);
-            // The state takes as much as its own buffer holds.
-            let written = state.writer().write(bytes)?;
-            while state.wants_write() {
-                state.write_tls(&mut self.sealed)?;
-            }
-            written
-        };
-        // Sealed bytes can't be taken back: all of them go, or the stream is over.
-        push(&mut self.socket, &self.sealed, STUCK, &Stop::default()).map_err(io::Error::other)?;
+        // Sealed bytes can't be taken back: those of the call before go first, tick by tick.
+        self.flush()?;
+        let mut state = lock(&self.state);
+        // The state takes as much as its own buffer holds.
+        let written = state.writer().write(bytes)?;
+        while state.wants_write() {
+            state.write_tls(&mut self.sealed)?;
+        }
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        while self.gone < self.sealed.len() {
+            match self.socket.write(&self.sealed[self.gone..])? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                taken => self.gone += taken,
+            }
+        }
+        self.sealed.clear();
+        self.gone = 0;
         Ok(())
     }
 }

@@ -43,7 +43,10 @@ fn somebody_lets_the_guest_run_under_our_eyes() {
     for _ in 0..5 {
         let mut audit = Moment::Stop.frozen(&mut machine, "--rounds 1");
         let refused = execute(&mut machine, "cont").unwrap_err().to_string();
-        assert!(refused.contains("finish-migrate") || refused.contains("finish migrat"), "{refused}");
+        assert!(
+            refused.contains("finish-migrate") || refused.contains("finish migrat"),
+            "{refused}"
+        );
         execute(&mut machine, "migrate_cancel").unwrap();
         crate::common::until("it runs", || status(&mut machine.qmp).unwrap().running);
         audit.signal(CONT);

@@ -2,7 +2,8 @@
 
 use super::disk::acknowledge;
 use super::first::{First, PARTIAL};
-use super::journal::{Header, Image, JOURNAL, Journal};
+use super::image::Image;
+use super::journal::{Header, JOURNAL, Journal};
 use super::place::Place;
 use super::whole::{Parts, Whole};
 use super::{Config, Ended, Outlet, Point};
@@ -207,7 +208,7 @@ impl Keep {
         self.place.rename(PARTIAL, "")?;
         self.place.sync()?;
         at.reached(Point::FirstRenamed);
-        let image = Image { path: self.place.path(""), ..first.image };
+        let image = first.image.renamed(self.place.path(""));
         let parts = Parts { header, round, image, journal, tail };
         self.state = State::Whole(Whole::new(parts, &self.config, &self.outlet)?);
         acknowledge(&self.outlet, round);
@@ -305,9 +306,10 @@ fn recover(place: &Place, config: &Config, outlet: &Outlet) -> Result<Option<Who
         return Ok(None);
     }
     let Some(file) = place.open("")? else { return Ok(None) };
-    if file.metadata().map_or(0, |about| about.len()) != left.header.layout.bytes() {
+    let bytes = left.header.layout.bytes();
+    if file.metadata().map_or(0, |about| about.len()) != bytes {
         return Ok(None);
     }
-    let image = Image { file, path: place.path("") };
+    let image = Image::new(file, place.path(""), bytes);
     Whole::recover(left, image, config, outlet).map(Some)
 }

@@ -24,7 +24,7 @@ pub struct Loss {
     pub block: &'static str,
     /// Every page that may be lost, as byte offsets in the block.
     pub within: Vec<Range<u64>>,
-    /// Whether all of them are, in an audit of five seconds.
+    /// Whether all of them are, in an audit of two seconds.
     pub all: bool,
     /// The bits by which an 8-byte word may differ; all, if there is no pattern.
     pub bits: u64,

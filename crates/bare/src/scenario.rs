@@ -49,8 +49,8 @@ const HOT: u32 = 32;
 const RANGE: u64 = 16 << 20;
 /// Where a walker's tables lie in main RAM, by the images' own layout.
 const TABLES: Range<u64> = 32 << 20..(32 << 20) + 512 * Image::PAGE;
-/// The time between two fresh pages: each of the 512 tables gets one in two seconds.
-const PACE: Duration = Duration::from_millis(4);
+/// The time between two fresh pages: each of the 512 tables gets one in half a second.
+const PACE: Duration = Duration::from_millis(1);
 /// Access flag, or A.
 const ARM_ACCESSED: u64 = 1 << 10;
 /// Access flag and AP[2].
@@ -150,7 +150,7 @@ impl Scenario {
         let report = report..report + Image::PAGE;
         let hot = RANGE..RANGE + u64::from(HOT) * Image::PAGE;
         let lost = |block, within, all, bits| Expected::Lost(Loss { block, within, all, bits });
-        let main = self.main_block();
+        let main = self.machine().main_block();
         match self {
             Self::SmallFirst if !old => Expected::Aborts {
                 assertion: "tlb_reset_dirty_range_all: block == qemu_get_ram_block(end - 1)",
@@ -171,15 +171,6 @@ impl Scenario {
                 lost(main, vec![report, hot], false, u64::MAX)
             }
             _ => Expected::Identical,
-        }
-    }
-
-    fn main_block(self) -> &'static str {
-        match (self.machine().before, self.image()) {
-            (Some(_), _) => "main",
-            (None, Image::X86) => "pc.ram",
-            (None, Image::Aarch64) => "mach-virt.ram",
-            (None, Image::Riscv64) => "riscv_virt_board.ram",
         }
     }
 

@@ -22,17 +22,18 @@ pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> anyhow::Result<bool> {
     let folder = root().join("target/soak/audit");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     let mut table = Table::default();
-    for scenario in scenarios {
+    for (scenario, expected) in scenarios {
         for n in 1..=soak.runs {
             if interrupt.is_set() {
                 print!("{table}");
                 return Ok(false);
             }
             let began = Instant::now();
-            let failure = once(scenario, n, &memtwin, &folder, interrupt).err();
-            let (took, word) = (began.elapsed().as_secs_f64(), failure.as_deref().unwrap_or("ok"));
-            eprintln!("{scenario:<22} run {n:>3}: {word} in {took:.1} s");
-            table.add(scenario, n, failure);
+            let outcome = once(scenario, &expected, n, &memtwin, &folder, interrupt);
+            let took = began.elapsed().as_secs_f64();
+            let (Ok(word) | Err(word)) = &outcome;
+            eprintln!("{scenario:<22} run {n:>3}: {word} ({took:.1} s)");
+            table.add(scenario, n, outcome.err());
         }
     }
     print!("{table}");
@@ -40,44 +41,45 @@ pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> anyhow::Result<bool> {
 }
 
 /// The scenarios of these names; without any, all in which the installed QEMU is sound.
-fn chosen(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
+fn chosen(names: &[String]) -> anyhow::Result<Vec<(Scenario, Expected)>> {
     let mut chosen = Vec::new();
     for scenario in Scenario::ALL {
         if !names.is_empty() && !names.iter().any(|name| name == scenario.name()) {
             continue;
         }
         match scenario.machine().version() {
-            Ok(version) if scenario.expected(version) == Some(Expected::Identical) => {
-                chosen.push(scenario);
-            }
-            Ok(version) if !names.is_empty() => {
-                bail!("{scenario} is not known to be sound in QEMU {version}")
-            }
-            Ok(_) => {}
+            Ok(version) => match scenario.expected(version) {
+                Some(sound @ (Expected::Identical | Expected::Reset { .. })) => {
+                    chosen.push((scenario, sound));
+                }
+                _ if names.is_empty() => {}
+                _ => bail!("{scenario} is not known to be sound in QEMU {version}"),
+            },
             Err(error) if names.is_empty() => eprintln!("{scenario:<22} left out: {error}"),
             Err(error) => return Err(error.into()),
         }
     }
-    let unknown = |name: &&String| !chosen.iter().any(|scenario| scenario.name() == *name);
+    let unknown = |name: &&String| !chosen.iter().any(|(scenario, _)| scenario.name() == *name);
     if let Some(name) = names.iter().find(unknown) {
         bail!("no scenario '{name}'; cargo xtask repro lists them");
     }
     Ok(chosen)
 }
 
-/// One audit. Errors: what was not as expected, and where its record is kept.
+/// One audit: what was found. Errors: what was not as expected, and where its record is kept.
 fn once(
     scenario: Scenario,
+    expected: &Expected,
     n: u32,
     memtwin: &Path,
     folder: &Path,
     interrupt: &Interrupt,
-) -> Result<(), String> {
+) -> Result<String, String> {
     let record = folder.join(format!("{scenario}-{n}.json"));
     let run = Run {
         scenario,
         machine: scenario.machine(),
-        expected: Expected::Identical,
+        expected: expected.clone(),
         memtwin,
         time: TIME,
         arguments: &[],
@@ -88,7 +90,7 @@ fn once(
         Ok(seen) if seen.found.as_expected() => {
             // Only what may tell something is kept.
             let _ = fs::remove_file(&record);
-            return Ok(());
+            return Ok(seen.found.what);
         }
         Ok(seen) => seen.found.to_string(),
         Err(error) => error,

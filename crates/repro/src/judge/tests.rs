@@ -59,6 +59,16 @@ fn a_sound_layout_loses_nothing_and_finds_its_control() {
 }
 
 #[test]
+fn what_a_reset_fills_anew_may_differ_and_nothing_else() {
+    let reset = &Expected::Reset { blocks: &["rom"] };
+    assert_eq!(verdict(vec![block("ram", &[]), block("rom", &[]), control(true)], reset), "ok");
+    assert_eq!(verdict(vec![block("ram", &[]), block("rom", &[0]), control(true)], reset), "ok");
+    let lost = verdict(vec![block("ram", &[1]), block("rom", &[0]), control(true)], reset);
+    assert!(lost.contains("audit/ram: 1 lost page"), "{lost}");
+    assert!(verdict(vec![block("ram", &[]), block("rom", &[0])], reset).contains("control"));
+}
+
+#[test]
 fn a_bug_loses_its_own_pages_and_no_other() {
     assert_eq!(verdict(vec![block("ram", &[2, 3]), block("rom", &[])], &loss(true)), "ok");
     assert_eq!(verdict(vec![block("ram", &[3])], &loss(false)), "ok");

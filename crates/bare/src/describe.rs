@@ -64,7 +64,7 @@ impl Scenario {
             Self::WalkerX86 => "x86-64 TCG, the page-table walker sets A",
             Self::WalkerX86Dirty => "x86-64 TCG, it sets A and D",
             Self::DiskTcg => "x86-64 TCG, a bus master IDE disk reads into RAM",
-            Self::ResetTcg => "x86-64 TCG, a writer that resets the machine every 3 s",
+            Self::ResetTcg => "x86-64 TCG, a writer that resets the machine every second",
             Self::WriterKvm => "x86-64 KVM, 'writer' over 16 MiB",
             Self::WriterKvmQ35 => "the same on q35",
             Self::OffsetKvm => "'offset-x86' under KVM",
@@ -90,6 +90,9 @@ impl Scenario {
             ),
             Self::WalkerRiscv | Self::WalkerRiscvDirty => Some(
                 "get_physical_address(), target/riscv/cpu_helper.c: compare-and-swap on qemu_map_ram_ptr(), nothing marks it dirty",
+            ),
+            Self::ResetTcg | Self::ResetKvm => Some(
+                "rom_reset(), hw/core/loader.c: copies into rom->mr on the host pointer, nothing marks it dirty",
             ),
             _ => None,
         }

@@ -1,0 +1,13 @@
+//! The guest of 2014's second experiment: a Linux guest with a window of memory that the host sees as
+//! a file, and `tstaeshm` that dirties it.
+//!
+//! - [`Setup`] chooses where the window is, and refuses where QEMU's own dirty log is known to lie;
+//! - [`WindowGuest`] boots it, lets the program write, stops it, asks for its sum.
+//!
+//! Replicating the window is the caller's. `docs/seed.md` walks through the whole.
+
+mod guest;
+mod setup;
+
+pub use guest::{WindowGuest, updates};
+pub use setup::{Accel, Choice, Files, Setup, SetupError, Where, Window};

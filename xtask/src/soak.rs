@@ -3,6 +3,7 @@
 
 mod check;
 mod outcome;
+mod receive;
 
 use crate::interrupt::Interrupt;
 use clap::{Args, ValueEnum};
@@ -31,6 +32,8 @@ pub(crate) struct Soak {
 enum What {
     /// `memtwin check`: the same verdict for every case
     Check,
+    /// `memtwin receive`, killed with -9 at random: never a torn twin, always an equal one at the end
+    Receive,
 }
 
 impl Soak {
@@ -38,6 +41,7 @@ impl Soak {
     pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
         match self.what {
             What::Check => check::soak(self, interrupt),
+            What::Receive => receive::soak(self, interrupt),
         }
     }
 }

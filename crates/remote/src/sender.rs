@@ -376,6 +376,12 @@ impl Sink for RemoteTwin {
         })
     }
 
+    fn prefetch(&self, region: RegionId, pages: Run) {
+        if let Some(Opened { shadow: Some(shadow), .. }) = &self.opened {
+            shadow.prefetch(region, pages);
+        }
+    }
+
     fn commit(&mut self, round: u32) -> Result<(), SinkError> {
         let stop = self.stop.clone();
         self.on_line(|opened, link, meter| {

@@ -56,6 +56,16 @@ impl Shadow {
         }
     }
 
+    /// Hints that these pages will be looked at next.
+    pub(super) fn prefetch(&self, region: RegionId, pages: Run) {
+        let region = &self.regions[region.0];
+        let page = region.block * region.per_page as usize;
+        let range = pages.first as usize * page..pages.end() as usize * page;
+        if let Some(bytes) = region.bytes.get(range) {
+            memtwin_mapping::prefetch(bytes);
+        }
+    }
+
     /// What the twin holds of these pages is no longer known.
     pub(super) fn forget(&mut self, region: RegionId, pages: Run) {
         let region = &mut self.regions[region.0];

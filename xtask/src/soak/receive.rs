@@ -75,6 +75,8 @@ fn once(soak: &Soak, memtwin: &Path, interrupt: &Interrupt) -> Result<u64> {
     let mut receiver = scene.receiver()?;
     scene.listens(&mut receiver)?;
     let mut sender = scene.sender(&soak.arguments)?;
+    // Whom it reaches at first is to be known at once: only later calls are made again.
+    scene.has_begun(&mut sender)?;
     let random = |below: u64| RandomState::new().hash_one(0) % below;
     let mut died = 0;
     for _ in 0..=random(MOST_DEATHS) {
@@ -132,6 +134,17 @@ impl Scene<'_> {
                 bail!("the receiver does not listen: {}", self.said());
             }
             thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn has_begun(&self, sender: &mut Held) -> Result<()> {
+        let partial = self.twin.with_extension("partial");
+        while !partial.exists() && !self.twin.exists() {
+            if sender.0.try_wait()?.is_some() {
+                bail!("the sender did not begin: {}", self.said());
+            }
+            thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }

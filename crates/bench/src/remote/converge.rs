@@ -22,8 +22,10 @@ const WINDOW: u64 = 256 << 20;
 const BATCH: u64 = 2048;
 /// What FACTS of the measured link say that it carries.
 const LINK: f64 = 119.6e6;
-/// How long each interval is measured, after as long to settle.
-const MEASURED: Duration = Duration::from_secs(3);
+/// How long each interval is measured: for so many rounds, and between these times.
+const ROUNDS: usize = 20;
+const LEAST: Duration = Duration::from_secs(3);
+const MOST: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(1);
 /// Rounds begin this often, if they are quicker.
 const EVERY: Duration = Duration::from_millis(5);
@@ -68,7 +70,10 @@ fn measure(memtwin: &Path, receiver: SocketAddr, delta: bool, intervals: &[f64])
         let mut rounds: Vec<Round> = Vec::new();
         let mut began = Instant::now();
         let (mut settled, mut written) = (false, 0);
-        while !settled || began.elapsed() < MEASURED {
+        while !settled
+            || began.elapsed() < LEAST
+            || (rounds.len() < ROUNDS && began.elapsed() < MOST)
+        {
             if !settled && began.elapsed() >= SETTLE {
                 (settled, began) = (true, Instant::now());
                 written = replication.source().written();
@@ -109,7 +114,7 @@ fn measure(memtwin: &Path, receiver: SocketAddr, delta: bool, intervals: &[f64])
 fn report(delta: bool, interval: f64, wanted: f64, done: f64, rounds: &[Round]) {
     let most = LINK * 0.3;
     let few = |rounds: &[Round]| rounds.iter().all(|round| round.bytes as f64 <= most);
-    let converges = rounds.windows(20).any(few) && rounds.len() >= 20 && done >= wanted * 0.95;
+    let converges = rounds.windows(ROUNDS).any(few) && done >= wanted * 0.95;
     let largest = rounds.iter().map(|round| round.bytes).max().unwrap_or(0);
     let mut by_time = rounds.to_vec();
     by_time.sort_by_key(|round| round.total);

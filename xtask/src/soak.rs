@@ -4,6 +4,7 @@
 mod audit;
 mod check;
 mod outcome;
+mod receive;
 
 use crate::interrupt::Interrupt;
 use clap::{Args, ValueEnum};
@@ -34,6 +35,8 @@ enum What {
     Check,
     /// `memtwin audit` of the layouts of QEMU that are sound: no lost page, and the control found
     Audit,
+    /// `memtwin receive`, killed with -9 at random: never a torn twin, always an equal one at the end
+    Receive,
 }
 
 impl Soak {
@@ -42,6 +45,7 @@ impl Soak {
         match self.what {
             What::Check => check::soak(self, interrupt),
             What::Audit => audit::soak(self, interrupt),
+            What::Receive => receive::soak(self, interrupt),
         }
     }
 }

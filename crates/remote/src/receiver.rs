@@ -7,6 +7,7 @@ mod disk;
 mod door;
 mod first;
 mod image;
+mod inspect;
 mod journal;
 mod keep;
 mod place;

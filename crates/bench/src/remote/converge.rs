@@ -22,8 +22,10 @@ const WINDOW: u64 = 256 << 20;
 const BATCH: u64 = 2048;
 /// What FACTS of the measured link say that it carries.
 const LINK: f64 = 119.6e6;
-/// How long each interval is measured, after as long to settle.
-const MEASURED: Duration = Duration::from_secs(3);
+/// How long each interval is measured: for so many rounds, and between these times.
+const ROUNDS: usize = 20;
+const LEAST: Duration = Duration::from_secs(3);
+const MOST: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(1);
 /// Rounds begin this often, if they are quicker.
 const EVERY: Duration = Duration::from_millis(5);
@@ -31,7 +33,9 @@ const EVERY: Duration = Duration::from_millis(5);
 /// Runs in the sender's namespace.
 pub(crate) fn sender(memtwin: &Path, receiver: SocketAddr) -> Result<()> {
     println!("  a batch is one word in each of {BATCH} pages of a 256 MiB window of random data");
-    println!("  deltas  interval  wanted    done      most to send  round (median)  converges");
+    println!(
+        "  deltas  interval  wanted    done      most to send  pages, ms to collect, ms to copy (median round)  converges"
+    );
     for delta in [true, false] {
         let intervals: &[f64] = if delta {
             &[20.0, 10.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.0]
@@ -66,7 +70,10 @@ fn measure(memtwin: &Path, receiver: SocketAddr, delta: bool, intervals: &[f64])
         let mut rounds: Vec<Round> = Vec::new();
         let mut began = Instant::now();
         let (mut settled, mut written) = (false, 0);
-        while !settled || began.elapsed() < MEASURED {
+        while !settled
+            || began.elapsed() < LEAST
+            || (rounds.len() < ROUNDS && began.elapsed() < MOST)
+        {
             if !settled && began.elapsed() >= SETTLE {
                 (settled, began) = (true, Instant::now());
                 written = replication.source().written();
@@ -107,15 +114,19 @@ fn measure(memtwin: &Path, receiver: SocketAddr, delta: bool, intervals: &[f64])
 fn report(delta: bool, interval: f64, wanted: f64, done: f64, rounds: &[Round]) {
     let most = LINK * 0.3;
     let few = |rounds: &[Round]| rounds.iter().all(|round| round.bytes as f64 <= most);
-    let converges = rounds.windows(20).any(few) && rounds.len() >= 20 && done >= wanted * 0.95;
+    let converges = rounds.windows(ROUNDS).any(few) && done >= wanted * 0.95;
     let largest = rounds.iter().map(|round| round.bytes).max().unwrap_or(0);
-    let mut times: Vec<_> = rounds.iter().map(|round| round.total).collect();
-    times.sort();
+    let mut by_time = rounds.to_vec();
+    by_time.sort_by_key(|round| round.total);
+    let Some(median) = by_time.get(by_time.len() / 2) else { return };
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
     println!(
-        "  {:<6}  {interval:>5} ms  {wanted:>6.1}/s  {done:>6.1}/s  {:>9.2} MB  {:>11.2} ms  {}",
+        "  {:<6}  {interval:>5} ms  {wanted:>6.1}/s  {done:>6.1}/s  {:>9.2} MB  {:>6} {:>8.2} {:>8.2}  {}",
         if delta { "yes" } else { "no" },
         largest as f64 / 1e6,
-        times.get(times.len() / 2).map_or(0.0, |time| time.as_secs_f64() * 1e3),
+        median.sent_pages,
+        ms(median.collect),
+        ms(median.copy),
         if converges { "yes" } else { "no" },
     );
 }

@@ -82,6 +82,7 @@ impl Drop for Namespaces {
 
 impl Namespaces {
     fn make() -> Result<Self> {
+        sweep();
         let id = std::process::id();
         let this = Self { a: format!("memtwin-a-{id}"), b: format!("memtwin-b-{id}") };
         let (a, b) = (&this.a, &this.b);
@@ -101,8 +102,21 @@ impl Namespaces {
 
     fn run(&self, name: &str, program: &Path) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", name]).arg(program);
+        // Ended with us, however we end.
+        command.args(["netns", "exec", name, "setpriv", "--pdeathsig", "KILL"]).arg(program);
         command
+    }
+}
+
+/// Removes what a killed one of us has left.
+fn sweep() {
+    let list = Command::new("ip").args(["netns", "list"]).output();
+    let names = list.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    for name in names.unwrap_or_default().lines().filter_map(|line| line.split(' ').next()) {
+        let pid = name.strip_prefix("memtwin-a-").or(name.strip_prefix("memtwin-b-"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = ip(&format!("ip netns del {name}"));
+        }
     }
 }
 

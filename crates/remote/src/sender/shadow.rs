@@ -56,6 +56,16 @@ impl Shadow {
         }
     }
 
+    /// Hints that these pages will be looked at next.
+    pub(super) fn prefetch(&self, region: RegionId, pages: Run) {
+        let region = &self.regions[region.0];
+        let page = region.block * region.per_page as usize;
+        let range = pages.first as usize * page..pages.end() as usize * page;
+        if let Some(bytes) = region.bytes.get(range) {
+            memtwin_mapping::prefetch(bytes);
+        }
+    }
+
     /// What the twin holds of these pages is no longer known.
     pub(super) fn forget(&mut self, region: RegionId, pages: Run) {
         let region = &mut self.regions[region.0];
@@ -63,4 +73,10 @@ impl Shadow {
             region.known.remove(block);
         }
     }
+}
+
+/// Whether a block is all zero.
+pub(super) fn is_zero(block: &[u8]) -> bool {
+    // A line at a time: most blocks show in the first one that they are not.
+    block.chunks(64).all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

@@ -31,6 +31,8 @@ pub struct Tap<'q> {
     pub(crate) stood: Option<Stood>,
     /// Whether QEMU may end: the word was given.
     pub(crate) may_end: bool,
+    /// Whether everything that QEMU sends was read.
+    pub(crate) drained: bool,
     layout: Layout,
     machine: String,
     /// `None` when QEMU was left as it was found.
@@ -97,6 +99,7 @@ impl<'q> Tap<'q> {
             counters: Counters::default(),
             stood: None,
             may_end: false,
+            drained: false,
             layout: Layout::default(),
             machine,
             post: Some(Post { undo, _guardian: guardian }),
@@ -150,6 +153,11 @@ impl<'q> Tap<'q> {
     /// Errors: QEMU could not be left so; it is tried once more when the tap is dropped.
     pub fn close(&mut self) -> Result<(), UndoError> {
         let Some(post) = &self.post else { return Ok(()) };
+        // In its last pass QEMU writes to us with its big lock held: until we read on, or end the
+        // stream, it answers no command, and could not be told to cancel.
+        if !self.drained {
+            self.wire.shut();
+        }
         if let Ok(now) = migration(self.qmp) {
             self.counters.qemu = now.ram.or(self.counters.qemu);
         }

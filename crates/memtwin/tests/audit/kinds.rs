@@ -26,6 +26,7 @@ fn q35_with_flash_and_a_shared_device() {
         -object memory-backend-ram,id=less,size=16M -numa node,memdev=less";
     let Some(mut machine) = Machine::start(PC, more) else { return };
     let before = machine.setup();
+    machine.writes_to("more");
     expect(0, &mut machine.audit("--rounds 3"));
     machine.is_as(&before);
     let record = machine.record();

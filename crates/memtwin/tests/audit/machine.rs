@@ -70,9 +70,14 @@ impl Machine {
 
     /// Waits until the guest has written anew.
     pub(crate) fn writes(&mut self) {
+        self.writes_to("pc.ram");
+    }
+
+    /// The same, where the guest's first memory has another name.
+    pub(crate) fn writes_to(&mut self, block: &str) {
         let last = WRITTEN.end - 4096;
-        let before = self.word("pc.ram", last);
-        until("the guest writes", || self.word("pc.ram", last) != before);
+        let before = self.word(block, last);
+        until("the guest writes", || self.word(block, last) != before);
     }
 
     fn hva(&mut self, block: &str) -> u64 {

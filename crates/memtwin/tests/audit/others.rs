@@ -43,7 +43,7 @@ fn somebody_lets_the_guest_run_under_our_eyes() {
     for _ in 0..5 {
         let mut audit = Moment::Stop.frozen(&mut machine, "--rounds 1");
         let refused = execute(&mut machine, "cont").unwrap_err().to_string();
-        assert!(refused.contains("finish-migrate") || refused.contains("finish migrat"), "{refused}");
+        assert!(refused.contains("not finalized yet"), "{refused}");
         execute(&mut machine, "migrate_cancel").unwrap();
         crate::common::until("it runs", || status(&mut machine.qmp).unwrap().running);
         audit.signal(CONT);
@@ -80,11 +80,11 @@ fn somebody_cancels_the_migration() {
 fn somebody_ends_it_behind_our_back_while_we_sleep() {
     let Some(mut machine) = Machine::writing("") else { return };
     let before = machine.setup();
-    let mut audit = Moment::Hold.frozen(&mut machine, "--seconds 2");
+    let mut audit = machine.auditing("--seconds 1m");
+    assert!(Moment::Hold.wait(&mut machine, &mut audit));
     execute(&mut machine, "stop").unwrap();
-    crate::common::until("it is at its end", || {
-        status(&mut machine.qmp).unwrap().status == "finish-migrate"
-    });
+    assert!(Moment::Stop.wait(&mut machine, &mut audit));
+    audit.signal(crate::moment::STOP);
     execute(&mut machine, "migrate_cancel").unwrap();
     crate::common::until("it is cancelled", || {
         !migration(&mut machine.qmp).unwrap().status.is_under_way()

@@ -11,7 +11,8 @@ fn a_dry_run_changes_nothing() {
     let before = machine.setup();
     let (out, err) = expect(0, &mut machine.audit("--dry-run"));
     assert_eq!(err, "");
-    for part in ["audit/pc.ram: 33554432 bytes, 0x0 at offset 0x0", "audit/pc.bios", "switchover-ack"]
+    for part in
+        ["audit/pc.ram: 33554432 bytes, 0x0 at offset 0x0", "audit/pc.bios", "switchover-ack"]
     {
         assert!(out.contains(part), "{part}: {out}");
     }

@@ -17,8 +17,7 @@ fn every_block_is_identical_and_qemu_is_as_before() {
     let record = machine.record();
     all_identical(&record);
     let ram = case(&record, "audit/pc.ram");
-    let deltas: Vec<_> =
-        ram.rounds().iter().filter(|round| round.kind == Kind::Delta).collect();
+    let deltas: Vec<_> = ram.rounds().iter().filter(|round| round.kind == Kind::Delta).collect();
     assert!(deltas.len() > 1 && deltas.iter().all(|round| round.dirty_pages >= 100), "{ram:?}");
     assert_eq!(ram.rounds()[0].sent_pages, (32 << 20) / ram.page_size());
     case(&record, "audit/pc.bios");
@@ -33,7 +32,8 @@ fn every_block_is_identical_and_qemu_is_as_before() {
 fn it_is_judged_at_several_stops_of_one_run() {
     let Some(mut machine) = Machine::writing("") else { return };
     let before = machine.setup();
-    let (out, _) = expect(0, &mut machine.audit("--rounds 5 --pause-every 2 --rounds-per-second 9"));
+    let (out, _) =
+        expect(0, &mut machine.audit("--rounds 5 --pause-every 2 --rounds-per-second 9"));
     assert_eq!(out.matches("the guest stood still for").count(), 3, "{out}");
     machine.is_as(&before);
     machine.writes();
@@ -50,7 +50,7 @@ fn it_is_judged_at_several_stops_of_one_run() {
 fn settings_of_somebody_else_are_put_back() {
     let Some(mut machine) = Machine::writing("") else { return };
     let tls = "{\"capabilities\": [{\"capability\": \"xbzrle\", \"state\": true},
-        {\"capability\": \"multifd\", \"state\": true},
+        {\"capability\": \"auto-converge\", \"state\": true},
         {\"capability\": \"events\", \"state\": true},
         {\"capability\": \"return-path\", \"state\": true}]}";
     let capabilities: serde_json::Value = serde_json::from_str(tls).unwrap();

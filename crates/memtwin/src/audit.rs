@@ -57,6 +57,11 @@ pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
                     message: "interrupted".to_owned(),
                 });
             }
+            // It was begun, and then there was no QEMU any more.
+            Err(NoStop::NotBegun(reason)) if ledger.is_empty() && !attached.lives() => {
+                ledger.trouble(reason);
+                break;
+            }
             // Nothing was begun, so there is nothing to report.
             Err(NoStop::NotBegun(reason)) if ledger.is_empty() => {
                 return Err(Failure::environment(reason));

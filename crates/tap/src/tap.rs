@@ -6,7 +6,7 @@ use crate::opening::{Begun, begin, why};
 use crate::pace::Pace;
 use crate::undo::{Undo, UndoError};
 use crate::watch::Watch;
-use crate::wire::Wire;
+use crate::wire::{Got, Wire};
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
 use memtwin_qemu::{Block, Ram, migration, status};
 use memtwin_qmp::{Qmp, Timestamp};
@@ -14,6 +14,11 @@ use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Sto
 use memtwin_stream::{BlockEntry, Decoder};
 use std::process::Command;
 use std::time::Duration;
+
+/// What is read between rounds is kept, up to this many bytes.
+const MOST_AHEAD: usize = 256 << 20;
+/// After so long without a byte, QEMU is not stuck in sending.
+const QUIET: Duration = Duration::from_millis(20);
 
 /// A running QEMU, held in pre-copy.
 ///
@@ -167,6 +172,20 @@ impl<'q> Tap<'q> {
         Ok(())
     }
 
+    /// Reads what QEMU sends between rounds, for the next one. If somebody else pauses the guest,
+    /// QEMU goes on to its last pass, with its big lock held: unless it is read, no command is
+    /// answered, ours or anybody's.
+    fn read_ahead(&mut self) -> Result<(), SourceError> {
+        while self.ahead.len() < MOST_AHEAD {
+            match self.wire.read(QUIET).map_err(log)? {
+                Got::Bytes(count) => self.ahead.extend_from_slice(self.wire.bytes(count)),
+                // Why it ended is found out by who asks next.
+                Got::Nothing | Got::End => break,
+            }
+        }
+        Ok(())
+    }
+
     /// Sets how fast QEMU goes.
     pub(crate) fn pace(&mut self, pace: Pace) -> Result<(), SourceError> {
         pace.set(self.qmp, self.decoder.page_bytes()).map_err(log)
@@ -233,6 +252,7 @@ impl Source for Tap<'_> {
     }
 
     fn guest(&mut self) -> Result<GuestState, SourceError> {
+        self.read_ahead()?;
         let now = status(self.qmp).map_err(log)?;
         Ok(if now.running { GuestState::Running } else { GuestState::Stopped })
     }

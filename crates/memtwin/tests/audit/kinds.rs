@@ -31,7 +31,7 @@ fn q35_with_flash_and_a_shared_device() {
     machine.is_as(&before);
     let record = machine.record();
     all_identical(&record);
-    case(&record, "audit/shm");
+    assert!(record.cases.iter().any(|case| case.name().ends_with("/shm")), "{record:?}");
     case(&record, "audit/less");
     let seen = case(&record, "audit/more").rounds();
     assert!(seen.iter().any(|round| round.n == 1 && round.dirty_pages > 0), "{seen:?}");

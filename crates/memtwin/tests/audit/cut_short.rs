@@ -84,7 +84,7 @@ fn memtwin_is_interrupted_at_once() {
     for delay in [1, 3, 10, 20, 30, 50, 80, 120] {
         let mut audit = machine.auditing(LONG);
         // Only once it can take signals.
-        let busy = || Qmp::connect(&machine.qemu.qmp(), Duration::from_millis(1)).is_err();
+        let busy = || Qmp::connect(&machine.qemu.qmp(), Duration::from_millis(300)).is_err();
         crate::common::until("it is connected", busy);
         std::thread::sleep(Duration::from_millis(delay));
         ended_by(INT, &mut audit);

@@ -44,7 +44,7 @@ fn a_page_that_the_log_never_named_is_named() {
     assert_eq!((lost.first_byte, lost.bytes), (0x321, 5));
     let detail = lost.detail.unwrap();
     assert_eq!((detail.offset, detail.ranges), (PAGE, vec![(0x321, 0x326)]));
-    assert!(detail.memory.starts_with("0102030405"), "{}", detail.memory);
+    assert!(detail.memory.contains("0102030405"), "{}", detail.memory);
     assert!(detail.twin.starts_with("0000000000"), "{}", detail.twin);
 }
 

@@ -55,7 +55,13 @@ impl Machine {
         let mut all = vec!["-qmp", "unix:second,server=on,wait=off"];
         all.extend(arguments.split_whitespace());
         let qemu = Qemu::start_in(dir, program, &all).unwrap();
-        let qmp = Qmp::connect(&qemu.dir().join("second"), PATIENCE).unwrap();
+        let second = qemu.dir().join("second");
+        let mut qmp = None;
+        until("there is a second monitor", || {
+            qmp = Qmp::connect(&second, PATIENCE).ok();
+            qmp.is_some()
+        });
+        let qmp = qmp.unwrap();
         let path = format!("/proc/{}/mem", qemu.pid());
         let memory = File::options().read(true).write(true).open(path).unwrap();
         Some(Self { qemu, qmp, memory })
@@ -70,9 +76,14 @@ impl Machine {
 
     /// Waits until the guest has written anew.
     pub(crate) fn writes(&mut self) {
+        self.writes_to("pc.ram");
+    }
+
+    /// The same, where the guest's first memory has another name.
+    pub(crate) fn writes_to(&mut self, block: &str) {
         let last = WRITTEN.end - 4096;
-        let before = self.word("pc.ram", last);
-        until("the guest writes", || self.word("pc.ram", last) != before);
+        let before = self.word(block, last);
+        until("the guest writes", || self.word(block, last) != before);
     }
 
     fn hva(&mut self, block: &str) -> u64 {
@@ -186,7 +197,9 @@ pub(crate) fn none_judged(record: &RunRecord, reasons: &[&str]) {
 }
 
 pub(crate) fn case<'r>(record: &'r RunRecord, name: &str) -> &'r Case {
-    record.cases.iter().find(|case| case.name() == name).unwrap()
+    let found = record.cases.iter().find(|case| case.name() == name);
+    let names = || record.cases.iter().map(Case::name).collect::<Vec<_>>();
+    found.unwrap_or_else(|| panic!("no {name} in {:?}", names()))
 }
 
 /// A ROM of 64 KiB that counts in the first word of 128 pages, one after the other, for ever.

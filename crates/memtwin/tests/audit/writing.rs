@@ -9,7 +9,7 @@ fn every_block_is_identical_and_qemu_is_as_before() {
     let Some(mut machine) = Machine::writing("") else { return };
     let before = machine.setup();
     assert_eq!(before.guest, "running");
-    let (out, _) = expect(0, &mut machine.audit("--seconds 2"));
+    let (out, _) = expect(0, &mut machine.audit("--rounds 3"));
     assert!(out.contains("the guest stood still for"), "{out}");
     machine.is_as(&before);
     machine.writes();
@@ -19,7 +19,7 @@ fn every_block_is_identical_and_qemu_is_as_before() {
     let ram = case(&record, "audit/pc.ram");
     let deltas: Vec<_> = ram.rounds().iter().filter(|round| round.kind == Kind::Delta).collect();
     assert!(deltas.len() > 1 && deltas.iter().all(|round| round.dirty_pages >= 100), "{ram:?}");
-    assert_eq!(ram.rounds()[0].sent_pages, (32 << 20) / ram.page_size());
+    assert!(ram.rounds()[0].sent_pages >= (32 << 20) / ram.page_size(), "{ram:?}");
     case(&record, "audit/pc.bios");
 
     // At once again: nothing of the first is left in the way.
@@ -50,7 +50,7 @@ fn it_is_judged_at_several_stops_of_one_run() {
 fn settings_of_somebody_else_are_put_back() {
     let Some(mut machine) = Machine::writing("") else { return };
     let tls = "{\"capabilities\": [{\"capability\": \"xbzrle\", \"state\": true},
-        {\"capability\": \"multifd\", \"state\": true},
+        {\"capability\": \"auto-converge\", \"state\": true},
         {\"capability\": \"events\", \"state\": true},
         {\"capability\": \"return-path\", \"state\": true}]}";
     let capabilities: serde_json::Value = serde_json::from_str(tls).unwrap();

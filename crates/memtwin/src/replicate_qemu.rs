@@ -18,7 +18,7 @@ use local::Local;
 use memtwin_pages::Layout;
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{
-    Ended, Plan, Replication, RoundError, Shadow, Sink, Stop, Until as EngineUntil,
+    Ended, Plan, Replication, RoundError, Shadow, Stop, Until as EngineUntil,
 };
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
 use memtwin_tap::Tap;

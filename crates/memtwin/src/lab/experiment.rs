@@ -90,7 +90,8 @@ impl Experiment<'_> {
         Ok(found)
     }
 
-    fn qmp(&self) -> PathBuf {
+    /// Where QEMU listens.
+    pub(super) fn qmp(&self) -> PathBuf {
         self.folder.join("qmp")
     }
 

@@ -42,6 +42,8 @@ pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
     if args.keep {
         memory.keep();
         folder.disable_cleanup(true);
+        // QEMU is gone, and nobody listens there.
+        let _ = std::fs::remove_file(experiment.qmp());
         let kept = format!("kept: {} and {}", args.memory.display(), folder.path().display());
         found.closing.insert(0, kept);
     }

@@ -17,9 +17,7 @@ use ending::{End, EndOf};
 use local::Local;
 use memtwin_pages::Layout;
 use memtwin_qemu::BlockMemory;
-use memtwin_replicate::{
-    Ended, Plan, Replication, RoundError, Shadow, Stop, Until as EngineUntil,
-};
+use memtwin_replicate::{Ended, Plan, Replication, RoundError, Shadow, Stop, Until as EngineUntil};
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
 use memtwin_tap::Tap;
 use memtwin_twin::{DirTwin, Discard};

@@ -41,9 +41,9 @@ pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
     let mut found = experiment.run(&image, twin, &mut talk)?;
     if args.keep {
         memory.keep();
-        folder.disable_cleanup(true);
         // QEMU is gone, and nobody listens there.
         let _ = std::fs::remove_file(experiment.qmp());
+        folder.disable_cleanup(true);
         let kept = format!("kept: {} and {}", args.memory.display(), folder.path().display());
         found.closing.insert(0, kept);
     }

@@ -6,8 +6,12 @@
 //!
 //! Replicating the window is the caller's. `docs/seed.md` walks through the whole.
 
+mod command;
 mod guest;
 mod setup;
+#[cfg(test)]
+mod tests;
 
+pub use command::Files;
 pub use guest::{WindowGuest, updates};
-pub use setup::{Accel, Choice, Files, Setup, SetupError, Where, Window};
+pub use setup::{Accel, Choice, Setup, SetupError, Where, Window};

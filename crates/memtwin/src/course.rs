@@ -67,3 +67,118 @@ pub(crate) fn run<S: Source, K: Sink, O: Observer>(
     };
     Ok((ended, injected))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memtwin_pages::{Gpa, PageSize, Region, RegionId};
+    use memtwin_replicate::{Collector, GuestState, Until};
+    use memtwin_twin::MemoryTwin;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    /// A guest whose log is always clean, or never.
+    struct Guest<'g> {
+        layout: Layout,
+        clean: bool,
+        asked: &'g AtomicU32,
+    }
+
+    impl Source for Guest<'_> {
+        fn layout(&self) -> &Layout {
+            &self.layout
+        }
+
+        fn start_logging(&mut self) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn collect(&mut self, into: &mut dyn Collector) -> Result<(), SourceError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if !self.clean {
+                into.page(RegionId(0), 0);
+            }
+            Ok(())
+        }
+
+        fn read(&mut self, _: RegionId, _: u64, _: &mut [u8]) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn pause(&mut self) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn resume(&mut self) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn stop_logging(&mut self) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn guest(&mut self) -> Result<GuestState, SourceError> {
+            Ok(GuestState::Running)
+        }
+    }
+
+    /// A program that ends once the log was asked so often.
+    struct Program<'g> {
+        asked: &'g AtomicU32,
+        most: u32,
+        control: bool,
+    }
+
+    impl Course for Program<'_> {
+        fn is_over(&self) -> bool {
+            self.asked.load(Ordering::Relaxed) >= self.most
+        }
+
+        fn is_control(&self) -> bool {
+            self.control
+        }
+
+        fn tamper(&self, layout: &Layout) -> Result<Vec<PageAt>, String> {
+            let region = layout.region(RegionId(0));
+            Ok(vec![PageAt { region: region.name().to_owned(), gpa: region.gpa_of(1) }])
+        }
+    }
+
+    fn ended(clean: bool, control: bool) -> (Result<(Ended, Vec<PageAt>), RoundError>, u32) {
+        let size = PageSize::new(512).unwrap();
+        let layout = Layout::new(vec![Region::new("ram", Gpa(0), 1024, size).unwrap()]);
+        let asked = AtomicU32::new(0);
+        let guest = Guest { layout, clean, asked: &asked };
+        let mut replication = Replication::start(guest, MemoryTwin::new(), ()).unwrap();
+        let plan = Plan {
+            interval: Duration::ZERO,
+            until: Until::Clean,
+            rounds: None,
+            time: Some(Duration::ZERO),
+            still_every: None,
+        };
+        let program = Program { asked: &asked, most: 5, control };
+        let ended = run(&mut replication, &plan, &program, &Stop::default());
+        (ended, asked.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_log_that_is_clean_while_the_program_runs_ends_nothing() {
+        let (ended, asked) = ended(true, false);
+        assert_eq!(ended.unwrap(), (Ended::Clean, Vec::new()));
+        assert_eq!(asked, 6, "it was not asked after the program's end");
+    }
+
+    #[test]
+    fn time_counts_from_the_programs_end() {
+        let (result, asked) = ended(false, false);
+        assert_eq!((result.unwrap().0, asked), (Ended::Time, 6));
+    }
+
+    #[test]
+    fn a_control_changes_nothing_before_the_log_is_clean() {
+        assert_eq!(ended(true, true).0.unwrap().1.len(), 1);
+        let never = ended(false, true).0.unwrap_err().to_string();
+        assert!(never.contains("was never clean"), "{never}");
+    }
+}

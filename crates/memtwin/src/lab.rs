@@ -1,7 +1,9 @@
 //! `memtwin lab`: guests that are booted to experiment on.
 
+mod conclusion;
 mod differing;
 mod experiment;
+mod found;
 mod replicate;
 mod steer;
 mod talk;
@@ -88,10 +90,15 @@ pub(crate) struct Replicate {
     /// More for the guest's kernel command line
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) append: Option<String>,
+    /// A directory with the guest's programs, built before (`cargo xtask guest`) [default: they are
+    /// built from the source tree]
+    #[arg(long, value_name = "DIR", conflicts_with = "source")]
+    pub(crate) programs: Option<PathBuf>,
     /// Memtwin's source tree, which has the guest's programs [default: the one this was built from]
     #[arg(long, value_name = "DIR")]
     pub(crate) source: Option<PathBuf>,
-    /// Say what would be fetched, built and started, and do none of it
+    /// Say what would be fetched, built and started, and do none of it (but for lists of packages,
+    /// which are fetched if they are not there)
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]

@@ -1,25 +1,26 @@
 //! `memtwin replicate qemu:QMP-SOCKET`: the seed's daemon with a stock QEMU. Its dirty log feeds
 //! the twin for as long as it is told to; then the guest is paused, judged, and let run.
 
+mod ending;
+mod local;
+
 use crate::bitmap_file::BitmapFile;
 use crate::cli::{Replicate, Twin, Until};
 use crate::convergence;
 use crate::course::{self, Course};
 use crate::failure::Failure;
-use crate::image::FilePart;
 use crate::judge::{Findings, Judged};
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::remote_twin::{self, Place};
 use crate::standing::read;
+use ending::{End, EndOf};
+use local::Local;
 use memtwin_pages::Layout;
 use memtwin_qemu::BlockMemory;
-use memtwin_replicate::{
-    Ended, Plan, Replication, RoundError, Shadow, Sink, Stop, Until as EngineUntil,
-};
-use memtwin_report::record::PageAt;
+use memtwin_replicate::{Ended, Plan, Replication, RoundError, Shadow, Stop, Until as EngineUntil};
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
 use memtwin_tap::Tap;
-use memtwin_twin::{DirTwin, Discard, FileTwin, TwinError};
+use memtwin_twin::{DirTwin, Discard};
 use memtwin_verdict::compare;
 use std::path::Path;
 
@@ -94,31 +95,6 @@ enum QemuTwin {
     Place(Place),
 }
 
-/// A twin in files here, which a judge may read while the guest runs again.
-trait Local: Sink {
-    /// Each region's part, in the order of the layout.
-    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError>;
-}
-
-impl Local for DirTwin {
-    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError> {
-        let part = |(id, region): (_, &memtwin_pages::Region)| {
-            Ok(FilePart { file: self.reader(id)?, offset: 0, len: region.bytes() })
-        };
-        layout.iter().map(part).collect()
-    }
-}
-
-impl Local for FileTwin {
-    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError> {
-        let part = |(id, region): (_, &memtwin_pages::Region)| {
-            let offset = memtwin_twin::offset_of(layout, id);
-            Ok(FilePart { file: self.reader()?, offset, len: region.bytes() })
-        };
-        layout.iter().map(part).collect()
-    }
-}
-
 /// What a replication came to.
 pub(crate) struct Outcome {
     pub(crate) case: Case,
@@ -128,16 +104,6 @@ pub(crate) struct Outcome {
     pub(crate) closing: Vec<String>,
     /// Of each block and its image, as `sum -r` prints it.
     pub(crate) sums: Vec<String>,
-}
-
-/// What it ended with.
-struct End {
-    ended: Ended,
-    findings: Findings,
-    /// What kept the judge from a verdict.
-    trouble: Option<String>,
-    /// What a control has changed.
-    injected: Vec<PageAt>,
 }
 
 struct Session<'s> {
@@ -314,46 +280,4 @@ impl Session<'_> {
 
 fn never_sent(block: &str) -> String {
     format!("RAMBlock {block}: pages differ that QEMU never sent: discarded memory?")
-}
-
-/// How it ended.
-enum EndOf {
-    /// At a stop, and judged.
-    Reached(End),
-    /// Nothing was kept.
-    Discarded,
-    /// Before there was a verdict, for this reason.
-    Broken(String, Findings),
-}
-
-impl EndOf {
-    /// Whether the twin is the guest's memory.
-    fn is_good(&self) -> bool {
-        matches!(self, Self::Reached(end) if end.trouble.is_none() && end.findings.lost().is_empty())
-    }
-
-    fn trial(&self, session: &Session<'_>, recorder: &Recorder) -> Trial {
-        let control = session.course.is_some_and(Course::is_control);
-        let name = if control { "replicate/qemu/control" } else { "replicate/qemu" };
-        let trial = Trial::new(name, &session.name, session.layout).rounds(recorder.rounds());
-        match self {
-            _ if !control => trial,
-            Self::Reached(end) => trial.control(end.injected.iter().cloned()),
-            _ => trial.control([]),
-        }
-    }
-
-    fn case(&self, session: &Session<'_>, recorder: &Recorder) -> Case {
-        let trial = self.trial(session, recorder);
-        match self {
-            Self::Broken(reason, findings) => trial.inconclusive(reason, findings.lost()),
-            Self::Discarded => trial.not_judged("a twin that was discarded can't be judged"),
-            Self::Reached(End { findings, trouble: Some(trouble), .. }) => {
-                trial.inconclusive(trouble, findings.lost())
-            }
-            Self::Reached(End { findings, .. }) => {
-                trial.judged(findings.lost(), findings.digests())
-            }
-        }
-    }
 }

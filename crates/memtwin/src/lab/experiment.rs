@@ -2,24 +2,23 @@
 //! gets clean, and three sides are summed.
 
 use super::Replicate;
-use super::differing::{self, Looks};
+use super::differing::Looks;
+use super::found::Found;
 use super::steer::Steer;
 use super::talk::Talk;
 use super::twin_file::TwinFile;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
-use crate::replicate_qemu::{self, Outcome};
+use crate::replicate_qemu;
 use clap::Parser;
-use memtwin_lab::aeshmem::{Accel, Files, Setup, WindowGuest, updates};
+use memtwin_lab::aeshmem::{Files, Setup, WindowGuest};
 use memtwin_lab::image::Image;
-use memtwin_lab::{Arch, MachineError, Progress};
+use memtwin_lab::{MachineError, Progress};
 use memtwin_pages::Layout;
 use memtwin_qemu::blocks;
 use memtwin_qmp::Qmp;
 use memtwin_replicate::Stop;
-use memtwin_report::record::{PageAt, Verdict};
-use memtwin_report::{Case, Trial};
-use std::collections::BTreeSet;
+use memtwin_report::Trial;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,19 +41,11 @@ pub(super) struct Experiment<'e> {
     pub(super) stop: &'e Stop,
 }
 
-/// What it came to.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) cases: Vec<Case>,
-    pub(super) not_converged: bool,
-    pub(super) closing: Vec<String>,
-}
-
 /// What was seen while the program wrote.
-struct Written {
-    looks: Looks,
+pub(super) struct Written {
+    pub(super) looks: Looks,
     /// What the program has said.
-    said: Vec<String>,
+    pub(super) said: Vec<String>,
 }
 
 impl Experiment<'_> {
@@ -85,7 +76,7 @@ impl Experiment<'_> {
             }
             Err(error) => {
                 let trial = Trial::new("replicate/qemu", self.source(), &Layout::default());
-                found.guest_failed(trial, &error);
+                found.guest_failed(trial, &[], &error);
                 return Ok(found);
             }
         };
@@ -99,7 +90,8 @@ impl Experiment<'_> {
         Ok(found)
     }
 
-    fn qmp(&self) -> PathBuf {
+    /// Where QEMU listens.
+    pub(super) fn qmp(&self) -> PathBuf {
         self.folder.join("qmp")
     }
 
@@ -117,6 +109,7 @@ impl Experiment<'_> {
         found: &mut Found,
     ) -> Result<(), Failure> {
         let name = if control { "replicate/qemu/control" } else { "replicate/qemu" };
+        let none = || Trial::new(name, self.source(), &Layout::default());
         let words = self.words(twin.path())?;
         let replicate = match Cli::try_parse_from(&words).map(|cli| cli.command) {
             Ok(Command::Replicate(args)) => args,
@@ -128,7 +121,7 @@ impl Experiment<'_> {
         let window = self.setup.window();
         talk.say(&format!("guest: tstaeshm dirty {}", window.words()));
         if let Err(error) = guest.dirty(talk) {
-            found.guest_failed(Trial::new(name, self.source(), &Layout::default()), &error);
+            found.guest_failed(none(), &[], &error);
             return Ok(());
         }
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
@@ -157,8 +150,11 @@ impl Experiment<'_> {
         match (written, replicated) {
             // What the guest did comes first: the replication ended because of that.
             (Err(error), replicated) => {
-                let none = || Trial::new(name, self.source(), &Layout::default());
-                found.guest_failed(replicated.map_or_else(|_| none(), |done| done.trial), &error);
+                let (trial, lost) = match &replicated {
+                    Ok(done) => (done.trial.clone(), done.case.lost()),
+                    Err(_) => (none(), &[][..]),
+                };
+                found.guest_failed(trial, lost, &error);
             }
             (Ok(_), Err(failure)) => return Err(failure),
             (Ok(written), Ok(outcome)) => {
@@ -237,120 +233,5 @@ impl Experiment<'_> {
         let said = guest.stop(talk)?;
         talk.say(&format!("guest: {}", said.last().map_or("tstaeshm ended", String::as_str)));
         Ok(Written { looks, said })
-    }
-
-    /// The sums of the three sides, and what they mean beside the judge's verdict.
-    fn conclude(
-        &self,
-        written: &Written,
-        outcome: Outcome,
-        guest: &mut WindowGuest,
-        twin: &TwinFile,
-        talk: &mut Talk,
-        found: &mut Found,
-    ) {
-        found.not_converged |= outcome.not_converged;
-        if let Some(control) = outcome.case.control() {
-            let names = |pages: &BTreeSet<PageAt>| {
-                let name = |page: &PageAt| format!("{} {}", page.region, page.gpa);
-                pages.iter().map(name).collect::<Vec<_>>().join(", ")
-            };
-            let ended = if outcome.case.verdict() == Verdict::Differs { 1 } else { 0 };
-            found.closing.push(format!(
-                "control: flipped behind the log's back: a word of {}; the replication ended with \
-                 {ended} and named {}",
-                names(&control.injected),
-                names(&control.found),
-            ));
-        } else {
-            found.closing.extend(outcome.closing);
-        }
-        let window = self.setup.window();
-        let Looks { taken, differed } = written.looks;
-        found.closing.extend(written.said.last().cloned());
-        found.closing.push(format!(
-            "while it wrote, the sums were taken {taken} times, and differed {differed} times"
-        ));
-        let inside = match guest.sum(talk) {
-            Ok(sum) => sum,
-            Err(error) => return found.guest_failed(outcome.trial, &error),
-        };
-        let twin = twin.found();
-        let file = |path: &Path| {
-            let sum = differing::sum(path, &window);
-            sum.map_err(|error| format!("{}: {error}", path.display()))
-        };
-        let sums = file(&self.args.memory).and_then(|memory| Ok([memory, file(&twin)?]));
-        let [memory, copy] = match sums {
-            Ok(sums) => sums,
-            Err(error) => {
-                found.cases.push(outcome.trial.inconclusive(error, Vec::new()));
-                return;
-            }
-        };
-        let part = match (window.offset, window.bytes) {
-            (0, _) => String::new(),
-            (offset, bytes) => format!(", {bytes} bytes from {offset} on"),
-        };
-        found.closing.push(format!("{memory} {}{part}", self.args.memory.display()));
-        found.closing.push(format!("{copy} {}{part}", twin.display()));
-        found.closing.push(format!("{inside} guest: tstaeshm sum {}", window.words()));
-        let same = memory == copy && copy == inside;
-        found.cases.push(self.case(written, outcome.case, outcome.trial, same));
-    }
-
-    /// The judge's verdict, unless there is more to say.
-    fn case(&self, written: &Written, case: Case, trial: Trial, same: bool) -> Case {
-        if case.control().is_some() {
-            return case;
-        }
-        let kvm = self.setup.accel() == Accel::Kvm;
-        let caches = "on this CPU the guest's stores to the device may bypass the caches through which \
-                      the host reads (no FEAT_S2FWB), so the log is not what this shows";
-        if kvm && self.setup.arch() == Arch::Aarch64 && case.verdict() == Verdict::Differs {
-            let pages = case.lost().len();
-            return trial.inconclusive(format!("{pages} pages differ; {caches}"), Vec::new());
-        }
-        if !case.passed() {
-            return case;
-        }
-        if !updates(&written.said).is_some_and(|updates| updates > 0) {
-            return trial.inconclusive("the guest's program wrote nothing", Vec::new());
-        }
-        if written.looks.differed == 0 {
-            let never = "memory and twin were never seen to differ while the program wrote";
-            return trial.inconclusive(never, Vec::new());
-        }
-        match (same, kvm) {
-            (true, _) => case,
-            (false, true) => trial.inconclusive(format!("the sums differ; {caches}"), Vec::new()),
-            (false, false) => trial.differs("the three sums of the window are not the same"),
-        }
-    }
-}
-
-impl Found {
-    /// The guest did not do its part.
-    fn guest_failed(&mut self, trial: Trial, error: &MachineError) {
-        let (reason, last): (String, &[String]) = match error {
-            MachineError::Ended { what, status, last, .. } => {
-                (format!("QEMU ended ({status}) before {what}"), last)
-            }
-            MachineError::Panicked { what, last, .. } => {
-                (format!("the guest's kernel panicked before {what}"), last)
-            }
-            MachineError::TimedOut { what, limit, last, .. } => {
-                (format!("no {what} within {} s", limit.as_secs()), last)
-            }
-            MachineError::Refused { order, rc, output } => {
-                (format!("the guest's '{order}' returned {rc}"), output)
-            }
-            other => (other.to_string(), &[]),
-        };
-        if !last.is_empty() {
-            self.closing.push("the last that the guest said:".to_owned());
-            self.closing.extend(last.iter().map(|line| format!("    {line}")));
-        }
-        self.cases.push(trial.inconclusive(reason, Vec::new()));
     }
 }

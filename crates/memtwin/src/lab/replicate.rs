@@ -2,7 +2,8 @@
 //! sums.
 
 use super::Replicate;
-use super::experiment::{Experiment, Found};
+use super::experiment::Experiment;
+use super::found::Found;
 use super::talk::Talk;
 use super::twin_file::TwinFile;
 use crate::failure::Failure;
@@ -37,10 +38,11 @@ pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
     let twin = args.twin.clone().unwrap_or_else(|| folder.path().join("dest_aeshmem"));
     let twin = TwinFile::new(twin, args.keep);
     let experiment = Experiment { args, setup: &setup, folder: folder.path(), stop };
-    let found = experiment.run(&image, twin, &mut talk)?;
-    let mut found = found;
+    let mut found = experiment.run(&image, twin, &mut talk)?;
     if args.keep {
         memory.keep();
+        // QEMU is gone, and nobody listens there.
+        let _ = std::fs::remove_file(experiment.qmp());
         folder.disable_cleanup(true);
         let kept = format!("kept: {} and {}", args.memory.display(), folder.path().display());
         found.closing.insert(0, kept);
@@ -79,9 +81,13 @@ fn spec<'s>(arch: Arch, programs: &'s [PathBuf]) -> ImageSpec<'s> {
 
 /// The guest's kernel and initramfs.
 fn image(args: &Replicate, arch: Arch, talk: &mut Talk) -> Result<Image, Failure> {
-    let source = cross::source(args.source.as_deref()).map_err(Failure::environment)?;
-    let programs = cross::build(&source, arch, &[cross::GUEST], talk);
-    let programs = programs.map_err(Failure::environment)?;
+    let programs = match &args.programs {
+        Some(folder) => vec![folder.join("tstaeshm")],
+        None => {
+            let source = cross::source(args.source.as_deref()).map_err(Failure::environment)?;
+            cross::build(&source, arch, &[cross::GUEST], talk).map_err(Failure::environment)?
+        }
+    };
     let place = Cache::place().map_err(Failure::environment)?;
     let cache = Cache::open(&place, talk).map_err(Failure::environment)?;
     spec(arch, &programs).build(&cache, talk).map_err(Failure::environment)
@@ -94,7 +100,10 @@ fn dry_run(args: &Replicate, setup: &Setup, talk: &mut Talk) -> Result<ExitCode,
     let cache = Cache::open(&place, talk).map_err(Failure::environment)?;
     let plan = spec(setup.arch(), &[]).plan(&cache, talk).map_err(Failure::environment)?;
     drop(cache);
-    lines.push(format!("build   {} for {}", cross::GUEST, setup.arch()));
+    lines.push(match &args.programs {
+        Some(folder) => format!("take    {}", folder.join("tstaeshm").display()),
+        None => format!("build   {} for {}", cross::GUEST, setup.arch()),
+    });
     lines.extend(plan.lines());
     let (memory, bytes) = (args.memory.display(), setup.memory_bytes());
     lines.push(format!("create  {memory} {bytes} bytes"));

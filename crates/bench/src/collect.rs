@@ -30,6 +30,7 @@ pub(crate) fn collect(turns: usize) -> Result<Measured> {
         vcpus: 1,
         stressor: Stressor::Random,
         seed: 1,
+        translation: None,
         ring_entries: 1024,
     })?;
     let pages = guest.layout().pages();

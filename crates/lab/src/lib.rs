@@ -5,7 +5,9 @@
 //! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
 //! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
 //! - [`Machine`] is a running guest that takes orders over its console;
-//! - [`aeshmem`] is the guest of 2014's replicated device memory.
+//! - [`aeshmem`] is the guest of 2014's replicated device memory;
+//! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
+//!   on it.
 //!
 //! `docs/guest.md` describes the guest's side.
 
@@ -15,9 +17,11 @@ pub mod aeshmem;
 pub mod apt;
 mod arch;
 mod archive;
+pub mod board;
 mod cache;
 mod command;
 pub mod cross;
+pub mod experiments;
 pub mod image;
 mod kernel;
 mod machine;

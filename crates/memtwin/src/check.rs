@@ -13,7 +13,7 @@ use case::Run;
 use memtwin_kvm::{Mode, Offered};
 use memtwin_replicate::Stop;
 use memtwin_report::{Case, ExitCode, Progress, RunRecord, exit};
-use memtwin_vmm::StartError;
+use memtwin_vmm::{Granule, StartError, Translation};
 use select::{CaseSpec, Log, Wanted};
 use std::io::Write;
 
@@ -81,6 +81,7 @@ impl Selection {
             backings: distinct(&args.backing),
             vcpus: distinct(&args.vcpus),
             stressors: distinct(&args.stressor),
+            translations: translations(args),
             all: args.all,
         };
         if args.source == Some(CheckSource::Process) {
@@ -103,7 +104,7 @@ impl Selection {
             }
             // Nobody asked for KVM by name, so what there is instead is run, and that is said.
             Err(error @ StartError::NoKvm { .. })
-                if args.mode.is_empty() && args.source.is_none() =>
+                if args.mode.is_empty() && args.source.is_none() && !of_guest(args) =>
             {
                 let skip = |spec: CaseSpec| Case::skipped(spec.to_string(), "kvm", &error);
                 let mut skipped: Vec<Case> = of_modes(&modes).into_iter().map(skip).collect();
@@ -118,6 +119,29 @@ impl Selection {
             Err(error) => Err(Failure::environment(error)),
         }
     }
+}
+
+/// Whether something is asked for that only the embedded guest has.
+fn of_guest(args: &Check) -> bool {
+    !args.granule.is_empty() || !args.va_bits.is_empty()
+}
+
+/// The product of the granules and address sizes that are asked for; none if neither is. What does
+/// not exist is skipped with the reason.
+fn translations(args: &Check) -> Vec<Translation> {
+    if !of_guest(args) {
+        return Vec::new();
+    }
+    let mut granules = distinct(&args.granule);
+    let mut sizes = distinct(&args.va_bits);
+    if granules.is_empty() {
+        granules.push(Granule::K4);
+    }
+    if sizes.is_empty() {
+        sizes.push(48);
+    }
+    let with = |granule| sizes.iter().map(move |&va_bits| Translation { granule, va_bits });
+    granules.into_iter().flat_map(with).collect()
 }
 
 /// Which modes the host offers that are not run.

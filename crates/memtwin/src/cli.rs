@@ -7,7 +7,7 @@ use memtwin_kvm::Mode;
 use memtwin_remote::{Target, TargetError};
 use memtwin_report::json::JsonTarget;
 use memtwin_stressor::Stressor;
-use memtwin_vmm::Backing;
+use memtwin_vmm::{Backing, Granule};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -110,6 +110,12 @@ pub(crate) struct Check {
     /// How pages get dirty [default: every way in turn]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…", long_help = STRESSORS)]
     pub(crate) stressor: Vec<Stressor>,
+    /// The page sizes of the guest's own page tables, on aarch64 [default: 4k]
+    #[arg(long, value_delimiter = ',', value_name = "4k|16k|64k,…", conflicts_with = "source")]
+    pub(crate) granule: Vec<Granule>,
+    /// How many bits the guest's virtual addresses have, on aarch64 [default: 48]
+    #[arg(long, value_delimiter = ',', value_name = "39|42|47|48|52,…", conflicts_with = "source")]
+    pub(crate) va_bits: Vec<u8>,
     /// The full product of modes, backings, vCPUs and stressors, each with its control
     #[arg(long)]
     pub(crate) all: bool,

@@ -47,6 +47,7 @@ pub(crate) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
                 vcpus: usize::from(args.vcpus),
                 stressor: args.stressor,
                 seed,
+                translation: None,
                 ring_entries: 4096,
             });
             session.run(guest.map_err(Failure::environment)?, twin)?

@@ -6,9 +6,9 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::{load, set_up, system_bytes, whereabouts};
+pub(crate) use aarch64::{NO_DEVICE, Program, whereabouts};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{load, set_up, system_bytes, whereabouts};
+pub(crate) use x86_64::{NO_DEVICE, Program, whereabouts};
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("the embedded guest is written for aarch64 and x86-64");

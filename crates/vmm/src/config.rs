@@ -1,6 +1,6 @@
 //! What kind of guest to make.
 
-use crate::Backing;
+use crate::{Backing, Translation};
 use memtwin_kvm::Mode;
 use memtwin_pages::Gpa;
 use memtwin_stressor::Stressor;
@@ -27,6 +27,8 @@ pub struct Config {
     pub vcpus: usize,
     /// What the vCPUs do.
     pub stressor: Stressor,
+    /// How the guest's own page tables are made; `None` as is usual on this architecture.
+    pub translation: Option<Translation>,
     /// Where their random numbers begin.
     pub seed: u64,
     /// For [`Mode::Ring`]: how many entries each vCPU's ring has, a power of two.

@@ -36,6 +36,7 @@ pub fn ring_holds(ring_entries: u32) -> Result<Result<(), String>, StartError> {
         vcpus: 1,
         stressor: Stressor::Zero,
         seed: 1,
+        translation: None,
         ring_entries,
     })?;
     Ok(fill(&mut guest).map_err(|error| error.to_string()))

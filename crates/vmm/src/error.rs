@@ -1,6 +1,6 @@
 //! Why a guest can't be made.
 
-use crate::Backing;
+use crate::{Backing, Translation};
 use memtwin_kvm::{LogError, Mode};
 use memtwin_mapping::MapError;
 use memtwin_pages::RegionError;
@@ -37,6 +37,14 @@ pub enum StartError {
     NoStressor {
         /// The stressor.
         stressor: Stressor,
+        /// What is missing.
+        reason: String,
+    },
+    /// This CPU has no such page tables.
+    #[error("translation {translation}: {reason}")]
+    NoTranslation {
+        /// What was asked for.
+        translation: Translation,
         /// What is missing.
         reason: String,
     },
@@ -79,6 +87,7 @@ impl StartError {
             Self::NoMode { .. }
                 | Self::NoBacking { .. }
                 | Self::NoStressor { .. }
+                | Self::NoTranslation { .. }
                 | Self::TooManyVcpus { .. }
         )
     }

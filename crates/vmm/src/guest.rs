@@ -43,6 +43,7 @@ impl KvmGuest {
             return Err(refuse("a window of one page has no boundary between pages"));
         }
 
+        let mut program = arch::Program::new(config.stressor, config.translation)?;
         let mut machine = Machine::new(config.mode, config.ring_entries)?;
         if config.vcpus > machine.most_vcpus() {
             let most = machine.most_vcpus();
@@ -50,7 +51,7 @@ impl KvmGuest {
         }
         let memory = Memory::new(config.backing, config.bytes, config.file)?;
         let slots = Slots {
-            system: slot_memory(arch::system_bytes(config.bytes))?,
+            system: slot_memory(program.system_bytes(config.bytes))?,
             control: slot_memory(Controls::bytes(config.vcpus))?,
             window: Arc::clone(memory.mapping()),
             window_gpa: WINDOW_GPA,
@@ -66,21 +67,22 @@ impl KvmGuest {
             config.seed,
         );
         machine.plug(&slots)?;
-        arch::load(&slots, &controls, config.stressor, page_size)
-            .map_err(|reason| refuse(&reason))?;
-
         let mut vcpus = Vec::new();
-        let mut rings = Vec::new();
         for index in 0..config.vcpus {
             let vcpu = machine
                 .vm()
                 .create_vcpu(index as u64)
                 .map_err(StartError::kvm("KVM_CREATE_VCPU"))?;
-            arch::set_up(&machine, &vcpu, index)?;
-            if config.mode == Mode::Ring {
-                rings.push(Ring::of(machine::borrow(&vcpu), config.ring_entries)?);
-            }
+            program.init(&machine, &vcpu)?;
             vcpus.push(vcpu);
+        }
+        program.load(&slots, &controls, &vcpus)?;
+        let mut rings = Vec::new();
+        for (index, vcpu) in vcpus.iter().enumerate() {
+            program.set_up(vcpu, index)?;
+            if config.mode == Mode::Ring {
+                rings.push(Ring::of(machine::borrow(vcpu), config.ring_entries)?);
+            }
         }
         let log = Arc::new(Log::new(config.mode, region.pages(), Rings::new(rings)));
         let machine = Arc::new(machine);

@@ -13,6 +13,7 @@ mod guest;
 mod huge;
 mod log;
 mod machine;
+mod translation;
 mod vcpu;
 
 pub use backing::{Backing, Memory, UnknownBacking};
@@ -21,3 +22,4 @@ pub use endurance::ring_holds;
 pub use error::StartError;
 pub use guest::KvmGuest;
 pub use machine::probe;
+pub use translation::{Granule, Translation, UnknownGranule};

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "a memslot hands the kernel an address range")]
 
-use crate::StartError;
+use crate::{StartError, arch};
 use kvm_bindings::{KVM_API_VERSION, KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use memtwin_kvm::{LogError, Offered};
@@ -58,11 +58,7 @@ fn open() -> Result<Kvm, StartError> {
     let kvm = Kvm::new().map_err(|error| {
         let errno = io::Error::from_raw_os_error(error.errno());
         no_kvm(match errno.kind() {
-            io::ErrorKind::NotFound => {
-                "no such device; load the module kvm-intel or kvm-amd, switch virtualisation on in \
-                 the firmware, or use `process`"
-                    .to_owned()
-            }
+            io::ErrorKind::NotFound => arch::NO_DEVICE.to_owned(),
             io::ErrorKind::PermissionDenied => {
                 "permission denied; add yourself to the group kvm (usermod -aG kvm USER)".to_owned()
             }

@@ -96,6 +96,7 @@ impl Run<'_> {
             vcpus: usize::from(spec.vcpus),
             stressor: spec.stressor,
             seed: self.seed,
+            translation: spec.translation,
             ring_entries: self.ring_entries,
         })
         .map_err(|error| {

@@ -2,7 +2,7 @@
 
 use memtwin_kvm::Mode;
 use memtwin_stressor::Stressor;
-use memtwin_vmm::Backing;
+use memtwin_vmm::{Backing, Translation};
 use std::fmt;
 
 /// Whose dirty log, asked how.
@@ -34,14 +34,27 @@ pub(crate) struct CaseSpec {
     pub(crate) vcpus: u16,
     /// What they do.
     pub(crate) stressor: Stressor,
+    /// How the guest's own page tables are made, if told.
+    pub(crate) translation: Option<Translation>,
     /// Whether pages are kept back, which must be found.
     pub(crate) control: bool,
 }
 
+impl CaseSpec {
+    /// Random pages, no control, and the guest's usual page tables.
+    fn plain(log: Log, backing: Backing, vcpus: u16) -> Self {
+        let stressor = Stressor::Random;
+        Self { log, backing, vcpus, stressor, translation: None, control: false }
+    }
+}
+
 impl fmt::Display for CaseSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { log, backing, vcpus, stressor, control } = self;
+        let Self { log, backing, vcpus, stressor, translation, control } = self;
         write!(f, "{log}/{backing}/vcpus={vcpus}/{stressor}")?;
+        if let Some(translation) = translation {
+            write!(f, "/{translation}")?;
+        }
         if *control { f.write_str("/control") } else { Ok(()) }
     }
 }
@@ -55,13 +68,23 @@ pub(crate) struct Wanted {
     pub(crate) vcpus: Vec<u16>,
     /// The stressors.
     pub(crate) stressors: Vec<Stressor>,
+    /// The translations; none leaves the choice to the guest.
+    pub(crate) translations: Vec<Translation>,
     /// The full product.
     pub(crate) all: bool,
 }
 
 impl Wanted {
-    /// The cases for a log, its controls at the end.
+    /// The cases for a log, for each translation with its controls at the end.
     pub(crate) fn cases(&self, log: Log) -> Vec<CaseSpec> {
+        let with = |translation| {
+            let set = move |case| CaseSpec { translation, ..case };
+            self.usual_cases(log).into_iter().map(set)
+        };
+        each_or_none(&self.translations).into_iter().flat_map(with).collect()
+    }
+
+    fn usual_cases(&self, log: Log) -> Vec<CaseSpec> {
         let mut cases = if self.all { self.product(log) } else { self.telling(log) };
         let controls: Vec<_> = if self.all {
             cases.clone()
@@ -81,7 +104,7 @@ impl Wanted {
         for &backing in or_all(&self.backings, backings(log)) {
             for &vcpus in or_all(&self.vcpus, &[1, 2]) {
                 for &stressor in or_all(&self.stressors, &Stressor::ALL) {
-                    cases.push(CaseSpec { log, backing, vcpus, stressor, control: false });
+                    cases.push(CaseSpec { stressor, ..CaseSpec::plain(log, backing, vcpus) });
                 }
             }
         }
@@ -111,26 +134,18 @@ impl Wanted {
         let mut cases: Vec<CaseSpec> = (0..turns)
             .map(|n| {
                 let (backing, vcpus, stressor) = asked[n % asked.len()];
-                CaseSpec {
-                    log,
-                    backing: backing.unwrap_or(common[n % common.len()]),
-                    // Not in step with the stressors, so that `--backing shm` sees both of each.
-                    vcpus: vcpus.unwrap_or(VCPUS[(n + n / 4) % VCPUS.len()]),
-                    stressor: stressor.unwrap_or(Stressor::ALL[n % Stressor::ALL.len()]),
-                    control: false,
-                }
+                let backing = backing.unwrap_or(common[n % common.len()]);
+                // Not in step with the stressors, so that `--backing shm` sees both of each.
+                let vcpus = vcpus.unwrap_or(VCPUS[(n + n / 4) % VCPUS.len()]);
+                let stressor = stressor.unwrap_or(Stressor::ALL[n % Stressor::ALL.len()]);
+                CaseSpec { stressor, ..CaseSpec::plain(log, backing, vcpus) }
             })
             .collect();
         if self.backings.is_empty() {
             let stressor = self.stressors.first().copied().unwrap_or(Stressor::Random);
             let vcpus = self.vcpus.last().copied().unwrap_or(2);
-            cases.extend(scarce.into_iter().map(|backing| CaseSpec {
-                log,
-                backing,
-                vcpus,
-                stressor,
-                control: false,
-            }));
+            let plain = |backing| CaseSpec { stressor, ..CaseSpec::plain(log, backing, vcpus) };
+            cases.extend(scarce.into_iter().map(plain));
         }
         cases
     }
@@ -158,6 +173,7 @@ fn each_or_none<T: Copy>(asked: &[T]) -> Vec<Option<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memtwin_vmm::Granule;
     use std::collections::BTreeSet;
 
     const GET: Log = Log::Kvm(Mode::Get);
@@ -188,7 +204,7 @@ mod tests {
             backings: vec![Backing::Shm],
             vcpus: vec![1],
             stressors: vec![Stressor::Once],
-            all: false,
+            ..Wanted::default()
         };
         assert_eq!(
             names(&wanted),
@@ -201,6 +217,27 @@ mod tests {
                 "kvm/get/shm/vcpus=1/random",
                 "kvm/get/shm/vcpus=1/zero",
                 "kvm/get/shm/vcpus=1/random/control",
+            ]
+        );
+    }
+
+    #[test]
+    fn each_translation_has_its_own_cases_and_controls() {
+        let translation = |granule, va_bits| Translation { granule, va_bits };
+        let wanted = Wanted {
+            backings: vec![Backing::Shm],
+            vcpus: vec![1],
+            stressors: vec![Stressor::Once],
+            translations: vec![translation(Granule::K16, 47), translation(Granule::K64, 42)],
+            all: false,
+        };
+        assert_eq!(
+            names(&wanted),
+            [
+                "kvm/get/shm/vcpus=1/once/granule=16k/va=47",
+                "kvm/get/shm/vcpus=1/once/granule=16k/va=47/control",
+                "kvm/get/shm/vcpus=1/once/granule=64k/va=42",
+                "kvm/get/shm/vcpus=1/once/granule=64k/va=42/control",
             ]
         );
     }

@@ -1,0 +1,138 @@
+//! What is tried on boards: our own commands, run there.
+
+use crate::board::{Board, BoardSpec};
+use crate::cross::{self, CrossError, MEMTWIN};
+use crate::image::{Image, ImageError, ImageSpec, SUITE};
+use crate::{Arch, Cache, CacheError, Flavour, MachineError, Progress, Reply};
+use std::path::Path;
+use std::time::Duration;
+
+/// Where a command on the board leaves its record, and what it says.
+const RECORD: &str = "/run/record.json";
+const SAID: &str = "/run/said";
+/// The line before the record.
+const MARK: &str = "MEMTWIN RECORD";
+
+/// Why an experiment says nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// Memtwin can't be built for the board.
+    #[error(transparent)]
+    Cross(#[from] CrossError),
+    /// There is no place for what is built.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// There is nothing to boot.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The board does not come up, or dies.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// An argument that can't be given over a console.
+    #[error("'{argument}': an argument for a board has no line break and no quotation mark")]
+    Argument {
+        /// The argument.
+        argument: String,
+    },
+    /// The command on the board has left no record.
+    #[error("memtwin on the board returned {rc} and no record{}", crate::command::indented(said))]
+    NoRecord {
+        /// What it returned.
+        rc: i32,
+        /// What it said.
+        said: Vec<String>,
+    },
+}
+
+/// What came of a command of ours on a board.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// What it returned: one of Memtwin's exit codes.
+    pub rc: i32,
+    /// Its run record.
+    pub record: serde_json::Value,
+    /// What it said besides, line by line: its table, or what it complained of.
+    pub said: Vec<String>,
+}
+
+/// A kernel and an initramfs with Memtwin's own command.
+///
+/// Errors: it can't be built.
+pub fn image(flavour: Flavour, progress: &mut dyn Progress) -> Result<Image, ExperimentError> {
+    let source = cross::source(None)?;
+    let programs = cross::build(&source, Arch::Aarch64, &[MEMTWIN], progress)?;
+    let cache = Cache::open(&Cache::place()?, progress)?;
+    let spec = ImageSpec {
+        arch: Arch::Aarch64,
+        suite: SUITE,
+        kernel: flavour,
+        modules: &[],
+        programs: &programs,
+        files: &[],
+    };
+    Ok(spec.build(&cache, progress)?)
+}
+
+/// Boots a board, runs `memtwin check` with these arguments on it, and switches it off.
+///
+/// Errors: the board dies, or the check does not end within `limit`.
+pub fn check(
+    spec: &BoardSpec,
+    image: &Image,
+    log: &Path,
+    arguments: &[String],
+    limit: Duration,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, ExperimentError> {
+    let mut board = Board::boot(spec, image, log, progress)?;
+    progress.say(&format!("board: {}", board.about));
+    let outcome = check_on(&mut board, arguments, limit, progress)?;
+    board.off(progress)?;
+    Ok(outcome)
+}
+
+/// Runs `memtwin check` with these arguments on a board.
+///
+/// Errors: the board dies, or the check does not end within `limit`.
+pub fn check_on(
+    board: &mut Board,
+    arguments: &[String],
+    limit: Duration,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, ExperimentError> {
+    let words = arguments.iter().map(|word| quoted(word)).collect::<Result<Vec<_>, _>>()?;
+    // Not to the console at once: it is a terminal. The record comes without its indentation, as a
+    // console is slow; no text of JSON's goes over several lines.
+    let order = format!(
+        "run rm -f {RECORD}; memtwin check --quiet --json {RECORD} {} >{SAID} 2>&1; rc=$?; \
+         cat {SAID}; echo {MARK}; sed 's/^ *//' {RECORD} | tr -d '\\n'; exit $rc",
+        words.join(" ")
+    );
+    let Reply { rc, mut output } = board.machine.order(&order, limit, progress)?;
+    let record = output.iter().position(|line| line == MARK).map(|at| output.split_off(at));
+    let record = record.and_then(|lines| serde_json::from_str(&lines[1..].concat()).ok());
+    match record {
+        Some(record) => Ok(Outcome { rc, record, said: output }),
+        None => Err(ExperimentError::NoRecord { rc, said: output }),
+    }
+}
+
+/// A word as the board's shell takes it back.
+fn quoted(word: &str) -> Result<String, ExperimentError> {
+    if word.contains(['\n', '\r', '\'', '"']) {
+        return Err(ExperimentError::Argument { argument: word.to_owned() });
+    }
+    Ok(format!("'{word}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_stays_one_word() {
+        assert_eq!(quoted("--seconds=1 s; $(reboot)").unwrap(), "'--seconds=1 s; $(reboot)'");
+        let error = quoted("it's").unwrap_err().to_string();
+        assert!(error.starts_with("'it's': an argument for a board has no "), "{error}");
+    }
+}

@@ -42,7 +42,9 @@ fn verdict(cases: Vec<Case>, expected: &Expected) -> String {
 }
 
 fn loss(all: bool) -> Expected {
-    Expected::Lost(Loss { block: "ram", within: vec![2 * PAGE..4 * PAGE], all, bits: 1 << 10 })
+    let (block, within, bits) = ("ram", vec![2 * PAGE..3 * PAGE, 3 * PAGE..4 * PAGE], 1 << 10);
+    let also = vec![("ram", 9 * PAGE..10 * PAGE), ("rom", 0..PAGE)];
+    Expected::Lost(Loss { block, within, all, bits, by_chance: false, also })
 }
 
 #[test]
@@ -65,13 +67,16 @@ fn what_a_reset_fills_anew_may_differ_and_nothing_else() {
     assert_eq!(verdict(vec![block("ram", &[]), block("rom", &[0]), control(true)], reset), "ok");
     let lost = verdict(vec![block("ram", &[1]), block("rom", &[0]), control(true)], reset);
     assert!(lost.contains("audit/ram: 1 lost page"), "{lost}");
-    assert!(verdict(vec![block("ram", &[]), block("rom", &[0])], reset).contains("control"));
+    let blind = verdict(vec![block("ram", &[]), control(false)], reset);
+    assert!(blind.contains("control was not found"), "{blind}");
 }
 
 #[test]
 fn a_bug_loses_its_own_pages_and_no_other() {
     assert_eq!(verdict(vec![block("ram", &[2, 3]), block("rom", &[])], &loss(true)), "ok");
     assert_eq!(verdict(vec![block("ram", &[3])], &loss(false)), "ok");
+    assert_eq!(verdict(vec![block("ram", &[2, 3, 9]), block("rom", &[0])], &loss(true)), "ok");
+    assert_ne!(verdict(vec![block("ram", &[9])], &loss(false)), "ok", "the other bug alone");
     let fewer = verdict(vec![block("ram", &[3])], &loss(true));
     assert!(fewer.contains("expected lost: all of 2 pages of ram"), "{fewer}");
     for other in [vec![block("ram", &[2, 3, 4])], vec![block("ram", &[])]] {

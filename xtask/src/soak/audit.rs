@@ -101,32 +101,38 @@ fn once(
     Err(failure)
 }
 
-/// By scenario, how many runs there were and what failed.
+/// What came of each scenario's runs.
 #[derive(Default)]
-struct Table(Vec<(Scenario, u32, Vec<(u32, String)>)>);
+struct Table(Vec<Row>);
+
+struct Row {
+    scenario: Scenario,
+    runs: usize,
+    /// By the run's number, what was not as expected.
+    failures: Vec<(u32, String)>,
+}
 
 impl Table {
     fn add(&mut self, scenario: Scenario, n: u32, failure: Option<String>) {
-        if self.0.last().is_none_or(|(last, ..)| *last != scenario) {
-            self.0.push((scenario, 0, Vec::new()));
+        if self.0.last().is_none_or(|row| row.scenario != scenario) {
+            self.0.push(Row { scenario, runs: 0, failures: Vec::new() });
         }
-        if let Some((_, runs, failures)) = self.0.last_mut() {
-            *runs += 1;
-            failures.extend(failure.map(|failure| (n, failure)));
+        if let Some(row) = self.0.last_mut() {
+            row.runs += 1;
+            row.failures.extend(failure.map(|failure| (n, failure)));
         }
     }
 
     /// Whether there was something, and nothing failed.
     fn passed(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|(.., failures)| failures.is_empty())
+        !self.0.is_empty() && self.0.iter().all(|row| row.failures.is_empty())
     }
 }
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (scenario, runs, failures) in &self.0 {
-            let good = *runs as usize - failures.len();
-            writeln!(f, "{scenario:<22} {good} of {runs} as expected")?;
+        for Row { scenario, runs, failures } in &self.0 {
+            writeln!(f, "{scenario:<22} {} of {runs} as expected", runs - failures.len())?;
             for (n, failure) in failures {
                 writeln!(f, "    run {n}: {failure}")?;
             }

@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
 
     let (cases, notes) = ledger.close(&attached.blocks);
     let code = exit::of_cases(&cases, false, stop.is_set());
-    let record = RunRecord::new(command, cases.into());
+    let record = RunRecord::new(command, cases);
     let mut closing = vec![title];
     closing.extend(notes);
     if stop.is_set() {

@@ -3,6 +3,7 @@
 use crate::common::{Held, until};
 use crate::machine::Machine;
 use memtwin_qemu::{migration, parameters, status};
+use std::time::Duration;
 
 /// The parts of an audit in which something may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,12 @@ impl Moment {
             let mut audit = machine.auditing(arguments);
             if self.wait(machine, &mut audit) {
                 audit.signal(STOP);
-                if self.is_now(machine) {
+                // In the middle of its last pass QEMU waits for us to read, and answers nobody.
+                let patience = machine.qmp.patience();
+                machine.qmp.set_patience(Duration::from_secs(1));
+                let answers = status(&mut machine.qmp).is_ok();
+                machine.qmp.set_patience(patience);
+                if answers && self.is_now(machine) {
                     return audit;
                 }
                 audit.signal(CONT);

@@ -116,20 +116,6 @@ fn the_guest_reboots() {
     all_identical(&machine.record());
 }
 
-/// One with a real firmware, which writes a lot when it starts, and shadows ROMs.
-#[test]
-fn a_pc_with_its_own_firmware_reboots() {
-    let arguments = "-M pc -accel kvm -m 32";
-    let Some(mut machine) = Machine::start(crate::machine::PC, arguments) else { return };
-    let before = machine.setup();
-    let mut audit = machine.auditing("--seconds 3");
-    assert!(Moment::Hold.wait(&mut machine, &mut audit));
-    execute(&mut machine, "system_reset").unwrap();
-    assert_eq!(audit.end().code(), Some(0));
-    machine.is_as(&before);
-    all_identical(&machine.record());
-}
-
 #[test]
 fn the_guest_shuts_down() {
     let Some(mut machine) = Machine::writing("-no-reboot") else { return };

@@ -51,7 +51,7 @@ pub struct Tap<'q> {
 struct Post {
     undo: Undo,
     /// Dismissed when dropped.
-    _guardian: Guardian,
+    guardian: Guardian,
 }
 
 /// What came in a tap's stream, and what QEMU says it has sent.
@@ -110,7 +110,7 @@ impl<'q> Tap<'q> {
             layout: Layout::default(),
             regions: (0..listed.len()).map(|at| Some(RegionId(at))).collect(),
             machine,
-            post: Some(Post { undo, _guardian: guardian }),
+            post: Some(Post { undo, guardian }),
         };
         // On an error here dropping it leaves QEMU as it was.
         this.layout = layout(&listed, blocks, this.page_size()?)?;
@@ -227,9 +227,16 @@ impl<'q> Tap<'q> {
 
 impl Drop for Tap<'_> {
     fn drop(&mut self) {
-        // Nobody is left to hear of a failure. If QEMU is there and was not left as it was found,
-        // the end of the stream at least lets the guest run.
-        let _ = self.close();
+        // Nobody is left to hear of a failure. A QEMU that is there and was not left as it was found
+        // is the guardian's; the end of the stream at least lets the guest run.
+        let failed = self.close().err();
+        if let Some(error) = failed
+            && !error.is_gone()
+            && let Some(post) = self.post.take()
+        {
+            self.wire.shut();
+            post.guardian.hand_over();
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How QEMU is called for a setup, and what is said of it.
 
-use super::setup::{MIB, Setup, Where, Window};
+use super::setup::{Accel, MIB, Setup, Where, Window};
 use crate::Arch;
 use std::ffi::OsString;
 use std::path::Path;
@@ -43,8 +43,13 @@ impl Setup {
         vec![
             guest,
             format!(
-                "window: {bytes} bytes at {address:#x}, inside the guest's one RAM block: under TCG \
-                 QEMU's dirty log is sound for that alone (docs/findings.md)"
+                "window: {bytes} bytes at {address:#x}, inside the guest's one RAM block{}",
+                match self.accel {
+                    Accel::Tcg => {
+                        ": under TCG QEMU's dirty log is sound for that alone (docs/findings.md)"
+                    }
+                    Accel::Kvm => "",
+                }
             ),
             format!(
                 "the kernel leaves it alone (mem={}M); the memory file is all of RAM, the window \

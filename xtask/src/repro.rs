@@ -60,7 +60,6 @@ impl Repro {
         }
         let folder = tempfile::tempdir().context("can't make a temporary folder")?;
         let run = Run {
-            scenario,
             machine,
             expected: known.clone().unwrap_or(Expected::Identical),
             memtwin: &memtwin,

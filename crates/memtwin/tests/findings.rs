@@ -64,7 +64,6 @@ fn audited(scenario: Scenario) {
     };
     let place = Place::new();
     let run = Run {
-        scenario,
         machine,
         expected,
         memtwin: Path::new(env!("CARGO_BIN_EXE_memtwin")),

@@ -2,10 +2,9 @@
 
 use crate::guest::{Guest, GuestError};
 use crate::judge::{Found, judge};
-use memtwin_bare::{Expected, Job, Machine, Report, Scenario};
+use memtwin_bare::{Expected, Job, Machine, Report};
 use memtwin_qemu::MemoryError;
 use memtwin_report::RunRecord;
-use memtwin_report::record::Verdict;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,9 +14,7 @@ use std::time::Duration;
 /// What is run, and how.
 #[derive(Debug)]
 pub struct Run<'r> {
-    /// The scenario.
-    pub scenario: Scenario,
-    /// Its machine, perhaps with another QEMU.
+    /// The scenario's machine, perhaps with another QEMU.
     pub machine: Machine,
     /// What is known of that QEMU.
     pub expected: Expected,
@@ -144,18 +141,20 @@ impl Run<'_> {
         command.arg("--quiet").arg("--json").arg(self.record);
         caller.announce(&command);
         caller.complete(&mut command, time + MARGIN).map_err(RunError::Audit)?;
-        let record = fs::read(self.record).and_then(|record| {
-            serde_json::from_slice::<RunRecord>(&record).map_err(io::Error::from)
-        });
-        let broken_off = record.as_ref().map_or(true, |record| {
-            record.cases.iter().any(|case| case.verdict() == Verdict::Inconclusive)
-        });
-        if guest.has_died(if broken_off { DYING } else { Duration::ZERO })? {
+        let found = self.judged();
+        // A QEMU that died leaves the audit nothing but `inconclusive`, or no record.
+        let strange = found
+            .as_ref()
+            .map_or(true, |found| !found.lost && !found.as_expected() && !self.is_by_chance());
+        if guest.has_died(if strange { DYING } else { Duration::ZERO })? {
             return Ok(None);
         }
-        let record =
-            record.map_err(|error| RunError::NoRecord { path: self.record.to_owned(), error })?;
-        Ok(Some(judge(&record, &self.expected, self.machine.job == Job::Idle)))
+        found.map(Some).map_err(|error| RunError::NoRecord { path: self.record.to_owned(), error })
+    }
+
+    fn judged(&self) -> io::Result<Found> {
+        let record: RunRecord = serde_json::from_slice(&fs::read(self.record)?)?;
+        Ok(judge(&record, &self.expected, self.machine.job == Job::Idle))
     }
 
     /// QEMU died: whether it was by the assertion that is known.

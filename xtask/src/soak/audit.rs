@@ -77,7 +77,6 @@ fn once(
 ) -> Result<String, String> {
     let record = folder.join(format!("{scenario}-{n}.json"));
     let run = Run {
-        scenario,
         machine: scenario.machine(),
         expected: expected.clone(),
         memtwin,

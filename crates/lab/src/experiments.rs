@@ -108,7 +108,11 @@ pub fn check_on(
          cat {SAID}; echo {MARK}; sed 's/^ *//' {RECORD} | tr -d '\\n'; exit $rc",
         words.join(" ")
     );
-    let Reply { rc, mut output } = board.machine.order(&order, limit, progress)?;
+    outcome(board.machine.order(&order, limit, progress)?)
+}
+
+/// Takes the record out of what the board has said.
+fn outcome(Reply { rc, mut output }: Reply) -> Result<Outcome, ExperimentError> {
     let record = output.iter().position(|line| line == MARK).map(|at| output.split_off(at));
     let record = record.and_then(|lines| serde_json::from_str(&lines[1..].concat()).ok());
     match record {
@@ -128,6 +132,24 @@ fn quoted(word: &str) -> Result<String, ExperimentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_told_from_what_is_said() {
+        let reply = |lines: &[&str]| Reply {
+            rc: 1,
+            output: lines.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        let Outcome { rc, record, said } =
+            outcome(reply(&["kvm/get differs", MARK, "{\"cases\": []}"])).unwrap();
+        assert_eq!((rc, said), (1, vec!["kvm/get differs".to_owned()]));
+        assert_eq!(record, serde_json::json!({ "cases": [] }));
+        // A command that died has left none, or half of one.
+        for lines in [&["Killed", MARK] as &[&str], &["Killed", MARK, "{\"cases\": ["], &["Killed"]]
+        {
+            let error = outcome(reply(lines)).unwrap_err().to_string();
+            assert_eq!(error, "memtwin on the board returned 1 and no record\n    Killed");
+        }
+    }
 
     #[test]
     fn an_argument_stays_one_word() {

@@ -11,7 +11,8 @@ use std::time::Duration;
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// pre-copy, delta, collect, scale, verify or memory [default: all]
+    /// pre-copy, delta, collect, scale, verify, memory, qemu [default: all of these], first-pass, link
+    /// (a twin on another host; as root) or remote (both)
     only: Vec<String>,
     /// How often each is measured, in turns
     #[arg(long, default_value_t = 7)]
@@ -28,7 +29,11 @@ impl Bench {
         let bench = built("memtwin-bench", interrupt)?;
         let mut command = Command::new(bench);
         command.arg("--memtwin").arg(memtwin).arg("--json").arg(root().join(&self.json));
-        command.arg("--turns").arg(self.turns.to_string()).args(&self.only);
+        let names = self.only.iter().flat_map(|name| match name.as_str() {
+            "remote" => vec!["first-pass", "link"],
+            name => vec![name],
+        });
+        command.arg("--turns").arg(self.turns.to_string()).args(names);
         Ok(run(&mut command, Duration::from_secs(3600), interrupt)?.is_success())
     }
 }

@@ -1,8 +1,10 @@
 //! `cargo xtask soak`: repeats something and requires the same outcome each time. CI runs each
 //! thing once; what only shows in many runs is looked for here.
 
+mod audit;
 mod check;
 mod outcome;
+mod receive;
 
 use crate::interrupt::Interrupt;
 use clap::{Args, ValueEnum};
@@ -16,13 +18,13 @@ pub(crate) struct Soak {
     /// How often
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     runs: u32,
-    /// How many seconds one run may take
+    /// How many seconds one run of `check` may take
     #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
-    /// The exit code that each run must end with
+    /// The exit code that each run of `check` must end with
     #[arg(long, default_value_t = 0)]
     exit: i32,
-    /// Passed on to each run
+    /// `check`: passed on to each run; `audit`: the scenarios [default: every sound one]
     #[arg(last = true)]
     arguments: Vec<String>,
 }
@@ -31,6 +33,10 @@ pub(crate) struct Soak {
 enum What {
     /// `memtwin check`: the same verdict for every case
     Check,
+    /// `memtwin audit` of the layouts of QEMU that are sound: no lost page, and the control found
+    Audit,
+    /// `memtwin receive`, killed with -9 at random: never a torn twin, always an equal one at the end
+    Receive,
 }
 
 impl Soak {
@@ -38,6 +44,8 @@ impl Soak {
     pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
         match self.what {
             What::Check => check::soak(self, interrupt),
+            What::Audit => audit::soak(self, interrupt),
+            What::Receive => receive::soak(self, interrupt),
         }
     }
 }

@@ -13,6 +13,7 @@ impl Scenario {
             Self::OffsetRiscv => "offset-riscv",
             Self::SmallFirst => "small-first",
             Self::FrameBuffer => "frame-buffer",
+            Self::OnePage => "one-page",
             Self::Walker => "walker",
             Self::WalkerDirty => "walker-dirty",
             Self::WalkerRiscv => "walker-riscv",
@@ -31,6 +32,7 @@ impl Scenario {
             Self::WriterKvmQ35 => "writer-kvm-q35",
             Self::OffsetKvm => "offset-kvm",
             Self::FrameBufferKvm => "frame-buffer-kvm",
+            Self::OnePageKvm => "one-page-kvm",
             Self::DiskKvm => "disk-kvm",
             Self::ResetKvm => "reset-kvm",
             Self::IdleKvm => "idle-kvm",
@@ -47,6 +49,7 @@ impl Scenario {
             Self::OffsetRiscv => "the same on riscv64",
             Self::SmallFirst => "aarch64 TCG, main RAM behind a smaller RAMBlock",
             Self::FrameBuffer => "x86-64 TCG, stores to the standard VGA's frame buffer",
+            Self::OnePage => "x86-64 TCG, one RAMBlock, of which one page is written",
             Self::Walker => "aarch64 TCG, the page-table walker sets access flags (FEAT_HAFDBS)",
             Self::WalkerDirty => "aarch64 TCG, it makes written pages writable as well (DBM)",
             Self::WalkerRiscv => "riscv64 TCG, the page-table walker sets A (Svadu)",
@@ -64,11 +67,12 @@ impl Scenario {
             Self::WalkerX86 => "x86-64 TCG, the page-table walker sets A",
             Self::WalkerX86Dirty => "x86-64 TCG, it sets A and D",
             Self::DiskTcg => "x86-64 TCG, a bus master IDE disk reads into RAM",
-            Self::ResetTcg => "x86-64 TCG, a writer that resets the machine every 3 s",
+            Self::ResetTcg => "x86-64 TCG, a writer that resets the machine every second",
             Self::WriterKvm => "x86-64 KVM, 'writer' over 16 MiB",
             Self::WriterKvmQ35 => "the same on q35",
             Self::OffsetKvm => "'offset-x86' under KVM",
             Self::FrameBufferKvm => "'frame-buffer' under KVM",
+            Self::OnePageKvm => "'one-page' under KVM",
             Self::DiskKvm => "'disk-tcg' under KVM",
             Self::ResetKvm => "'reset-tcg' under KVM",
             Self::IdleKvm => "x86-64 KVM, a guest that does nothing",
@@ -85,11 +89,17 @@ impl Scenario {
             | Self::FrameBuffer => Some(
                 "cpu_physical_memory_sync_dirty_bitmap(), include/exec/ram_addr.h (10.0), migration/ram.c (10.2): resets the TLB by the block's own start, without rb->offset",
             ),
+            Self::OnePage => Some(
+                "cpu_physical_memory_sync_dirty_bitmap(), include/exec/ram_addr.h (10.0): resets the TLB only if num_dirty, which does not count a page that is still to be sent",
+            ),
             Self::Walker | Self::WalkerDirty => Some(
                 "arm_casq_ptw(), target/arm/ptw.c: compare-and-swap on the host pointer, nothing marks it dirty",
             ),
             Self::WalkerRiscv | Self::WalkerRiscvDirty => Some(
                 "get_physical_address(), target/riscv/cpu_helper.c: compare-and-swap on qemu_map_ram_ptr(), nothing marks it dirty",
+            ),
+            Self::ResetTcg | Self::ResetKvm => Some(
+                "rom_reset(), hw/core/loader.c: copies into rom->mr on the host pointer, nothing marks it dirty",
             ),
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! The guests' machine code: asm/*.s, assembled once and kept beside it, so that nobody needs an
 //! assembler. Where one is, a test assembles the sources and compares.
 
+use crate::report::{Report, State};
 use std::time::Duration;
 
 /// A guest's machine code, before it is told its job.
@@ -63,6 +64,32 @@ pub enum Job {
         /// The time from one page to the next.
         pace: Duration,
     },
+}
+
+impl Job {
+    /// Whether a guest that tells this is at work: it has been over its range once, so that it
+    /// touches no page of it for the first time any more. One that takes a fresh page each time has
+    /// begun.
+    pub fn is_at_work(self, report: &Report) -> bool {
+        let begun = matches!(report.state, State::Working | State::Done);
+        begun
+            && match self {
+                Self::Idle => true,
+                Self::Touch { .. } | Self::TouchByWriting { .. } => report.ticks > 0,
+                _ => report.passes > 0,
+            }
+    }
+
+    /// Whether a guest that told `before` and then `after` has done something of its job meanwhile:
+    /// an audit between the two that finds nothing shows something. One that resets itself must have
+    /// done so.
+    pub fn has_worked(self, before: &Report, after: &Report) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::Reset { .. } => after.boots > before.boots,
+            _ => after.ticks > before.ticks,
+        }
+    }
 }
 
 impl Image {
@@ -156,6 +183,23 @@ mod tests {
         assert_eq!(Image::Riscv64.with(disk), None);
         let hours = Job::Touch { pace: Duration::from_secs(7200) };
         assert_eq!(Image::Aarch64.with(hours), None, "more than fits the word");
+    }
+
+    #[test]
+    fn a_guest_is_at_work_once_it_touches_nothing_anew() {
+        let zero = Report::from_bytes(&[0; Report::LEN]);
+        let begun = Report { state: State::Working, boots: 1, ..zero };
+        let write = Job::Write { base: 0, pages: 8 };
+        let touch = Job::Touch { pace: Duration::from_millis(1) };
+        assert!(!Job::Idle.is_at_work(&zero) && Job::Idle.is_at_work(&begun));
+        assert!(!write.is_at_work(&Report { ticks: 7, ..begun }));
+        assert!(write.is_at_work(&Report { passes: 1, ..begun }));
+        assert!(!touch.is_at_work(&begun) && touch.is_at_work(&Report { ticks: 1, ..begun }));
+        assert!(!write.has_worked(&begun, &begun));
+        assert!(write.has_worked(&begun, &Report { ticks: 1, ..begun }));
+        let reset = Job::Reset { base: 0, pages: 8, seconds: 3 };
+        assert!(!reset.has_worked(&begun, &Report { ticks: 9, ..begun }));
+        assert!(reset.has_worked(&begun, &Report { boots: 2, ..begun }));
     }
 
     #[test]

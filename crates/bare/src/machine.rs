@@ -90,6 +90,16 @@ impl Machine {
         Version::of(&self.program)
     }
 
+    /// Main RAM's RAMBlock, by QEMU's name.
+    pub fn main_block(&self) -> &'static str {
+        match (self.before, self.image) {
+            (Some(_), _) => "main",
+            (None, Image::X86) => "pc.ram",
+            (None, Image::Aarch64) => "mach-virt.ram",
+            (None, Image::Riscv64) => "riscv_virt_board.ram",
+        }
+    }
+
     /// The command that starts it, with QMP listening on the socket. Writes the guest's image, and
     /// the disk if it reads one, into the folder.
     pub fn command(&self, qmp_socket: &Path, folder: &Path) -> Result<Command, PrepareError> {

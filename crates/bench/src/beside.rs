@@ -31,6 +31,8 @@ pub(crate) enum Aim {
     Faster(f64),
     /// Ours / theirs: how many times as much we cost, at most.
     Cost(f64),
+    /// Ours / theirs, for whoever wants to know.
+    Reported,
 }
 
 impl Measured {
@@ -64,6 +66,7 @@ impl Measured {
                 let ratio = ours / theirs;
                 (ratio, ratio <= most, format!("at most {most} times the cost"))
             }
+            Aim::Reported => (ours / theirs, true, "no aim".to_owned()),
         };
         Self {
             what: what.into(),

@@ -7,7 +7,10 @@ mod beside;
 mod collect;
 mod copy;
 mod memory;
+mod migrate;
 mod plain;
+mod qemu;
+mod remote;
 mod verify;
 
 use anyhow::{Context, Result};
@@ -17,11 +20,11 @@ use serde::Serialize;
 use std::fs;
 use std::path::PathBuf;
 
-/// Measures Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014.
+/// Measures Memtwin beside cp, dd, cmp, the bare ioctl, the daemon of 2014 and QEMU's own migration.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Which to run [default: all]
-    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory"])]
+    /// Which to run [default: all but first-pass and link: a twin on another host]
+    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "qemu", "first-pass", "link"])]
     only: Vec<String>,
     /// How often each is measured, in turns
     #[arg(long, default_value_t = 7)]
@@ -32,6 +35,9 @@ struct Args {
     /// The memtwin binary, for `verify`
     #[arg(long)]
     memtwin: PathBuf,
+    /// Run as the sender of `link`, in a network namespace; not for people
+    #[arg(long, hide = true)]
+    remote_sender: Option<std::net::SocketAddr>,
     /// Keep the results in a JSON file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -45,6 +51,9 @@ struct Results {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if let Some(receiver) = args.remote_sender {
+        return remote::sender(&args.memtwin, receiver);
+    }
     let dir = tempfile::tempdir_in(&args.dir).context("a directory for the files")?;
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut results = Vec::new();
@@ -69,6 +78,19 @@ fn main() -> Result<()> {
     }
     if wanted("memory") {
         done(memory::memory()?);
+    }
+    if wanted("qemu") {
+        qemu::first_pass(dir.path(), &args.memtwin, args.turns)?.into_iter().for_each(&mut done);
+        done(qemu::comparison(dir.path(), args.turns)?);
+        done(qemu::pause(&args.memtwin, args.turns)?);
+        done(qemu::felt(&args.memtwin, args.turns)?);
+    }
+    let asked = |name: &str| args.only.iter().any(|only| only == name);
+    if asked("first-pass") {
+        remote::first_passes(dir.path(), &args.memtwin, args.turns)?.into_iter().for_each(done);
+    }
+    if asked("link") {
+        remote::link(dir.path(), &args.memtwin)?;
     }
     if let Some(path) = args.json {
         let results = Results { version: env!("CARGO_PKG_VERSION"), results };

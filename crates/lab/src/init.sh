@@ -71,7 +71,8 @@ stop() {
     guard=$!
     wait "$pid"
     rc=$?
-    kill -KILL -- "-$guard" 2>/dev/null
+    # It may not have come to its own session yet, and is then no group.
+    kill -KILL -- "-$guard" "$guard" 2>/dev/null
     wait "$guard" 2>/dev/null
     rm "/run/$1.pid"
     [ "$(cat "/run/$1.log-file")" = "/run/$1.log" ] && cat "/run/$1.log"

@@ -4,14 +4,16 @@
 //! - [`Cache`] keeps what is expensive, and hands out nothing that is half done;
 //! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
 //! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
+//! - [`Machine`] is a running guest that takes orders over its console;
+//! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
-//!   on it;
-//! - [`Machine`] is a running guest that takes orders over its console.
+//!   on it.
 //!
 //! `docs/guest.md` describes the guest's side.
 
 #![forbid(unsafe_code)]
 
+pub mod aeshmem;
 pub mod apt;
 mod arch;
 mod archive;

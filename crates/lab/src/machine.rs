@@ -9,6 +9,7 @@ use process::{bound_to_us, record};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -55,6 +56,8 @@ impl Machine {
         let program = command.get_program().display().to_string();
         let start = |error| MachineError::Start { program: program.clone(), error };
         let mut child = command
+            // A terminal's interrupt is for us: we end it when we are through with it.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

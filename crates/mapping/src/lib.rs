@@ -8,4 +8,5 @@ mod access;
 mod arch;
 mod map;
 
+pub use access::prefetch;
 pub use map::{Advice, MapError, Mapping, host_page_size};

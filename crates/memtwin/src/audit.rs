@@ -50,6 +50,18 @@ pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
         };
         match session.run(&mut attached, &mut ledger, &mut progress) {
             Ok(()) => {}
+            // Nothing was begun, and it was us who broke off.
+            Err(NoStop::NotBegun(_)) if ledger.is_empty() && stop.is_set() => {
+                return Err(Failure {
+                    code: ExitCode::Interrupted,
+                    message: "interrupted".to_owned(),
+                });
+            }
+            // It was begun, and then there was no QEMU any more.
+            Err(NoStop::NotBegun(reason)) if ledger.is_empty() && !attached.lives() => {
+                ledger.trouble(reason);
+                break;
+            }
             // Nothing was begun, so there is nothing to report.
             Err(NoStop::NotBegun(reason)) if ledger.is_empty() => {
                 return Err(Failure::environment(reason));

@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Receive(crate::receive::Receive),
     /// Compare two memory images, page by page
     Verify(Verify),
+    /// Boot guests and experiment on them
+    Lab(crate::lab::Lab),
     /// Print completions for a shell
     Completions {
         /// The shell

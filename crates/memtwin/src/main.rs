@@ -7,12 +7,14 @@ mod bitmap_file;
 mod check;
 mod cli;
 mod convergence;
+mod course;
 mod failure;
 mod generate;
 mod guest;
 mod image;
 mod interrupt;
 mod judge;
+mod lab;
 mod memory_file;
 mod output;
 mod process_guest;
@@ -60,6 +62,7 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         Command::Audit(args) => audit::run(&args, line, &stop()?),
         Command::Receive(args) => receive::run(&args, line, &stop()?),
         Command::Verify(args) => verify::run(&args, line),
+        Command::Lab(args) => lab::run(&args, line, &stop()?),
         Command::Completions { shell } => {
             generate::completions(shell);
             Ok(ExitCode::Verified)

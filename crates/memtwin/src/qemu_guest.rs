@@ -75,6 +75,11 @@ impl Attached {
         layout.iter().map(memory).collect()
     }
 
+    /// Whether QEMU has not ended.
+    pub(crate) fn lives(&self) -> bool {
+        self.process.alive().is_ok()
+    }
+
     /// The process.
     pub(crate) fn process(&self) -> Arc<Process> {
         Arc::clone(&self.process)

@@ -1,23 +1,26 @@
 //! `memtwin replicate qemu:QMP-SOCKET`: the seed's daemon with a stock QEMU. Its dirty log feeds
 //! the twin for as long as it is told to; then the guest is paused, judged, and let run.
 
+mod ending;
+mod local;
+
 use crate::bitmap_file::BitmapFile;
 use crate::cli::{Replicate, Twin, Until};
 use crate::convergence;
+use crate::course::{self, Course};
 use crate::failure::Failure;
-use crate::image::FilePart;
 use crate::judge::{Findings, Judged};
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::remote_twin::{self, Place};
 use crate::standing::read;
+use ending::{End, EndOf};
+use local::Local;
 use memtwin_pages::Layout;
 use memtwin_qemu::BlockMemory;
-use memtwin_replicate::{
-    Ended, Plan, Replication, RoundError, Shadow, Sink, Stop, Until as EngineUntil,
-};
+use memtwin_replicate::{Ended, Plan, Replication, RoundError, Shadow, Stop, Until as EngineUntil};
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
 use memtwin_tap::Tap;
-use memtwin_twin::{DirTwin, Discard, FileTwin, TwinError};
+use memtwin_twin::{DirTwin, Discard};
 use memtwin_verdict::compare;
 use std::path::Path;
 
@@ -33,6 +36,22 @@ pub(crate) fn run(
         return Err(Failure::usage(what));
     }
     crate::output::probe(&args.output)?;
+    let mut outcome = replicate(args, socket, stop, None)?;
+    outcome.closing.append(&mut outcome.sums);
+    let cases = [outcome.case];
+    let code = exit::of_cases(&cases, outcome.not_converged, stop.is_set());
+    let record = RunRecord::new(command, cases.into());
+    crate::output::write(&args.output, &record, &outcome.closing)?;
+    Ok(code)
+}
+
+/// Replicates and judges.
+pub(crate) fn replicate(
+    args: &Replicate,
+    socket: &Path,
+    stop: &Stop,
+    course: Option<&dyn Course>,
+) -> Result<Outcome, Failure> {
     // Refused before QEMU is touched: a twin that can't be had.
     let twin = match &args.twin {
         Twin::File(path) if args.block.is_none() => {
@@ -61,14 +80,11 @@ pub(crate) fn run(
         layout: &layout,
         memories: &memories,
         bitmap,
+        course,
     };
     let mut outcome = session.run(tap, twin)?;
     outcome.closing.insert(0, title);
-    let cases = [outcome.case];
-    let code = exit::of_cases(&cases, outcome.not_converged, stop.is_set());
-    let record = RunRecord::new(command, cases.into());
-    crate::output::write(&args.output, &record, &outcome.closing)?;
-    Ok(code)
+    Ok(outcome)
 }
 
 /// Where the twin goes.
@@ -79,44 +95,15 @@ enum QemuTwin {
     Place(Place),
 }
 
-/// A twin in files here, which a judge may read while the guest runs again.
-trait Local: Sink {
-    /// Each region's part, in the order of the layout.
-    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError>;
-}
-
-impl Local for DirTwin {
-    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError> {
-        let part = |(id, region): (_, &memtwin_pages::Region)| {
-            Ok(FilePart { file: self.reader(id)?, offset: 0, len: region.bytes() })
-        };
-        layout.iter().map(part).collect()
-    }
-}
-
-impl Local for FileTwin {
-    fn parts(&self, layout: &Layout) -> Result<Vec<FilePart>, TwinError> {
-        let part = |(id, region): (_, &memtwin_pages::Region)| {
-            let offset = memtwin_twin::offset_of(layout, id);
-            Ok(FilePart { file: self.reader()?, offset, len: region.bytes() })
-        };
-        layout.iter().map(part).collect()
-    }
-}
-
 /// What a replication came to.
-struct Outcome {
-    case: Case,
-    not_converged: bool,
-    closing: Vec<String>,
-}
-
-/// What it ended with.
-struct End {
-    ended: Ended,
-    findings: Findings,
-    /// What kept the judge from a verdict.
-    trouble: Option<String>,
+pub(crate) struct Outcome {
+    pub(crate) case: Case,
+    /// The same case without its verdict, for who knows more than the twin's judge.
+    pub(crate) trial: Trial,
+    pub(crate) not_converged: bool,
+    pub(crate) closing: Vec<String>,
+    /// Of each block and its image, as `sum -r` prints it.
+    pub(crate) sums: Vec<String>,
 }
 
 struct Session<'s> {
@@ -126,6 +113,7 @@ struct Session<'s> {
     layout: &'s Layout,
     memories: &'s [BlockMemory],
     bitmap: Option<BitmapFile>,
+    course: Option<&'s dyn Course>,
 }
 
 type Observers<'o> = ((&'o mut Recorder, &'o mut Progress), Option<&'o mut BitmapFile>);
@@ -167,6 +155,7 @@ impl Session<'_> {
         drop(progress);
         let (end, images) = end;
         let case = end.case(&self, &recorder);
+        let trial = end.trial(&self, &recorder);
         let mut closing: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
         let not_converged = self.args.until.is_some()
             && matches!(&end, EndOf::Reached(end) if matches!(end.ended, Ended::Rounds | Ended::Time));
@@ -174,18 +163,15 @@ impl Session<'_> {
             closing.push("did not converge: the log was never clean within the limit".to_owned());
             closing.push(convergence::numbers(recorder.rounds(), self.layout, None));
         }
+        let mut sums = Vec::new();
         for ((_, region), image) in self.layout.iter().zip(&images) {
             if let Some(digests) = case.digest().get(region.name()) {
                 let blocks = region.bytes().div_ceil(1024);
-                closing.push(format!(
-                    "{:05} {blocks:>5} {}",
-                    digests.memory.bsd_sum,
-                    region.name()
-                ));
-                closing.push(format!("{:05} {blocks:>5} {image}", digests.twin.bsd_sum));
+                sums.push(format!("{:05} {blocks:>5} {}", digests.memory.bsd_sum, region.name()));
+                sums.push(format!("{:05} {blocks:>5} {image}", digests.twin.bsd_sum));
             }
         }
-        Ok(Outcome { case, not_converged, closing })
+        Ok(Outcome { case, trial, not_converged, closing, sums })
     }
 
     fn plan(&self) -> Plan {
@@ -213,15 +199,18 @@ impl Session<'_> {
             Replication::start(tap, &mut *twin, observers).map_err(Failure::environment)?;
         let parts = replication.sink().parts(self.layout).map_err(Failure::environment)?;
         let reached = (|| {
-            let ended = replication.run(&self.plan(), self.stop, |_| ())?;
+            let (ended, injected) = match self.course {
+                None => (replication.run(&self.plan(), self.stop, |_| ())?, Vec::new()),
+                Some(course) => course::run(&mut replication, &self.plan(), course, self.stop)?,
+            };
             let mut still = replication.stand_still(self.stop)?;
             let read = read(&still, self.layout, self.memories, &parts);
             still.source().confirm_still()?;
             still.release()?;
-            Ok::<_, RoundError>((ended, read))
+            Ok::<_, RoundError>((ended, injected, read))
         })();
         let finished = replication.finish();
-        let (ended, read) = match reached.and_then(|reached| finished.map(|()| reached)) {
+        let (ended, injected, read) = match reached.and_then(|reached| finished.map(|()| reached)) {
             Ok(reached) => reached,
             Err(error) => return Ok(EndOf::Broken(error.to_string(), Findings::default())),
         };
@@ -240,7 +229,7 @@ impl Session<'_> {
             Ok::<_, memtwin_verdict::CompareError>(None)
         };
         let trouble = judge().unwrap_or_else(|error| Some(error.to_string()));
-        Ok(EndOf::Reached(End { ended, findings, trouble }))
+        Ok(EndOf::Reached(End { ended, findings, trouble, injected }))
     }
 
     /// A twin on another host, asked while the guest stands still.
@@ -269,7 +258,9 @@ impl Session<'_> {
         })();
         let finished = replication.finish();
         Ok(match reached.and_then(|reached| finished.map(|()| reached)) {
-            Ok((ended, trouble)) => EndOf::Reached(End { ended, findings, trouble }),
+            Ok((ended, trouble)) => {
+                EndOf::Reached(End { ended, findings, trouble, injected: Vec::new() })
+            }
             Err(error) => EndOf::Broken(error.to_string(), findings),
         })
     }
@@ -289,36 +280,4 @@ impl Session<'_> {
 
 fn never_sent(block: &str) -> String {
     format!("RAMBlock {block}: pages differ that QEMU never sent: discarded memory?")
-}
-
-/// How it ended.
-enum EndOf {
-    /// At a stop, and judged.
-    Reached(End),
-    /// Nothing was kept.
-    Discarded,
-    /// Before there was a verdict, for this reason.
-    Broken(String, Findings),
-}
-
-impl EndOf {
-    /// Whether the twin is the guest's memory.
-    fn is_good(&self) -> bool {
-        matches!(self, Self::Reached(end) if end.trouble.is_none() && end.findings.lost().is_empty())
-    }
-
-    fn case(&self, session: &Session<'_>, recorder: &Recorder) -> Case {
-        let trial =
-            Trial::new("replicate/qemu", &session.name, session.layout).rounds(recorder.rounds());
-        match self {
-            Self::Broken(reason, findings) => trial.inconclusive(reason, findings.lost()),
-            Self::Discarded => trial.not_judged("a twin that was discarded can't be judged"),
-            Self::Reached(End { findings, trouble: Some(trouble), .. }) => {
-                trial.inconclusive(trouble, findings.lost())
-            }
-            Self::Reached(End { findings, .. }) => {
-                trial.judged(findings.lost(), findings.digests())
-            }
-        }
-    }
 }

@@ -125,9 +125,9 @@ fn what_can_not_be_a_twin_is_refused_and_left_alone() {
 #[test]
 fn wrong_words_are_refused() {
     for (args, said) in [
-        (["replicate", "xen", "discard"], "expected kvm or process"),
-        (["replicate", "kvm", "ftp://x/y"], "expected file:PATH or discard"),
-        (["replicate", "kvm", "file:"], "expected file:PATH or discard"),
+        (["replicate", "xen", "discard"], "expected kvm, process or qemu:QMP-SOCKET"),
+        (["replicate", "kvm", "ftp://x/y"], "expected file:PATH, tcp://HOST:PORT"),
+        (["replicate", "kvm", "file:"], "expected file:PATH, tcp://HOST:PORT"),
     ] {
         let (_, err) = expect(2, memtwin().args(args));
         assert!(err.contains(said), "{err}");

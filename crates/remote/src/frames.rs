@@ -6,6 +6,7 @@ use memtwin_replicate::Stop;
 use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, Sealer};
 use std::fmt;
 use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long to wait for a peer that says nothing, or takes nothing. Both sides send a sign of life
@@ -15,9 +16,28 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How much is written at once: where a limit holds, the unit in which it is kept.
 const PIECE: usize = 64 << 10;
 
+/// When the peer was last heard: who hears it tells who waits for it to take something.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulse(Arc<Mutex<Instant>>);
+
+impl Pulse {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn since(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
 /// Frames from the peer.
 pub(crate) struct FrameReader {
     read: Box<dyn Read + Send>,
+    pulse: Pulse,
     inbox: Inbox,
     patience: Duration,
     /// The peer must have introduced itself by then.
@@ -28,11 +48,16 @@ impl FrameReader {
     pub(crate) fn new(read: Box<dyn Read + Send>, from: Direction, patience: Duration) -> Self {
         let deadline = Some((Instant::now() + patience, patience));
         let inbox = Inbox::new(Opener::new(Key::OPENING, from));
-        Self { read, inbox, patience, deadline }
+        Self { read, pulse: Pulse::new(), inbox, patience, deadline }
     }
 
     pub(crate) fn rekey(&mut self, key: Key) {
         self.inbox.rekey(key);
+    }
+
+    /// Tells a writer to the same peer when it is heard.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// The peer has introduced itself: from now on only silence ends the wait.
@@ -62,6 +87,7 @@ impl FrameReader {
                 Ok(0) => return Err(RemoteError::Closed),
                 Ok(bytes) => {
                     self.inbox.filled(bytes);
+                    self.pulse.beat();
                     heard = Instant::now();
                 }
                 Err(error) if is_tick(&error) => {
@@ -105,6 +131,7 @@ pub(crate) struct FrameWriter {
     patience: Duration,
     stop: Stop,
     limit: Option<Limit>,
+    pulse: Option<Pulse>,
     sent: u64,
     writing: Duration,
 }
@@ -124,11 +151,17 @@ impl FrameWriter {
     ) -> Self {
         let sealer = Sealer::new(Key::OPENING, from);
         let (sent, writing) = (0, Duration::ZERO);
-        Self { write, sealer, patience, stop, limit: None, sent, writing }
+        Self { write, sealer, patience, stop, limit: None, pulse: None, sent, writing }
     }
 
     pub(crate) fn rekey(&mut self, key: Key) {
         self.sealer.rekey(key);
+    }
+
+    /// From now on a peer that takes nothing is borne with as long as it is heard: its disk may be
+    /// slow.
+    pub(crate) fn bear_while(&mut self, pulse: Pulse) {
+        self.pulse = Some(pulse);
     }
 
     /// From now on no faster than so many bytes a second.
@@ -160,7 +193,7 @@ impl FrameWriter {
             {
                 return Err(RemoteError::Stopped);
             }
-            push(&mut self.write, piece, self.patience, &self.stop)?;
+            push(&mut self.write, piece, self.patience, &self.stop, self.pulse.as_ref())?;
         }
         self.sent += frame.len() as u64;
         self.writing += began.elapsed();
@@ -174,12 +207,17 @@ pub(crate) fn push(
     mut bytes: &[u8],
     patience: Duration,
     stop: &Stop,
+    pulse: Option<&Pulse>,
 ) -> Result<(), RemoteError> {
     let mut taken = Instant::now();
-    while !bytes.is_empty() {
-        match to.write(bytes) {
-            Ok(0) => return Err(RemoteError::Closed),
-            Ok(written) => {
+    loop {
+        // When all is written, what the writer still holds has to go.
+        let done =
+            if bytes.is_empty() { to.flush().map(|()| None) } else { to.write(bytes).map(Some) };
+        match done {
+            Ok(None) => return Ok(()),
+            Ok(Some(0)) => return Err(RemoteError::Closed),
+            Ok(Some(written)) => {
                 bytes = &bytes[written..];
                 taken = Instant::now();
             }
@@ -187,14 +225,14 @@ pub(crate) fn push(
                 if stop.is_set() {
                     return Err(RemoteError::Stopped);
                 }
-                if taken.elapsed() >= patience {
+                let heard = pulse.map_or(Duration::MAX, Pulse::since);
+                if taken.elapsed().min(heard) >= patience {
                     return Err(RemoteError::Stuck(patience));
                 }
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
 }
 
 /// A token bucket: so many bytes a second, and at most a tenth of a second's worth at once.

@@ -6,6 +6,8 @@
 mod disk;
 mod door;
 mod first;
+mod image;
+mod inspect;
 mod journal;
 mod keep;
 mod place;
@@ -212,6 +214,9 @@ impl Receiver {
             let caller = match callers.next(Duration::from_millis(100)) {
                 Ok(caller) => caller,
                 Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) if stop.is_set() => {
+                    return Err(RemoteError::Stopped);
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     let why = alone.map_or("nobody came".to_owned(), |(_, why)| why);
                     return Ok(self.keep.ended(&why));

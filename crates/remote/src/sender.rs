@@ -6,84 +6,34 @@
 //! connection is made anew at the next call; what it swallowed is given back to the engine.
 
 mod books;
+mod config;
 mod figures;
+mod line;
 mod link;
 mod pay;
 mod shadow;
 mod twin;
 
+pub use config::{Compression, Config};
 pub use figures::Figures;
 pub use twin::{Guess, TwinRegion};
 
-use crate::frames::PATIENCE;
-use crate::{RemoteError, Security, Target};
+use crate::RemoteError;
 use books::Books;
 use figures::Meter;
+use line::Line;
+pub(crate) use line::nonce;
 use link::Link;
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Again, Collector, Sink, SinkError, Stop, Written};
 use memtwin_wire::{Kind, Message, Outcome, RecordWriter, Round, Shape, encode_layout};
 use pay::Payer;
-use shadow::{Known, Shadow};
+use shadow::{Known, Shadow, is_zero};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How many rounds may be on their way before `commit` waits for the first of them.
 const MOST_ROUNDS: usize = 256;
-
-/// How many breaks in a row, without a round acknowledged, are too many.
-const MOST_BREAKS: u32 = 20;
-
-/// Between two calls of a receiver that is not there.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Whether frames are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// By what pays, on this link and this processor.
-    Auto,
-    /// Always so.
-    Always(memtwin_wire::Method),
-}
-
-/// How to send.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where to.
-    pub target: Target,
-    /// What protects the connection.
-    pub security: Security,
-    /// Whether to keep a copy of the twin: it costs the guest's memory once, and saves sending what
-    /// is there already.
-    pub delta: bool,
-    /// Whether frames are compressed.
-    pub compression: Compression,
-    /// At most so many bytes a second.
-    pub bandwidth: Option<u64>,
-    /// How long to try to have a broken connection back.
-    pub retry: Duration,
-    /// How long to bear a silent peer.
-    pub patience: Duration,
-    /// The program that is ssh.
-    pub ssh: String,
-}
-
-impl Config {
-    /// With deltas and compression where it pays, without a limit.
-    pub fn new(target: Target, security: Security) -> Self {
-        Self {
-            target,
-            security,
-            delta: true,
-            compression: Compression::Auto,
-            bandwidth: None,
-            retry: Duration::from_secs(60),
-            patience: PATIENCE,
-            ssh: "ssh".to_owned(),
-        }
-    }
-}
 
 /// A twin on another host.
 #[derive(Debug)]
@@ -95,18 +45,6 @@ pub struct RemoteTwin {
     /// In a lock for the judge, who only borrows the sink.
     line: Mutex<Line>,
     opened: Option<Opened>,
-}
-
-/// The connection, when there is one, and what to say first on the next.
-#[derive(Debug)]
-struct Line {
-    link: Option<Link>,
-    /// The layout's body, once there is a layout.
-    layout: Option<Vec<u8>>,
-    /// What the receiver held when the link was made; nobody has looked at it yet.
-    news: Option<Option<u32>>,
-    breaks: u32,
-    acked_at_break: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -122,7 +60,7 @@ struct Opened {
 impl RemoteTwin {
     /// Calls the receiver, so that what is wrong there is known before a guest is made.
     pub fn connect(config: Config, stop: Stop) -> Result<Self, RemoteError> {
-        let session = random()?;
+        let session = nonce()?;
         let meter = Meter::default();
         let link = Link::make(&config, &session, None, &stop)?.0;
         let line =
@@ -236,73 +174,6 @@ impl RemoteTwin {
     }
 }
 
-impl Line {
-    /// Makes a new connection in place of one that broke of `error`.
-    fn anew(
-        &mut self,
-        config: &Config,
-        session: &[u8; 16],
-        stop: &Stop,
-        meter: &Meter,
-        mut error: RemoteError,
-    ) -> Result<(), RemoteError> {
-        if let Some(link) = self.link.take() {
-            let acked = link.acked();
-            if acked != self.acked_at_break {
-                self.breaks = 0;
-            }
-            self.acked_at_break = acked;
-        }
-        self.breaks += 1;
-        if self.breaks > MOST_BREAKS {
-            return Err(RemoteError::Hopeless { times: self.breaks, last: Box::new(error) });
-        }
-        let began = Instant::now();
-        // A receiver that refuses each time is not called in a hurry.
-        let mut pause = FIRST_PAUSE * self.breaks.min(20);
-        if self.breaks == 1 {
-            pause = Duration::ZERO;
-        }
-        loop {
-            if stop.wait(pause) {
-                return Err(RemoteError::Stopped);
-            }
-            match Link::make(config, session, self.layout.as_deref(), stop) {
-                Ok((link, held)) => {
-                    meter.reconnected(began.elapsed());
-                    self.link = Some(link);
-                    self.news = Some(held);
-                    return Ok(());
-                }
-                Err(again) if again.may_pass() || is_starting(&again) => error = again,
-                Err(fatal) => return Err(fatal),
-            }
-            if began.elapsed() >= config.retry {
-                return Err(RemoteError::GaveUp { waited: config.retry, last: Box::new(error) });
-            }
-            pause = (pause.max(FIRST_PAUSE) * 2).min(LONGEST_PAUSE);
-        }
-    }
-}
-
-/// Over ssh each connection starts a receiver, which may find the last one still at its file.
-fn is_starting(error: &RemoteError) -> bool {
-    matches!(error, RemoteError::Refused { code, .. } if *code == memtwin_wire::RefuseCode::Busy)
-}
-
-fn random() -> Result<[u8; 16], RemoteError> {
-    let mut bytes = [0; 16];
-    rustls::crypto::ring::default_provider()
-        .secure_random
-        .fill(&mut bytes)
-        .map_err(|_| std::io::Error::other("no random numbers"))?;
-    Ok(bytes)
-}
-
-pub(crate) fn nonce() -> Result<[u8; 16], RemoteError> {
-    random()
-}
-
 impl Sink for RemoteTwin {
     fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
         let mut body = Vec::new();
@@ -352,10 +223,8 @@ impl Sink for RemoteTwin {
                     .as_mut()
                     .map_or(Known::Nothing, |shadow| shadow.look(region, at, new));
                 match known {
-                    Known::Same => same_in_page += 1,
-                    Known::Old(old) => {
-                        opened.writer.changed(region, at, old, new);
-                        old.copy_from_slice(new);
+                    Known::This(held) => {
+                        same_in_page += u64::from(!opened.writer.update(region, at, held, new));
                     }
                     Known::Nothing => {
                         if is_zero(new) {
@@ -376,6 +245,12 @@ impl Sink for RemoteTwin {
             meter.took(pages);
             Ok(Written { false_dirty: same, bytes: opened.writer.bytes() - before })
         })
+    }
+
+    fn prefetch(&self, region: RegionId, pages: Run) {
+        if let Some(Opened { shadow: Some(shadow), .. }) = &self.opened {
+            shadow.prefetch(region, pages);
+        }
     }
 
     fn commit(&mut self, round: u32) -> Result<(), SinkError> {
@@ -429,9 +304,4 @@ fn flush(opened: &mut Opened, link: &mut Link) -> Result<(), RemoteError> {
         opened.writer.clear();
     }
     Ok(())
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    // A line at a time: most blocks show in the first one that they are not.
-    block.chunks(64).all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

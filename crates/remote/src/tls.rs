@@ -4,10 +4,12 @@
 //! waits for bytes outside of the lock, so a writer is never held up by a silent peer. What the
 //! state itself has to say (a key update's answer) goes out with the writer's next bytes.
 
-use crate::frames::push;
+mod halves;
+
 use crate::identity::Pinned;
 use crate::stream::{Closer, Stream, is_tick, prepare};
 use crate::{Identity, RemoteError};
+use halves::{Reader, Writer};
 use memtwin_replicate::Stop;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -16,10 +18,9 @@ use rustls::{
     ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
 };
 use std::fmt;
-use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Why certificates can't be used.
@@ -218,100 +219,8 @@ fn shake(
     let state = Arc::new(Mutex::new(state));
     let (write, end) = (socket.try_clone()?, socket.try_clone()?);
     Ok(Stream {
-        read: Box::new(Reader {
-            state: Arc::clone(&state),
-            socket,
-            raw: vec![0; 64 << 10],
-            held: 0..0,
-        }),
-        write: Box::new(Writer { state, socket: write, sealed: Vec::new() }),
+        read: Box::new(Reader::new(Arc::clone(&state), socket)),
+        write: Box::new(Writer::new(state, write)),
         closer: Closer::new(move || drop(end.shutdown(Shutdown::Both))),
     })
-}
-
-fn lock(state: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Reader {
-    state: Arc<Mutex<Connection>>,
-    socket: TcpStream,
-    raw: Vec<u8>,
-    /// What of `raw` the state has not taken yet.
-    held: std::ops::Range<usize>,
-}
-
-impl Read for Reader {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = {
-                let mut state = lock(&self.state);
-                let mut read = 0;
-                // As much as fits, for as long as there is something to open.
-                loop {
-                    match state.reader().read(&mut into[read..]) {
-                        Ok(0) => return Ok(read),
-                        Ok(more) => {
-                            read += more;
-                            if read == into.len() {
-                                return Ok(read);
-                            }
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        // The end without a goodbye is told by the caller's own frames.
-                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                            return Ok(read);
-                        }
-                        Err(error) => return Err(error),
-                    }
-                    if self.held.is_empty() {
-                        break read;
-                    }
-                    let mut held = &self.raw[self.held.clone()];
-                    let taken = state.read_tls(&mut held)?;
-                    self.held.start += taken;
-                    state.process_new_packets().map_err(io::Error::other)?;
-                }
-            };
-            if read > 0 {
-                return Ok(read);
-            }
-            let bytes = self.socket.read(&mut self.raw)?;
-            if bytes == 0 {
-                return Ok(0);
-            }
-            self.held = 0..bytes;
-        }
-    }
-}
-
-struct Writer {
-    state: Arc<Mutex<Connection>>,
-    socket: TcpStream,
-    sealed: Vec<u8>,
-}
-
-/// How long a write of sealed bytes may take in all the waits that it needs.
-const STUCK: Duration = Duration::from_secs(10);
-
-impl Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.sealed.clear();
-        let written = {
-            let mut state = lock(&self.state);
-            // The state takes as much as its own buffer holds.
-            let written = state.writer().write(bytes)?;
-            while state.wants_write() {
-                state.write_tls(&mut self.sealed)?;
-            }
-            written
-        };
-        // Sealed bytes can't be taken back: all of them go, or the stream is over.
-        push(&mut self.socket, &self.sealed, STUCK, &Stop::default()).map_err(io::Error::other)?;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

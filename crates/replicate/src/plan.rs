@@ -12,6 +12,9 @@ pub enum Until {
     Clean,
 }
 
+/// How long a guest that has died may go unnoticed between two rounds.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How to run the rounds after pre-copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -80,10 +83,23 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Ended::Time);
             }
-            let pause = left.map_or(plan.interval, |left| left.min(plan.interval));
-            if stop.wait(pause) {
+            self.nap(left.map_or(plan.interval, |left| left.min(plan.interval)), stop)?;
+        }
+    }
+
+    /// Sleeps, and looks whether the guest is still there.
+    fn nap(&mut self, time: Duration, stop: &Stop) -> Result<(), RoundError> {
+        let mut left = time;
+        loop {
+            let piece = left.min(LOOK);
+            if stop.wait(piece) {
                 return Err(RoundError::Interrupted);
             }
+            left -= piece;
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.guest()?;
         }
     }
 }

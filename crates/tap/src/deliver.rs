@@ -61,10 +61,29 @@ impl Tap<'_> {
         loop {
             self.watch.empty = false;
             self.until(into, stop, |tap| tap.watch.empty || tap.watch.is_once_around())?;
-            if self.watch.is_once_around() || self.has_ended() || self.nothing_pending()? {
+            if self.watch.is_once_around() || self.has_ended() {
+                return Ok(());
+            }
+            if self.nothing_pending()? {
+                return self.catch_up(into, stop);
+            }
+        }
+    }
+
+    /// Reads what QEMU had sent when it said that nothing is pending: what is in the socket, and
+    /// the rest of the section that it was writing then (it flushes at each section's end). A page
+    /// of one byte takes ten bytes, so thousands may be on the way.
+    fn catch_up(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
+        while !self.has_ended() && self.step(Duration::ZERO, into)? {
+            if stop.is_set() {
+                return Err(RoundError::Interrupted);
+            }
+            if self.watch.is_once_around() {
                 return Ok(());
             }
         }
+        let sections = self.watch.sections;
+        self.until(into, stop, |tap| tap.watch.sections > sections)
     }
 
     /// Whether QEMU has sent everything that it knows to be dirty. An empty section alone does not
@@ -105,6 +124,7 @@ impl Tap<'_> {
         }
         self.may_end = true;
         while self.step(QUIET, into)? {}
+        self.drained = true;
         let since = Instant::now();
         while !self.stood_still()? {
             if since.elapsed() > STANDING {

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Guardian {
     child: Child,
+    dismiss: bool,
 }
 
 impl Guardian {
@@ -31,10 +32,15 @@ impl Guardian {
         // In a group of its own: what interrupts us is not for the guardian.
         command.stdin(Stdio::piped()).stdout(Stdio::from(qmp)).process_group(0);
         let child = command.spawn()?;
-        let mut this = Self { child };
+        let mut this = Self { child, dismiss: true };
         let undo = serde_json::to_string(undo).map_err(io::Error::other)?;
         this.say(&undo)?;
         Ok(this)
+    }
+
+    /// Leaves the rest to it: it finds what we have found, and may have more patience or luck.
+    pub(crate) fn hand_over(mut self) {
+        self.dismiss = false;
     }
 
     fn say(&mut self, line: &str) -> io::Result<()> {
@@ -45,9 +51,12 @@ impl Guardian {
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        // One that is gone needs no word.
-        let _ = self.say(DISMISSED);
+        if self.dismiss {
+            // One that is gone needs no word.
+            let _ = self.say(DISMISSED);
+        }
         drop(self.child.stdin.take());
+        // Also one that takes over: two clients must not use one connection at a time.
         let _ = self.child.wait();
     }
 }

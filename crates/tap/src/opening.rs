@@ -123,6 +123,9 @@ fn change(qmp: &mut Qmp, wanted: &Settings, stop: &Stop) -> Result<(Wire, Listed
         Ok(_) => {}
         // A blocker that shows only now.
         Err(QmpError::Refused { desc, .. }) => {
+            // It was not taken, and would lie there until the monitor's client goes.
+            let _: Result<serde_json::Value, _> =
+                qmp.execute("closefd", json!({ "fdname": SOCKET_NAME }));
             return Err(OpenError::Blocked { reasons: vec![desc] });
         }
         Err(error) => return Err(error.into()),

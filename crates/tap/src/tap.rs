@@ -6,7 +6,7 @@ use crate::opening::{Begun, begin, why};
 use crate::pace::Pace;
 use crate::undo::{Undo, UndoError};
 use crate::watch::Watch;
-use crate::wire::Wire;
+use crate::wire::{Got, Wire};
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
 use memtwin_qemu::{Block, Ram, migration, status};
 use memtwin_qmp::{Qmp, Timestamp};
@@ -14,6 +14,11 @@ use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Sto
 use memtwin_stream::{BlockEntry, Decoder};
 use std::process::Command;
 use std::time::Duration;
+
+/// What is read between rounds is kept, up to this many bytes.
+const MOST_AHEAD: usize = 256 << 20;
+/// After so long without a byte, QEMU is not stuck in sending.
+const QUIET: Duration = Duration::from_millis(20);
 
 /// A running QEMU, held in pre-copy.
 ///
@@ -31,6 +36,8 @@ pub struct Tap<'q> {
     pub(crate) stood: Option<Stood>,
     /// Whether QEMU may end: the word was given.
     pub(crate) may_end: bool,
+    /// Whether everything that QEMU sends was read.
+    pub(crate) drained: bool,
     layout: Layout,
     /// Which region each listed block is, if it is one.
     pub(crate) regions: Vec<Option<RegionId>>,
@@ -44,7 +51,7 @@ pub struct Tap<'q> {
 struct Post {
     undo: Undo,
     /// Dismissed when dropped.
-    _guardian: Guardian,
+    guardian: Guardian,
 }
 
 /// What came in a tap's stream, and what QEMU says it has sent.
@@ -99,10 +106,11 @@ impl<'q> Tap<'q> {
             counters: Counters::default(),
             stood: None,
             may_end: false,
+            drained: false,
             layout: Layout::default(),
             regions: (0..listed.len()).map(|at| Some(RegionId(at))).collect(),
             machine,
-            post: Some(Post { undo, _guardian: guardian }),
+            post: Some(Post { undo, guardian }),
         };
         // On an error here dropping it leaves QEMU as it was.
         this.layout = layout(&listed, blocks, this.page_size()?)?;
@@ -163,12 +171,31 @@ impl<'q> Tap<'q> {
     /// Errors: QEMU could not be left so; it is tried once more when the tap is dropped.
     pub fn close(&mut self) -> Result<(), UndoError> {
         let Some(post) = &self.post else { return Ok(()) };
+        // In its last pass QEMU writes to us with its big lock held: until we read on, or end the
+        // stream, it answers no command, and could not be told to cancel.
+        if !self.drained {
+            self.wire.shut();
+        }
         if let Ok(now) = migration(self.qmp) {
             self.counters.qemu = now.ram.or(self.counters.qemu);
         }
         post.undo.run(self.qmp)?;
         self.note_events();
         self.post = None;
+        Ok(())
+    }
+
+    /// Reads what QEMU sends between rounds, for the next one. If somebody else pauses the guest,
+    /// QEMU goes on to its last pass, with its big lock held: unless it is read, no command is
+    /// answered, ours or anybody's.
+    fn read_ahead(&mut self) -> Result<(), SourceError> {
+        while self.ahead.len() < MOST_AHEAD {
+            match self.wire.read(QUIET).map_err(log)? {
+                Got::Bytes(count) => self.ahead.extend_from_slice(self.wire.bytes(count)),
+                // Why it ended is found out by who asks next.
+                Got::Nothing | Got::End => break,
+            }
+        }
         Ok(())
     }
 
@@ -200,9 +227,16 @@ impl<'q> Tap<'q> {
 
 impl Drop for Tap<'_> {
     fn drop(&mut self) {
-        // Nobody is left to hear of a failure. If QEMU is there and was not left as it was found,
-        // the end of the stream at least lets the guest run.
-        let _ = self.close();
+        // Nobody is left to hear of a failure. A QEMU that is there and was not left as it was found
+        // is the guardian's; the end of the stream at least lets the guest run.
+        let failed = self.close().err();
+        if let Some(error) = failed
+            && !error.is_gone()
+            && let Some(post) = self.post.take()
+        {
+            self.wire.shut();
+            post.guardian.hand_over();
+        }
     }
 }
 
@@ -238,6 +272,7 @@ impl Source for Tap<'_> {
     }
 
     fn guest(&mut self) -> Result<GuestState, SourceError> {
+        self.read_ahead()?;
         let now = status(self.qmp).map_err(log)?;
         Ok(if now.running { GuestState::Running } else { GuestState::Stopped })
     }

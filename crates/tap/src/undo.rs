@@ -47,6 +47,16 @@ pub enum UndoError {
     },
 }
 
+impl UndoError {
+    /// Whether QEMU itself is gone: there is nothing left to undo.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Qmp(error) | Self::Settings(SettingsError::Qmp(error)) => error.is_gone(),
+            _ => false,
+        }
+    }
+}
+
 impl Undo {
     /// Cancels the migration, sees that the guest runs if it did, and puts the settings back. Tries
     /// each, also when another fails; does nothing where there is nothing to do.

@@ -4,7 +4,8 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown,
+    socketpair,
 };
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,6 +65,12 @@ impl Wire {
     /// The bytes that were read last.
     pub(crate) fn bytes(&self, count: usize) -> &[u8] {
         &self.buffer[..count]
+    }
+
+    /// Ends it in both directions. Whoever waits for room to write in it waits no longer.
+    pub(crate) fn shut(&self) {
+        // Fails only if it has ended already.
+        let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
     /// Sends a message back. They are a few bytes each, so there is always room.

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -56,16 +56,23 @@ impl Qemu {
         program: &str,
         arguments: &[A],
     ) -> Result<Self, StartError> {
-        let program = crate::program(program);
-        let mut command = Command::new(&program);
+        let mut command = Command::new(crate::program(program));
         command
             .args(["-nodefaults", "-display", "none", "-serial", "file:console"])
             .args([
                 "-qmp",
-                &format!("unix:{},server=on,wait=off", dir.path().join("qmp").display()),
+                &format!("unix:{},server=on,wait=off", Self::qmp_in(dir.path()).display()),
             ])
             .args(arguments)
-            .current_dir(dir.path())
+            .current_dir(dir.path());
+        Self::launch(dir, command)
+    }
+
+    /// Starts a QEMU by a whole command, which makes its QMP socket at [`Qemu::qmp_in`] of this
+    /// directory.
+    pub fn launch(dir: TempDir, mut command: Command) -> Result<Self, StartError> {
+        let program = PathBuf::from(command.get_program());
+        command
             .stdin(Stdio::null())
             .stdout(File::create(dir.path().join("stdout"))?)
             .stderr(File::create(dir.path().join("stderr"))?);
@@ -86,9 +93,19 @@ impl Qemu {
         Ok(qemu)
     }
 
+    /// Where the QMP socket of a QEMU lies whose directory this is.
+    pub fn qmp_in(dir: &Path) -> PathBuf {
+        dir.join("qmp")
+    }
+
     /// The path of its QMP socket.
     pub fn qmp(&self) -> PathBuf {
-        self.dir().join("qmp")
+        Self::qmp_in(self.dir())
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.kept.child.try_wait()
     }
 
     /// Its process id.

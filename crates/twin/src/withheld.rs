@@ -2,8 +2,9 @@
 //! had kept a few pages back.
 //!
 //! The twin itself gets every page, so the run it belongs to is judged on all of them. Of the few,
-//! it is remembered what they were before the first write that came after pre-copy: the twin with
-//! these old pages in place is the twin of a log that never named them. A judge who is given that
+//! it is remembered what they were before the first write after pre-copy that changed them: the twin
+//! with these old pages in place is the twin of a log that has not named them since. (Many a log names
+//! every page once more after pre-copy, and most of them have not changed.) A judge who is given that
 //! one, and not told which pages they are, must find exactly those that have really changed.
 
 use crate::{MemoryTwin, offset_of};
@@ -50,20 +51,22 @@ impl WithheldTwin {
         &self.kept[region.0]
     }
 
-    fn remember(&mut self, region: RegionId, pages: Run) {
+    /// Remembers some of the pages that these bytes are about to change.
+    fn remember(&mut self, region: RegionId, first: u64, bytes: &[u8]) {
         let page_len = self.layout.region(region).page_size().as_usize();
         let begins = offset_of(&self.layout, region) as usize;
         let Some(mapping) = self.twin.mapping() else { return };
         let kept = &mut self.kept[region.0];
-        for page in pages.first..pages.end() {
+        for (page, new) in (first..).zip(bytes.chunks_exact(page_len)) {
             if kept.len() >= self.most {
                 return;
             }
             let chosen = kept.is_empty() || self.random.u64(0..CHANCE) == 0;
-            if chosen && !kept.contains_key(&page) {
-                let mut bytes = vec![0; page_len].into_boxed_slice();
-                mapping.read(begins + page as usize * page_len, &mut bytes);
-                kept.insert(page, bytes);
+            let at = begins + page as usize * page_len;
+            if chosen && !kept.contains_key(&page) && !mapping.equals(at, new) {
+                let mut old = vec![0; page_len].into_boxed_slice();
+                mapping.read(at, &mut old);
+                kept.insert(page, old);
             }
         }
     }
@@ -78,8 +81,7 @@ impl Sink for WithheldTwin {
 
     fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
         if self.past_precopy {
-            let page_size = self.layout.region(region).page_size();
-            self.remember(region, Run { first, count: page_size.page_of(bytes.len() as u64) });
+            self.remember(region, first, bytes);
         }
         self.twin.write(region, first, bytes)
     }
@@ -109,6 +111,12 @@ mod tests {
         twin.write(ram, 0, &[1; 512 * 64]).unwrap();
         twin.commit(0).unwrap();
         assert!(twin.kept(ram).is_empty(), "pre-copy is no log");
+        twin.write(ram, 0, &[1; 512 * 64]).unwrap();
+        twin.commit(1).unwrap();
+        assert!(
+            twin.kept(ram).is_empty(),
+            "what does not change a page can't show that it was lost"
+        );
         for value in 2..40 {
             twin.write(ram, 5, &[value; 512 * 30]).unwrap();
             twin.commit(1).unwrap();

@@ -6,75 +6,94 @@ use crate::WireError;
 use crate::bytes::{Cursor, put_varint};
 
 const WORD: usize = 8;
-/// Compared at once: most of a dirty block is as it was.
-const LINE: usize = 64;
+/// Compared at once, as a whole: most of a dirty block is as it was. Divides every block.
+const SECTION: usize = 512;
 
-/// Appends what turns `old` into `new`, unless it takes `most` bytes or more: then nothing is
-/// appended and `false` returned. Both are as long as one block, a multiple of 64 bytes.
-pub(crate) fn encode(old: &[u8], new: &[u8], most: usize, into: &mut Vec<u8>) -> bool {
+/// What became of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// It is as it was.
+    Same,
+    /// What changed was appended.
+    Changed,
+    /// It changed too much; nothing was appended.
+    TooMuch,
+}
+
+/// Makes `held` equal to `new`, and appends what that took, unless it is `most` bytes or more. Both
+/// are as long as one block, a multiple of 512 bytes.
+pub(crate) fn update(held: &mut [u8], new: &[u8], most: usize, into: &mut Vec<u8>) -> Update {
     let began = into.len();
-    let (old, new) = (old.as_chunks::<LINE>().0, new.as_chunks::<LINE>().0);
     // The number of runs stands before them; nearly always it has one byte.
     into.push(0);
-    let (mut runs, mut done) = (0u64, 0usize);
-    let mut open: Option<Run> = None;
-    for (line, (old, new)) in old.iter().zip(new).enumerate() {
-        if old == new {
+    let mut runs = Runs { into, count: 0, end: 0, open: None };
+    for (i, (held, new)) in held.chunks_mut(SECTION).zip(new.chunks(SECTION)).enumerate() {
+        if held == new {
             continue;
         }
-        let words = old.as_chunks::<WORD>().0.iter().zip(new.as_chunks::<WORD>().0);
-        for (i, (old, new)) in words.enumerate() {
-            if old == new {
-                continue;
-            }
-            let word = line * (LINE / WORD) + i;
-            match &mut open {
-                Some(run) if run.end() == word => run.bytes.extend_from_slice(new),
-                run => {
-                    if let Some(run) = run.take() {
-                        done = run.put(done, into);
-                    }
-                    runs += 1;
-                    *run = Some(Run { first: word, bytes: new.to_vec() });
-                }
+        let words = held.as_chunks_mut::<WORD>().0.iter_mut().zip(new.as_chunks::<WORD>().0);
+        for (word, (held, new)) in (i * (SECTION / WORD)..).zip(words) {
+            if held != new {
+                runs.add(word, new);
+                *held = *new;
             }
         }
-        if into.len() - began + open.as_ref().map_or(0, |run| run.bytes.len()) >= most {
+        if runs.into.len() - began >= most {
+            runs.into.truncate(began);
+            return Update::TooMuch;
+        }
+    }
+    runs.close();
+    let count = runs.count;
+    match count {
+        0 => {
             into.truncate(began);
-            return false;
+            return Update::Same;
+        }
+        1..0x80 => into[began] = count as u8,
+        _ => replace(into, began, count),
+    }
+    Update::Changed
+}
+
+/// Neighbouring words that changed, as they are appended.
+struct Runs<'v> {
+    into: &'v mut Vec<u8>,
+    count: u64,
+    /// One after the last word.
+    end: usize,
+    /// Where the length of the last run stands, and where its words begin.
+    open: Option<(usize, usize)>,
+}
+
+impl Runs<'_> {
+    fn add(&mut self, word: usize, new: &[u8; WORD]) {
+        if self.open.is_none() || word != self.end {
+            self.close();
+            put_varint(self.into, (word - self.end) as u64);
+            self.into.push(0);
+            self.open = Some((self.into.len() - 1, word));
+            self.count += 1;
+        }
+        self.into.extend_from_slice(new);
+        self.end = word + 1;
+    }
+
+    fn close(&mut self) {
+        if let Some((at, first)) = self.open.take() {
+            match self.end - first {
+                words @ 0..0x80 => self.into[at] = words as u8,
+                words => replace(self.into, at, words as u64),
+            }
         }
     }
-    if let Some(run) = open {
-        run.put(done, into);
-    }
-    if runs < 0x80 {
-        into[began] = runs as u8;
-    } else {
-        let mut count = Vec::with_capacity(2);
-        put_varint(&mut count, runs);
-        into.splice(began..=began, count);
-    }
-    true
 }
 
-/// Neighbouring words that changed.
-struct Run {
-    first: usize,
-    bytes: Vec<u8>,
-}
-
-impl Run {
-    fn end(&self) -> usize {
-        self.first + self.bytes.len() / WORD
-    }
-
-    /// Appends it, counted from word `done` on. Returns where it ends.
-    fn put(&self, done: usize, into: &mut Vec<u8>) -> usize {
-        put_varint(into, (self.first - done) as u64);
-        put_varint(into, (self.bytes.len() / WORD) as u64);
-        into.extend_from_slice(&self.bytes);
-        self.end()
-    }
+/// Puts a number that needs more than one byte in the place of one byte.
+fn replace(into: &mut Vec<u8>, at: usize, number: u64) {
+    let mut bytes = Vec::with_capacity(3);
+    put_varint(&mut bytes, number);
+    into.splice(at..=at, bytes);
 }
 
 /// The changed words of one block, checked.
@@ -170,10 +189,13 @@ mod tests {
                 new[at..end].fill(byte);
             }
             let mut bytes = vec![1, 2, 3];
-            let fits = encode(&old, &new, 4096, &mut bytes);
-            if !fits {
+            let mut held = old.clone();
+            let update = update(&mut held, &new, 4096, &mut bytes);
+            prop_assert_eq!(update == Update::Same, old == new);
+            if update != Update::Changed {
                 prop_assert_eq!(&bytes, &[1, 2, 3]);
-            } else if old != new {
+            } else {
+                prop_assert_eq!(&held, &new);
                 let mut block = old.clone();
                 let delta = read(&bytes[3..], 4096).unwrap();
                 delta.apply(&mut block);
@@ -191,7 +213,7 @@ mod tests {
             let mut new = old.clone();
             new[word * 8] = 1;
             let mut bytes = Vec::new();
-            assert!(encode(&old, &new, 2048, &mut bytes));
+            assert_eq!(update(&mut old.clone(), &new, 2048, &mut bytes), Update::Changed);
             assert_eq!(bytes.len(), len);
         }
     }
@@ -202,7 +224,20 @@ mod tests {
         let mut new = old.clone();
         new.iter_mut().step_by(16).for_each(|byte| *byte = 1);
         let mut bytes = Vec::new();
-        assert!(encode(&old, &new, 4096, &mut bytes));
+        assert_eq!(update(&mut old.clone(), &new, 4096, &mut bytes), Update::Changed);
+        let mut block = old;
+        read(&bytes, 4096).unwrap().apply(&mut block);
+        assert_eq!(block, new);
+    }
+
+    #[test]
+    fn a_run_of_many_words_has_a_length_of_two_bytes() {
+        let old = vec![0; 4096];
+        let mut new = old.clone();
+        new[800..2400].fill(1);
+        let mut bytes = Vec::new();
+        assert_eq!(update(&mut old.clone(), &new, 4096, &mut bytes), Update::Changed);
+        assert_eq!(bytes.len(), 1 + 1 + 2 + 1600);
         let mut block = old;
         read(&bytes, 4096).unwrap().apply(&mut block);
         assert_eq!(block, new);

@@ -1,8 +1,11 @@
 //! What a frame says, but for the records of DATA.
 
 use crate::bytes::{Cursor, put_text, put_varint};
-use crate::{HEAD, Kind, MOST_BODY, Sealer, Shape, Versions, WireError};
-use memtwin_pages::RegionId;
+use crate::{HEAD, Kind, MOST_BODY, Sealer, Versions, WireError};
+
+mod parts;
+
+pub use parts::{Answer, Asked, Base, Hello, Outcome, RefuseCode, Round, Welcome};
 
 const MAGIC: [u8; 8] = *b"MEMTWIN\n";
 /// The longest text that a peer may send.
@@ -12,150 +15,6 @@ const MOST_DIGESTS: u32 = 4096;
 /// The most bytes of one answer.
 const MOST_FETCH: u64 = 512 << 10;
 const DIGEST: usize = 32;
-
-/// The sender's first words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// The versions that it speaks.
-    pub versions: Versions,
-    /// Its session: the same number for as long as it lives.
-    pub session: [u8; 16],
-    /// A number for this connection.
-    pub nonce: [u8; 16],
-}
-
-/// The receiver's answer to [`Hello`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Welcome {
-    /// The version that is spoken from here on.
-    pub version: u16,
-    /// A number for this connection.
-    pub nonce: [u8; 16],
-    /// The last round of this session that it holds.
-    pub holds: Option<u32>,
-}
-
-/// The end of a round's records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Round {
-    /// Its number.
-    pub round: u32,
-    /// How many blocks its records had, counted as often as they came.
-    pub blocks: u64,
-}
-
-/// A question about blocks of the twin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// Of which region.
-    pub region: u64,
-    /// The first block.
-    pub first: u64,
-    /// For digests: how many blocks go into one, the last one perhaps of fewer. Else 1.
-    pub each: u32,
-    /// How many digests, or blocks.
-    pub count: u32,
-}
-
-impl Asked {
-    /// The region and the number of blocks that it asks for, if they are there and not too many.
-    pub fn check(&self, shape: &Shape, kind: Kind) -> Result<(RegionId, u64), WireError> {
-        let range = |what, got: u32, expected| WireError::Range { what, got: got.into(), expected };
-        if self.each == 0 || self.count == 0 || self.count > MOST_DIGESTS {
-            return Err(range("digests asked for", self.count, "1 to 4096"));
-        }
-        let id = shape.check(self.region, self.first, 1)?;
-        // Digests may ask past the end, for a last one of fewer blocks.
-        let whole = u64::from(self.each) * u64::from(self.count);
-        let blocks = whole.min(shape.count(id) - self.first);
-        if blocks + u64::from(self.each) <= whole {
-            return Err(WireError::Blocks {
-                region: self.region,
-                first: self.first,
-                end: self.first.saturating_add(whole),
-                blocks: shape.count(id),
-            });
-        }
-        if kind == Kind::Fetch && (self.each != 1 || blocks * shape.block(id) as u64 > MOST_FETCH) {
-            return Err(range("blocks asked for", self.count, "512 KiB of them at most"));
-        }
-        Ok((id, blocks))
-    }
-}
-
-/// An answer to [`Asked`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<'a> {
-    /// What was asked.
-    pub asked: Asked,
-    /// The digests of 32 bytes each, or the blocks' bytes.
-    pub bytes: &'a [u8],
-}
-
-/// What the judge says, who sits with the sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Memory and twin are the same.
-    Identical,
-    /// They are not.
-    Differs,
-    /// There is no verdict.
-    Inconclusive,
-}
-
-/// Why a peer is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RefuseCode {
-    /// No version that both speak.
-    Version = 1,
-    /// The receiver holds another session's twin.
-    ForeignSession = 2,
-    /// Bytes that are no frames.
-    Malformed = 3,
-    /// No room for the layout.
-    NoRoom = 4,
-    /// Something else is being received.
-    Busy = 5,
-    /// Another layout than the session's.
-    Layout = 6,
-    /// A frame that has no place there.
-    Order = 7,
-    /// The receiver can't write.
-    Disk = 8,
-    /// The session is over.
-    Over = 9,
-}
-
-impl RefuseCode {
-    const ALL: [Self; 9] = [
-        Self::Version,
-        Self::ForeignSession,
-        Self::Malformed,
-        Self::NoRoom,
-        Self::Busy,
-        Self::Layout,
-        Self::Order,
-        Self::Disk,
-        Self::Over,
-    ];
-
-    /// Whether another try may fare better.
-    pub fn may_pass(self) -> bool {
-        matches!(self, Self::Malformed | Self::Order | Self::Busy)
-    }
-}
-
-/// Which image a journal belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Base {
-    /// The round that the image held when the journal began.
-    pub round: u32,
-    /// The image's device.
-    pub device: u64,
-    /// The image's inode.
-    pub inode: u64,
-}
 
 /// What a frame says. The bodies of LAYOUT and DATA have readers of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

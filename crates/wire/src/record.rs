@@ -2,6 +2,7 @@
 
 use crate::bytes::{Cursor, put_varint};
 use crate::{Delta, HEAD, MOST_BODY, Shape, WireError, delta};
+use delta::Update;
 use memtwin_pages::RegionId;
 
 const FULL: u8 = 1;
@@ -174,20 +175,32 @@ impl RecordWriter {
         self.grow();
     }
 
-    /// Adds what turns `old` into `new`, or the whole new block where that is hardly longer.
-    pub fn changed(&mut self, region: RegionId, block: u64, old: &[u8], new: &[u8]) {
-        // An open run stays open if the block turns out to go whole.
+    /// Makes `held`, what the twin holds of a block, equal to `new`, and adds what that takes: the
+    /// changed words, or the whole block where that is hardly longer. Whether anything changed.
+    pub fn update(&mut self, region: RegionId, block: u64, held: &mut [u8], new: &[u8]) -> bool {
+        // An open run stays open if the block turns out to go whole, or not at all.
         let run = self.run;
         let began = self.frame.len();
         self.close();
         put_numbers(&mut self.frame, DELTA, &[region.0 as u64, block]);
-        if delta::encode(old, new, new.len() * 3 / 4, &mut self.frame) {
-            self.blocks += 1;
-            return;
+        match delta::update(held, new, new.len() * 3 / 4, &mut self.frame) {
+            Update::Changed => {
+                self.blocks += 1;
+                true
+            }
+            Update::Same => {
+                self.frame.truncate(began);
+                self.run = run;
+                false
+            }
+            Update::TooMuch => {
+                self.frame.truncate(began);
+                self.run = run;
+                self.full(region, block, new);
+                held.copy_from_slice(new);
+                true
+            }
         }
-        self.frame.truncate(began);
-        self.run = run;
-        self.full(region, block, new);
     }
 
     /// How many bytes of records it has made since it was restarted.

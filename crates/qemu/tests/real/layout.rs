@@ -1,8 +1,7 @@
 //! The blocks of machines of several kinds, as this QEMU prints them.
 
 use crate::{ARM, PC, block, machine};
-use memtwin_pages::Gpa;
-use memtwin_pages::Window;
+use memtwin_pages::{Gpa, Window};
 use memtwin_qemu::blocks;
 
 fn window(gpa: u64, offset: u64, bytes: u64) -> Window {

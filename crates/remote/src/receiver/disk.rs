@@ -4,7 +4,8 @@
 //! rounds as came while the disk was at the one before: nobody waits for a sync but the
 //! acknowledgements.
 
-use super::journal::{Image, Tail};
+use super::image::Image;
+use super::journal::Tail;
 use super::{At, Outlet, Point, locked};
 use crate::RemoteError;
 use memtwin_wire::{Message, Shape};

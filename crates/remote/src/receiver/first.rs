@@ -1,6 +1,6 @@
 //! The first round of a session: it goes straight into PATH.partial, every block of it.
 
-use super::journal::Image;
+use super::image::Image;
 use super::place::Place;
 use crate::RemoteError;
 use memtwin_pages::{Layout, PageSet};
@@ -50,7 +50,8 @@ impl First {
         }
         let inode = Inode::of(&file.metadata().map_err(failed)?);
         let covered = shape.counts().map(PageSet::new).collect();
-        Ok(Self { session, layout, shape, image: Image { file, path }, inode, covered, blocks: 0 })
+        let image = Image::new(file, path.clone(), shape.bytes());
+        Ok(Self { session, layout, shape, image, inode, covered, blocks: 0 })
     }
 
     /// Writes the records of a frame.

@@ -3,12 +3,13 @@
 //! A redo log of frames, docs/wire.md. What it holds are new values, so that applying a round
 //! twice, or one that the image has already, does no harm.
 
+use super::image::Image;
 use super::place::Place;
 use crate::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_wire::{
-    Base, Direction, Hello, Inbox, Key, Kind, Message, Opener, Record, Records, Round, Sealer,
-    Shape, Versions, WireError, decode_layout, encode_layout,
+    Base, Direction, Hello, Inbox, Key, Kind, Message, Opener, Records, Round, Sealer, Shape,
+    Versions, WireError, decode_layout, encode_layout,
 };
 use std::fs::File;
 use std::io;
@@ -252,6 +253,7 @@ impl Tail {
     ) -> Result<(), RemoteError> {
         let failed =
             |errno| RemoteError::Disk { doing: "read back", path: self.path.clone(), errno };
+        image.check_length()?;
         loop {
             match self.inbox.take_frame()? {
                 Some(Kind::Data) => {
@@ -280,59 +282,3 @@ impl Tail {
 
 /// LAYOUT and BASE.
 const HEADER_FRAMES: u64 = 2;
-
-/// The twin's file.
-#[derive(Debug)]
-pub(super) struct Image {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
-}
-
-/// Zeros to write, a few at a time.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-impl Image {
-    fn failed(&self, doing: &'static str, errno: io::Error) -> RemoteError {
-        RemoteError::Disk { doing, path: self.path.clone(), errno }
-    }
-
-    /// Another handle.
-    pub(super) fn again(&self) -> Result<Self, RemoteError> {
-        let file = self.file.try_clone().map_err(|errno| self.failed("duplicate", errno))?;
-        Ok(Self { file, path: self.path.clone() })
-    }
-
-    /// Writes what a record says.
-    pub(super) fn apply(&self, record: &Record<'_>, shape: &Shape) -> Result<(), RemoteError> {
-        let (region, first, count) = record.blocks();
-        let at = shape.offset(region, first);
-        match record {
-            Record::Full { bytes, .. } => self.put(bytes, at),
-            Record::Zero { .. } => {
-                let mut left = count * shape.block(region) as u64;
-                let mut at = at;
-                while left > 0 {
-                    let len = left.min(ZEROS.len() as u64);
-                    self.put(&ZEROS[..len as usize], at)?;
-                    (at, left) = (at + len, left - len);
-                }
-                Ok(())
-            }
-            Record::Delta { delta, .. } => {
-                delta.runs().try_for_each(|(from, bytes)| self.put(bytes, at + from as u64))
-            }
-        }
-    }
-
-    fn put(&self, bytes: &[u8], at: u64) -> Result<(), RemoteError> {
-        self.file.write_all_at(bytes, at).map_err(|errno| self.failed("write", errno))
-    }
-
-    pub(super) fn read(&self, into: &mut [u8], at: u64) -> Result<(), RemoteError> {
-        self.file.read_exact_at(into, at).map_err(|errno| self.failed("read", errno))
-    }
-
-    pub(super) fn sync(&self) -> Result<(), RemoteError> {
-        self.file.sync_data().map_err(|errno| self.failed("sync", errno))
-    }
-}

@@ -2,7 +2,8 @@
 
 use super::disk::acknowledge;
 use super::first::{First, PARTIAL};
-use super::journal::{Header, Image, JOURNAL, Journal};
+use super::inspect::{check, recover};
+use super::journal::{Header, JOURNAL, Journal};
 use super::place::Place;
 use super::whole::{Parts, Whole};
 use super::{Config, Ended, Outlet, Point};
@@ -207,7 +208,7 @@ impl Keep {
         self.place.rename(PARTIAL, "")?;
         self.place.sync()?;
         at.reached(Point::FirstRenamed);
-        let image = Image { path: self.place.path(""), ..first.image };
+        let image = first.image.renamed(self.place.path(""));
         let parts = Parts { header, round, image, journal, tail };
         self.state = State::Whole(Whole::new(parts, &self.config, &self.outlet)?);
         acknowledge(&self.outlet, round);
@@ -270,44 +271,4 @@ impl Keep {
         self.place.sync()?;
         Ok(kept)
     }
-}
-
-/// Whether the file has the digests of the memory.
-fn check(whole: &Whole, digests: &[[u8; 32]]) -> Result<Result<(), String>, RemoteError> {
-    if digests.len() != whole.layout.len() {
-        return Err(RemoteError::order(format!(
-            "{} digests for {} regions",
-            digests.len(),
-            whole.layout.len()
-        )));
-    }
-    for ((id, region), expected) in whole.layout.iter().zip(digests) {
-        if whole.digest(id)? != *expected {
-            return Ok(Err(format!(
-                "region {}: the file's digest is not that of the memory",
-                region.name()
-            )));
-        }
-    }
-    Ok(Ok(()))
-}
-
-/// What a killed receiver has left, if it is a twin.
-fn recover(place: &Place, config: &Config, outlet: &Outlet) -> Result<Option<Whole>, RemoteError> {
-    let Some(left) = Journal::find(place)? else { return Ok(None) };
-    let base = left.header.base;
-    let image = Some(Inode::new(base.device, base.inode));
-    if place.inode(PARTIAL) == image {
-        // It died between the two names.
-        place.rename(PARTIAL, "")?;
-        place.sync()?;
-    } else if place.inode("") != image {
-        return Ok(None);
-    }
-    let Some(file) = place.open("")? else { return Ok(None) };
-    if file.metadata().map_or(0, |about| about.len()) != left.header.layout.bytes() {
-        return Ok(None);
-    }
-    let image = Image { file, path: place.path("") };
-    Whole::recover(left, image, config, outlet).map(Some)
 }

@@ -2,13 +2,17 @@
 
 use super::disk::{Bench, Disk};
 use super::first::check_blocks;
-use super::journal::{Header, Image, Journal, Left, Tail};
+use super::image::Image;
+use super::journal::{Header, Journal, Left, Tail};
 use super::place::Place;
 use super::{Config, Outlet, Point};
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId};
 use memtwin_twin::Inode;
 use memtwin_wire::{Base, Records, Round, Shape};
+
+/// How many bytes of rounds may wait to be applied; then the sender waits.
+const MOST_BEHIND: u64 = 16 << 20;
 
 /// How much of the image is hashed at once.
 const HASH: usize = 256 << 10;
@@ -28,6 +32,8 @@ pub(super) struct Whole {
     disk: Option<Disk>,
     /// The blocks of the round that is on its way.
     blocks: u64,
+    /// Up to here in the journal everything was applied when somebody last looked.
+    settled: u64,
     journal_bytes: u64,
     outlet: Outlet,
     at: super::At,
@@ -55,6 +61,7 @@ impl Whole {
             journal,
             disk: None,
             blocks: 0,
+            settled: 0,
             journal_bytes: config.journal_bytes,
             outlet: outlet.clone(),
             at: config.at.clone(),
@@ -115,6 +122,11 @@ impl Whole {
         self.blocks = 0;
         self.held = round.round;
         self.disk()?.round(end, round.round)?;
+        // Counted from the last time that everything was applied: at most so much is not.
+        if end.saturating_sub(self.settled) > MOST_BEHIND {
+            self.settle()?;
+            self.settled = end;
+        }
         if end >= self.journal_bytes { self.begin_journal(place) } else { Ok(()) }
     }
 
@@ -136,6 +148,7 @@ impl Whole {
         let (journal, tail) = Journal::begin(place, &header)?;
         self.at.reached(Point::NewJournal);
         self.journal = journal;
+        self.settled = 0;
         self.start(tail)
     }
 

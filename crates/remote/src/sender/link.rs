@@ -115,6 +115,7 @@ impl Link {
         reader.known();
         writer.rekey(key);
         writer.limit(config.bandwidth);
+        writer.bear_while(reader.pulse());
         let held = welcome.holds;
         let heard = Arc::new(Heard::default());
         heard.lock().acked = held;

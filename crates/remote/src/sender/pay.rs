@@ -10,8 +10,10 @@ use crate::RemoteError;
 use memtwin_wire::{HEAD, Method, Squeeze};
 use std::time::Instant;
 
-/// A trial in so many frames.
-const EVERY: u32 = 64;
+/// A trial in so many frames: the first number at the beginning and after a change, up to the
+/// second while nothing changes.
+const SOONEST: u32 = 16;
+const LATEST: u32 = 1024;
 
 /// Shorter bodies are not worth a thought.
 const LEAST: usize = 512;
@@ -21,7 +23,9 @@ pub(super) struct Payer {
     wanted: Compression,
     squeeze: Squeeze,
     method: Method,
-    frames: u32,
+    /// How many frames until the next trial, and how many there were between it and the last.
+    left: u32,
+    every: u32,
     /// Seconds that the link takes for a byte.
     link: f64,
 }
@@ -32,16 +36,20 @@ impl Payer {
             Compression::Always(method) => method,
             Compression::Auto => Method::None,
         };
-        Self { wanted, squeeze: Squeeze::default(), method, frames: 0, link: 0.0 }
+        Self { wanted, squeeze: Squeeze::default(), method, left: 1, every: SOONEST, link: 0.0 }
     }
 
     /// Sends a frame of records.
     pub(super) fn send(&mut self, link: &mut Link, frame: &mut [u8]) -> Result<(), RemoteError> {
         if self.wanted == Compression::Auto && frame.len() >= LEAST {
-            if self.frames.is_multiple_of(EVERY) {
-                self.method = self.try_all(frame);
+            if self.left == 0 {
+                let best = self.try_all(frame);
+                self.every =
+                    if best == self.method { (self.every * 2).min(LATEST) } else { SOONEST };
+                self.method = best;
+                self.left = self.every;
             }
-            self.frames += 1;
+            self.left -= 1;
         }
         let method = if frame.len() < LEAST { Method::None } else { self.method };
         let (bytes, began) = match self.squeeze.frame(method, frame) {

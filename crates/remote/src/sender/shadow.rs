@@ -21,10 +21,8 @@ struct Region {
 /// What the twin holds of a block.
 #[derive(Debug)]
 pub(super) enum Known<'s> {
-    /// The same.
-    Same,
-    /// Something else: this. Change it to what is sent.
-    Old(&'s mut [u8]),
+    /// This. Change it to what is sent.
+    This(&'s mut [u8]),
     /// Nobody knows. It was noted what it will hold.
     Nothing,
 }
@@ -45,7 +43,7 @@ impl Shadow {
         Self { regions: shape.counts().enumerate().map(region).collect() }
     }
 
-    /// Compares a block with what the twin holds.
+    /// What the twin holds of a block, of which `new` is to be sent now.
     pub(super) fn look(&mut self, region: RegionId, block: u64, new: &[u8]) -> Known<'_> {
         let region = &mut self.regions[region.0];
         let at = block as usize * region.block;
@@ -53,10 +51,18 @@ impl Shadow {
         if region.known.insert(block) {
             old.copy_from_slice(new);
             Known::Nothing
-        } else if old == new {
-            Known::Same
         } else {
-            Known::Old(old)
+            Known::This(old)
+        }
+    }
+
+    /// Hints that these pages will be looked at next.
+    pub(super) fn prefetch(&self, region: RegionId, pages: Run) {
+        let region = &self.regions[region.0];
+        let page = region.block * region.per_page as usize;
+        let range = pages.first as usize * page..pages.end() as usize * page;
+        if let Some(bytes) = region.bytes.get(range) {
+            memtwin_mapping::prefetch(bytes);
         }
     }
 
@@ -67,4 +73,10 @@ impl Shadow {
             region.known.remove(block);
         }
     }
+}
+
+/// Whether a block is all zero.
+pub(super) fn is_zero(block: &[u8]) -> bool {
+    // A line at a time: most blocks show in the first one that they are not.
+    block.chunks(64).all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

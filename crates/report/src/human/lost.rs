@@ -87,7 +87,7 @@ fn details(case: &Case) -> Table {
             Cell::plain(one_line(&ranges.join(","))),
             Cell::plain(one_line(&detail.twin)),
             Cell::plain(one_line(&detail.memory)),
-            Cell::plain(format!("{:#x}", lost.first_byte)),
+            Cell::plain(format!("{:#x}", lost.first_byte & !7)),
         ]);
     }
     table

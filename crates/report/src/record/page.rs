@@ -41,7 +41,7 @@ pub struct Detail {
     pub offset: u64,
     /// Which bytes of the page differ: from, and up to but without.
     pub ranges: Vec<(u64, u64)>,
-    /// The twin's bytes from the first that differs on, in hex: a few.
+    /// The twin's bytes, in hex: those of the aligned 8-byte word in which the first one differs.
     pub twin: String,
     /// The memory's bytes at the same place.
     pub memory: String,

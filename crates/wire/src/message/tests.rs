@@ -1,4 +1,5 @@
 use super::*;
+use crate::Shape;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use proptest::prelude::*;
 

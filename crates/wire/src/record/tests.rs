@@ -75,12 +75,12 @@ proptest! {
                     writer.zero(RegionId(*region), *block);
                 }
                 Write::Words(region, block, words) => {
-                    let old = memory.block(*region, *block).to_vec();
+                    let mut held = memory.block(*region, *block).to_vec();
+                    let old = held.clone();
                     let new = memory.block(*region, *block);
                     words.iter().for_each(|&(at, byte)| new[at] = byte);
-                    if old != *new {
-                        writer.changed(RegionId(*region), *block, &old, new);
-                    }
+                    let changed = writer.update(RegionId(*region), *block, &mut held, new);
+                    assert_eq!((changed, &held[..]), (old != *new, &*new));
                 }
             }
             if writer.is_full() {
@@ -108,7 +108,7 @@ proptest! {
                 Write::Words(r, b, words) => {
                     let mut new = [0x55; BLOCK];
                     words.iter().for_each(|&(at, byte)| new[at] = byte);
-                    writer.changed(RegionId(*r), *b, &[0x55; BLOCK], &new);
+                    writer.update(RegionId(*r), *b, &mut [0x55; BLOCK], &new);
                 }
             }
         }

@@ -1,0 +1,271 @@
+//! A tap beside QEMU itself: the first pass into a twin, the comparison, the guest's pause, and what
+//! the guest feels of it all.
+
+use crate::beside::{Aim, Measured};
+use crate::migrate::{destination, drain, unlimited};
+use anyhow::{Context, Result, ensure};
+use memtwin_bare::{Report, Scenario};
+use memtwin_mapping::{Mapping, host_page_size};
+use memtwin_qemu::{Block, BlockMemory, Process, blocks};
+use memtwin_qmp::Qmp;
+use memtwin_replicate::{Plan, Replication, Stop, Until};
+use memtwin_tap::Tap;
+use memtwin_testbed::Qemu;
+use memtwin_twin::MemoryTwin;
+use memtwin_verdict::{Image, capture};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The guest's memory.
+const MIB: u64 = 512;
+/// QEMU answers in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How much is read at once.
+const PIECE: usize = 256 << 10;
+
+/// The command of a guardian.
+fn guardian(memtwin: &Path) -> Command {
+    let mut command = Command::new(memtwin);
+    command.arg("guardian");
+    command
+}
+
+/// A QEMU that stands still, with random bytes for its memory.
+struct Still {
+    qemu: Qemu,
+    qmp: Qmp,
+    blocks: Vec<Block>,
+}
+
+impl Still {
+    fn start(dir: &Path) -> Result<Self> {
+        let path = dir.join("ram");
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        file.set_len(MIB << 20)?;
+        let len = (MIB << 20) as usize;
+        let mapping = Mapping::shared(file.as_fd(), len, host_page_size())?;
+        memtwin_stressor::fill(&mapping, len, host_page_size(), 5);
+        let backing =
+            format!("memory-backend-file,id=ram,size={MIB}M,share=on,mem-path={}", path.display());
+        let memory = format!("{MIB}M");
+        let arguments = ["-M", "pc,memory-backend=ram", "-m", &memory, "-object", &backing, "-S"];
+        let qemu = Qemu::start("qemu-system-x86_64", &arguments)?;
+        let mut qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
+        let blocks = blocks(&mut qmp)?;
+        Ok(Self { qemu, qmp, blocks })
+    }
+}
+
+/// The first pass of a paused guest with random memory: into a twin, to another QEMU, to nobody.
+pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec<Measured>> {
+    let mut still = Still::start(dir)?;
+    let stop = Stop::default();
+    let (mut ours, mut sink, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..turns {
+        let began = Instant::now();
+        let tap = Tap::open(&mut still.qmp, &still.blocks, guardian(memtwin), &stop)?;
+        let opened = began.elapsed();
+        // The twin's memory is allotted here, and QEMU waits.
+        let mut replication = Replication::start(tap, MemoryTwin::populated(), ())?;
+        let round = replication.round(&stop)?;
+        ours.push(opened + round.total);
+        replication.finish()?;
+
+        unlimited(&mut still.qmp)?;
+        sink.push(drain(&mut still.qmp)?);
+        let memory = format!("{MIB}M");
+        theirs.push(destination(&mut still.qmp, &["-M", "pc", "-m", &memory])?.total);
+    }
+    drop(still.qemu);
+    let what = format!("first pass of {MIB} MiB of random memory into a twin");
+    Ok(vec![
+        Measured::of(what.clone(), &ours, "QEMU to QEMU, unix socket", &theirs, Aim::Faster(1.2)),
+        Measured::of(what, &ours, "QEMU to a sink that only reads", &sink, Aim::Faster(0.9)),
+    ])
+}
+
+/// The comparison of a guest's memory and its twin, beside process_vm_readv and memcmp in a row.
+pub(crate) fn comparison(dir: &Path, turns: usize) -> Result<Measured> {
+    let still = Still::start(dir)?;
+    let process = Arc::new(Process::find(&still.qmp, &still.blocks)?);
+    let block = still.blocks.iter().find(|block| block.used == MIB << 20).context("its RAM")?;
+    let memory = BlockMemory::new(process, block)?;
+    let mut twin = vec![0; (MIB << 20) as usize];
+    memory.read(0, &mut twin)?;
+    let size = memtwin_pages::PageSize::new(4096)?;
+    let twin = InPlace(twin);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..turns {
+        let began = Instant::now();
+        ensure!(capture(&memory, &twin, size)?.pages().len() == 0, "it differs");
+        ours.push(began.elapsed());
+        let began = Instant::now();
+        let mut piece = vec![0; PIECE];
+        for (at, bytes) in (0..).step_by(PIECE).zip(twin.0.chunks(PIECE)) {
+            memory.read(at, &mut piece)?;
+            ensure!(piece == bytes, "it differs");
+        }
+        theirs.push(began.elapsed());
+    }
+    let what = format!("comparing {MIB} MiB of a guest's memory with its twin");
+    Ok(Measured::of(what, &ours, "process_vm_readv and memcmp", &theirs, Aim::Faster(1.0)))
+}
+
+/// A twin that is compared where it lies.
+struct InPlace(Vec<u8>);
+
+impl Image for InPlace {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, into)
+    }
+    fn is_at(&self, offset: u64, bytes: &[u8], _: &mut Vec<u8>) -> io::Result<bool> {
+        let from = offset as usize;
+        Ok(self.0.get(from..from + bytes.len()) == Some(bytes))
+    }
+}
+
+/// A bare-metal guest under KVM that writes flat out, once it does.
+struct Writer {
+    _qemu: Qemu,
+    qmp: Qmp,
+    blocks: Vec<Block>,
+    ram: BlockMemory,
+    report: u64,
+}
+
+impl Writer {
+    fn start(memory: u32) -> Result<Self> {
+        let mut machine = Scenario::WriterKvm.machine();
+        machine.memory = memory;
+        let dir = tempfile::tempdir()?;
+        let command = machine.command(&dir.path().join("unused"), dir.path())?;
+        // Without its QMP socket: the testbed adds one.
+        let mut arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        if let Some(at) = arguments.iter().position(|argument| argument == "-qmp") {
+            arguments.drain(at..at + 2);
+        }
+        let qemu = Qemu::start_in(dir, &command.get_program().to_string_lossy(), &arguments)?;
+        let mut qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
+        let blocks = blocks(&mut qmp)?;
+        let process = Arc::new(Process::find(&qmp, &blocks)?);
+        let block = blocks.iter().find(|block| block.name == "pc.ram").context("no pc.ram")?;
+        let ram = BlockMemory::new(process, block)?;
+        let report = machine.image.report();
+        let this = Self { _qemu: qemu, qmp, blocks, ram, report };
+        let since = Instant::now();
+        while this.report()?.passes < 2 {
+            ensure!(since.elapsed() < Duration::from_secs(120), "the guest does not write");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(this)
+    }
+
+    fn report(&self) -> Result<Report> {
+        let mut bytes = [0; Report::LEN];
+        self.ram.read(self.report, &mut bytes)?;
+        Ok(Report::from_bytes(&bytes))
+    }
+}
+
+/// How long the guest of a 1 GiB audit stands still, beside QEMU's own downtime.
+pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
+    let stop = Stop::default();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..turns.min(3) {
+        let mut writer = Writer::start(1024)?;
+        let Writer { qmp, blocks, .. } = &mut writer;
+        let process = Arc::new(Process::find(qmp, blocks)?);
+        let tap = Tap::open(qmp, blocks, guardian(memtwin), &stop)?;
+        let layout = tap.regions().clone();
+        let mut twin = MemoryTwin::populated();
+        let mut replication = Replication::start(tap, &mut twin, ())?;
+        replication.run(&plan(Duration::from_secs(2)), &stop, |_| ())?;
+        let still = replication.stand_still(&stop)?;
+        let mapping = still.sink().mapping().context("a twin that is mapped")?;
+        for (id, region) in layout.iter() {
+            let block = blocks.iter().find(|block| block.name == region.name());
+            let memory = BlockMemory::new(Arc::clone(&process), block.context("a block")?)?;
+            let part =
+                Part(Arc::clone(mapping), memtwin_twin::offset_of(&layout, id), region.bytes());
+            capture(&memory, &part, region.page_size())?;
+        }
+        still.release()?;
+        let stood = replication.source().stood().and_then(|stood| stood.time());
+        ours.push(stood.context("it never stood still")?);
+        replication.finish()?;
+        unlimited(qmp)?;
+        theirs.push(destination(qmp, &["-M", "pc", "-m", "1024M"])?.downtime);
+    }
+    let what = "the guest's pause in an audit of 1 GiB, its whole memory read";
+    Ok(Measured::of(what, &ours, "QEMU's own downtime, nothing read", &theirs, Aim::Reported))
+}
+
+/// A region of a twin.
+struct Part(Arc<Mapping>, u64, u64);
+
+impl Image for Part {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.2)
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read((self.1 + offset) as usize, into);
+        Ok(())
+    }
+    fn is_at(&self, offset: u64, bytes: &[u8], _: &mut Vec<u8>) -> io::Result<bool> {
+        Ok(self.0.equals((self.1 + offset) as usize, bytes))
+    }
+}
+
+fn plan(time: Duration) -> Plan {
+    Plan {
+        // As `memtwin audit` without options.
+        interval: Duration::from_millis(500),
+        until: Until::Told,
+        rounds: None,
+        time: Some(time),
+        still_every: None,
+    }
+}
+
+/// What a guest that writes flat out still writes while it is audited, beside a plain pre-copy.
+pub(crate) fn felt(memtwin: &Path, turns: usize) -> Result<Measured> {
+    const OVER: Duration = Duration::from_secs(3);
+    let stop = Stop::default();
+    let mut writer = Writer::start(64)?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    // Seconds for a million pages.
+    let cost = |pages: u64, time: Duration| time.as_secs_f64() * 1e6 / pages.max(1) as f64;
+    for _ in 0..turns {
+        let Writer { qmp, blocks, ram, report, .. } = &mut writer;
+        let ticks = || -> Result<u64> {
+            let mut bytes = [0; Report::LEN];
+            ram.read(*report, &mut bytes)?;
+            Ok(Report::from_bytes(&bytes).ticks)
+        };
+        let tap = Tap::open(qmp, blocks, guardian(memtwin), &stop)?;
+        let mut replication = Replication::start(tap, MemoryTwin::populated(), ())?;
+        replication.round(&stop)?;
+        let (before, began) = (ticks()?, Instant::now());
+        replication.run(&plan(OVER), &stop, |_| ())?;
+        ours.push(cost(ticks()? - before, began.elapsed()));
+        replication.finish()?;
+
+        let plain = crate::migrate::Plain::begin(qmp)?;
+        let (before, began) = (ticks()?, Instant::now());
+        std::thread::sleep(OVER);
+        theirs.push(cost(ticks()? - before, began.elapsed()));
+        plain.end(qmp)?;
+    }
+    let what = "a million pages written by a guest that is audited";
+    let beside = "in a plain pre-copy (128 MiB/s, never let to its end)";
+    Ok(Measured::of_numbers(what, ours, beside, theirs, Aim::Faster(0.9), "s"))
+}

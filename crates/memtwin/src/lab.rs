@@ -1,0 +1,158 @@
+//! `memtwin lab`: guests that are booted to experiment on.
+
+mod conclusion;
+mod differing;
+mod experiment;
+mod found;
+mod replicate;
+mod steer;
+mod talk;
+mod twin_file;
+
+use crate::cli::Output;
+use crate::failure::Failure;
+use crate::values::{Size, Time};
+use clap::{Args, Subcommand, ValueEnum};
+use memtwin_lab::{Arch, aeshmem};
+use memtwin_replicate::Stop;
+use memtwin_report::ExitCode;
+use std::path::PathBuf;
+
+/// `memtwin lab`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Lab {
+    /// What to do.
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum LabCommand {
+    /// Run an experiment from its beginning to its end
+    Run {
+        /// Which.
+        #[command(subcommand)]
+        experiment: Experiment,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Experiment {
+    /// Boot a Linux guest, let a program dirty its device memory, replicate that, and compare
+    /// `sum -r` on three sides (docs/seed.md)
+    Replicate(Box<Replicate>),
+}
+
+/// `memtwin lab run replicate`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Replicate {
+    /// How long the program writes
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    pub(crate) seconds: Time,
+    /// The guest's architecture
+    #[arg(long, default_value = "aarch64", value_name = "aarch64|x86_64")]
+    pub(crate) arch: Arch,
+    /// What runs its code [default: kvm for an aarch64 guest on an aarch64 host with /dev/kvm, else
+    /// tcg]
+    #[arg(long, value_enum)]
+    pub(crate) accel: Option<Accel>,
+    /// Where the window lies [default: in a device under kvm, in the only RAM block under tcg]
+    #[arg(long, value_enum)]
+    pub(crate) layout: Option<Layout>,
+    /// QEMU's name of the CPU [default: host under kvm, cortex-a72 or max under tcg]
+    #[arg(long, value_name = "CPU")]
+    pub(crate) cpu: Option<String>,
+    /// The window's size
+    #[arg(long, default_value = "1M", value_name = "SIZE")]
+    pub(crate) size: Size,
+    /// The memory file; what stands there is replaced, and it is removed at the end unless --keep
+    #[arg(long, default_value = crate::memory_file::DEFAULT, value_name = "FILE")]
+    pub(crate) memory: PathBuf,
+    /// The twin; removed at the end unless --keep [default: in a directory of the run's own]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) twin: Option<PathBuf>,
+    /// Write each round's dirty bitmap to FILE (docs/dirty-bitmap.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dirty_bitmap: Option<PathBuf>,
+    /// How long to sleep between rounds
+    #[arg(long, default_value = "20ms", value_name = "TIME")]
+    pub(crate) interval: Time,
+    /// Once the program has ended: give up waiting for a clean log after so long (exit code 10)
+    #[arg(long, default_value = "2m", value_name = "TIME")]
+    pub(crate) timeout: Time,
+    /// Then once more, with a word of the memory file flipped behind the log's back: that replication
+    /// must end with 1 and name its page
+    #[arg(long)]
+    pub(crate) control: bool,
+    /// Keep memory file, twin and console
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// More for the guest's kernel command line
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub(crate) append: Option<String>,
+    /// A directory with the guest's programs, built before (`cargo xtask guest`) [default: they are
+    /// built from the source tree]
+    #[arg(long, value_name = "DIR", conflicts_with = "source")]
+    pub(crate) programs: Option<PathBuf>,
+    /// Memtwin's source tree, which has the guest's programs [default: the one this was built from]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: Option<PathBuf>,
+    /// Say what would be fetched, built and started, and do none of it (but for lists of packages,
+    /// which are fetched if they are not there)
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) output: Output,
+}
+
+/// What runs the guest's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Accel {
+    /// The CPU, by /dev/kvm
+    Kvm,
+    /// QEMU's emulator
+    Tcg,
+}
+
+/// Where the window lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layout {
+    /// In the guest's only RAM block
+    Ram,
+    /// In an ivshmem-plain device
+    Ivshmem,
+}
+
+impl Replicate {
+    /// What is asked of the guest.
+    pub(crate) fn choice(&self) -> aeshmem::Choice {
+        aeshmem::Choice {
+            arch: self.arch,
+            accel: self.accel.map(|accel| match accel {
+                Accel::Kvm => aeshmem::Accel::Kvm,
+                Accel::Tcg => aeshmem::Accel::Tcg,
+            }),
+            layout: self.layout.map(|layout| match layout {
+                Layout::Ram => aeshmem::Where::Ram,
+                Layout::Ivshmem => aeshmem::Where::Ivshmem,
+            }),
+            cpu: self.cpu.clone(),
+            bytes: self.size.0,
+        }
+    }
+}
+
+/// Does it.
+pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+    let LabCommand::Run { experiment: Experiment::Replicate(args) } = &args.command;
+    let done = replicate::run(args, command, stop);
+    match done {
+        // Whatever broke off, it was because we were told to stop.
+        Err(_) if stop.is_set() => Err(Failure {
+            code: ExitCode::Interrupted,
+            message: "interrupted; nothing is left behind".to_owned(),
+        }),
+        done => done,
+    }
+}

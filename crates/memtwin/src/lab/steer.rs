@@ -1,0 +1,46 @@
+//! The course of the replication: over when the guest's program is; and the control's hand.
+
+use crate::course::Course;
+use memtwin_lab::aeshmem::Window;
+use memtwin_pages::Layout;
+use memtwin_report::record::PageAt;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Steers a replication of the window.
+#[derive(Debug)]
+pub(super) struct Steer<'s> {
+    pub(super) memory: &'s Path,
+    pub(super) window: Window,
+    pub(super) control: bool,
+    /// Set when the program has ended.
+    pub(super) over: AtomicBool,
+}
+
+impl Course for Steer<'_> {
+    fn is_over(&self) -> bool {
+        // What the program wrote was there before we heard of its end.
+        self.over.load(Ordering::Acquire)
+    }
+
+    fn is_control(&self) -> bool {
+        self.control
+    }
+
+    /// Flips a word in the middle of the window, in the memory file.
+    fn tamper(&self, layout: &Layout) -> Result<Vec<PageAt>, String> {
+        let Some((_, region)) = layout.iter().next() else { return Err("no region".to_owned()) };
+        let at = self.window.offset + self.window.bytes / 2;
+        let flip = || {
+            let file = File::options().read(true).write(true).open(self.memory)?;
+            let mut word = [0; 8];
+            file.read_exact_at(&mut word, at)?;
+            file.write_all_at(&word.map(|byte| !byte), at)
+        };
+        flip().map_err(|error| format!("{}: {error}", self.memory.display()))?;
+        let page = at / region.page_size().bytes();
+        Ok(vec![PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) }])
+    }
+}

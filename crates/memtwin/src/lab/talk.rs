@@ -1,0 +1,34 @@
+//! What goes on, as lines on standard error.
+
+use memtwin_lab::Progress;
+use memtwin_replicate::Stop;
+use std::io::Write;
+use std::time::Instant;
+
+/// Tells it, unless told to be quiet.
+#[derive(Clone, Debug)]
+pub(super) struct Talk {
+    quiet: bool,
+    began: Instant,
+    stop: Stop,
+}
+
+impl Talk {
+    pub(super) fn new(quiet: bool, stop: &Stop) -> Self {
+        Self { quiet, began: Instant::now(), stop: stop.clone() }
+    }
+}
+
+impl Progress for Talk {
+    fn say(&mut self, line: &str) {
+        if !self.quiet {
+            let since = self.began.elapsed().as_secs_f64();
+            // Where standard error is gone, nobody listens.
+            let _ = writeln!(std::io::stderr(), "{since:6.1} s  {line}");
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.stop.is_set()
+    }
+}

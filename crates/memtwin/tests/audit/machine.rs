@@ -1,0 +1,226 @@
+//! A QEMU to be audited: a second QMP socket for the test, a guest that writes from its first
+//! instruction on, and what must be the same after an audit as before.
+
+use crate::common::{Held, memtwin, until};
+use memtwin_qemu::{Capabilities, Parameters, blocks, capabilities, migration, parameters, status};
+use memtwin_qmp::Qmp;
+use memtwin_report::RunRecord;
+use memtwin_report::record::{Case, Verdict};
+use memtwin_testbed::{Need, Qemu, lacks};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+pub(crate) const PC: &str = "qemu-system-x86_64";
+pub(crate) const ARM: &str = "qemu-system-aarch64";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A PC whose firmware is the guest: see [`firmware`].
+pub(crate) const WRITING: &str = "-M pc -accel kvm -m 32 -bios firmware";
+
+/// Where the guest writes, and how much: the first word of each page is its counter.
+pub(crate) const WRITTEN: std::ops::Range<u64> = 0x10000..0x90000;
+
+/// What an audit must leave as it was.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Setup {
+    capabilities: Capabilities,
+    parameters: Parameters,
+    /// QEMU's word for the state of the guest.
+    pub(crate) guest: String,
+    /// Descriptors that are open in QEMU.
+    fds: usize,
+}
+
+pub(crate) struct Machine {
+    pub(crate) qemu: Qemu,
+    /// The second monitor.
+    pub(crate) qmp: Qmp,
+    memory: File,
+}
+
+impl Machine {
+    /// A machine with these arguments; None, with the reason printed, where it can't be had.
+    pub(crate) fn start(program: &'static str, arguments: &str) -> Option<Self> {
+        let mut needs = vec![Need::Program(program), Need::Root];
+        needs.extend(arguments.contains("kvm").then_some(Need::Kvm));
+        if lacks(&needs) {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("firmware"), firmware()).unwrap();
+        File::create(dir.path().join("flash")).unwrap().set_len(64 << 20).unwrap();
+        let mut all = vec!["-qmp", "unix:second,server=on,wait=off"];
+        all.extend(arguments.split_whitespace());
+        let qemu = Qemu::start_in(dir, program, &all).unwrap();
+        let second = qemu.dir().join("second");
+        let mut qmp = None;
+        until("there is a second monitor", || {
+            qmp = Qmp::connect(&second, PATIENCE).ok();
+            qmp.is_some()
+        });
+        let qmp = qmp.unwrap();
+        let path = format!("/proc/{}/mem", qemu.pid());
+        let memory = File::options().read(true).write(true).open(path).unwrap();
+        Some(Self { qemu, qmp, memory })
+    }
+
+    /// One whose guest writes for ever, when it does.
+    pub(crate) fn writing(more: &str) -> Option<Self> {
+        let mut this = Self::start(PC, &format!("{WRITING} {more}"))?;
+        this.writes();
+        Some(this)
+    }
+
+    /// Waits until the guest has written anew.
+    pub(crate) fn writes(&mut self) {
+        self.writes_to("pc.ram");
+    }
+
+    /// The same, where the guest's first memory has another name.
+    pub(crate) fn writes_to(&mut self, block: &str) {
+        let last = WRITTEN.end - 4096;
+        let before = self.word(block, last);
+        until("the guest writes", || self.word(block, last) != before);
+    }
+
+    fn hva(&mut self, block: &str) -> u64 {
+        let blocks = blocks(&mut self.qmp).unwrap();
+        blocks.iter().find(|it| it.name == block).unwrap().hva.unwrap()
+    }
+
+    /// The word at this offset of a block.
+    pub(crate) fn word(&mut self, block: &str, offset: u64) -> u16 {
+        let mut word = [0; 2];
+        let at = self.hva(block) + offset;
+        self.memory.read_exact_at(&mut word, at).unwrap();
+        u16::from_le_bytes(word)
+    }
+
+    /// Writes into a block behind the back of QEMU and of every log.
+    pub(crate) fn poke(&mut self, block: &str, offset: u64, bytes: &[u8]) {
+        let at = self.hva(block) + offset;
+        self.memory.write_all_at(bytes, at).unwrap();
+    }
+
+    /// How QEMU is now.
+    pub(crate) fn setup(&mut self) -> Setup {
+        let fds = fs::read_dir(format!("/proc/{}/fd", self.qemu.pid())).unwrap();
+        Setup {
+            capabilities: capabilities(&mut self.qmp).unwrap(),
+            parameters: parameters(&mut self.qmp).unwrap(),
+            guest: status(&mut self.qmp).unwrap().status,
+            fds: fds.count(),
+        }
+    }
+
+    /// Waits until QEMU is as it was, with no guardian left. What QEMU closes it closes later.
+    pub(crate) fn is_as(&mut self, before: &Setup) {
+        until("the guardian is gone", || self.guardians().is_empty());
+        until("no migration is under way", || {
+            !migration(&mut self.qmp).unwrap().status.is_under_way()
+        });
+        let patience = std::time::Instant::now();
+        while self.setup() != *before && patience.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(self.setup(), *before);
+        // The connection that sees it must be free too.
+        Qmp::connect(&self.qemu.qmp(), PATIENCE).unwrap();
+    }
+
+    /// The guardians of our audits: children of any Memtwin that was told of our directory.
+    pub(crate) fn guardians(&self) -> Vec<u32> {
+        let mark = format!("{MARK}={}", self.qemu.dir().display());
+        let is_ours = |pid: &u32| {
+            let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            let has = |bytes: &[u8], word: &str| {
+                bytes.split(|byte| *byte == 0).any(|part| part == word.as_bytes())
+            };
+            has(&read("cmdline"), "guardian") && has(&read("environ"), &mark)
+        };
+        let entries = fs::read_dir("/proc").unwrap();
+        let pids = entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        pids.filter(is_ours).collect()
+    }
+
+    pub(crate) fn out(&self) -> PathBuf {
+        self.qemu.dir().join("out.json")
+    }
+
+    /// `memtwin audit SOCKET --quiet --json …/out.json …`
+    pub(crate) fn audit(&self, arguments: &str) -> Command {
+        let mut command = memtwin();
+        command.env(MARK, self.qemu.dir()).arg("audit").arg(self.qemu.qmp());
+        command.args(["--quiet", "--json"]).arg(self.out());
+        command.args(arguments.split_whitespace());
+        command
+    }
+
+    /// The same, under way.
+    pub(crate) fn auditing(&self, arguments: &str) -> Held {
+        Held::spawn(&mut self.audit(arguments))
+    }
+
+    /// What the audit wrote: read strictly, so that it contradicts itself nowhere.
+    pub(crate) fn record(&self) -> RunRecord {
+        serde_json::from_slice(&fs::read(self.out()).unwrap()).unwrap()
+    }
+}
+
+/// The variable by which a guardian is known as ours.
+const MARK: &str = "MEMTWIN_TEST_OF";
+
+/// Every block was judged identical, and the control was found.
+pub(crate) fn all_identical(record: &RunRecord) {
+    let (controls, blocks): (Vec<_>, Vec<_>) =
+        record.cases.iter().partition(|case| case.control().is_some());
+    assert!(blocks.len() > 1, "{record:?}");
+    for case in blocks {
+        assert_eq!(case.verdict(), Verdict::Identical, "{case:?}");
+        assert_eq!(case.digest().len(), 1, "{case:?}");
+    }
+    let [control] = controls[..] else { panic!("one control: {record:?}") };
+    assert!(control.passed() && !control.control().unwrap().injected.is_empty(), "{control:?}");
+}
+
+/// Nothing was judged, and why.
+pub(crate) fn none_judged(record: &RunRecord, reasons: &[&str]) {
+    assert!(!record.cases.is_empty());
+    for case in &record.cases {
+        assert_eq!(case.verdict(), Verdict::Inconclusive, "{case:?}");
+        let reason = case.reason().unwrap();
+        assert!(reasons.iter().any(|part| reason.contains(part)), "{reason}");
+    }
+}
+
+pub(crate) fn case<'r>(record: &'r RunRecord, name: &str) -> &'r Case {
+    let found = record.cases.iter().find(|case| case.name() == name);
+    let names = || record.cases.iter().map(Case::name).collect::<Vec<_>>();
+    found.unwrap_or_else(|| panic!("no {name} in {:?}", names()))
+}
+
+/// A ROM of 64 KiB that counts in the first word of 128 pages, one after the other, for ever.
+fn firmware() -> Vec<u8> {
+    const CODE: &[u8] = &[
+        0xfa, // cli
+        0xb8, 0x00, 0x10, // next: mov ax, 0x1000
+        0x8e, 0xc0, // segment: mov es, ax
+        0x31, 0xff, // xor di, di
+        0xb9, 0x10, 0x00, // mov cx, 16
+        0x26, 0xff, 0x05, // page: inc word [es:di]
+        0x81, 0xc7, 0x00, 0x10, // add di, 0x1000
+        0xe2, 0xf7, // loop page
+        0x05, 0x00, 0x10, // add ax, 0x1000
+        0x3d, 0x00, 0x90, // cmp ax, 0x9000
+        0x72, 0xe8, // jb segment
+        0xeb, 0xe3, // jmp next
+    ];
+    let mut rom = vec![0; 64 << 10];
+    rom[..CODE.len()].copy_from_slice(CODE);
+    // Where a CPU begins: jmp to the ROM's first byte.
+    rom[0xfff0..0xfff3].copy_from_slice(&[0xe9, 0x0d, 0x00]);
+    rom
+}

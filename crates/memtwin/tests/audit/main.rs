@@ -1,0 +1,16 @@
+//! `memtwin audit` on real QEMUs, each test on one of its own: what it finds, what it makes of a
+//! QEMU or a Memtwin that dies in the middle, and how it leaves QEMU behind.
+
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod cut_short;
+mod kinds;
+mod lying;
+mod machine;
+mod moment;
+mod others;
+mod output;
+mod refused;
+mod writing;

@@ -1,0 +1,56 @@
+//! What an audit says, in each form; and that a dry run only says it.
+
+use crate::common::{expect, memtwin, text};
+use crate::machine::{Machine, all_identical};
+use memtwin_qemu::{Status, migration};
+use memtwin_report::RunRecord;
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let Some(mut machine) = Machine::writing("") else { return };
+    let before = machine.setup();
+    let (out, err) = expect(0, &mut machine.audit("--dry-run"));
+    assert_eq!(err, "");
+    for part in
+        ["audit/pc.ram: 33554432 bytes, 0x0 at offset 0x0", "audit/pc.bios", "switchover-ack"]
+    {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert_eq!(migration(&mut machine.qmp).unwrap().status, Status::None);
+    machine.is_as(&before);
+}
+
+#[test]
+fn each_form() {
+    let Some(machine) = Machine::writing("") else { return };
+    let audit = |arguments: &[&str]| {
+        let mut command = memtwin();
+        command.arg("audit").arg(machine.qemu.qmp()).args(["--rounds", "2", "--quiet"]);
+        command.args(arguments);
+        expect(0, &mut command).0
+    };
+    let ktap = audit(&["--format", "ktap"]);
+    assert!(ktap.starts_with("KTAP version 1\n"), "{ktap}");
+    assert!(ktap.contains(" audit/pc.ram") && !ktap.contains("not ok"), "{ktap}");
+    let junit = audit(&["--format", "junit"]);
+    assert!(junit.starts_with("<?xml") && junit.contains("audit/pc.ram"), "{junit}");
+    assert!(junit.contains("failures=\"0\""), "{junit}");
+    let json = audit(&["--json", "-"]);
+    all_identical(&serde_json::from_str::<RunRecord>(&json).unwrap());
+    let human = audit(&[]);
+    assert!(human.starts_with("QEMU "), "{human}");
+    assert!(human.trim_end().lines().last().unwrap().contains("0 pages lost"), "{human}");
+}
+
+/// Whoever pipes it into something that ends early.
+#[test]
+fn nobody_reads_the_results() {
+    let Some(mut machine) = Machine::writing("") else { return };
+    let before = machine.setup();
+    let mut audit = machine.auditing("--rounds 1");
+    drop(audit.0.stdout.take());
+    let status = audit.end();
+    let err = std::io::read_to_string(audit.0.stderr.take().unwrap()).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", text(err.as_bytes()));
+    machine.is_as(&before);
+}

@@ -1,0 +1,129 @@
+//! What stands in the way: each is said in one line with a way out, exit 3, and nothing changed.
+
+use crate::common::{Place, expect, memtwin};
+use crate::machine::{Machine, PC};
+use memtwin_qemu::Status;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
+fn refused(command: &mut Command, parts: &[&str]) {
+    let (out, err) = expect(3, command);
+    assert_eq!(out, "");
+    assert_eq!(err.trim_end().lines().count(), 1, "{err}");
+    for part in parts {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+}
+
+#[test]
+fn no_qmp_there() {
+    let place = Place::new();
+    let at = |name: &str| {
+        let mut command = memtwin();
+        command.arg("audit").arg(place.path(name)).arg("--quiet");
+        command
+    };
+    refused(&mut at("missing"), &["no such socket", "-qmp unix:"]);
+    fs::write(place.path("file"), "x").unwrap();
+    refused(&mut at("file"), &["no stream socket"]);
+    refused(&mut at("."), &["no stream socket"]);
+    drop(UnixListener::bind(place.path("left")).unwrap());
+    refused(&mut at("left"), &["nobody listens"]);
+    let other = UnixListener::bind(place.path("other")).unwrap();
+    let server = std::thread::spawn(move || {
+        other.accept().unwrap().0.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
+    });
+    refused(&mut at("other"), &["no QMP server", "SSH-2.0"]);
+    server.join().unwrap();
+}
+
+#[test]
+fn somebody_else_migrates() {
+    let Some(mut machine) = Machine::writing("") else { return };
+    let path = machine.qemu.dir().join("slow");
+    let _nobody_reads = UnixListener::bind(&path).unwrap();
+    let uri = serde_json::json!({ "uri": format!("unix:{}", path.display()) });
+    machine.qmp.execute::<serde_json::Value>("migrate", uri).unwrap();
+    let mut fds = 0;
+    crate::common::until("it migrates", || {
+        fds = fs::read_dir(format!("/proc/{}/fd", machine.qemu.pid())).unwrap().count();
+        memtwin_qemu::migration(&mut machine.qmp).unwrap().status == Status::Active
+    });
+    let before = machine.setup();
+    refused(&mut machine.audit(""), &["is under way ('active')", "migrate_cancel"]);
+    assert_eq!(machine.setup(), before);
+    let status = memtwin_qemu::migration(&mut machine.qmp).unwrap().status;
+    assert_eq!(status, Status::Active, "theirs goes on");
+}
+
+#[test]
+fn a_blocker_is_quoted() {
+    let nvme = "-drive if=none,id=d,file=null-co://,format=raw -device nvme,drive=d,serial=1";
+    let peer = "-object memory-backend-file,id=m,size=1M,mem-path=shared,share=on \
+        -device ivshmem-plain,memdev=m,master=off";
+    for (device, words) in [(nvme, "nvme"), (peer, "peer mode")] {
+        let Some(mut machine) = Machine::writing(device) else { return };
+        let before = machine.setup();
+        refused(&mut machine.audit(""), &["QEMU can't migrate this guest", words]);
+        machine.is_as(&before);
+    }
+}
+
+#[test]
+fn the_wrong_process() {
+    let Some(mut machine) = Machine::writing("") else { return };
+    let before = machine.setup();
+    let ours = std::process::id();
+    refused(&mut machine.audit(&format!("--pid {ours}")), &["is not this QEMU", "--pid"]);
+    refused(&mut machine.audit("--pid 4194304"), &["has ended"]);
+    let Some(other) = Machine::start(PC, "-M pc -accel kvm -m 16 -S") else { return };
+    let wrong = format!("--pid {}", other.qemu.pid());
+    refused(&mut machine.audit(&wrong), &["is not this QEMU"]);
+    machine.is_as(&before);
+    expect(0, &mut machine.audit(&format!("--rounds 1 --pid {}", machine.qemu.pid())));
+}
+
+#[test]
+fn an_ordinary_user_may_not_read_root_s_memory() {
+    let Some(mut machine) = Machine::writing("") else { return };
+    let before = machine.setup();
+    let open = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(machine.qemu.dir(), 0o777);
+    let program = machine.qemu.dir().join("memtwin");
+    fs::copy(env!("CARGO_BIN_EXE_memtwin"), &program).unwrap();
+    open(&program, 0o755);
+    let mut audit = Command::new("setpriv");
+    audit.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    audit.arg("audit").arg(machine.qemu.qmp()).stdin(std::process::Stdio::null());
+    refused(&mut audit, &["permission denied", "as root"]);
+    open(&machine.qemu.qmp(), 0o777);
+    refused(&mut audit, &["not allowed to read the memory", "run Memtwin as root"]);
+    machine.is_as(&before);
+}
+
+#[test]
+fn no_room_for_the_twin() {
+    let Some(mut machine) = Machine::writing("-m 256") else { return };
+    let before = machine.setup();
+    let mut audit = Command::new("prlimit");
+    audit.arg("--as=200000000").arg(env!("CARGO_BIN_EXE_memtwin")).arg("audit");
+    audit.arg(machine.qemu.qmp()).arg("--quiet").stdin(std::process::Stdio::null());
+    refused(&mut audit, &["memory"]);
+    machine.is_as(&before);
+    machine.writes();
+}
+
+#[test]
+fn a_record_that_can_t_be_saved_is_told_before_anything_is_changed() {
+    let Some(mut machine) = Machine::writing("") else { return };
+    let before = machine.setup();
+    let mut audit = memtwin();
+    audit.arg("audit").arg(machine.qemu.qmp()).args(["--json", "/no/such/directory/x"]);
+    refused(&mut audit, &["/no/such/directory/x"]);
+    machine.is_as(&before);
+}

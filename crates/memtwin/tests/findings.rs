@@ -1,0 +1,99 @@
+//! The findings of docs/findings.md, on the installed QEMU: each bug loses exactly its pages, and the
+//! layouts that are sound lose none. The audits run one after the other: they are short, and each of
+//! their guests keeps a CPU busy.
+
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+#![allow(clippy::print_stderr, reason = "what is not tested has to be said")]
+
+mod common;
+
+use common::Place;
+use memtwin_bare::{Accelerator, Image, Machine, Scenario};
+use memtwin_repro::{Caller, Run};
+use memtwin_testbed::{Need, lacks, program};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+#[test]
+fn each_bug_of_tcg_loses_its_pages() {
+    use Scenario::{FrameBuffer, Offset, OffsetRiscv, OnePage, SmallFirst};
+    use Scenario::{Walker, WalkerDirty, WalkerRiscv};
+    for scenario in
+        [Offset, SmallFirst, FrameBuffer, OnePage, Walker, WalkerDirty, OffsetRiscv, WalkerRiscv]
+    {
+        audited(scenario);
+    }
+}
+
+#[test]
+fn what_is_sound_under_tcg_loses_nothing() {
+    use Scenario::{DiskTcg, WalkerRiscvSoftware, WalkerSoftware, Writer};
+    for scenario in [Writer, WalkerSoftware, DiskTcg, WalkerRiscvSoftware] {
+        audited(scenario);
+    }
+}
+
+#[test]
+fn what_is_sound_under_kvm_loses_nothing() {
+    use Scenario::{DiskKvm, OffsetKvm, ResetKvm, WriterKvm};
+    for scenario in [WriterKvm, OffsetKvm, DiskKvm, ResetKvm] {
+        audited(scenario);
+    }
+}
+
+/// Audits a scenario and requires of it what is known of the installed QEMU.
+fn audited(scenario: Scenario) {
+    let machine = scenario.machine();
+    let Some(name) = machine.program.to_str().and_then(named) else { panic!("{machine:?}") };
+    let machine = Machine { program: program(name).into(), ..machine.clone() };
+    if machine.image == Image::Riscv64 {
+        // CI need not have it: nothing else of Memtwin does.
+        if let Err(error) = machine.version() {
+            return eprintln!("{scenario} skipped: {error}");
+        }
+    }
+    let kvm = machine.accelerator == Accelerator::Kvm;
+    let needs: &[Need] = if kvm { &[Need::Kvm] } else { &[] };
+    if lacks(&[&[Need::Program(name)], needs].concat()) {
+        return;
+    }
+    let version = machine.version().unwrap();
+    let Some(expected) = scenario.expected(version) else {
+        return eprintln!("{scenario} skipped: nobody has run it on QEMU {version} yet");
+    };
+    let place = Place::new();
+    let run = Run {
+        machine,
+        expected,
+        memtwin: Path::new(env!("CARGO_BIN_EXE_memtwin")),
+        time: Duration::from_secs(2),
+        arguments: &[],
+        record: &place.path("record.json"),
+    };
+    let seen = run.run(&mut Test).unwrap_or_else(|error| panic!("{scenario}: {error}"));
+    assert!(seen.found.as_expected(), "{scenario}: {}; {:?}", seen.found, seen.told);
+}
+
+/// The program's name, as what lives as long as a need does.
+fn named(program: &str) -> Option<&'static str> {
+    ["qemu-system-x86_64", "qemu-system-aarch64", "qemu-system-riscv64"]
+        .into_iter()
+        .find(|name| *name == program)
+}
+
+struct Test;
+
+impl Caller for Test {
+    fn announce(&mut self, _: &Command) {}
+
+    fn complete(&mut self, command: &mut Command, _: Duration) -> Result<(), String> {
+        // Its limit is the same for every command of a test.
+        common::run(command.stdin(Stdio::null()));
+        Ok(())
+    }
+
+    fn go_on(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,66 @@
+//! Linux guests under QEMU's emulator: devices that write their RAM while it is audited, and
+//! `memtwin lab run replicate`. One boot serves several audits.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may end, and may talk"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod flood;
+mod guest;
+mod lab;
+mod writers;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use memtwin_lab::{Arch, cross};
+use std::process::Command;
+
+fn main() {
+    let (arm, pc) = (Arch::Aarch64, Arch::X86_64);
+    let trials = vec![
+        trial("devices_write_an_aarch64_guest", arm, false, || writers::audit(Arch::Aarch64)),
+        trial("devices_write_an_x86_64_guest", pc, false, || writers::audit(Arch::X86_64)),
+        trial("lab_run_replicate_sums_three_sides", arm, true, lab::three_sides),
+        trial("lab_run_replicate_names_a_guest_that_panics", arm, true, lab::panics),
+        trial("lab_run_replicate_leaves_nothing_when_interrupted", arm, true, lab::interrupted),
+        Trial::test("lab_run_replicate_refuses_what_is_unsound", || {
+            lab::refused();
+            Ok(())
+        }),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// A test that needs a QEMU, Debian's packages and, with `programs`, a toolchain for the guest's. It
+/// is skipped, with the reason, where they are missing; in CI that is a failure.
+fn trial(name: &'static str, arch: Arch, programs: bool, test: fn()) -> Trial {
+    let missing = missing(arch, programs);
+    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    let skipped = missing.is_some() && !ci;
+    if let (Some(missing), true) = (&missing, skipped) {
+        eprintln!("{name}: skipped: {missing}");
+    }
+    let run = move || match &missing {
+        Some(missing) => Err(Failed::from(format!("CI must have this: {missing}"))),
+        None => {
+            test();
+            Ok(())
+        }
+    };
+    Trial::test(name, run).with_ignored_flag(skipped)
+}
+
+fn missing(arch: Arch, programs: bool) -> Option<String> {
+    let qemu = format!("qemu-system-{arch}");
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let program = [qemu.as_str(), "apt-get", "dpkg-deb"].into_iter().find(|name| !there(name));
+    let toolchain = || match cross::Toolchain::find(arch) {
+        Err(error) if programs => Some(error.to_string()),
+        _ => None,
+    };
+    program.map(|program| format!("{program} is not there")).or_else(toolchain)
+}

@@ -1,0 +1,235 @@
+//! `memtwin receive` and `memtwin replicate SOURCE tcp://…`: two processes, and what comes between.
+
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+
+mod common;
+
+use common::{Held, Place, expect, json, memtwin, text, until};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A receiver that listens by now.
+fn receive(place: &Place, port: u16, more: &[&str]) -> Held {
+    let mut command = memtwin();
+    command.arg("receive").arg(format!("127.0.0.1:{port}")).arg(place.path("twin")).args(more);
+    let mut held = Held::spawn(&mut command);
+    let mut lines = BufReader::new(held.0.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening at") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    // Nobody else reads it, and it must not fill up.
+    thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+    held
+}
+
+fn replicate(source: &str, place: &Place, port: u16) -> Command {
+    let mut command = memtwin();
+    command.args(["replicate", source]).arg(format!("tcp://127.0.0.1:{port}"));
+    command.args(["--quiet", "--interval", "10ms", "--memory"]).arg(place.path("memory"));
+    command
+}
+
+fn same(place: &Place) -> bool {
+    fs::read(place.path("memory")).unwrap() == fs::read(place.path("twin")).unwrap()
+}
+
+#[test]
+fn two_commands_give_a_verified_twin() {
+    for source in ["kvm", "process"] {
+        let (place, port) = (Place::new(), free_port());
+        let record = place.path("receive.json");
+        let mut receiver = receive(&place, port, &["--json", record.to_str().unwrap()]);
+        let sent = place.path("replicate.json");
+        let mut command = replicate(source, &place, port);
+        command.args(["--guest-seconds", "500ms", "--until", "clean", "--json"]).arg(&sent);
+        let (out, _) = expect(0, &mut command);
+        assert!(out.contains("sent "), "{out}");
+        assert_eq!(receiver.end().code(), Some(0));
+        assert!(same(&place), "{source}");
+        let case = &json(&sent)["cases"][0];
+        assert_eq!(case["verdict"], "identical");
+        let digest = &case["digest"]["aeshmem"];
+        assert_eq!(digest["memory"]["blake3"], digest["twin"]["blake3"]);
+        let case = &json(&record)["cases"][0];
+        assert_eq!((&case["name"], &case["verdict"]), (&"receive".into(), &"identical".into()));
+        assert_eq!(case["regions"][0]["name"], "aeshmem");
+        assert_eq!(place.names(), ["memory", "receive.json", "replicate.json", "twin"]);
+    }
+}
+
+#[test]
+fn a_receiver_that_is_killed_in_the_middle_goes_on() {
+    let (place, port) = (Place::new(), free_port());
+    let mut receiver = receive(&place, port, &[]);
+    let mut command = replicate("process", &place, port);
+    let mut sender =
+        Held::spawn(command.args(["--guest-seconds", "4s", "--until", "clean", "--pace", "20000"]));
+    for _ in 0..3 {
+        until("the twin is there", || place.path("twin").exists());
+        thread::sleep(Duration::from_millis(200));
+        receiver.0.kill().unwrap();
+        receiver.end();
+        let mut verify = memtwin();
+        verify.arg("verify").arg(place.path("memory")).arg(place.path("twin"));
+        let (_, err) = expect(11, &mut verify);
+        assert!(err.contains("incomplete"), "{err}");
+        receiver = receive(&place, port, &[]);
+    }
+    let status = sender.end();
+    let mut out = String::new();
+    sender.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(status.code(), Some(0), "{out}");
+    assert!(out.contains("made anew 3 times"), "{out}");
+    assert_eq!(receiver.end().code(), Some(0));
+    assert!(same(&place));
+}
+
+#[test]
+fn a_pair_of_keys_is_one_line_to_paste() {
+    let (place, port) = (Place::new(), free_port());
+    let identity = place.path("receiver.identity");
+    let mut command = memtwin();
+    command.args(["receive", "--new-identity", "--quiet", "--identity"]).arg(&identity);
+    let (line, _) = expect(0, &mut command);
+    assert_eq!(line.lines().count(), 1);
+    assert_eq!(fs::metadata(&identity).unwrap().permissions().mode() & 0o777, 0o600);
+    // It is not overwritten.
+    let (_, err) = expect(3, &mut command);
+    assert!(err.contains("move the old one away"), "{err}");
+    let mut receiver = receive(&place, port, &["--identity", identity.to_str().unwrap()]);
+    // Without the line nobody comes in.
+    let (_, err) = expect(3, replicate("process", &place, port).args(["--rounds", "1"]));
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(!place.path("twin").exists());
+    let mut command = replicate("process", &place, port);
+    command.env("MEMTWIN_IDENTITY", &line).args(["--rounds", "5"]);
+    expect(0, &mut command);
+    assert_eq!(receiver.end().code(), Some(0));
+    assert!(same(&place));
+}
+
+#[test]
+fn plain_text_stays_on_this_host_unless_told() {
+    let place = Place::new();
+    // No key of whoever runs this test.
+    let alone = |command: &mut Command| {
+        command.env("XDG_CONFIG_HOME", place.path("none")).env_remove("MEMTWIN_IDENTITY");
+    };
+    let mut command = memtwin();
+    command.args(["receive", "0.0.0.0:0"]).arg(place.path("twin"));
+    alone(&mut command);
+    let (_, err) = expect(2, &mut command);
+    assert!(err.contains("--insecure-plaintext"), "{err}");
+    let mut command = memtwin();
+    command.args(["replicate", "process", "tcp://192.0.2.1:1"]);
+    alone(&mut command);
+    let (_, err) = expect(2, &mut command);
+    assert!(err.contains("--new-identity"), "{err}");
+}
+
+#[test]
+fn over_ssh_the_other_side_is_started_by_it() {
+    let place = Place::new();
+    // What sshd does: a shell runs the command. Its destination is noted.
+    let ssh = place.path("ssh");
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_memtwin")).parent().unwrap();
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {0}\nwhile [ \"$1\" != -- ]; do shift; done\n\
+         PATH={1}:$PATH exec sh -c \"$3\"\n",
+        place.path("asked").display(),
+        binary.display()
+    );
+    fs::write(&ssh, script).unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let twin = place.path("a twin's");
+    let mut command = memtwin();
+    command.args(["replicate", "process"]).arg(format!("ssh://me@host:22{}", twin.display()));
+    command.args(["--quiet", "--rounds", "5", "--interval", "10ms", "--ssh"]).arg(&ssh);
+    command.arg("--memory").arg(place.path("memory"));
+    expect(0, &mut command);
+    assert!(fs::read(&twin).unwrap() == fs::read(place.path("memory")).unwrap());
+    let asked = fs::read_to_string(place.path("asked")).unwrap();
+    assert!(asked.contains("-p 22 -- me@host memtwin receive"), "{asked}");
+}
+
+#[test]
+fn what_does_not_converge_says_so_in_numbers() {
+    let (place, port) = (Place::new(), free_port());
+    let mut receiver = receive(&place, port, &[]);
+    let mut command = replicate("process", &place, port);
+    command.args(["--until", "clean", "--timeout", "1s", "--bandwidth", "2M"]);
+    let (out, _) = expect(10, &mut command);
+    for said in ["did not converge", "pages got dirty at", "the link takes", "backlog"] {
+        assert!(out.contains(said), "{said:?}: {out}");
+    }
+    // Paused and judged all the same.
+    assert_eq!(receiver.end().code(), Some(0));
+    assert!(same(&place));
+}
+
+#[test]
+fn nobody_there_is_said_before_anything_runs() {
+    let place = Place::new();
+    let (out, err) = expect(3, &mut replicate("process", &place, free_port()));
+    assert!(err.contains("is `memtwin receive` running there?"), "{err}");
+    assert_eq!((out.as_str(), err.lines().count()), ("", 1));
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_sender_that_goes_away_makes_it_inconclusive() {
+    let (place, port) = (Place::new(), free_port());
+    let mut receiver = receive(&place, port, &["--wait", "1s"]);
+    let mut sender = Held::spawn(&mut replicate("process", &place, port));
+    until("the twin is there", || place.path("twin").exists());
+    sender.0.kill().unwrap();
+    sender.end();
+    let mut out = String::new();
+    assert_eq!(receiver.end().code(), Some(11));
+    receiver.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert!(out.contains("marked incomplete"), "{out}");
+    let mut verify = memtwin();
+    verify.arg("verify").arg(place.path("twin")).arg(place.path("twin"));
+    expect(11, &mut verify);
+}
+
+#[test]
+fn a_full_disk_is_said_on_both_sides() {
+    if !common::root() {
+        println!("skipped: mounting needs root");
+        return;
+    }
+    let (place, port) = (Place::new(), free_port());
+    let script = format!(
+        "mount -t tmpfs -o size=512k none $2; $1 receive 127.0.0.1:{port} $2/twin; rc=$?; \
+         ls -A $2; exit $rc"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_memtwin")]);
+    let mut receiver = Held::spawn(command.arg(place.0.path()));
+    let mut sender = replicate("process", &place, port);
+    sender.args(["--rounds", "2"]);
+    let mut err = String::new();
+    until("it listens", || {
+        let output = common::run(&mut sender);
+        err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{err}");
+        !err.contains("running there?")
+    });
+    assert!(err.contains("are free"), "{err}");
+    assert_eq!(receiver.end().code(), Some(3));
+    let mut left = String::new();
+    receiver.0.stdout.take().unwrap().read_to_string(&mut left).unwrap();
+    assert!(!left.lines().any(|line| line == "twin"), "{left}");
+}

@@ -1,0 +1,52 @@
+//! How to send.
+
+use crate::frames::PATIENCE;
+use crate::{Security, Target};
+use std::time::Duration;
+
+/// Whether frames are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// By what pays, on this link and this processor.
+    Auto,
+    /// Always so.
+    Always(memtwin_wire::Method),
+}
+
+/// How to send.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to.
+    pub target: Target,
+    /// What protects the connection.
+    pub security: Security,
+    /// Whether to keep a copy of the twin: it costs the guest's memory once, and saves sending what
+    /// is there already.
+    pub delta: bool,
+    /// Whether frames are compressed.
+    pub compression: Compression,
+    /// At most so many bytes a second.
+    pub bandwidth: Option<u64>,
+    /// How long to try to have a broken connection back.
+    pub retry: Duration,
+    /// How long to bear a silent peer.
+    pub patience: Duration,
+    /// The program that is ssh.
+    pub ssh: String,
+}
+
+impl Config {
+    /// With deltas and compression where it pays, without a limit.
+    pub fn new(target: Target, security: Security) -> Self {
+        Self {
+            target,
+            security,
+            delta: true,
+            compression: Compression::Auto,
+            bandwidth: None,
+            retry: Duration::from_secs(60),
+            patience: PATIENCE,
+            ssh: "ssh".to_owned(),
+        }
+    }
+}

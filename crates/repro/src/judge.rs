@@ -1,0 +1,151 @@
+//! What an audit's record says of a scenario.
+
+use memtwin_bare::{Expected, Loss};
+use memtwin_report::record::{Case, Kind, LostPage, RunRecord, Standing, Verdict};
+use std::fmt;
+
+/// What was found, beside what had to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What was found, in a line.
+    pub what: String,
+    /// Whether a page was lost.
+    pub lost: bool,
+    /// In which it is not what was expected; empty if it is.
+    pub unexpected: Vec<String>,
+}
+
+impl Found {
+    /// Whether it is what was expected.
+    pub fn as_expected(&self) -> bool {
+        self.unexpected.is_empty()
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.unexpected.iter().try_for_each(|problem| write!(f, "; {problem}"))
+    }
+}
+
+/// Holds an audit's record against what is expected of the scenario: exactly the pages that its bug
+/// explains are lost; of a sound one, none is, and the audit's control was found. The log of a guest
+/// that does nothing (`idle`), or of one whose writes a bug hides, may name nothing at all, and an audit
+/// rightly calls the other blocks inconclusive then.
+pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> Found {
+    let (controls, cases): (Vec<_>, Vec<_>) =
+        record.cases.iter().partition(|case| case.name().ends_with("/control"));
+    let loss = match expected {
+        Expected::Lost(loss) => Some(loss),
+        Expected::Identical | Expected::Reset { .. } | Expected::Aborts { .. } => None,
+    };
+    let may_differ: &[&str] = match expected {
+        Expected::Reset { blocks } => blocks,
+        _ => &[],
+    };
+    // A guest that does nothing, or whose every write a bug keeps from the log.
+    let silent = idle || loss.is_some();
+    let mut unexpected = Vec::new();
+    if cases.is_empty() {
+        unexpected.push("the audit has judged nothing".to_owned());
+    }
+    if let Expected::Aborts { .. } = expected {
+        unexpected.push("QEMU lives".to_owned());
+    }
+    for case in &cases {
+        if !may_differ.contains(&block(case)) {
+            unexpected.extend(unexplained(case, loss));
+        }
+        unexpected.extend(verdict(case, silent));
+    }
+    if let Some(loss) = loss
+        && !cases.iter().any(|case| block(case) == loss.block)
+    {
+        unexpected.push(format!("no RAMBlock {} was audited", loss.block));
+    }
+    // What a bug keeps from the log can't be kept back once more; and what was kept back of a guest
+    // that was reset since may be as it was again.
+    let may_lack = silent || matches!(expected, Expected::Reset { .. });
+    let blind = controls.iter().any(|control| control.standing() == Standing::Failed);
+    if blind || !may_lack && !controls.iter().any(|control| control.passed()) {
+        unexpected.push("the audit's own control was not found".to_owned());
+    }
+    let lost = cases.iter().any(|case| !case.lost().is_empty());
+    Found { what: what(&cases), lost, unexpected }
+}
+
+/// What was found, in a line.
+fn what(cases: &[&Case]) -> String {
+    let lost: Vec<String> = cases
+        .iter()
+        .filter(|case| !case.lost().is_empty())
+        .map(|case| format!("{} of {}", case.lost().len(), block(case)))
+        .collect();
+    if lost.is_empty() { "no lost page".to_owned() } else { format!("lost: {}", lost.join(", ")) }
+}
+
+fn block(case: &Case) -> &str {
+    case.name().strip_prefix("audit/").unwrap_or(case.name())
+}
+
+/// Whether the log named a page of it after pre-copy.
+fn was_logged(case: &Case) -> bool {
+    case.rounds().iter().any(|round| round.kind != Kind::PreCopy && round.dirty_pages > 0)
+}
+
+/// Whether there is a verdict at all.
+fn verdict(case: &Case, silent: bool) -> Option<String> {
+    match case.verdict() {
+        Verdict::Identical | Verdict::Differs => None,
+        Verdict::Inconclusive if silent && !was_logged(case) => None,
+        Verdict::Inconclusive | Verdict::Skipped => {
+            let reason = case.reason().unwrap_or("no reason");
+            Some(format!("{} is {}: {reason}", case.name(), case.verdict()))
+        }
+    }
+}
+
+/// What is lost and should not be, or is not and should be.
+fn unexplained(case: &Case, loss: Option<&Loss>) -> Option<String> {
+    let block = block(case);
+    let offset = |lost: &LostPage| {
+        // A page outside of its region is in no range of anybody's.
+        let page = case.page_number(&lost.region, lost.gpa).unwrap_or(u64::MAX);
+        page.saturating_mul(case.page_size())
+    };
+    let excused = |lost: &LostPage| loss.is_some_and(|loss| loss.excuses(block, offset(lost)));
+    let lost: Vec<&LostPage> = case.lost().iter().filter(|lost| !excused(lost)).collect();
+    let Some(loss) = loss.filter(|loss| loss.block == block) else {
+        return (!lost.is_empty()).then(|| format!("{}: {}", case.name(), shown(&lost)));
+    };
+    let offsets: Vec<u64> = lost.iter().map(|lost| offset(lost)).collect();
+    if !loss.explains(&offsets, case.page_size()) {
+        let expected = Expected::Lost(loss.clone());
+        return Some(format!("{}: {}, expected {expected}", case.name(), shown(&lost)));
+    }
+    let other = lost.iter().find(|lost| bits(lost).is_some_and(|bits| bits & !loss.bits != 0))?;
+    let page = shown(&[*other]);
+    Some(format!("{}: {page} differs in other bits than {:#x}", case.name(), loss.bits))
+}
+
+/// The bits in which a lost page's first word differs, where the record holds its bytes.
+fn bits(lost: &LostPage) -> Option<u64> {
+    let detail = lost.detail.as_ref()?;
+    let word = |hex: &str| u64::from_str_radix(hex, 16).ok().map(u64::swap_bytes);
+    Some(word(&detail.twin)? ^ word(&detail.memory)?)
+}
+
+/// Some of these pages.
+fn shown(lost: &[&LostPage]) -> String {
+    const SHOWN: usize = 4;
+    let mut pages: Vec<String> = lost.iter().take(SHOWN).map(|lost| lost.gpa.to_string()).collect();
+    if lost.len() > SHOWN {
+        pages.push("…".to_owned());
+    }
+    let many = lost.len();
+    format!("{many} lost page{} {}", if many == 1 { "" } else { "s" }, pages.join(" "))
+}
+
+#[cfg(test)]
+mod tests;

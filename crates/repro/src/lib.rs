@@ -1,0 +1,18 @@
+//! Runs a scenario of [`memtwin_bare`]: starts its guest in a QEMU, waits until it is at work by its
+//! own account, has it audited by the built `memtwin`, and judges the audit's record by what is known
+//! of that QEMU. `cargo xtask repro`, `cargo xtask soak audit` and the tests of the findings all do it
+//! with this.
+//!
+//! What counts is the set of lost pages, not an exit code: a finding is confirmed if exactly the pages
+//! were lost that its bug explains, and a layout is sound if none was and the audit's own control was
+//! found.
+
+#![forbid(unsafe_code)]
+
+mod guest;
+mod judge;
+mod run;
+
+pub use guest::{Guest, GuestError};
+pub use judge::{Found, judge};
+pub use run::{Caller, Run, RunError, Seen};

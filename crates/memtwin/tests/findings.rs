@@ -17,10 +17,10 @@ use std::time::Duration;
 
 #[test]
 fn each_bug_of_tcg_loses_its_pages() {
-    use Scenario::{FrameBuffer, Offset, OffsetRiscv, OnePage, SmallFirst};
+    // Not OnePage: its loss is a matter of chance, so it is one for `cargo xtask repro`.
+    use Scenario::{FrameBuffer, Offset, OffsetRiscv, SmallFirst};
     use Scenario::{Walker, WalkerDirty, WalkerRiscv};
-    for scenario in
-        [Offset, SmallFirst, FrameBuffer, OnePage, Walker, WalkerDirty, OffsetRiscv, WalkerRiscv]
+    for scenario in [Offset, SmallFirst, FrameBuffer, Walker, WalkerDirty, OffsetRiscv, WalkerRiscv]
     {
         audited(scenario);
     }

@@ -74,16 +74,16 @@ impl Tap<'_> {
     /// the rest of the section that it was writing then (it flushes at each section's end). A page
     /// of one byte takes ten bytes, so thousands may be on the way.
     fn catch_up(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
-        while !self.has_ended() && self.step(Duration::ZERO, into)? {
-            if stop.is_set() {
-                return Err(RoundError::Interrupted);
-            }
-            if self.watch.is_once_around() {
-                return Ok(());
-            }
-        }
+        // Not until nothing is there: a QEMU that goes at full pace always has something more.
+        let upto = self.counters.bytes + self.unread()?;
+        self.until(into, stop, |tap| tap.counters.bytes >= upto)?;
         let sections = self.watch.sections;
         self.until(into, stop, |tap| tap.watch.sections > sections)
+    }
+
+    /// How many bytes have come and were not taken yet.
+    fn unread(&self) -> Result<u64, SourceError> {
+        Ok(self.ahead.len() as u64 + self.wire.waiting().map_err(log)?)
     }
 
     /// Whether QEMU has sent everything that it knows to be dirty. An empty section alone does not

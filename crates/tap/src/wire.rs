@@ -62,6 +62,11 @@ impl Wire {
         }
     }
 
+    /// How many bytes there are to be read.
+    pub(crate) fn waiting(&self) -> io::Result<u64> {
+        Ok(rustix::io::ioctl_fionread(&self.socket)?)
+    }
+
     /// The bytes that were read last.
     pub(crate) fn bytes(&self, count: usize) -> &[u8] {
         &self.buffer[..count]

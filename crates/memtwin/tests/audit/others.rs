@@ -44,8 +44,14 @@ fn somebody_lets_the_guest_run_under_our_eyes() {
         let mut audit = Moment::Stop.frozen(&mut machine, "--rounds 1");
         let refused = execute(&mut machine, "cont").unwrap_err().to_string();
         assert!(refused.contains("not finalized yet"), "{refused}");
-        execute(&mut machine, "migrate_cancel").unwrap();
-        crate::common::until("it runs", || status(&mut machine.qmp).unwrap().running);
+        // Where Memtwin was frozen too early, QEMU writes to it with its big lock held, and answers
+        // nobody until it is read.
+        let patience = machine.qmp.patience();
+        machine.qmp.set_patience(std::time::Duration::from_secs(5));
+        if execute(&mut machine, "migrate_cancel").is_ok() {
+            crate::common::until("it runs", || status(&mut machine.qmp).unwrap().running);
+        }
+        machine.qmp.set_patience(patience);
         audit.signal(CONT);
         let code = audit.end().code();
         machine.is_as(&before);

@@ -13,12 +13,14 @@ use memtwin_qmp::{Qmp, Timestamp};
 use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Stop};
 use memtwin_stream::{BlockEntry, Decoder};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is read between rounds is kept, up to this many bytes.
 const MOST_AHEAD: usize = 256 << 20;
 /// After so long without a byte, QEMU is not stuck in sending.
 const QUIET: Duration = Duration::from_millis(20);
+/// How long is read ahead at once.
+const AHEAD: Duration = Duration::from_millis(200);
 
 /// A running QEMU, held in pre-copy.
 ///
@@ -189,7 +191,9 @@ impl<'q> Tap<'q> {
     /// QEMU goes on to its last pass, with its big lock held: unless it is read, no command is
     /// answered, ours or anybody's.
     fn read_ahead(&mut self) -> Result<(), SourceError> {
-        while self.ahead.len() < MOST_AHEAD {
+        // For a while: one that does not hold still has more to say each time.
+        let since = Instant::now();
+        while self.ahead.len() < MOST_AHEAD && since.elapsed() < AHEAD {
             match self.wire.read(QUIET).map_err(log)? {
                 Got::Bytes(count) => self.ahead.extend_from_slice(self.wire.bytes(count)),
                 // Why it ended is found out by who asks next.

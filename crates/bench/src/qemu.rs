@@ -64,10 +64,10 @@ impl Still {
 
 /// The first pass of a paused guest with random memory: into a twin, to another QEMU, to nobody.
 pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec<Measured>> {
-    let mut still = Still::start(dir)?;
     let stop = Stop::default();
     let (mut ours, mut sink, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..turns {
+        let mut still = Still::start(dir)?;
         let began = Instant::now();
         let tap = Tap::open(&mut still.qmp, &still.blocks, guardian(memtwin), &stop)?;
         let opened = began.elapsed();
@@ -79,10 +79,14 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
 
         unlimited(&mut still.qmp)?;
         sink.push(drain(&mut still.qmp)?);
+        // One that was migrated away for good can't be migrated again.
+        drop(still.qemu);
+        let mut still = Still::start(dir)?;
+        unlimited(&mut still.qmp)?;
         let memory = format!("{MIB}M");
         theirs.push(destination(&mut still.qmp, &["-M", "pc", "-m", &memory])?.total);
+        drop(still.qemu);
     }
-    drop(still.qemu);
     let what = format!("first pass of {MIB} MiB of random memory into a twin");
     Ok(vec![
         Measured::of(what.clone(), &ours, "QEMU to QEMU, unix socket", &theirs, Aim::Faster(1.2)),

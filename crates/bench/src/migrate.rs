@@ -1,10 +1,12 @@
 //! Migrations of a QEMU to something else than a tap, to stand beside it.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use memtwin_qemu::{Settings, Status, migration};
 use memtwin_qmp::Qmp;
 use memtwin_testbed::Qemu;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -49,16 +51,23 @@ fn read_all(mut from: UnixStream) -> Result<()> {
 }
 
 /// Migrates to another QEMU with these arguments, and ends that one.
-pub(crate) fn destination(qmp: &mut Qmp, arguments: &[&str]) -> Result<Took> {
+pub(crate) fn destination<A: AsRef<OsStr>>(qmp: &mut Qmp, arguments: &[A]) -> Result<Took> {
     let dir = tempfile::tempdir()?;
     let socket = dir.path().join("incoming");
     let uri = format!("unix:{}", socket.display());
-    let mut all = arguments.to_vec();
-    all.extend(["-incoming", &uri]);
+    let mut all: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+    all.extend([OsStr::new("-incoming"), OsStr::new(&uri)]);
     let there = Qemu::start("qemu-system-x86_64", &all)?;
+    // Its QMP socket is there before the one that it listens at.
+    let since = Instant::now();
+    while !socket.exists() {
+        ensure!(since.elapsed() < LIMIT, "it does not listen");
+        thread::sleep(Duration::from_millis(1));
+    }
     let began = Instant::now();
     let _: Value = qmp.execute("migrate", json!({ "uri": uri }))?;
-    let took = completed(qmp)?;
+    let took = completed(qmp)
+        .with_context(|| fs::read_to_string(there.dir().join("stderr")).unwrap_or_default())?;
     ensure!(began.elapsed() < LIMIT, "it took too long");
     drop(there);
     Ok(took)
@@ -74,7 +83,9 @@ fn completed(qmp: &mut Qmp) -> Result<Took> {
                 let ms = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or_default());
                 return Ok(Took { total: ms(now.total_time), downtime: ms(now.downtime) });
             }
-            status if !status.is_under_way() => bail!("the migration is {status}"),
+            status if !status.is_under_way() => {
+                bail!("the migration is {status}: {}", now.error_desc.unwrap_or_default())
+            }
             _ if since.elapsed() > LIMIT => bail!("the migration does not end"),
             _ => thread::sleep(Duration::from_millis(1)),
         }

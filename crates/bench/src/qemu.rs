@@ -13,6 +13,7 @@ use memtwin_tap::Tap;
 use memtwin_testbed::Qemu;
 use memtwin_twin::MemoryTwin;
 use memtwin_verdict::{Image, capture};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -83,8 +84,10 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
         drop(still.qemu);
         let mut still = Still::start(dir)?;
         unlimited(&mut still.qmp)?;
-        let memory = format!("{MIB}M");
-        theirs.push(destination(&mut still.qmp, &["-M", "pc", "-m", &memory])?.total);
+        // The block of its memory has the name that it has at the source.
+        let (memory, backing) = (format!("{MIB}M"), format!("memory-backend-ram,id=ram,size={MIB}M"));
+        let there = ["-M", "pc,memory-backend=ram", "-m", &memory, "-object", &backing];
+        theirs.push(destination(&mut still.qmp, &there)?.total);
         drop(still.qemu);
     }
     let what = format!("first pass of {MIB} MiB of random memory into a twin");
@@ -140,6 +143,8 @@ impl Image for InPlace {
 /// A bare-metal guest under KVM that writes flat out, once it does.
 struct Writer {
     _qemu: Qemu,
+    /// What its QEMU was started with, and a destination of it is started with as well.
+    arguments: Vec<OsString>,
     qmp: Qmp,
     blocks: Vec<Block>,
     ram: BlockMemory,
@@ -164,7 +169,7 @@ impl Writer {
         let block = blocks.iter().find(|block| block.name == "pc.ram").context("no pc.ram")?;
         let ram = BlockMemory::new(process, block)?;
         let report = machine.image.report();
-        let this = Self { _qemu: qemu, qmp, blocks, ram, report };
+        let this = Self { _qemu: qemu, arguments, qmp, blocks, ram, report };
         let since = Instant::now();
         while this.report()?.passes < 2 {
             ensure!(since.elapsed() < Duration::from_secs(120), "the guest does not write");
@@ -186,7 +191,7 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..turns.min(3) {
         let mut writer = Writer::start(1024)?;
-        let Writer { qmp, blocks, .. } = &mut writer;
+        let Writer { qmp, blocks, arguments, .. } = &mut writer;
         let process = Arc::new(Process::find(qmp, blocks)?);
         let tap = Tap::open(qmp, blocks, guardian(memtwin), &stop)?;
         let layout = tap.regions().clone();
@@ -207,7 +212,7 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
         ours.push(stood.context("it never stood still")?);
         replication.finish()?;
         unlimited(qmp)?;
-        theirs.push(destination(qmp, &["-M", "pc", "-m", "1024M"])?.downtime);
+        theirs.push(destination(qmp, arguments)?.downtime);
     }
     let what = "the guest's pause in an audit of 1 GiB, its whole memory read";
     Ok(Measured::of(what, &ours, "QEMU's own downtime, nothing read", &theirs, Aim::Reported))

@@ -52,8 +52,10 @@ impl Still {
         let len = (MIB << 20) as usize;
         let mapping = Mapping::shared(file.as_fd(), len, host_page_size())?;
         memtwin_stressor::fill(&mapping, len, host_page_size(), 5);
-        let backing =
-            format!("memory-backend-file,id=ram,size={MIB}M,share=on,mem-path={}", path.display());
+        let backing = format!(
+            "memory-backend-file,id=ram,size={MIB}M,share=on,prealloc=on,mem-path={}",
+            path.display()
+        );
         let memory = format!("{MIB}M");
         let arguments = ["-M", "pc,memory-backend=ram", "-m", &memory, "-object", &backing, "-S"];
         let qemu = Qemu::start("qemu-system-x86_64", &arguments)?;
@@ -85,7 +87,8 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
         let mut still = Still::start(dir)?;
         unlimited(&mut still.qmp)?;
         // The block of its memory has the name that it has at the source.
-        let (memory, backing) = (format!("{MIB}M"), format!("memory-backend-ram,id=ram,size={MIB}M"));
+        let (memory, backing) =
+            (format!("{MIB}M"), format!("memory-backend-ram,id=ram,size={MIB}M"));
         let there = ["-M", "pc,memory-backend=ram", "-m", &memory, "-object", &backing];
         theirs.push(destination(&mut still.qmp, &there)?.total);
         drop(still.qemu);

@@ -217,11 +217,14 @@ impl Sink for RemoteTwin {
             let first = first * opened.shape.per_page(region);
             let per_page = opened.shape.per_page(region);
             let (mut same, mut same_in_page) = (0, 0);
+            // To copy all of memory takes longer than to send it over a fast link, which would hardly
+            // gain by deltas; pages that are written again are worth it on any.
+            let note = opened.books.is_past_pre_copy() || opened.payer.is_link_slow();
             for (at, new) in (first..).zip(bytes.chunks_exact(block)) {
                 let known = opened
                     .shadow
                     .as_mut()
-                    .map_or(Known::Nothing, |shadow| shadow.look(region, at, new));
+                    .map_or(Known::Nothing, |shadow| shadow.look(region, at, new, note));
                 match known {
                     Known::This(held) => {
                         same_in_page += u64::from(!opened.writer.update(region, at, held, new));

@@ -17,6 +17,8 @@ pub(super) struct Books {
     /// What is to be given back.
     lost: Vec<PageSet>,
     arrived: Option<u32>,
+    /// Whether a round was ended: the first, which is all of memory, is over.
+    begun: bool,
 }
 
 impl Books {
@@ -26,6 +28,7 @@ impl Books {
             on_the_way: VecDeque::new(),
             lost: layout.iter().map(|(_, region)| PageSet::new(region.pages())).collect(),
             arrived: None,
+            begun: false,
         }
     }
 
@@ -43,9 +46,15 @@ impl Books {
     /// all of it by the rounds before.
     pub(super) fn ended(&mut self, round: u32, sent: bool) {
         let pages = std::mem::take(&mut self.current);
+        self.begun = true;
         if sent {
             self.on_the_way.push_back((round, pages));
         }
+    }
+
+    /// Whether the first pass is over.
+    pub(super) fn is_past_pre_copy(&self) -> bool {
+        self.begun
     }
 
     /// The receiver has all rounds up to this one.

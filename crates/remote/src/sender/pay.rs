@@ -15,6 +15,10 @@ use std::time::Instant;
 const SOONEST: u32 = 16;
 const LATEST: u32 = 1024;
 
+/// A link that takes longer than so many seconds for a byte (below 400 MB/s) holds a first pass up
+/// by itself: to copy memory that was never touched takes less.
+const SLOW: f64 = 1.0 / 400e6;
+
 /// Shorter bodies are not worth a thought.
 const LEAST: usize = 512;
 
@@ -66,6 +70,11 @@ impl Payer {
         };
         self.cost(bytes, began);
         Ok(())
+    }
+
+    /// Whether it is the link that holds things up, and not this machine's memory.
+    pub(super) fn is_link_slow(&self) -> bool {
+        self.link > SLOW
     }
 
     fn cost(&mut self, bytes: usize, began: Instant) {

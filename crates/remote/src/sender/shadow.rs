@@ -1,4 +1,5 @@
-//! The sender's copy of the twin: what the receiver holds, or will when all on its way is there.
+//! The sender's copy of the twin: what the receiver holds, or will when all on its way is there. Not
+//! necessarily of all of it: what is not known is sent whole.
 
 use memtwin_pages::{PageSet, RegionId, Run};
 use memtwin_wire::Shape;
@@ -23,7 +24,7 @@ struct Region {
 pub(super) enum Known<'s> {
     /// This. Change it to what is sent.
     This(&'s mut [u8]),
-    /// Nobody knows. It was noted what it will hold.
+    /// Nobody knows. If that was wanted, it was noted what it will hold.
     Nothing,
 }
 
@@ -43,17 +44,26 @@ impl Shadow {
         Self { regions: shape.counts().enumerate().map(region).collect() }
     }
 
-    /// What the twin holds of a block, of which `new` is to be sent now.
-    pub(super) fn look(&mut self, region: RegionId, block: u64, new: &[u8]) -> Known<'_> {
+    /// What the twin holds of a block, of which `new` is to be sent now; `note`: and is to be noted,
+    /// if nobody knows what it holds.
+    pub(super) fn look(
+        &mut self,
+        region: RegionId,
+        block: u64,
+        new: &[u8],
+        note: bool,
+    ) -> Known<'_> {
         let region = &mut self.regions[region.0];
         let at = block as usize * region.block;
         let old = &mut region.bytes[at..at + region.block];
-        if region.known.insert(block) {
-            old.copy_from_slice(new);
-            Known::Nothing
-        } else {
-            Known::This(old)
+        if region.known.contains(block) {
+            return Known::This(old);
         }
+        if note {
+            region.known.insert(block);
+            old.copy_from_slice(new);
+        }
+        Known::Nothing
     }
 
     /// Hints that these pages will be looked at next.

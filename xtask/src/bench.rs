@@ -11,7 +11,7 @@ use std::time::Duration;
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// pre-copy, delta, collect, scale, verify, memory, qemu [default: all of these], first-pass, link
+    /// pre-copy, delta, collect, scale, verify, memory, decoder, qemu [default: all of these], first-pass, link
     /// (a twin on another host; as root) or remote (both)
     only: Vec<String>,
     /// How often each is measured, in turns

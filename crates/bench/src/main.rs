@@ -6,6 +6,7 @@
 mod beside;
 mod collect;
 mod copy;
+mod decoder;
 mod memory;
 mod migrate;
 mod plain;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 struct Args {
     /// Which to run [default: all but first-pass and link: a twin on another host]
-    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "qemu", "first-pass", "link"])]
+    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "decoder", "qemu", "first-pass", "link"])]
     only: Vec<String>,
     /// How often each is measured, in turns
     #[arg(long, default_value_t = 7)]
@@ -78,6 +79,9 @@ fn main() -> Result<()> {
     }
     if wanted("memory") {
         done(memory::memory()?);
+    }
+    if wanted("decoder") {
+        decoder::decoder(args.turns)?.into_iter().for_each(&mut done);
     }
     if wanted("qemu") {
         qemu::first_pass(dir.path(), &args.memtwin, args.turns)?.into_iter().for_each(&mut done);

@@ -182,7 +182,7 @@ impl<'a> Apt<'a> {
             let exact = packages.iter().map(|p| format!("{}={}", p.name, p.version));
             let mut apt = self.command("apt-get");
             apt.args(["-q", "download"]).args(exact).current_dir(folder);
-            Ok(command::run(&mut apt, LIMIT, progress)?)
+            Ok(command::run(&mut apt, LIMIT, &mut Thinned { progress, heard: 0 })?)
         })
     }
 
@@ -285,6 +285,28 @@ impl<'a> Apt<'a> {
             fs::write(&path, text).map_err(CacheError::at(&path))?;
         }
         Ok(())
+    }
+}
+
+/// Passes on one line in so many: a line for each package is too much.
+struct Thinned<'p> {
+    progress: &'p mut dyn Progress,
+    heard: u32,
+}
+
+/// One line in so many.
+const THINNED: u32 = 25;
+
+impl Progress for Thinned<'_> {
+    fn say(&mut self, line: &str) {
+        self.heard += 1;
+        if self.heard.is_multiple_of(THINNED) {
+            self.progress.say(line);
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.progress.is_cancelled()
     }
 }
 

@@ -1,8 +1,8 @@
 //! File systems made of folders by mke2fs(8), without root and without a mount. All in them belongs
 //! to root: fakeroot(1) says so where we are not.
 
-use crate::command::{self, CommandError};
 use crate::Progress;
+use crate::command::{self, CommandError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

@@ -9,6 +9,7 @@
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
 //!   on it.
+//! - [`root`] makes what boards with networks boot, and [`boards`] is a lab of them.
 //!
 //! `docs/guest.md` describes the guest's side.
 
@@ -19,6 +20,7 @@ pub mod apt;
 mod arch;
 mod archive;
 pub mod board;
+pub mod boards;
 mod cache;
 mod command;
 pub mod cross;

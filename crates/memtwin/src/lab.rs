@@ -1,11 +1,13 @@
 //! `memtwin lab`: guests that are booted to experiment on.
 
+mod boards;
 mod check;
 mod conclusion;
 mod differing;
 mod experiment;
 mod found;
 mod replicate;
+mod state;
 mod steer;
 mod talk;
 mod twin_file;
@@ -29,12 +31,58 @@ pub(crate) struct Lab {
 
 #[derive(Clone, Debug, Subcommand)]
 enum LabCommand {
+    /// Build what emulated boards boot, from Debian packages (docs/lab.md)
+    Build(boards::Build),
+    /// Boot emulated ARMv8 boards, with a network of their own
+    Up(boards::Up),
+    /// Open a shell on a board that is up, or run a command there
+    Ssh {
+        /// The board
+        name: String,
+        /// The command
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
+    /// Show what a board's console has said
+    Console {
+        /// The board
+        name: String,
+        /// And what it goes on to say
+        #[arg(long, short)]
+        follow: bool,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
+    /// End the boards that are up
+    Down {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
     /// Run an experiment from its beginning to its end
     Run {
         /// Which.
         #[command(subcommand)]
         experiment: Experiment,
     },
+}
+
+/// Where the lab is.
+#[derive(Args, Clone, Debug)]
+struct Place {
+    /// As given to `memtwin lab up`
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl Place {
+    fn folder(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(state::default_folder)
+    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -174,10 +222,18 @@ impl Replicate {
 
 /// Does it.
 pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
-    let LabCommand::Run { experiment } = &args.command;
-    let done = match experiment {
-        Experiment::Replicate(args) => replicate::run(args, command, stop),
-        Experiment::Check(args) => check::run(args, command, stop),
+    let done = match &args.command {
+        LabCommand::Build(args) => boards::build(args, stop),
+        LabCommand::Up(args) => boards::up(args, stop),
+        LabCommand::Ssh { name, command, place } => state::ssh(&place.folder(), name, command),
+        LabCommand::Console { name, follow, place } => {
+            state::console(&place.folder(), name, *follow)
+        }
+        LabCommand::Down { place } => state::down(&place.folder()),
+        LabCommand::Run { experiment } => match experiment {
+            Experiment::Replicate(args) => replicate::run(args, command, stop),
+            Experiment::Check(args) => check::run(args, command, stop),
+        },
     };
     match done {
         // Whatever broke off, it was because we were told to stop.

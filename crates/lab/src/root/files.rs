@@ -75,7 +75,8 @@ pub(super) fn add_to(hasher: &mut blake3::Hasher) {
 pub(super) fn arrange(root: &Path) -> Result<(), CacheError> {
     for path in DROPPED {
         let path = root.join(path);
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(CacheError::at(&path)(error));

@@ -54,6 +54,8 @@ pub struct Node {
     pub spec: BoardSpec,
     /// eth1, eth2, …: eth0 is the management network.
     pub nics: Vec<Nic>,
+    /// Further disks, raw images, from /dev/vdc on. What the board writes there goes with it.
+    pub disks: Vec<PathBuf>,
     /// Kernel modules that are loaded at its start: nfsd, nfsv4, tun, …
     pub load: Vec<String>,
 }

@@ -6,6 +6,7 @@ mod conclusion;
 mod differing;
 mod experiment;
 mod found;
+mod probe;
 mod replicate;
 mod state;
 mod steer;
@@ -57,6 +58,8 @@ enum LabCommand {
         #[allow(missing_docs)]
         place: Place,
     },
+    /// Say what a machine offers: architecture, kernel, page size, CPUs, KVM, QEMU
+    Probe(probe::Probe),
     /// End the boards that are up
     Down {
         #[command(flatten)]
@@ -229,6 +232,7 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
         LabCommand::Console { name, follow, place } => {
             state::console(&place.folder(), name, *follow)
         }
+        LabCommand::Probe(args) => probe::run(args, stop),
         LabCommand::Down { place } => state::down(&place.folder()),
         LabCommand::Run { experiment } => match experiment {
             Experiment::Replicate(args) => replicate::run(args, command, stop),

@@ -171,6 +171,7 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
             address: Some(format!("192.168.10.{}/24", 100 + index)),
             mtu: Some(9000),
         }],
+        disks: Vec::new(),
         load: Vec::new(),
     });
     let spec = LabSpec { nodes: nodes.collect(), files };

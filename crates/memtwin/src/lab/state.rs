@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use memtwin_lab::boards::{Lab, LabFolder};
-use memtwin_lab::host::{BoardAccess, Ssh};
+use memtwin_lab::host::{BoardAccess, Host, Ssh};
 use memtwin_report::ExitCode;
 use serde_json::{Value, json};
 use std::fs;
@@ -149,6 +149,19 @@ impl BoardState {
     /// It, to run things on.
     pub(super) fn host(&self) -> Ssh {
         Ssh::board(&self.name, &self.access)
+    }
+}
+
+/// The machine of a name: `emulated:NAME` is a board of the lab that is up.
+///
+/// Errors: it is no name, or no such board is up.
+pub(super) fn host(name: &str, folder: Option<&Path>) -> Result<Box<dyn Host>, Failure> {
+    match name.strip_prefix("emulated:") {
+        Some(board) => {
+            let folder = folder.map_or_else(default_folder, Path::to_owned);
+            Ok(Box::new(State::read(&folder)?.board(board)?.host()))
+        }
+        None => memtwin_lab::host::named(name).map_err(Failure::usage),
     }
 }
 

@@ -4,10 +4,13 @@ mod boards;
 mod check;
 mod conclusion;
 mod differing;
+mod elsewhere;
 mod experiment;
 mod found;
+mod merged;
 mod probe;
 mod replicate;
+mod replicate_there;
 mod state;
 mod steer;
 mod talk;
@@ -129,9 +132,23 @@ pub(crate) struct Replicate {
     /// How long the program writes
     #[arg(long, default_value = "10s", value_name = "TIME")]
     pub(crate) seconds: Time,
+    /// Where: local; emulated, a board that is booted for it; emulated:NAME, a board of `memtwin lab
+    /// up`; ssh://[user@]host[:port]. On another machine it runs under KVM, first with KVM's bitmap and
+    /// then with its dirty ring (docs/lab.md)
+    #[arg(long, default_value = "local", value_name = "HOST")]
+    pub(crate) hosts: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) elsewhere: elsewhere::Elsewhere,
     /// The guest's architecture
     #[arg(long, default_value = "aarch64", value_name = "aarch64|x86_64")]
     pub(crate) arch: Arch,
+    /// Let KVM log by a ring of N entries for each vCPU, and not by a bitmap
+    #[arg(long, value_name = "N", value_parser = crate::cli::ring_entries)]
+    pub(crate) dirty_ring: Option<u32>,
+    /// A directory with the guest's `kernel` and `initrd`, made before; not for people
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) image: Option<PathBuf>,
     /// What runs its code [default: kvm for an aarch64 guest on an aarch64 host with /dev/kvm, else
     /// tcg]
     #[arg(long, value_enum)]
@@ -219,6 +236,7 @@ impl Replicate {
             }),
             cpu: self.cpu.clone(),
             bytes: self.size.0,
+            ring: self.dirty_ring,
         }
     }
 }
@@ -235,6 +253,9 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
         LabCommand::Probe(args) => probe::run(args, stop),
         LabCommand::Down { place } => state::down(&place.folder()),
         LabCommand::Run { experiment } => match experiment {
+            Experiment::Replicate(args) if args.hosts != "local" => {
+                replicate_there::run(args, command, stop)
+            }
             Experiment::Replicate(args) => replicate::run(args, command, stop),
             Experiment::Check(args) => check::run(args, command, stop),
         },

@@ -68,8 +68,19 @@ pub(crate) fn indented(lines: &[String]) -> String {
 enum Show {
     /// All of them.
     All,
+    /// Those on standard error.
+    Complaints,
     /// None of them.
     Nothing,
+}
+
+/// What its standard input is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// Empty.
+    None,
+    /// Nothing comes, and it ends with the program.
+    Open,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +95,7 @@ pub(crate) fn run(
     limit: Duration,
     progress: &mut dyn Progress,
 ) -> Result<(), CommandError> {
-    drive(command, limit, progress, Show::All).map(|_| ())
+    drive(command, limit, progress, Show::All, Input::None).map(|_| ())
 }
 
 /// Runs a program for what it says on standard output.
@@ -93,7 +104,25 @@ pub(crate) fn output(
     limit: Duration,
     progress: &mut dyn Progress,
 ) -> Result<String, CommandError> {
-    drive(command, limit, progress, Show::Nothing)
+    drive(command, limit, progress, Show::Nothing, Input::None)
+}
+
+/// The same for a program that takes the end of its standard input for the end of its work.
+pub(crate) fn output_with_input(
+    command: &mut Command,
+    limit: Duration,
+    progress: &mut dyn Progress,
+) -> Result<String, CommandError> {
+    drive(command, limit, progress, Show::Nothing, Input::Open)
+}
+
+/// The same, and what it complains of is progress.
+pub(crate) fn tell_with_input(
+    command: &mut Command,
+    limit: Duration,
+    progress: &mut dyn Progress,
+) -> Result<String, CommandError> {
+    drive(command, limit, progress, Show::Complaints, Input::Open)
 }
 
 fn drive(
@@ -101,17 +130,19 @@ fn drive(
     limit: Duration,
     progress: &mut dyn Progress,
     show: Show,
+    input: Input,
 ) -> Result<String, CommandError> {
     let line = shown(command);
     let began = Instant::now();
-    let mut group = Group::start(command)?;
+    let mut group = Group::start(command, input)?;
     let lines = group.lines();
     let mut stdout = String::new();
     let (mut said_last, mut complained_last) = (Last::default(), Last::default());
     loop {
         match lines.recv_timeout(TICK) {
             Ok((from, said)) => {
-                if show == Show::All {
+                let complains = show == Show::Complaints && from == From::Stderr;
+                if show == Show::All || complains {
                     progress.say(&said);
                 }
                 match from {
@@ -179,10 +210,10 @@ struct Group {
 }
 
 impl Group {
-    fn start(command: &mut Command) -> Result<Self, CommandError> {
+    fn start(command: &mut Command, input: Input) -> Result<Self, CommandError> {
         let program = command.get_program().display().to_string();
         let leader = command
-            .stdin(Stdio::null())
+            .stdin(if input == Input::Open { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)

@@ -4,10 +4,12 @@
 //! - [`Cache`] keeps what is expensive, and hands out nothing that is half done;
 //! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
 //! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
+//! - [`host`] is a machine on which things are run: this one, or another by ssh;
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
 //!   on it.
+//! - [`root`] makes what boards with networks boot, and [`boards`] is a lab of them.
 //!
 //! `docs/guest.md` describes the guest's side.
 
@@ -18,21 +20,26 @@ pub mod apt;
 mod arch;
 mod archive;
 pub mod board;
+pub mod boards;
 mod cache;
 mod command;
 pub mod cross;
 pub mod experiments;
+mod ext4;
+pub mod host;
 pub mod image;
 mod kernel;
 mod machine;
 mod modules;
 mod progress;
+pub mod root;
 pub mod rustc;
 pub mod sources;
 
 pub use arch::Arch;
 pub use cache::{Cache, CacheError};
 pub use command::CommandError;
+pub use ext4::Ext4Error;
 pub use kernel::{Flavour, KernelError};
 pub use machine::{Machine, MachineError, Reply};
 pub use modules::ModuleError;

@@ -62,6 +62,12 @@ pub(crate) enum Command {
     /// The process that leaves QEMU as it was found if we are killed; not for people
     #[command(hide = true)]
     Guardian,
+    /// Carries standard input and output to a unix socket; not for people
+    #[command(hide = true)]
+    Relay {
+        /// The socket
+        socket: PathBuf,
+    },
 }
 
 /// How results are given.
@@ -162,7 +168,7 @@ How pages get dirty [default: every way in turn]:
   once        each page exactly once, at a random moment
   walker      the page-table walker's accessed and dirty updates";
 
-fn ring_entries(text: &str) -> Result<u32, String> {
+pub(crate) fn ring_entries(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(entries) if entries.is_power_of_two() && entries >= 64 => Ok(entries),
         _ => Err("expected a power of two of 64 or more".to_owned()),

@@ -1,11 +1,17 @@
 //! `memtwin lab`: guests that are booted to experiment on.
 
+mod boards;
 mod check;
 mod conclusion;
 mod differing;
+mod elsewhere;
 mod experiment;
 mod found;
+mod merged;
+mod probe;
 mod replicate;
+mod replicate_there;
+mod state;
 mod steer;
 mod talk;
 mod twin_file;
@@ -29,12 +35,60 @@ pub(crate) struct Lab {
 
 #[derive(Clone, Debug, Subcommand)]
 enum LabCommand {
+    /// Build what emulated boards boot, from Debian packages (docs/lab.md)
+    Build(boards::Build),
+    /// Boot emulated ARMv8 boards, with a network of their own
+    Up(boards::Up),
+    /// Open a shell on a board that is up, or run a command there
+    Ssh {
+        /// The board
+        name: String,
+        /// The command
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
+    /// Show what a board's console has said
+    Console {
+        /// The board
+        name: String,
+        /// And what it goes on to say
+        #[arg(long, short)]
+        follow: bool,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
+    /// Say what a machine offers: architecture, kernel, page size, CPUs, KVM, QEMU
+    Probe(probe::Probe),
+    /// End the boards that are up
+    Down {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
     /// Run an experiment from its beginning to its end
     Run {
         /// Which.
         #[command(subcommand)]
         experiment: Experiment,
     },
+}
+
+/// Where the lab is.
+#[derive(Args, Clone, Debug)]
+struct Place {
+    /// As given to `memtwin lab up`
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl Place {
+    fn folder(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(state::default_folder)
+    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -78,9 +132,23 @@ pub(crate) struct Replicate {
     /// How long the program writes
     #[arg(long, default_value = "10s", value_name = "TIME")]
     pub(crate) seconds: Time,
+    /// Where: local; emulated, a board that is booted for it; emulated:NAME, a board of `memtwin lab
+    /// up`; ssh://[user@]host[:port]. On another machine it runs under KVM, first with KVM's bitmap and
+    /// then with its dirty ring (docs/lab.md)
+    #[arg(long, default_value = "local", value_name = "HOST")]
+    pub(crate) hosts: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) elsewhere: elsewhere::Elsewhere,
     /// The guest's architecture
     #[arg(long, default_value = "aarch64", value_name = "aarch64|x86_64")]
     pub(crate) arch: Arch,
+    /// Let KVM log by a ring of N entries for each vCPU, and not by a bitmap
+    #[arg(long, value_name = "N", value_parser = crate::cli::ring_entries)]
+    pub(crate) dirty_ring: Option<u32>,
+    /// A directory with the guest's `kernel` and `initrd`, made before; not for people
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) image: Option<PathBuf>,
     /// What runs its code [default: kvm for an aarch64 guest on an aarch64 host with /dev/kvm, else
     /// tcg]
     #[arg(long, value_enum)]
@@ -168,16 +236,29 @@ impl Replicate {
             }),
             cpu: self.cpu.clone(),
             bytes: self.size.0,
+            ring: self.dirty_ring,
         }
     }
 }
 
 /// Does it.
 pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
-    let LabCommand::Run { experiment } = &args.command;
-    let done = match experiment {
-        Experiment::Replicate(args) => replicate::run(args, command, stop),
-        Experiment::Check(args) => check::run(args, command, stop),
+    let done = match &args.command {
+        LabCommand::Build(args) => boards::build(args, stop),
+        LabCommand::Up(args) => boards::up(args, stop),
+        LabCommand::Ssh { name, command, place } => state::ssh(&place.folder(), name, command),
+        LabCommand::Console { name, follow, place } => {
+            state::console(&place.folder(), name, *follow)
+        }
+        LabCommand::Probe(args) => probe::run(args, stop),
+        LabCommand::Down { place } => state::down(&place.folder()),
+        LabCommand::Run { experiment } => match experiment {
+            Experiment::Replicate(args) if args.hosts != "local" => {
+                replicate_there::run(args, command, stop)
+            }
+            Experiment::Replicate(args) => replicate::run(args, command, stop),
+            Experiment::Check(args) => check::run(args, command, stop),
+        },
     };
     match done {
         // Whatever broke off, it was because we were told to stop.

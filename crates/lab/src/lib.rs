@@ -4,6 +4,7 @@
 //! - [`Cache`] keeps what is expensive, and hands out nothing that is half done;
 //! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
 //! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
+//! - [`host`] is a machine on which things are run: this one, or another by ssh;
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
@@ -22,6 +23,7 @@ mod cache;
 mod command;
 pub mod cross;
 pub mod experiments;
+pub mod host;
 pub mod image;
 mod kernel;
 mod machine;

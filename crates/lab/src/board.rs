@@ -22,12 +22,14 @@ pub struct BoardSpec {
     pub cpus: u16,
     /// Its memory in MiB.
     pub memory: u32,
+    /// More for its kernel's command line.
+    pub append: String,
 }
 
 impl Default for BoardSpec {
     /// What `check` wants: a CPU that has everything, two of them, and room for huge pages.
     fn default() -> Self {
-        Self { cpu: "max".to_owned(), cpus: 2, memory: 1024 }
+        Self { cpu: "max".to_owned(), cpus: 2, memory: 1024, append: String::new() }
     }
 }
 
@@ -43,7 +45,7 @@ pub struct Board {
 impl BoardSpec {
     /// QEMU, told to be such a board. It has no network and no disk: all it needs is in the image.
     pub fn command(&self, image: &Image) -> Command {
-        let Self { cpu, cpus, memory } = self;
+        let Self { cpu, cpus, memory, append } = self;
         // The default algorithm of pointer authentication takes most of an emulated kernel's time.
         let cpu = if cpu == "max" { "max,pauth-impdef=on" } else { cpu };
         let mut qemu = Command::new(QEMU);
@@ -52,7 +54,7 @@ impl BoardSpec {
         qemu.args(["-m", &memory.to_string(), "-no-reboot", "-nodefaults"]);
         qemu.args(["-display", "none", "-serial", "stdio"]);
         qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
-        qemu.args(["-append", "console=ttyAMA0 rdinit=/init panic=-1 quiet"]);
+        qemu.args(["-append", &format!("console=ttyAMA0 rdinit=/init panic=-1 quiet {append}")]);
         qemu
     }
 }

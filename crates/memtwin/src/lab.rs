@@ -5,6 +5,7 @@ mod conclusion;
 mod differing;
 mod experiment;
 mod found;
+mod kernel;
 mod replicate;
 mod steer;
 mod talk;
@@ -35,6 +36,8 @@ enum LabCommand {
         #[command(subcommand)]
         experiment: Experiment,
     },
+    /// Build what boards boot before it is needed
+    Build(kernel::Build),
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -42,34 +45,9 @@ enum Experiment {
     /// Boot a Linux guest, let a program dirty its device memory, replicate that, and compare
     /// `sum -r` on three sides (docs/seed.md)
     Replicate(Box<Replicate>),
-    /// Boot an emulated ARMv8 board and run `memtwin check` on its own KVM/arm64 (docs/guest.md)
-    Check(Check),
-}
-
-/// `memtwin lab run check`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Check {
-    /// The board's CPU, by QEMU's name: max, neoverse-n1, cortex-a76, …
-    #[arg(long, default_value = "max", value_name = "CPU")]
-    pub(crate) cpu: String,
-    /// How many CPUs the board has
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=8))]
-    pub(crate) cpus: u16,
-    /// The board's memory in MiB
-    #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u32).range(512..))]
-    pub(crate) memory: u32,
-    /// Debian's kernel with pages of 16 KiB instead of 4
-    #[arg(long)]
-    pub(crate) kernel_16k: bool,
-    /// How long the check may take on the board
-    #[arg(long, default_value = "10m", value_name = "TIME")]
-    pub(crate) timeout: Time,
-    /// Arguments of `memtwin check` on the board
-    #[arg(last = true, default_values = ["--mode", "get,clear,ring", "--rounds", "20"])]
-    pub(crate) arguments: Vec<String>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub(crate) output: Output,
+    /// Run `memtwin check` on emulated ARMv8 boards with kernels of several page sizes, or on real
+    /// machines, and merge what they say (docs/boards.md)
+    Check(Box<check::Check>),
 }
 
 /// `memtwin lab run replicate`.
@@ -174,10 +152,12 @@ impl Replicate {
 
 /// Does it.
 pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
-    let LabCommand::Run { experiment } = &args.command;
-    let done = match experiment {
-        Experiment::Replicate(args) => replicate::run(args, command, stop),
-        Experiment::Check(args) => check::run(args, command, stop),
+    let done = match &args.command {
+        LabCommand::Run { experiment: Experiment::Replicate(args) } => {
+            replicate::run(args, command, stop)
+        }
+        LabCommand::Run { experiment: Experiment::Check(args) } => check::run(args, command, stop),
+        LabCommand::Build(args) => kernel::run(args, stop),
     };
     match done {
         // Whatever broke off, it was because we were told to stop.

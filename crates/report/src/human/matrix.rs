@@ -81,9 +81,7 @@ impl Sum {
         let Self { passed, failed, inconclusive, skipped } = *self;
         let more = if skipped > 0 && passed + failed + inconclusive > 0 { "+" } else { "" };
         let (word, style) = match self {
-            _ if failed > 0 => {
-                (format!("DIFFERS {failed}"), AnsiColor::Red.on_default().bold())
-            }
+            _ if failed > 0 => (format!("DIFFERS {failed}"), AnsiColor::Red.on_default().bold()),
             _ if inconclusive > 0 => {
                 (format!("inconclusive {inconclusive}"), AnsiColor::Yellow.on_default().bold())
             }

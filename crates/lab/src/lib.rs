@@ -8,7 +8,8 @@
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
-//!   on it.
+//!   on it;
+//! - [`peer`] is the kernel's own test of the dirty log, to run there beside ours.
 //!
 //! `docs/guest.md` describes the guest's side.
 

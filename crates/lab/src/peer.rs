@@ -56,7 +56,7 @@ pub fn build(progress: &mut dyn Progress) -> Result<Peer, KernelError> {
     }
     let folder = cache.entry(KIND, &key, |folder| {
         let source = archive(&apt.unpacked(&package, progress)?)?;
-        let room = Room::enter(&place.join("building"), progress)?;
+        let room = Room::enter(&place.join("building-peer"), progress)?;
         make(&source, &room.folder, arch, folder, progress)
     })?;
     let (test, dropping) = (folder.join(TEST), folder.join(dropping()));

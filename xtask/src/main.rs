@@ -16,6 +16,7 @@ mod hugetlb;
 mod interrupt;
 mod needs;
 mod packages;
+mod peer;
 mod programs;
 mod repro;
 mod run;
@@ -56,6 +57,8 @@ enum Command {
     Bench(bench::Bench),
     /// Run a fuzz target for a while, with AddressSanitizer
     Fuzz(fuzz::Fuzz),
+    /// Run the kernel's own dirty_log_test and ours on the same emulated board (docs/compare.md)
+    Peer(peer::Compare),
     /// Reproduce a dirty-log bug of QEMU, or show a layout to be sound
     Repro(repro::Repro),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Soak(soak) => soak.run(&interrupt),
         Command::Bench(bench) => bench.run(&interrupt),
         Command::Fuzz(fuzz) => fuzz.run(&interrupt),
+        Command::Peer(compare) => compare.run(&interrupt),
         Command::Repro(repro) => repro.run(&interrupt),
     });
     if let Err(error) = &passed {

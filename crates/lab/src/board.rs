@@ -22,12 +22,14 @@ pub struct BoardSpec {
     pub cpus: u16,
     /// Its memory in MiB.
     pub memory: u32,
+    /// More for its kernel's command line.
+    pub append: String,
 }
 
 impl Default for BoardSpec {
     /// What `check` wants: a CPU that has everything, two of them, and room for huge pages.
     fn default() -> Self {
-        Self { cpu: "max".to_owned(), cpus: 2, memory: 1024 }
+        Self { cpu: "max".to_owned(), cpus: 2, memory: 1024, append: String::new() }
     }
 }
 
@@ -49,7 +51,7 @@ impl BoardSpec {
 
     /// QEMU, told to be such a board. It has no network and no disk: all it needs is in the image.
     pub fn command(&self, image: &Image) -> Command {
-        let Self { cpus, memory, .. } = self;
+        let Self { cpus, memory, append, .. } = self;
         let cpu = self.cpu_words();
         let mut qemu = Command::new(QEMU);
         qemu.args(["-M", "virt,virtualization=on,gic-version=3", "-cpu", cpu]);
@@ -57,7 +59,7 @@ impl BoardSpec {
         qemu.args(["-m", &memory.to_string(), "-no-reboot", "-nodefaults"]);
         qemu.args(["-display", "none", "-serial", "stdio"]);
         qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
-        qemu.args(["-append", "console=ttyAMA0 rdinit=/init panic=-1 quiet"]);
+        qemu.args(["-append", &format!("console=ttyAMA0 rdinit=/init panic=-1 quiet {append}")]);
         qemu
     }
 }

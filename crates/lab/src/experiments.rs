@@ -1,15 +1,14 @@
 //! What is tried on boards: our own commands, run there.
 
-use crate::board::{Board, BoardSpec};
+use crate::board::Board;
 use crate::cross::{self, CrossError, MEMTWIN};
+use crate::host::{self, Host, HostError};
 use crate::image::{Image, ImageError, ImageSpec, SUITE};
-use crate::{Arch, Cache, CacheError, Flavour, MachineError, Progress, Reply};
-use std::path::Path;
+use crate::{Arch, Cache, CacheError, Flavour, MachineError, Progress, Reply, Silent};
 use std::time::Duration;
 
-/// Where a command on the board leaves its record, and what it says.
-const RECORD: &str = "/run/record.json";
-const SAID: &str = "/run/said";
+/// How long a small thing may take on another machine.
+const SHORT: Duration = Duration::from_secs(120);
 /// The line before the record.
 const MARK: &str = "MEMTWIN RECORD";
 
@@ -28,6 +27,17 @@ pub enum ExperimentError {
     /// The board does not come up, or dies.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// Another machine is not reached, or does not do as it is told.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A machine that we have no program for.
+    #[error("{host}: its architecture is {arch}, and Memtwin is for aarch64 and x86_64")]
+    Arch {
+        /// The machine.
+        host: String,
+        /// What it says.
+        arch: String,
+    },
     /// An argument that can't be given over a console.
     #[error("'{argument}': an argument for a board has no line break and no quotation mark")]
     Argument {
@@ -73,24 +83,6 @@ pub fn image(flavour: Flavour, progress: &mut dyn Progress) -> Result<Image, Exp
     Ok(spec.build(&cache, progress)?)
 }
 
-/// Boots a board, runs `memtwin check` with these arguments on it, and switches it off.
-///
-/// Errors: the board dies, or the check does not end within `limit`.
-pub fn check(
-    spec: &BoardSpec,
-    image: &Image,
-    log: &Path,
-    arguments: &[String],
-    limit: Duration,
-    progress: &mut dyn Progress,
-) -> Result<Outcome, ExperimentError> {
-    let mut board = Board::boot(spec, image, log, progress)?;
-    progress.say(&format!("board: {}", board.about));
-    let outcome = check_on(&mut board, arguments, limit, progress)?;
-    board.off(progress)?;
-    Ok(outcome)
-}
-
 /// Runs `memtwin check` with these arguments on a board.
 ///
 /// Errors: the board dies, or the check does not end within `limit`.
@@ -101,14 +93,74 @@ pub fn check_on(
     progress: &mut dyn Progress,
 ) -> Result<Outcome, ExperimentError> {
     let words = arguments.iter().map(|word| quoted(word)).collect::<Result<Vec<_>, _>>()?;
-    // Not to the console at once: it is a terminal. The record comes without its indentation, as a
-    // console is slow; no text of JSON's goes over several lines.
-    let order = format!(
-        "run rm -f {RECORD}; memtwin check --quiet --json {RECORD} {} >{SAID} 2>&1; rc=$?; \
-         cat {SAID}; echo {MARK}; sed 's/^ *//' {RECORD} | tr -d '\\n'; exit $rc",
-        words.join(" ")
-    );
+    let order = format!("run {}; exit $rc", line("memtwin", "/run", &words.join(" ")));
     outcome(board.machine.order(&order, limit, progress)?)
+}
+
+/// A shell line that runs a check and shows what it said and its record; `$rc` is what it returned.
+/// Not to a console at once: it is a terminal. The record comes without its indentation, as a console
+/// is slow; no text of JSON's goes over several lines.
+fn line(memtwin: &str, folder: &str, words: &str) -> String {
+    let (record, said) = (format!("{folder}/record.json"), format!("{folder}/said"));
+    format!(
+        "rm -f {record}; {memtwin} check --quiet --json {record} {words} >{said} 2>&1; rc=$?; \
+         cat {said}; echo {MARK}; sed 's/^ *//' {record} | tr -d '\\n'"
+    )
+}
+
+/// Memtwin in a folder of its own on a machine, which is removed when this is dropped.
+#[derive(Debug)]
+pub struct Visit<'h> {
+    host: &'h dyn Host,
+    folder: String,
+}
+
+impl<'h> Visit<'h> {
+    /// Builds Memtwin for the machine and puts it there.
+    ///
+    /// Errors: it can't be built, or the machine is not reached.
+    pub fn begin(host: &'h dyn Host, progress: &mut dyn Progress) -> Result<Self, ExperimentError> {
+        let said = host::run(host, "uname -m", SHORT, progress)?;
+        let arch: Arch = said.trim().parse().map_err(|_| ExperimentError::Arch {
+            host: host.name().to_owned(),
+            arch: said.trim().to_owned(),
+        })?;
+        let source = cross::source(None)?;
+        let programs = cross::build(&source, arch, &[MEMTWIN], progress)?;
+        let folder = host::run(host, "mktemp -d /tmp/memtwin-XXXXXX", SHORT, progress)?;
+        let visit = Self { host, folder: folder.trim().to_owned() };
+        for program in programs.iter().filter(|path| path.ends_with(MEMTWIN)) {
+            host.put(program, &format!("{}/memtwin", visit.folder), 0o755)?;
+        }
+        Ok(visit)
+    }
+
+    /// Runs `memtwin check` with these arguments there.
+    ///
+    /// Errors: the machine is not reached, or the check does not end within `limit`.
+    pub fn check(
+        &self,
+        arguments: &[String],
+        limit: Duration,
+        progress: &mut dyn Progress,
+    ) -> Result<Outcome, ExperimentError> {
+        let words: Vec<String> = arguments.iter().map(|word| host::quoted(word)).collect();
+        let memtwin = format!("{}/memtwin", self.folder);
+        let line = format!("{}; echo; echo $rc", line(&memtwin, &self.folder, &words.join(" ")));
+        let said = host::run(self.host, &line, limit, progress)?;
+        let mut output: Vec<String> = said.lines().map(str::to_owned).collect();
+        // A number that can't be read is no success.
+        let rc = output.pop().and_then(|rc| rc.trim().parse().ok()).unwrap_or(-1);
+        outcome(Reply { rc, output })
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        // A machine that is not reached any more keeps it.
+        let line = format!("rm -rf {}", host::quoted(&self.folder));
+        let _ = host::run(self.host, &line, SHORT, &mut Silent);
+    }
 }
 
 /// Takes the record out of what the board has said.

@@ -3,7 +3,7 @@
 
 use crate::apt::{Apt, AptError, Package};
 use crate::archive::Archive;
-use crate::kernel::{Flavour, Kernel, KernelError};
+use crate::kernel::{Flavour, Kernel, KernelError, own};
 use crate::modules::{self, ModuleError};
 use crate::{Arch, Cache, CacheError, Progress};
 use std::fs::{self, File};
@@ -128,7 +128,10 @@ impl ImageSpec<'_> {
         let own = self.own_files()?;
         let key = self.key(&[&kernel, &busybox], &own);
         let folder = cache.entry("images", &key, |folder| {
-            let unpacked = Kernel::find(&apt.unpacked(&kernel, progress)?)?;
+            let unpacked = match self.kernel {
+                Flavour::Pages64K => own::built(cache, &kernel)?,
+                _ => Kernel::find(&apt.unpacked(&kernel, progress)?)?,
+            };
             let busybox = apt.unpacked(&busybox, progress)?;
             progress.say(&format!("image {key} for {}", self.arch));
             let archive = self.archive(&unpacked, &busybox, own)?;
@@ -177,6 +180,9 @@ impl ImageSpec<'_> {
         add(self.arch.name().as_bytes());
         add(INIT.as_bytes());
         packages.iter().for_each(|package| add(package.digest.as_bytes()));
+        if self.kernel == Flavour::Pages64K {
+            packages.iter().for_each(|package| add(own::key(package).as_bytes()));
+        }
         add(self.modules.join(" ").as_bytes());
         for (path, mode, bytes) in own {
             add(path.as_bytes());

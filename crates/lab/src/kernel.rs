@@ -1,7 +1,10 @@
-//! Debian's kernels.
+//! Debian's kernels, and one built from Debian's source.
+
+pub mod own;
 
 use crate::apt::{Apt, AptError, Package};
-use crate::{Arch, Progress};
+use crate::command::CommandError;
+use crate::{Arch, CacheError, Progress};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,17 +18,53 @@ pub enum Flavour {
     Cloud,
     /// With pages of 16 KiB; aarch64 only.
     Pages16K,
+    /// With pages of 64 KiB; aarch64 only. Debian has none: [`own`] builds it.
+    Pages64K,
 }
 
 /// Why there is no kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// Debian makes none.
-    #[error("Debian has no {arch} kernel with pages of 16 KiB")]
+    #[error("no {arch} kernel has pages of {pages}")]
     NoFlavour {
         /// The architecture.
         arch: Arch,
+        /// The pages.
+        pages: &'static str,
     },
+    /// It is not in the cache.
+    #[error(
+        "no kernel {version} with pages of 64 KiB has been built: memtwin lab build --kernel 64k does, in some minutes"
+    )]
+    NotBuilt {
+        /// Of which source.
+        version: String,
+    },
+    /// What builds a kernel is not all there.
+    #[error("to build a kernel, install first: {packages}")]
+    NoTools {
+        /// Debian's packages of it.
+        packages: String,
+    },
+    /// The source has no such thing, or not with the rest.
+    #[error("the kernel's source does not take {line} over")]
+    Refused {
+        /// The line of our configuration.
+        line: String,
+    },
+    /// Another program builds already.
+    #[error("{}: another program builds a kernel there; wait for it", folder.display())]
+    Busy {
+        /// Where.
+        folder: PathBuf,
+    },
+    /// A command failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A file can't be read or written.
+    #[error(transparent)]
+    File(#[from] CacheError),
     /// The packages can't be had.
     #[error(transparent)]
     Apt(#[from] AptError),
@@ -48,11 +87,18 @@ impl Flavour {
             (Self::Cloud, Arch::Aarch64) => Ok("linux-image-cloud-arm64"),
             (Self::Cloud, Arch::X86_64) => Ok("linux-image-cloud-amd64"),
             (Self::Pages16K, Arch::Aarch64) => Ok("linux-image-arm64-16k"),
-            (Self::Pages16K, Arch::X86_64) => Err(KernelError::NoFlavour { arch }),
+            (Self::Pages64K, Arch::Aarch64) => Ok("linux-source"),
+            (Self::Pages16K, Arch::X86_64) => Err(KernelError::NoFlavour { arch, pages: "16 KiB" }),
+            (Self::Pages64K, Arch::X86_64) => Err(KernelError::NoFlavour { arch, pages: "64 KiB" }),
         }
     }
 
-    /// The package of the current version.
+    /// What a kernel of this flavour wants on its command line.
+    pub fn command_line(self) -> &'static str {
+        if self == Self::Pages64K { own::COMMAND_LINE } else { "" }
+    }
+
+    /// The package of the current version; of [`Flavour::Pages64K`] that of its source.
     pub(crate) fn package(
         self,
         arch: Arch,
@@ -62,7 +108,8 @@ impl Flavour {
         let name = self.metapackage(arch)?;
         let meta = apt.resolve(&[name], progress)?.remove(0);
         let depends = apt.depends(&meta, progress)?;
-        let image = depends.iter().find(|name| name.starts_with("linux-image-"));
+        let kinds = ["linux-image-", "linux-source-"];
+        let image = depends.iter().find(|name| kinds.iter().any(|kind| name.starts_with(kind)));
         let image = image.map_or(name, String::as_str);
         Ok(apt.resolve(&[image], progress)?.remove(0))
     }

@@ -8,7 +8,7 @@
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
-//!   on it.
+//!   on it; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;
 //! - [`root`] makes what boards with networks boot, and [`boards`] is a lab of them.
 //!
 //! `docs/guest.md` describes the guest's side.
@@ -28,9 +28,10 @@ pub mod experiments;
 mod ext4;
 pub mod host;
 pub mod image;
-mod kernel;
+pub mod kernel;
 mod machine;
 mod modules;
+pub mod peer;
 mod progress;
 pub mod root;
 pub mod rustc;

@@ -68,6 +68,34 @@ pub(crate) fn run(args: &Check, command: String, stop: &Stop) -> Result<ExitCode
     Ok(code)
 }
 
+/// The names of the cases that a host with KVM would run.
+pub(crate) fn case_names(args: &Check) -> Vec<String> {
+    let wanted = wanted(args);
+    let names = |log| wanted.cases(log).into_iter().map(|case| case.to_string());
+    if args.source == Some(CheckSource::Process) {
+        return names(Log::Process).collect();
+    }
+    modes(args).into_iter().flat_map(|mode| names(Log::Kvm(mode))).collect()
+}
+
+fn wanted(args: &Check) -> Wanted {
+    Wanted {
+        backings: distinct(&args.backing),
+        vcpus: distinct(&args.vcpus),
+        stressors: distinct(&args.stressor),
+        translations: translations(args),
+        all: args.all,
+    }
+}
+
+fn modes(args: &Check) -> Vec<Mode> {
+    match (args.mode.is_empty(), args.all) {
+        (false, _) => distinct(&args.mode),
+        (true, true) => Mode::ALL.to_vec(),
+        (true, false) => DEFAULT_MODES.to_vec(),
+    }
+}
+
 /// What there is to run, and what can't be.
 struct Selection {
     cases: Vec<CaseSpec>,
@@ -77,23 +105,13 @@ struct Selection {
 
 impl Selection {
     fn of(args: &Check) -> Result<Self, Failure> {
-        let wanted = Wanted {
-            backings: distinct(&args.backing),
-            vcpus: distinct(&args.vcpus),
-            stressors: distinct(&args.stressor),
-            translations: translations(args),
-            all: args.all,
-        };
+        let wanted = wanted(args);
         if args.source == Some(CheckSource::Process) {
             memtwin_process::probe().map_err(Failure::environment)?;
             let cases = wanted.cases(Log::Process);
             return Ok(Self { cases, skipped: Vec::new(), notes: Vec::new() });
         }
-        let modes = match (args.mode.is_empty(), args.all) {
-            (false, _) => distinct(&args.mode),
-            (true, true) => Mode::ALL.to_vec(),
-            (true, false) => DEFAULT_MODES.to_vec(),
-        };
+        let modes = modes(args);
         let of_modes = |modes: &[Mode]| -> Vec<CaseSpec> {
             modes.iter().flat_map(|&mode| wanted.cases(Log::Kvm(mode))).collect()
         };

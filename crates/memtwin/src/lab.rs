@@ -7,6 +7,7 @@ mod differing;
 mod elsewhere;
 mod experiment;
 mod found;
+mod kernel;
 mod merged;
 mod probe;
 mod replicate;
@@ -35,8 +36,6 @@ pub(crate) struct Lab {
 
 #[derive(Clone, Debug, Subcommand)]
 enum LabCommand {
-    /// Build what emulated boards boot, from Debian packages (docs/lab.md)
-    Build(boards::Build),
     /// Boot emulated ARMv8 boards, with a network of their own
     Up(boards::Up),
     /// Open a shell on a board that is up, or run a command there
@@ -75,6 +74,8 @@ enum LabCommand {
         #[command(subcommand)]
         experiment: Experiment,
     },
+    /// Build what emulated boards boot, before it is needed (docs/lab.md)
+    Build(kernel::Build),
 }
 
 /// Where the lab is.
@@ -96,34 +97,9 @@ enum Experiment {
     /// Boot a Linux guest, let a program dirty its device memory, replicate that, and compare
     /// `sum -r` on three sides (docs/seed.md)
     Replicate(Box<Replicate>),
-    /// Boot an emulated ARMv8 board and run `memtwin check` on its own KVM/arm64 (docs/guest.md)
-    Check(Check),
-}
-
-/// `memtwin lab run check`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Check {
-    /// The board's CPU, by QEMU's name: max, neoverse-n1, cortex-a76, …
-    #[arg(long, default_value = "max", value_name = "CPU")]
-    pub(crate) cpu: String,
-    /// How many CPUs the board has
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=8))]
-    pub(crate) cpus: u16,
-    /// The board's memory in MiB
-    #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u32).range(512..))]
-    pub(crate) memory: u32,
-    /// Debian's kernel with pages of 16 KiB instead of 4
-    #[arg(long)]
-    pub(crate) kernel_16k: bool,
-    /// How long the check may take on the board
-    #[arg(long, default_value = "10m", value_name = "TIME")]
-    pub(crate) timeout: Time,
-    /// Arguments of `memtwin check` on the board
-    #[arg(last = true, default_values = ["--mode", "get,clear,ring", "--rounds", "20"])]
-    pub(crate) arguments: Vec<String>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub(crate) output: Output,
+    /// Run `memtwin check` on emulated ARMv8 boards with kernels of several page sizes, or on real
+    /// machines, and merge what they say (docs/boards.md)
+    Check(Box<check::Check>),
 }
 
 /// `memtwin lab run replicate`.
@@ -244,7 +220,7 @@ impl Replicate {
 /// Does it.
 pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     let done = match &args.command {
-        LabCommand::Build(args) => boards::build(args, stop),
+        LabCommand::Build(args) => kernel::run(args, stop),
         LabCommand::Up(args) => boards::up(args, stop),
         LabCommand::Ssh { name, command, place } => state::ssh(&place.folder(), name, command),
         LabCommand::Console { name, follow, place } => {

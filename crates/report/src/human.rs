@@ -1,6 +1,7 @@
 //! The results for a person: a line for each case, every lost page, a summary.
 
 mod lost;
+mod matrix;
 mod summary;
 mod table;
 
@@ -11,6 +12,9 @@ use crate::text::{one_line, outcome, time};
 use anstyle::{AnsiColor, Style};
 use std::io::{self, IsTerminal, Write};
 use table::{Cell, Table};
+
+/// From how many cases on a matrix stands for those that need no attention.
+const LONG: usize = 40;
 
 /// Whether output to `to` should be coloured: it is a terminal, and NO_COLOR does not forbid it
 /// (<https://no-color.org>: set, to anything but nothing).
@@ -24,17 +28,27 @@ fn colour(terminal: bool, no_color: bool) -> bool {
 
 /// Writes the results.
 pub fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io::Result<()> {
-    if !record.cases.is_empty() {
-        cases(&record.cases).write(to, "", colour)?;
+    let listed = listed(record);
+    if !listed.is_empty() {
+        cases(listed.iter().copied()).write(to, "", colour)?;
         writeln!(to)?;
     }
     for case in &record.cases {
         lost::write(case, to, colour)?;
     }
+    matrix::write(record, to, colour)?;
     summary::write(record, to, colour)
 }
 
-fn cases(cases: &[Case]) -> Table {
+/// The cases that have a line: all, unless a matrix stands for those that passed, or were skipped.
+fn listed(record: &RunRecord) -> Vec<&Case> {
+    let (all, few) = (record.cases.iter(), record.cases.len() <= LONG);
+    let told = |case: &&Case| matches!(case.standing(), Standing::Passed | Standing::Skipped);
+    let in_matrix = |case: &&Case| !few && record.has_matrix() && told(case);
+    all.filter(|case| !in_matrix(case)).collect()
+}
+
+fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> Table {
     let mut table =
         Table::new(&["VERDICT", "CASE", ">ROUNDS", ">DIRTY", ">LOST", ">IN ROUNDS", ""]);
     for case in cases {

@@ -23,6 +23,7 @@ pub use trial::Trial;
 pub use unchecked::Contradiction;
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A run: where it took place, and what each of its cases came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +34,11 @@ pub struct RunRecord {
     pub command: String,
     /// Memtwin's version.
     pub version: String,
-    /// The machine that it ran on.
+    /// The machine that it ran on; the first of `boards`, if there are any.
     pub host: Host,
+    /// Of a run on several machines: each by the word that follows `/host=` in its cases' names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub boards: BTreeMap<String, Host>,
     /// The cases, in the order in which they ran.
     pub cases: Vec<Case>,
 }
@@ -47,8 +51,14 @@ impl RunRecord {
             command: command.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: Host::this_machine(),
+            boards: BTreeMap::new(),
             cases,
         }
+    }
+
+    /// Whether its cases say on which host they ran, so that a matrix can be drawn of them.
+    pub fn has_matrix(&self) -> bool {
+        self.cases.iter().any(|case| case.name().contains("/host="))
     }
 
     /// Whether there were KVM cases and every one of them was skipped: whatever else passed, the

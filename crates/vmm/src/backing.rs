@@ -125,6 +125,17 @@ fn shared(file: Option<File>, len: usize) -> Result<Mapping, String> {
 
 fn transparent(len: usize) -> Result<Mapping, String> {
     let size = huge::thp_offered()?;
+    // The window, its twin, and the copy of a round. Without this a host whose huge pages are as
+    // large as its memory would kill us.
+    let need = 3 * len as u64;
+    if let Some(available) = huge::available().filter(|&available| available < need) {
+        return Err(format!(
+            "huge pages of {} MiB: such a window and its twin need {} MiB, {} are available",
+            size >> 20,
+            need >> 20,
+            available >> 20
+        ));
+    }
     let align = usize::try_from(size).map_err(|_| "a huge page larger than memory".to_owned())?;
     let mapping = Mapping::anonymous(len, align).map_err(|error| error.to_string())?;
     mapping.advise(Advice::HugePages, 0, len).map_err(|error| error.to_string())?;

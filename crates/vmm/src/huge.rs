@@ -21,13 +21,24 @@ pub(crate) fn thp_offered() -> Result<u64, String> {
     Ok(size)
 }
 
+/// How much memory programs can have, in bytes.
+pub(crate) fn available() -> Option<u64> {
+    Some(field(&meminfo()?, "MemAvailable")? * 1024)
+}
+
+fn meminfo() -> Option<String> {
+    fs::read_to_string("/proc/meminfo").ok()
+}
+
+fn field(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim_start_matches(':').split_whitespace().next()?.parse().ok()
+}
+
 /// The size in bytes of the default hugetlb page, and how many are free.
 pub(crate) fn hugetlb_pool() -> Option<(u64, u64)> {
-    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| -> Option<u64> {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim_start_matches(':').split_whitespace().next()?.parse().ok()
-    };
+    let meminfo = meminfo()?;
+    let field = |name| field(&meminfo, name);
     // What is reserved counts as free in the first number.
     let free = field("HugePages_Free")?.saturating_sub(field("HugePages_Rsvd")?);
     Some((field("Hugepagesize")? * 1024, free))

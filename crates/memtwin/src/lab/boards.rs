@@ -1,4 +1,4 @@
-//! `memtwin lab build|up|ssh|console|down`: boards with networks, for a person.
+//! `memtwin lab up|ssh|console|down`: boards with networks, for a person.
 
 use super::replicate::need_qemu;
 use super::state::{State, default_folder};
@@ -55,23 +55,9 @@ pub(crate) struct BoardArgs {
 impl BoardArgs {
     /// A board's CPU and memory.
     pub(crate) fn spec(&self) -> BoardSpec {
-        BoardSpec { cpu: self.cpu.clone(), cpus: self.cpus, memory: self.memory }
+        let Self { cpus, memory, .. } = *self;
+        BoardSpec { cpu: self.cpu.clone(), cpus, memory, append: String::new() }
     }
-}
-
-/// `memtwin lab build`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Build {
-    /// The boards' kernel
-    #[arg(long, value_enum, default_value = "4k", value_name = "4k|16k")]
-    pub(crate) kernel: Kernel,
-    /// Say what would be fetched, and make nothing (but for lists of packages, which are fetched if
-    /// they are not there)
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// No progress on stderr
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
 }
 
 /// `memtwin lab up`.
@@ -125,22 +111,6 @@ pub(super) fn programs(given: Option<&Path>, talk: &mut Talk) -> Result<Vec<LabF
         Some(LabFile { path: format!("bin/{name}"), from, program: true })
     };
     Ok(built.into_iter().filter_map(file).collect())
-}
-
-/// Builds what boards boot.
-pub(super) fn build(args: &Build, stop: &Stop) -> Result<ExitCode, Failure> {
-    let mut talk = Talk::new(args.quiet, stop);
-    let place = Cache::place().map_err(Failure::environment)?;
-    let cache = Cache::open(&place, &mut talk).map_err(Failure::environment)?;
-    if args.dry_run {
-        let plan = root::plan(&cache, args.kernel.flavour(), &mut talk);
-        let plan = plan.map_err(Failure::environment)?;
-        return shown(plan.lines());
-    }
-    let image = root::build(&cache, args.kernel.flavour(), &mut talk);
-    let BoardImage { boot, root } = image.map_err(Failure::environment)?;
-    let files = [("kernel", boot.kernel), ("initrd", boot.initrd), ("root", root)];
-    shown(files.iter().map(|(what, path)| format!("{what:<7} {}", path.display())))
 }
 
 /// Lines on standard output; a reader that has seen enough is no failure.

@@ -123,7 +123,7 @@ impl There {
         let node = Node {
             name: BOARD.to_owned(),
             // Room for QEMU and a guest of 512 MiB.
-            spec: BoardSpec { cpu: args.board_cpu.clone(), cpus: 2, memory: 1280 },
+            spec: BoardSpec { cpu: args.board_cpu.clone(), memory: 1280, ..BoardSpec::default() },
             nics: Vec::new(),
             disks: Vec::new(),
             load: Vec::new(),

@@ -1,5 +1,5 @@
 //! Linux guests under QEMU's emulator: devices that write their RAM while it is audited, and
-//! `memtwin lab run replicate`. One boot serves several audits.
+//! `memtwin lab run replicate` and `check`. One boot serves several audits.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@ mod common;
 mod flood;
 mod guest;
 mod lab;
+mod matrix;
 mod writers;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -27,6 +28,11 @@ fn main() {
         trial("lab_run_replicate_sums_three_sides", arm, true, lab::three_sides),
         trial("lab_run_replicate_names_a_guest_that_panics", arm, true, lab::panics),
         trial("lab_run_replicate_leaves_nothing_when_interrupted", arm, true, lab::interrupted),
+        trial("lab_run_check_keeps_what_other_boards_said", arm, true, matrix::one_board_dies),
+        Trial::test("lab_run_check_refuses_what_no_check_takes", || {
+            matrix::refused();
+            Ok(())
+        }),
         Trial::test("lab_run_replicate_refuses_what_is_unsound", || {
             lab::refused();
             Ok(())

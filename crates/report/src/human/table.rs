@@ -45,8 +45,13 @@ impl Table {
 
     /// Adds a row, which has a cell for each heading.
     pub(super) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        debug_assert_eq!(N, self.right.len());
-        self.rows.push(cells.into());
+        self.push(cells.into());
+    }
+
+    /// The same, where the columns depend on the run.
+    pub(super) fn push(&mut self, cells: Vec<Cell>) {
+        debug_assert_eq!(cells.len(), self.right.len());
+        self.rows.push(cells);
     }
 
     /// Writes every row, without white space at its end.

@@ -131,6 +131,12 @@ impl Case {
         }
     }
 
+    /// The same case under another name: of a run on several machines each says where it ran.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
     /// Its name, as `kvm/get/shm/vcpus=1/random`.
     pub fn name(&self) -> &str {
         &self.name

@@ -124,6 +124,7 @@ pub(crate) fn run(cases: Vec<Case>) -> RunRecord {
         command: "check".into(),
         version: "0.1.0".into(),
         host: Host { arch: "aarch64".into(), kernel: "6.12.1".into(), page_size: PAGE, cpus: 2 },
+        boards: Default::default(),
         cases,
     }
 }

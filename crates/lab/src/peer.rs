@@ -1,0 +1,106 @@
+//! The kernel's own dirty_log_test (`tools/testing/selftests/kvm`), built from Debian's kernel source
+//! to run on a board beside ours; and a second time with a patch that drops one dirty bit, to see what
+//! it says then.
+
+use crate::apt::Apt;
+use crate::command;
+use crate::image::SUITE;
+use crate::kernel::own::{archive, kbuild, tools, unpack};
+use crate::kernel::{Flavour, KernelError, own::Room};
+use crate::{Arch, Cache, CacheError, Progress};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// What drops a bit.
+const PATCH: &str = include_str!("peer/drop-one-bit.patch");
+/// Where the tests are, and the name of this one.
+const FOLDER: &str = "tools/testing/selftests/kvm";
+const TEST: &str = "dirty_log_test";
+/// Part of the key: to be raised when the same inputs give other programs.
+const FORMAT: u32 = 1;
+/// How long a build may take on a small and busy machine.
+const LIMIT: Duration = Duration::from_secs(1800);
+/// The kind of such programs in the cache.
+const KIND: &str = "peers";
+
+/// The kernel's test, static.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Of which version of Debian's kernel source.
+    pub version: String,
+    /// As it is.
+    pub test: PathBuf,
+    /// With the patch.
+    pub dropping: PathBuf,
+}
+
+/// Builds both, unless they are in the cache.
+///
+/// Errors: a tool is missing, the source can't be had, or make fails; the cache has nothing half done.
+pub fn build(progress: &mut dyn Progress) -> Result<Peer, KernelError> {
+    let arch = Arch::Aarch64;
+    let place = Cache::place()?;
+    let cache = Cache::open(&place, progress)?;
+    let apt = Apt::open(&cache, arch, SUITE, progress)?;
+    // Its package is that of the source.
+    let package = Flavour::Pages64K.package(arch, &apt, progress)?;
+    let mut hasher = blake3::Hasher::new();
+    for part in [&FORMAT.to_le_bytes(), PATCH.as_bytes(), package.digest.as_bytes()] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    let key = hasher.finalize().to_hex()[..16].to_owned();
+    if !cache.has(KIND, &key) {
+        tools(arch)?;
+    }
+    let folder = cache.entry(KIND, &key, |folder| {
+        let source = archive(&apt.unpacked(&package, progress)?)?;
+        let room = Room::enter(&place.join("building-peer"), progress)?;
+        make(&source, &room.folder, arch, folder, progress)
+    })?;
+    let (test, dropping) = (folder.join(TEST), folder.join(dropping()));
+    Ok(Peer { version: package.version, test, dropping })
+}
+
+fn dropping() -> String {
+    format!("{TEST}-dropping")
+}
+
+fn make(
+    archive: &Path,
+    room: &Path,
+    arch: Arch,
+    place: &Path,
+    progress: &mut dyn Progress,
+) -> Result<(), KernelError> {
+    let source = room.join("source");
+    unpack(archive, &source, progress)?;
+    progress.say(&format!("building {TEST}"));
+    command::output(kbuild(&source, arch).args(["-s", "headers"]), LIMIT, progress)?;
+    test(&source, room, arch, &place.join(TEST), progress)?;
+    let patch = room.join("drop-one-bit.patch");
+    fs::write(&patch, PATCH).map_err(CacheError::at(&patch))?;
+    let mut apply = Command::new("patch");
+    apply.current_dir(&source).args(["-p1", "--batch", "--fuzz=0", "-i"]).arg(&patch);
+    command::output(&mut apply, LIMIT, progress)?;
+    test(&source, room, arch, &place.join(dropping()), progress)
+}
+
+/// Builds the test as the source is now.
+fn test(
+    source: &Path,
+    room: &Path,
+    arch: Arch,
+    to: &Path,
+    progress: &mut dyn Progress,
+) -> Result<(), KernelError> {
+    let output = room.join("kvm");
+    let built = output.join(TEST);
+    let mut make = kbuild(source, arch);
+    make.args(["-s", "-C", FOLDER, "LDFLAGS=-static -pthread"]);
+    make.arg(format!("OUTPUT={}", output.display())).arg(&built);
+    command::output(&mut make, LIMIT, progress)?;
+    fs::copy(&built, to).map_err(CacheError::at(&built))?;
+    Ok(())
+}

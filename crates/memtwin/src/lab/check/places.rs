@@ -1,0 +1,158 @@
+//! The machines, one after another.
+
+use super::merged::Merged;
+use super::plan::{Part, Place, Plan, named};
+use super::{Check, Kernel};
+use crate::failure::Failure;
+use crate::lab::talk::Talk;
+use memtwin_lab::board::{Board, BoardSpec};
+use memtwin_lab::experiments::{self, ExperimentError, Outcome, Visit};
+use memtwin_lab::host::{self, Host, HostError};
+use memtwin_lab::image::{Image, ImageError};
+use memtwin_lab::kernel::KernelError;
+use memtwin_lab::{MachineError, Progress};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a machine may take to say what it is.
+const SHORT: Duration = Duration::from_secs(60);
+
+/// Checks each place of the plan. Everything that is booted is built before, so that what can't be
+/// had is known before anything has run.
+///
+/// Errors: an image can't be built.
+pub(super) fn check(
+    args: &Check,
+    plan: &Plan,
+    folder: &Path,
+    merged: &mut Merged,
+    talk: &mut Talk,
+) -> Result<(), Failure> {
+    let mut images = Vec::new();
+    for place in &plan.places {
+        images.push(match place {
+            Place::Board(kernel) => Some(image(*kernel, talk)?),
+            Place::Host(_) => None,
+        });
+    }
+    for (place, image) in plan.places.iter().zip(images) {
+        if talk.is_cancelled() {
+            break;
+        }
+        match (place, image) {
+            (Place::Board(kernel), Some(Ok(image))) => {
+                let log = folder.join(format!("console-{kernel}"));
+                on_board(args, *kernel, &image, &plan.parts, &log, merged, talk);
+            }
+            (place, Some(Err(reason))) => {
+                talk.say(&format!("{}: {reason}", place.label()));
+                merged.skipped(&place.label(), &plan.parts, &reason);
+            }
+            (Place::Host(host), _) => on_host(args, host.as_ref(), plan, merged, talk),
+            (Place::Board(_), None) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a board boots, or why its cases are skipped.
+fn image(kernel: Kernel, talk: &mut Talk) -> Result<Result<Image, String>, Failure> {
+    match experiments::image(kernel.flavour(), talk) {
+        Ok(image) => Ok(Ok(image)),
+        Err(ExperimentError::Image(ImageError::Kernel(error @ KernelError::NotBuilt { .. }))) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(Failure::environment(error)),
+    }
+}
+
+fn on_board(
+    args: &Check,
+    kernel: Kernel,
+    image: &Image,
+    parts: &[Part],
+    log: &Path,
+    merged: &mut Merged,
+    talk: &mut Talk,
+) {
+    let label = kernel.to_string();
+    let spec = BoardSpec {
+        cpu: args.cpu.clone(),
+        cpus: args.cpus,
+        memory: args.memory,
+        append: kernel.flavour().command_line().to_owned(),
+    };
+    talk.say(&format!("booting an emulated board with a kernel of {kernel} pages"));
+    let mut board = match Board::boot(&spec, image, log, talk) {
+        Ok(board) => board,
+        // Nothing ran, and the run says that it was interrupted.
+        Err(_) if talk.is_cancelled() => return,
+        Err(error) => return merged.failed(&label, parts, &error.into()),
+    };
+    talk.say(&format!("board: {}", board.about));
+    let check = |part: &Part, talk: &mut Talk| {
+        experiments::check_on(&mut board, &part.arguments, args.timeout.0, talk)
+    };
+    let alive = each(parts, check, &|_| label.clone(), &label, merged, talk);
+    if alive && let Err(error) = board.off(talk) {
+        talk.say(&format!("{label}: {error}"));
+    }
+}
+
+fn on_host(args: &Check, host: &dyn Host, plan: &Plan, merged: &mut Merged, talk: &mut Talk) {
+    let arch = host::run(host, "uname -m", SHORT, talk).map(|arch| arch.trim().to_owned());
+    let is_x86 = arch.as_ref().is_ok_and(|arch| arch == "x86_64");
+    let parts = if is_x86 { &plan.elsewhere } else { &plan.parts };
+    let unknown = named("?", host.name());
+    talk.say(&format!("{}: {}", host.name(), arch.as_deref().unwrap_or("?")));
+    let visit = match Visit::begin(host, talk) {
+        Ok(visit) => visit,
+        Err(_) if talk.is_cancelled() => return,
+        Err(error) => return merged.failed(&unknown, parts, &error),
+    };
+    let label =
+        |of: &memtwin_report::record::Host| named(&format!("{}k", of.page_size >> 10), host.name());
+    let check = |part: &Part, talk: &mut Talk| visit.check(&part.arguments, args.timeout.0, talk);
+    each(parts, check, &label, &unknown, merged, talk);
+}
+
+/// Runs each part. Whether the machine was there to the end.
+fn each(
+    parts: &[Part],
+    mut check: impl FnMut(&Part, &mut Talk) -> Result<Outcome, ExperimentError>,
+    label: &dyn Fn(&memtwin_report::record::Host) -> String,
+    unknown: &str,
+    merged: &mut Merged,
+    talk: &mut Talk,
+) -> bool {
+    for (n, part) in parts.iter().enumerate() {
+        talk.say(&format!("{} cases: check {}", part.names.len(), part.arguments.join(" ")));
+        match check(part, talk) {
+            Ok(outcome) => {
+                if let Err(reason) = merged.add(outcome, label) {
+                    merged.unknown(unknown, std::slice::from_ref(part), &reason);
+                }
+            }
+            Err(_) if talk.is_cancelled() => return false,
+            Err(error) => {
+                let gone = is_gone(&error);
+                let parts = if gone { &parts[n..] } else { std::slice::from_ref(part) };
+                talk.say(&format!("{unknown}: no verdict"));
+                merged.failed(unknown, parts, &error);
+                if gone {
+                    return false;
+                }
+            }
+        }
+    }
+    true
+}
+
+/// Whether a machine takes no more orders after this.
+fn is_gone(error: &ExperimentError) -> bool {
+    match error {
+        ExperimentError::Machine(error) => !matches!(error, MachineError::Refused { .. }),
+        ExperimentError::Host(error) => !matches!(error, HostError::Failed { .. }),
+        _ => false,
+    }
+}

@@ -1,5 +1,6 @@
 //! `memtwin lab`: guests that are booted to experiment on.
 
+mod audit;
 mod boards;
 mod check;
 mod conclusion;
@@ -96,6 +97,8 @@ enum Experiment {
     /// Boot a Linux guest, let a program dirty its device memory, replicate that, and compare
     /// `sum -r` on three sides (docs/seed.md)
     Replicate(Box<Replicate>),
+    /// Boot a Linux guest whose devices write its RAM, and audit its dirty log meanwhile (docs/lab.md)
+    Audit(Box<audit::Audit>),
     /// Boot an emulated ARMv8 board and run `memtwin check` on its own KVM/arm64 (docs/guest.md)
     Check(Check),
 }
@@ -257,6 +260,7 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
                 replicate_there::run(args, command, stop)
             }
             Experiment::Replicate(args) => replicate::run(args, command, stop),
+            Experiment::Audit(args) => audit::run(args, command, stop),
             Experiment::Check(args) => check::run(args, command, stop),
         },
     };

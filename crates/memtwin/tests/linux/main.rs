@@ -8,6 +8,7 @@
     reason = "a test may end, and may talk"
 )]
 
+mod boards;
 #[path = "../common/mod.rs"]
 mod common;
 mod flood;
@@ -27,6 +28,10 @@ fn main() {
         trial("lab_run_replicate_sums_three_sides", arm, true, lab::three_sides),
         trial("lab_run_replicate_names_a_guest_that_panics", arm, true, lab::panics),
         trial("lab_run_replicate_leaves_nothing_when_interrupted", arm, true, lab::interrupted),
+        trial("lab_boards_go_up_and_down", arm, false, boards::up_and_down),
+        trial("lab_run_replicate_on_a_board", arm, true, boards::replicate),
+        trial("lab_run_audit_on_a_board", arm, true, boards::audit),
+        trial("lab_run_audit_here", arm, false, boards::audit_here),
         Trial::test("lab_run_replicate_refuses_what_is_unsound", || {
             lab::refused();
             Ok(())

@@ -25,6 +25,7 @@ use crate::root::BoardImage;
 use crate::{Machine, Progress};
 use master::Master;
 use qemu::Wiring;
+pub(crate) use qemu::comma_doubled;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! `memtwin lab`: guests that are booted to experiment on.
 
+mod audit;
 mod boards;
 mod check;
 mod conclusion;
@@ -97,6 +98,8 @@ enum Experiment {
     /// Boot a Linux guest, let a program dirty its device memory, replicate that, and compare
     /// `sum -r` on three sides (docs/seed.md)
     Replicate(Box<Replicate>),
+    /// Boot a Linux guest whose devices write its RAM, and audit its dirty log meanwhile (docs/lab.md)
+    Audit(Box<audit::Audit>),
     /// Run `memtwin check` on emulated ARMv8 boards with kernels of several page sizes, or on real
     /// machines, and merge what they say (docs/boards.md)
     Check(Box<check::Check>),
@@ -233,6 +236,7 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
                 replicate_there::run(args, command, stop)
             }
             Experiment::Replicate(args) => replicate::run(args, command, stop),
+            Experiment::Audit(args) => audit::run(args, command, stop),
             Experiment::Check(args) => check::run(args, command, stop),
         },
     };

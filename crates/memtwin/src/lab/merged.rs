@@ -58,9 +58,9 @@ impl Merged {
             Failure::environment(format!("{}: its record: {error}", self.source))
         })?;
         self.closing.push(format!("{} on {}, {run}:", self.case, self.source));
-        // The table comes with the merged record.
-        let tables = |line: &&String| !line.starts_with("verified") && !line.starts_with(self.case);
-        self.closing.extend(said.iter().filter(tables).map(|line| format!("    {line}")));
+        // Its table comes last, and again with the merged record.
+        let before = said.iter().take_while(|line| !line.starts_with("VERDICT "));
+        self.closing.extend(before.map(|line| format!("    {line}")));
         self.not_converged |= rc == NOT_CONVERGED;
         match &mut self.record {
             Some(merged) => merged.cases.extend(read.cases),

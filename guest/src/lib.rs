@@ -1,9 +1,10 @@
 //! What the programs that run inside guests are made of: a load that dirties pages at a given pace
-//! (`dirtyram`), the test of the device memory (`tstaeshm`), a heartbeat (`writeout`).
+//! (`dirtyram`), the test of the device memory (`tstaeshm`), a heartbeat (`writeout`), a file that is written and synced (`diskload`).
 //!
 //! The names and the parameters are those of the specification of 2014. The parts that only
 //! calculate are apart from those that touch a machine, so that they are tested on the host.
 
+pub mod chain;
 pub mod clock;
 pub mod device;
 pub mod heartbeat;

@@ -4,6 +4,7 @@
 //! - [`Cache`] keeps what is expensive, and hands out nothing that is half done;
 //! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
 //! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
+//! - [`disk`] makes a disk image with a root file system, and judges what a guest has left on one;
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
@@ -21,6 +22,7 @@ pub mod board;
 mod cache;
 mod command;
 pub mod cross;
+pub mod disk;
 pub mod experiments;
 pub mod image;
 mod kernel;

@@ -5,6 +5,7 @@ mod conclusion;
 mod differing;
 mod experiment;
 mod found;
+mod image;
 mod replicate;
 mod steer;
 mod talk;
@@ -29,6 +30,8 @@ pub(crate) struct Lab {
 
 #[derive(Clone, Debug, Subcommand)]
 enum LabCommand {
+    /// Make a disk image with a guest's root file system, without root and without a mount
+    Image(image::Image),
     /// Run an experiment from its beginning to its end
     Run {
         /// Which.
@@ -174,10 +177,12 @@ impl Replicate {
 
 /// Does it.
 pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
-    let LabCommand::Run { experiment } = &args.command;
-    let done = match experiment {
-        Experiment::Replicate(args) => replicate::run(args, command, stop),
-        Experiment::Check(args) => check::run(args, command, stop),
+    let done = match &args.command {
+        LabCommand::Image(args) => image::run(args, stop),
+        LabCommand::Run { experiment: Experiment::Replicate(args) } => {
+            replicate::run(args, command, stop)
+        }
+        LabCommand::Run { experiment: Experiment::Check(args) } => check::run(args, command, stop),
     };
     match done {
         // Whatever broke off, it was because we were told to stop.

@@ -72,6 +72,15 @@ enum Show {
     Nothing,
 }
 
+/// What its standard input is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// Empty.
+    None,
+    /// Nothing comes, and it ends with the program.
+    Open,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
     Stdout,
@@ -84,7 +93,7 @@ pub(crate) fn run(
     limit: Duration,
     progress: &mut dyn Progress,
 ) -> Result<(), CommandError> {
-    drive(command, limit, progress, Show::All).map(|_| ())
+    drive(command, limit, progress, Show::All, Input::None).map(|_| ())
 }
 
 /// Runs a program for what it says on standard output.
@@ -93,7 +102,25 @@ pub(crate) fn output(
     limit: Duration,
     progress: &mut dyn Progress,
 ) -> Result<String, CommandError> {
-    drive(command, limit, progress, Show::Nothing)
+    drive(command, limit, progress, Show::Nothing, Input::None)
+}
+
+/// The same for a program that takes the end of its standard input for the end of its work.
+pub(crate) fn output_with_input(
+    command: &mut Command,
+    limit: Duration,
+    progress: &mut dyn Progress,
+) -> Result<String, CommandError> {
+    drive(command, limit, progress, Show::Nothing, Input::Open)
+}
+
+/// The same, and what it says is progress too.
+pub(crate) fn tell_with_input(
+    command: &mut Command,
+    limit: Duration,
+    progress: &mut dyn Progress,
+) -> Result<String, CommandError> {
+    drive(command, limit, progress, Show::All, Input::Open)
 }
 
 fn drive(
@@ -101,10 +128,11 @@ fn drive(
     limit: Duration,
     progress: &mut dyn Progress,
     show: Show,
+    input: Input,
 ) -> Result<String, CommandError> {
     let line = shown(command);
     let began = Instant::now();
-    let mut group = Group::start(command)?;
+    let mut group = Group::start(command, input)?;
     let lines = group.lines();
     let mut stdout = String::new();
     let (mut said_last, mut complained_last) = (Last::default(), Last::default());
@@ -179,10 +207,10 @@ struct Group {
 }
 
 impl Group {
-    fn start(command: &mut Command) -> Result<Self, CommandError> {
+    fn start(command: &mut Command, input: Input) -> Result<Self, CommandError> {
         let program = command.get_program().display().to_string();
         let leader = command
-            .stdin(Stdio::null())
+            .stdin(if input == Input::Open { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)

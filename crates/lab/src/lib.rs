@@ -5,6 +5,7 @@
 //! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
 //! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
 //! - [`disk`] makes a disk image with a root file system, and judges what a guest has left on one;
+//! - [`host`] is a machine on which things are run: this one, or another by ssh;
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
@@ -24,6 +25,7 @@ mod command;
 pub mod cross;
 pub mod disk;
 pub mod experiments;
+pub mod host;
 pub mod image;
 mod kernel;
 mod machine;

@@ -62,6 +62,12 @@ pub(crate) enum Command {
     /// The process that leaves QEMU as it was found if we are killed; not for people
     #[command(hide = true)]
     Guardian,
+    /// Carries standard input and output to a unix socket; not for people
+    #[command(hide = true)]
+    Relay {
+        /// The socket
+        socket: PathBuf,
+    },
 }
 
 /// How results are given.

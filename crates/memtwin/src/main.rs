@@ -20,6 +20,7 @@ mod output;
 mod process_guest;
 mod qemu_guest;
 mod receive;
+mod relay;
 mod remote_args;
 mod remote_twin;
 mod replicate;
@@ -70,5 +71,6 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         Command::Man { command } => generate::man(command.as_deref()).map(|()| ExitCode::Verified),
         Command::ProcessWriter => process_guest::writer(),
         Command::Guardian => qemu_guest::guardian(),
+        Command::Relay { socket } => relay::run(&socket),
     }
 }

@@ -1,0 +1,130 @@
+//! What can go wrong with a machine that is reached by commands.
+
+use crate::command::{CommandError, indented};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What ssh(1) returns when it is the connection that failed, and not the command.
+const NO_CONNECTION: i32 = 255;
+
+/// Why something could not be done on a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The name says no machine.
+    #[error("'{0}': expected local or ssh://[user@]host[:port]")]
+    Name(String),
+    /// The program that reaches it can't be started.
+    #[error("{host}: can't start {program}: {error}")]
+    Start {
+        /// The machine.
+        host: String,
+        /// The program.
+        program: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It is not reached, or is not any more.
+    #[error("{host}: no connection by ssh; does `ssh` reach it without a question?{}", indented(last))]
+    Unreachable {
+        /// The machine.
+        host: String,
+        /// The last that ssh said.
+        last: Vec<String>,
+    },
+    /// A line was not content.
+    #[error("{host}: '{line}' returned {rc}{}", indented(last))]
+    Failed {
+        /// The machine.
+        host: String,
+        /// The line.
+        line: String,
+        /// What it returned; -1 if a signal ended it.
+        rc: i32,
+        /// The last that it said.
+        last: Vec<String>,
+    },
+    /// A line took too long.
+    #[error("{host}: '{line}' was not done after {} s{}", limit.as_secs(), indented(last))]
+    TimedOut {
+        /// The machine.
+        host: String,
+        /// The line.
+        line: String,
+        /// How long it was given.
+        limit: Duration,
+        /// The last that it said.
+        last: Vec<String>,
+    },
+    /// A file here can't be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file could not be copied as a whole.
+    #[error("{host}: {path} is not whole: expected {expected} bytes, got {got}")]
+    Short {
+        /// The machine.
+        host: String,
+        /// The file there.
+        path: String,
+        /// How long it is.
+        expected: u64,
+        /// How much of it came.
+        got: u64,
+    },
+    /// Nobody listens on a socket there, or nobody can carry what is said.
+    #[error("{host}: no connection to {socket}: {why}")]
+    Connect {
+        /// The machine.
+        host: String,
+        /// The socket.
+        socket: String,
+        /// What was said of it.
+        why: String,
+    },
+    /// The work is not wanted any more.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl HostError {
+    /// Whether the work was given up because nobody wants it any more.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+
+    /// What became of a line there.
+    pub(crate) fn of_command(host: &str, line: &str, error: CommandError) -> Self {
+        let (host, line) = (host.to_owned(), line.to_owned());
+        match error {
+            CommandError::Start { program, error } => Self::Start { host, program, error },
+            CommandError::Wait { program, error } => Self::Start { host, program, error },
+            CommandError::Failed { status, last, .. } => {
+                Self::returned(host, line, status.code().unwrap_or(-1), last)
+            }
+            CommandError::TimedOut { limit, last, .. } => {
+                Self::TimedOut { host, line, limit, last }
+            }
+            CommandError::Cancelled => Self::Cancelled,
+        }
+    }
+
+    /// What a line, or ssh in its place, returned.
+    pub(super) fn returned(host: String, line: String, rc: i32, last: Vec<String>) -> Self {
+        if rc == NO_CONNECTION && host != super::local::NAME {
+            Self::Unreachable { host, last }
+        } else {
+            Self::Failed { host, line, rc, last }
+        }
+    }
+
+    /// An error about a file here.
+    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::File { path, error }
+    }
+}

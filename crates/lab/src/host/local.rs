@@ -1,0 +1,45 @@
+//! This machine.
+
+use super::{Host, HostError, shell, transfer};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+
+/// Its name.
+pub(super) const NAME: &str = "local";
+
+/// This machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Local;
+
+impl Host for Local {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn command(&self, line: &str) -> Command {
+        command(&shell::watched(line))
+    }
+
+    fn put(&self, from: &Path, to: &str, mode: u32) -> Result<(), HostError> {
+        transfer::put(NAME, &|line| command(&shell::plain(line)), from, to, mode)
+    }
+
+    fn get(&self, from: &str, to: &Path) -> Result<(), HostError> {
+        transfer::get(NAME, &|line| command(&shell::plain(line)), from, to)
+    }
+
+    fn connect(&self, socket: &str) -> Result<UnixStream, HostError> {
+        UnixStream::connect(socket).map_err(|error| HostError::Connect {
+            host: NAME.to_owned(),
+            socket: socket.to_owned(),
+            why: error.to_string(),
+        })
+    }
+}
+
+fn command(words: &[String]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
+}

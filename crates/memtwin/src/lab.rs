@@ -5,10 +5,10 @@ mod conclusion;
 mod differing;
 mod experiment;
 mod found;
-mod image;
-mod replicate;
+pub(crate) mod image;
+pub(crate) mod replicate;
 mod steer;
-mod talk;
+pub(crate) mod talk;
 mod twin_file;
 
 use crate::cli::Output;
@@ -47,6 +47,8 @@ enum Experiment {
     Replicate(Box<Replicate>),
     /// Boot an emulated ARMv8 board and run `memtwin check` on its own KVM/arm64 (docs/guest.md)
     Check(Check),
+    /// Bring up a loaded guest and move it to another host (docs/migrate.md)
+    Migrate(Box<crate::migrate::Migrate>),
 }
 
 /// `memtwin lab run check`.
@@ -183,6 +185,9 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
             replicate::run(args, command, stop)
         }
         LabCommand::Run { experiment: Experiment::Check(args) } => check::run(args, command, stop),
+        LabCommand::Run { experiment: Experiment::Migrate(args) } => {
+            crate::migrate::run(args, command, stop)
+        }
     };
     match done {
         // Whatever broke off, it was because we were told to stop.

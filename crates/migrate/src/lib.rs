@@ -14,10 +14,12 @@ pub mod console;
 mod course;
 pub mod digest;
 mod drive;
+mod guest;
 pub mod ram;
 mod side;
 pub mod written;
 
 pub use course::{Advice, Course, Round};
 pub use drive::{BeginError, Event, Moved, Settings, Whereabouts, Why, migrate};
+pub use guest::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
 pub use side::{Side, SideError, SideSpec};

@@ -144,7 +144,7 @@ impl Place<'_> {
     /// Errors: it can't be done there.
     pub fn flip(&self, block: &str, page: u64) -> Result<(), RamError> {
         let word = format!("--flip {}", quoted(&format!("{block}:{page}")));
-        self.ask(&word, |mut from| Ok(io::copy(&mut from, &mut io::sink())?)).map(drop)
+        self.ask(&word, |from| Ok(io::copy(from, &mut io::sink())?)).map(drop)
     }
 
     fn pages(&self, block: &str, pages: &[u64], size: PageSize) -> Result<Vec<u8>, RamError> {
@@ -167,22 +167,32 @@ impl Place<'_> {
     fn ask<T>(
         &self,
         words: &str,
-        read: impl FnOnce(Box<dyn Read>) -> Result<T, DigestError>,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, DigestError>,
     ) -> Result<T, RamError> {
         let line = format!("exec {} digest {} {words}", quoted(self.memtwin), quoted(self.qmp));
         let mut command: Command = self.host.command(&line);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let stream = |error| self.failed(DigestError::Stream(error), String::new());
         let mut child = command.spawn().map_err(stream)?;
-        let output = child.stdout.take().ok_or_else(|| stream(io::ErrorKind::BrokenPipe.into()))?;
-        let answer = read(Box::new(output));
-        drop(child.stdin.take());
+        let mut output =
+            child.stdout.take().ok_or_else(|| stream(io::ErrorKind::BrokenPipe.into()))?;
+        // What it runs ends with its standard input, and is to end by itself first.
+        let input = child.stdin.take();
+        let mut answer = read(&mut output);
+        if answer.is_ok()
+            && let Err(error) = io::copy(&mut output, &mut io::sink())
+        {
+            answer = Err(error.into());
+        }
+        let input = input.filter(|_| answer.is_ok());
+        drop(output);
         let mut said = String::new();
         if let Some(errors) = child.stderr.take() {
             // What it complained of explains, and is not needed.
             let _ = errors.take(4096).read_to_string(&mut said);
         }
         let status = child.wait().map_err(stream)?;
+        drop(input);
         let said = said.trim().lines().map(|line| format!("; {line}")).collect::<String>();
         match answer {
             Ok(answer) if status.success() => Ok(answer),

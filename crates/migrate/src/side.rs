@@ -101,7 +101,7 @@ impl Side {
         progress: &mut dyn Progress,
     ) -> Result<Self, SideError> {
         let started = |error| SideError::Start { side: spec.name.clone(), error };
-        let said = spec.logs.join(format!("{}.qemu", spec.name));
+        let said = spec.logs.join(format!("{}.qemu.log", spec.name));
         let log = File::create(&said).map_err(started)?;
         let mut command = host.command(&format!("exec {}", spec.line));
         command.process_group(0).stdin(Stdio::piped());
@@ -125,7 +125,7 @@ impl Side {
         let qmp = Qmp::resume_on(OwnedFd::from(qmp), PATIENCE)
             .map_err(|error| SideError::Qmp { side: spec.name.clone(), error })?;
         let console = host.connect(&spec.console)?;
-        let log = spec.logs.join(format!("{}.console", spec.name));
+        let log = spec.logs.join(format!("{}.console.log", spec.name));
         let console = Console::listen(&spec.name, console, &log)?;
         let child = child.0.take().ok_or_else(|| started(io::ErrorKind::NotFound.into()))?;
         Ok(Self { spec, host, child, qmp, console })
@@ -160,7 +160,7 @@ impl Side {
 
     /// The last that QEMU has said.
     pub fn said(&self) -> String {
-        let path = self.spec.logs.join(format!("{}.qemu", self.spec.name));
+        let path = self.spec.logs.join(format!("{}.qemu.log", self.spec.name));
         let said = std::fs::read_to_string(path).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         lines[lines.len().saturating_sub(6)..].join("; ")

@@ -68,7 +68,7 @@ pub(super) fn run(args: &Image, stop: &Stop) -> Result<ExitCode, Failure> {
 }
 
 /// The programs that run in guests: those of a folder, or built.
-pub(super) fn programs(
+pub(crate) fn programs(
     arch: Arch,
     folder: Option<&Path>,
     source: Option<&Path>,
@@ -87,7 +87,7 @@ pub(super) fn programs(
 }
 
 /// The cache, ours until it is dropped.
-pub(super) fn cache(progress: &mut dyn Progress) -> Result<Cache, Failure> {
+pub(crate) fn cache(progress: &mut dyn Progress) -> Result<Cache, Failure> {
     let place = Cache::place().map_err(Failure::environment)?;
     Cache::open(&place, progress).map_err(Failure::environment)
 }

@@ -125,5 +125,6 @@ pub(crate) fn run(cases: Vec<Case>) -> RunRecord {
         version: "0.1.0".into(),
         host: Host { arch: "aarch64".into(), kernel: "6.12.1".into(), page_size: PAGE, cpus: 2 },
         cases,
+        migration: None,
     }
 }

@@ -143,6 +143,49 @@ impl<'a> Apt<'a> {
         names.iter().map(package).collect()
     }
 
+    /// Packages with all that they depend on, but not what is only recommended; sorted by name.
+    ///
+    /// Errors: one is unknown.
+    pub fn closure(
+        &self,
+        names: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Package>, AptError> {
+        // Nothing is installed: our apt knows no installed package, and prints only.
+        let install = ["install", "--print-uris", "--no-install-recommends", "-qq"];
+        let said = self.answer("apt-get", &[&install, names].concat(), progress)?;
+        let mut packages: Vec<Package> = said.lines().filter_map(printed).collect();
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        match names.iter().find(|name| !packages.iter().any(|package| package.name == **name)) {
+            Some(name) => Err(self.unknown(name)),
+            None => Ok(packages),
+        }
+    }
+
+    /// Whether the files of packages are in the cache.
+    pub fn has_files(&self, packages: &[Package]) -> bool {
+        self.cache.has("sets", &set_key(packages))
+    }
+
+    /// The folder with the files of packages, as the archive has them, fetched together if they are
+    /// not there.
+    ///
+    /// Errors: one can't be fetched; then none of them is in the cache.
+    pub fn files(
+        &self,
+        packages: &[Package],
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, AptError> {
+        self.cache.entry::<AptError>("sets", &set_key(packages), |folder| {
+            let bytes: u64 = packages.iter().map(|package| package.bytes).sum();
+            progress.say(&format!("{} packages ({:.1} MB)", packages.len(), bytes as f64 / 1e6));
+            let exact = packages.iter().map(|p| format!("{}={}", p.name, p.version));
+            let mut apt = self.command("apt-get");
+            apt.args(["-q", "download"]).args(exact).current_dir(folder);
+            Ok(command::run(&mut apt, LIMIT, &mut Thinned { progress, heard: 0 })?)
+        })
+    }
+
     /// The names of the packages that a package depends on, without alternatives and versions.
     ///
     /// Errors: it is unknown.
@@ -245,6 +288,28 @@ impl<'a> Apt<'a> {
     }
 }
 
+/// Passes on one line in so many: a line for each package is too much.
+struct Thinned<'p> {
+    progress: &'p mut dyn Progress,
+    heard: u32,
+}
+
+/// One line in so many.
+const THINNED: u32 = 25;
+
+impl Progress for Thinned<'_> {
+    fn say(&mut self, line: &str) {
+        self.heard += 1;
+        if self.heard.is_multiple_of(THINNED) {
+            self.progress.say(line);
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.progress.is_cancelled()
+    }
+}
+
 /// What is to be removed may be gone.
 fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
@@ -287,6 +352,15 @@ fn printed(line: &str) -> Option<Package> {
     let bytes = rest.next()?.parse().ok()?;
     let (_, digest) = rest.next()?.split_once(':')?;
     Some(Package { name, version, bytes, digest: digest.to_owned() })
+}
+
+/// The key of packages together.
+fn set_key(packages: &[Package]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    packages.iter().for_each(|package| {
+        hasher.update(package.digest.as_bytes()).update(b" ");
+    });
+    hasher.finalize().to_hex()[..16].to_owned()
 }
 
 /// The package that lies in a folder, alone.

@@ -41,11 +41,16 @@ pub struct Board {
 }
 
 impl BoardSpec {
+    /// The CPU as QEMU is told.
+    pub(crate) fn cpu_words(&self) -> &str {
+        // The default algorithm of pointer authentication takes most of an emulated kernel's time.
+        if self.cpu == "max" { "max,pauth-impdef=on" } else { &self.cpu }
+    }
+
     /// QEMU, told to be such a board. It has no network and no disk: all it needs is in the image.
     pub fn command(&self, image: &Image) -> Command {
-        let Self { cpu, cpus, memory } = self;
-        // The default algorithm of pointer authentication takes most of an emulated kernel's time.
-        let cpu = if cpu == "max" { "max,pauth-impdef=on" } else { cpu };
+        let Self { cpus, memory, .. } = self;
+        let cpu = self.cpu_words();
         let mut qemu = Command::new(QEMU);
         qemu.args(["-M", "virt,virtualization=on,gic-version=3", "-cpu", cpu]);
         qemu.args(["-accel", "tcg,thread=multi", "-smp", &cpus.to_string()]);

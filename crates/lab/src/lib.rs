@@ -10,6 +10,7 @@
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
 //!   on it.
+//! - [`root`] makes what boards with networks boot, and [`boards`] is a lab of them.
 //!
 //! `docs/guest.md` describes the guest's side.
 
@@ -20,23 +21,27 @@ pub mod apt;
 mod arch;
 mod archive;
 pub mod board;
+pub mod boards;
 mod cache;
 mod command;
 pub mod cross;
 pub mod disk;
 pub mod experiments;
+mod ext4;
 pub mod host;
 pub mod image;
 mod kernel;
 mod machine;
 mod modules;
 mod progress;
+pub mod root;
 pub mod rustc;
 pub mod sources;
 
 pub use arch::Arch;
 pub use cache::{Cache, CacheError};
 pub use command::CommandError;
+pub use ext4::Ext4Error;
 pub use kernel::{Flavour, KernelError};
 pub use machine::{Machine, MachineError, Reply};
 pub use modules::ModuleError;

@@ -5,7 +5,8 @@ mod process;
 
 use crate::Progress;
 pub use error::MachineError;
-use process::{bound_to_us, record};
+pub(crate) use process::bound_to_us;
+use process::record;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};

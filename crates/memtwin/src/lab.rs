@@ -1,5 +1,6 @@
 //! `memtwin lab`: guests that are booted to experiment on.
 
+pub(crate) mod boards;
 mod check;
 mod conclusion;
 mod differing;
@@ -7,6 +8,7 @@ mod experiment;
 mod found;
 pub(crate) mod image;
 pub(crate) mod replicate;
+mod state;
 mod steer;
 pub(crate) mod talk;
 mod twin_file;
@@ -32,12 +34,58 @@ pub(crate) struct Lab {
 enum LabCommand {
     /// Make a disk image with a guest's root file system, without root and without a mount
     Image(image::Image),
+    /// Build what emulated boards boot, from Debian packages (docs/lab.md)
+    Build(boards::Build),
+    /// Boot emulated ARMv8 boards, with a network of their own
+    Up(boards::Up),
+    /// Open a shell on a board that is up, or run a command there
+    Ssh {
+        /// The board
+        name: String,
+        /// The command
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
+    /// Show what a board's console has said
+    Console {
+        /// The board
+        name: String,
+        /// And what it goes on to say
+        #[arg(long, short)]
+        follow: bool,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
+    /// End the boards that are up
+    Down {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
+    },
     /// Run an experiment from its beginning to its end
     Run {
         /// Which.
         #[command(subcommand)]
         experiment: Experiment,
     },
+}
+
+/// Where the lab is.
+#[derive(Args, Clone, Debug)]
+struct Place {
+    /// As given to `memtwin lab up`
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl Place {
+    fn folder(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(state::default_folder)
+    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -181,13 +229,18 @@ impl Replicate {
 pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     let done = match &args.command {
         LabCommand::Image(args) => image::run(args, stop),
-        LabCommand::Run { experiment: Experiment::Replicate(args) } => {
-            replicate::run(args, command, stop)
+        LabCommand::Build(args) => boards::build(args, stop),
+        LabCommand::Up(args) => boards::up(args, stop),
+        LabCommand::Ssh { name, command, place } => state::ssh(&place.folder(), name, command),
+        LabCommand::Console { name, follow, place } => {
+            state::console(&place.folder(), name, *follow)
         }
-        LabCommand::Run { experiment: Experiment::Check(args) } => check::run(args, command, stop),
-        LabCommand::Run { experiment: Experiment::Migrate(args) } => {
-            crate::migrate::run(args, command, stop)
-        }
+        LabCommand::Down { place } => state::down(&place.folder()),
+        LabCommand::Run { experiment } => match experiment {
+            Experiment::Replicate(args) => replicate::run(args, command, stop),
+            Experiment::Check(args) => check::run(args, command, stop),
+            Experiment::Migrate(args) => crate::migrate::run(args, command, stop),
+        },
     };
     match done {
         // Whatever broke off, it was because we were told to stop.

@@ -25,7 +25,10 @@ pub enum HostError {
         error: io::Error,
     },
     /// It is not reached, or is not any more.
-    #[error("{host}: no connection by ssh; does `ssh` reach it without a question?{}", indented(last))]
+    #[error(
+        "{host}: no connection by ssh; does `ssh` reach it without a question?{}",
+        indented(last)
+    )]
     Unreachable {
         /// The machine.
         host: String,

@@ -29,11 +29,8 @@ pub(super) fn through(
     socket: &str,
     mut command: Command,
 ) -> Result<UnixStream, HostError> {
-    let failed = |why: String| HostError::Connect {
-        host: host.to_owned(),
-        socket: socket.to_owned(),
-        why,
-    };
+    let failed =
+        |why: String| HostError::Connect { host: host.to_owned(), socket: socket.to_owned(), why };
     let (ours, theirs) = UnixStream::pair().map_err(|error| failed(error.to_string()))?;
     let theirs_too = theirs.try_clone().map_err(|error| failed(error.to_string()))?;
     let program = command.get_program().display().to_string();

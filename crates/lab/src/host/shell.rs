@@ -10,13 +10,13 @@ const PATH: &str = "PATH=$PATH:/usr/sbin:/sbin; export PATH; ";
 const WATCHED: &str = r#"exec 3<&0
 setsid sh -c "$1" </dev/null 3<&- & job=$!
 setsid sh -c 'while read -r _; do :; done
-kill -TERM -- "-$1" || kill -TERM "$1"
+kill -s TERM -- "-$1" || kill -s TERM "$1"
 n=0
-while kill -0 -- "-$1" && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
-kill -KILL -- "-$1"' watch "$job" <&3 >/dev/null 2>&1 3<&- & watch=$!
+while kill -s 0 -- "-$1" && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
+kill -s KILL -- "-$1"' watch "$job" <&3 >/dev/null 2>&1 3<&- & watch=$!
 exec 3<&-
 wait "$job"; rc=$?
-kill -TERM -- "-$job" 2>/dev/null || kill -KILL "$watch" 2>/dev/null
+kill -s TERM -- "-$job" 2>/dev/null || kill -s KILL "$watch" 2>/dev/null
 exit $rc"#;
 
 /// A word as a shell takes it back.
@@ -46,12 +46,9 @@ mod tests {
     #[test]
     fn a_word_stays_itself() {
         for word in ["", "plain-1.0", "it's", "a b", "$(x) `y` \"z\" \\", "line\nline", "~", "*"] {
-            let output = Command::new("sh").args(["-c", &format!("printf %s {}", quoted(word))]);
-            assert_eq!(output_of(output), word);
+            let line = format!("printf %s {}", quoted(word));
+            let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
         }
-    }
-
-    fn output_of(command: &mut Command) -> String {
-        String::from_utf8(command.output().unwrap().stdout).unwrap()
     }
 }

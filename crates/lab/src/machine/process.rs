@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::mpsc::Sender;
 
 /// The same command, under setpriv if there is one.
-pub(super) fn bound_to_us(command: &Command) -> Command {
+pub(crate) fn bound_to_us(command: &Command) -> Command {
     let setpriv = Command::new("setpriv").args(["--pdeathsig", "KILL", "--", "true"]).output();
     let mut bound = if setpriv.is_ok_and(|output| output.status.success()) {
         let mut bound = Command::new("setpriv");

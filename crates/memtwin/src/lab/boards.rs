@@ -1,0 +1,193 @@
+//! `memtwin lab build|up|ssh|console|down`: boards with networks, for a person.
+
+use super::replicate::need_qemu;
+use super::state::{State, default_folder};
+use super::talk::Talk;
+use crate::failure::Failure;
+use clap::{Args, ValueEnum};
+use memtwin_lab::board::BoardSpec;
+use memtwin_lab::boards::{Lab, LabError, LabFile, LabFolder, LabSpec, Nic, Node};
+use memtwin_lab::root::{self, BoardImage};
+use memtwin_lab::{Arch, Cache, Flavour, Progress, cross};
+use memtwin_replicate::Stop;
+use memtwin_report::ExitCode;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The kernel of boards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kernel {
+    /// Pages of 4 KiB
+    #[default]
+    #[value(name = "4k")]
+    Pages4K,
+    /// Pages of 16 KiB
+    #[value(name = "16k")]
+    Pages16K,
+}
+
+impl Kernel {
+    fn flavour(self) -> Flavour {
+        match self {
+            Self::Pages4K => Flavour::Standard,
+            Self::Pages16K => Flavour::Pages16K,
+        }
+    }
+}
+
+/// What boards are made of.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BoardArgs {
+    /// The boards' kernel
+    #[arg(long, value_enum, default_value = "4k", value_name = "4k|16k")]
+    pub(crate) kernel: Kernel,
+    /// The boards' CPU, by QEMU's name: max, neoverse-n1, cortex-a76, …
+    #[arg(long, default_value = "max", value_name = "CPU")]
+    pub(crate) cpu: String,
+    /// How many CPUs each board has
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub(crate) cpus: u16,
+    /// Each board's memory in MiB
+    #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u32).range(256..))]
+    pub(crate) memory: u32,
+}
+
+impl BoardArgs {
+    /// A board's CPU and memory.
+    pub(crate) fn spec(&self) -> BoardSpec {
+        BoardSpec { cpu: self.cpu.clone(), cpus: self.cpus, memory: self.memory }
+    }
+}
+
+/// `memtwin lab build`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Build {
+    /// The boards' kernel
+    #[arg(long, value_enum, default_value = "4k", value_name = "4k|16k")]
+    pub(crate) kernel: Kernel,
+    /// Say what would be fetched, and make nothing (but for lists of packages, which are fetched if
+    /// they are not there)
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// `memtwin lab up`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Up {
+    /// How many boards: a, b, c, …, at 192.168.10.100 and up on the network that they share
+    #[arg(default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) boards: u8,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) board: BoardArgs,
+    /// Go on in the background until `memtwin lab down`
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// A directory with the boards' programs, built before (`cargo xtask guest --memtwin`) [default:
+    /// they are built from the source tree]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) programs: Option<PathBuf>,
+    /// Where its sockets, keys and consoles are [default: in $XDG_RUNTIME_DIR, or the system's place
+    /// for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// The image of boards, built if it is not in the cache.
+pub(crate) fn image(kernel: Kernel, talk: &mut Talk) -> Result<BoardImage, Failure> {
+    let place = Cache::place().map_err(Failure::environment)?;
+    let cache = Cache::open(&place, talk).map_err(Failure::environment)?;
+    root::build(&cache, kernel.flavour(), talk).map_err(Failure::environment)
+}
+
+/// What runs on boards and in their guests.
+const PROGRAMS: [&str; 5] = ["memtwin", "diskload", "dirtyram", "tstaeshm", "writeout"];
+
+/// Memtwin and the guests' programs, built for boards; or as they lie in a folder.
+pub(crate) fn programs(given: Option<&Path>, talk: &mut Talk) -> Result<Vec<LabFile>, Failure> {
+    let built = match given {
+        Some(folder) => PROGRAMS.iter().map(|name| folder.join(name)).collect(),
+        None => {
+            let source = cross::source(None).map_err(Failure::environment)?;
+            let packages = [cross::MEMTWIN, cross::GUEST];
+            let built = cross::build(&source, Arch::Aarch64, &packages, talk);
+            built.map_err(Failure::environment)?
+        }
+    };
+    let file = |from: PathBuf| {
+        let name = from.file_name()?.to_str()?.to_owned();
+        Some(LabFile { path: format!("bin/{name}"), from, program: true })
+    };
+    Ok(built.into_iter().filter_map(file).collect())
+}
+
+/// Builds what boards boot.
+pub(super) fn build(args: &Build, stop: &Stop) -> Result<ExitCode, Failure> {
+    let mut talk = Talk::new(args.quiet, stop);
+    let place = Cache::place().map_err(Failure::environment)?;
+    let cache = Cache::open(&place, &mut talk).map_err(Failure::environment)?;
+    if args.dry_run {
+        let plan = root::plan(&cache, args.kernel.flavour(), &mut talk);
+        let plan = plan.map_err(Failure::environment)?;
+        return shown(plan.lines());
+    }
+    let image = root::build(&cache, args.kernel.flavour(), &mut talk);
+    let BoardImage { boot, root } = image.map_err(Failure::environment)?;
+    let files = [("kernel", boot.kernel), ("initrd", boot.initrd), ("root", root)];
+    shown(files.iter().map(|(what, path)| format!("{what:<7} {}", path.display())))
+}
+
+/// Lines on standard output; a reader that has seen enough is no failure.
+pub(super) fn shown(lines: impl IntoIterator<Item = String>) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout().lock();
+    match lines.into_iter().try_for_each(|line| writeln!(out, "{line}")) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::environment(error))
+        }
+        _ => Ok(ExitCode::Verified),
+    }
+}
+
+/// Boots boards and holds them until they are not wanted any more.
+pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
+    need_qemu(Arch::Aarch64)?;
+    let folder = args.state.clone().unwrap_or_else(default_folder);
+    if args.detach {
+        return super::state::detached(&folder);
+    }
+    let mut talk = Talk::new(args.quiet, stop);
+    let image = image(args.board.kernel, &mut talk)?;
+    let files = programs(args.programs.as_deref(), &mut talk)?;
+    let nodes = (0..args.boards).map(|index| Node {
+        name: char::from(b'a' + index).to_string(),
+        spec: args.board.spec(),
+        nics: vec![Nic {
+            address: Some(format!("192.168.10.{}/24", 100 + index)),
+            mtu: Some(9000),
+        }],
+        load: Vec::new(),
+    });
+    let spec = LabSpec { nodes: nodes.collect(), files };
+    let folder = LabFolder::at(&folder).map_err(Failure::environment)?;
+    let lab = Lab::boot(&spec, &image, folder, &mut talk).map_err(no_lab)?;
+    let state = State::of(&lab);
+    let door = state.write(&lab.folder)?;
+    for board in &state.boards {
+        talk.say(&format!("memtwin lab ssh {}", board.name));
+    }
+    talk.say("up until `memtwin lab down`, or Ctrl-C here");
+    while !stop.wait(super::state::TICK) && !door.asked() {}
+    drop(lab);
+    Ok(ExitCode::Verified)
+}
+
+/// A lab that does not come up.
+pub(crate) fn no_lab(error: LabError) -> Failure {
+    Failure::environment(error)
+}

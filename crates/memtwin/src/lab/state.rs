@@ -1,0 +1,215 @@
+//! A lab that is up, for commands in other terminals: how its boards are reached, and the door at which
+//! it is asked to end.
+
+use crate::failure::Failure;
+use memtwin_lab::boards::{Lab, LabFolder};
+use memtwin_lab::host::{BoardAccess, Ssh};
+use memtwin_report::ExitCode;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How often it is seen whether it is to end.
+pub(super) const TICK: Duration = Duration::from_millis(200);
+/// How long a lab may take to end.
+const END: Duration = Duration::from_secs(60);
+
+/// A board that is up.
+#[derive(Debug)]
+pub(super) struct BoardState {
+    pub(super) name: String,
+    pub(super) about: String,
+    pub(super) console: PathBuf,
+    pub(super) access: BoardAccess,
+}
+
+/// The boards that are up.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) boards: Vec<BoardState>,
+}
+
+/// Where a lab is unless another place is given.
+pub(super) fn default_folder() -> PathBuf {
+    let set = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
+    let user = rustix::process::geteuid().as_raw();
+    match set {
+        Some(folder) => PathBuf::from(folder).join("memtwin-lab"),
+        None => std::env::temp_dir().join(format!("memtwin-lab-{user}")),
+    }
+}
+
+/// Where it is asked to end.
+pub(super) struct Door(UnixListener);
+
+impl Door {
+    /// Whether somebody has asked, and not only looked whether we are here. Who asks hears of the end
+    /// by the end of his connection.
+    pub(super) fn asked(&self) -> bool {
+        self.0.accept().is_ok_and(|(mut stream, _)| {
+            let asked = stream.set_read_timeout(Some(TICK)).is_ok()
+                && matches!(stream.read(&mut [0]), Ok(1));
+            if asked {
+                // It stays open until this process ends.
+                std::mem::forget(stream);
+            }
+            asked
+        })
+    }
+}
+
+impl State {
+    pub(super) fn of(lab: &Lab) -> Self {
+        let boards = lab.boards.iter().map(|board| BoardState {
+            name: board.name.clone(),
+            about: board.about.clone(),
+            console: lab.folder.console(&board.name),
+            access: board.access.clone(),
+        });
+        Self { boards: boards.collect() }
+    }
+
+    /// Writes it where others find it, and opens the door.
+    pub(super) fn write(&self, folder: &LabFolder) -> Result<Door, Failure> {
+        let boards: Vec<Value> = self.boards.iter().map(BoardState::json).collect();
+        let path = folder.path("lab.json");
+        let failed =
+            |error: std::io::Error| Failure::environment(format!("{}: {error}", path.display()));
+        let door = UnixListener::bind(folder.path("door")).map_err(failed)?;
+        door.set_nonblocking(true).map_err(failed)?;
+        let unfinished = folder.path("lab.json.unfinished");
+        fs::write(&unfinished, format!("{:#}\n", json!({ "boards": boards }))).map_err(failed)?;
+        fs::rename(&unfinished, &path).map_err(failed)?;
+        Ok(Door(door))
+    }
+
+    /// Reads it.
+    ///
+    /// Errors: no lab is up.
+    pub(super) fn read(folder: &Path) -> Result<Self, Failure> {
+        let none = || {
+            let place = folder.display();
+            Failure::environment(format!("{place}: no lab is up; `memtwin lab up` starts one"))
+        };
+        // One that was killed has left its file, but nobody behind the door.
+        UnixStream::connect(folder.join("door")).map_err(|_| none()).map(drop)?;
+        let text = fs::read_to_string(folder.join("lab.json")).map_err(|_| none())?;
+        let value: Value = serde_json::from_str(&text).map_err(Failure::environment)?;
+        let boards = value["boards"].as_array().into_iter().flatten().filter_map(BoardState::from);
+        Ok(Self { boards: boards.collect() })
+    }
+
+    /// The board of a name.
+    ///
+    /// Errors: there is none; the message names those that are.
+    pub(super) fn board(&self, name: &str) -> Result<&BoardState, Failure> {
+        let names: Vec<&str> = self.boards.iter().map(|board| board.name.as_str()).collect();
+        let found = self.boards.iter().find(|board| board.name == name);
+        found.ok_or_else(|| {
+            Failure::usage(format!("no board '{name}' is up; there are: {}", names.join(", ")))
+        })
+    }
+}
+
+impl BoardState {
+    fn json(&self) -> Value {
+        let path = |path: &Path| path.display().to_string();
+        json!({
+            "name": self.name,
+            "about": self.about,
+            "console": path(&self.console),
+            "port": self.access.port,
+            "key": path(&self.access.key),
+            "known_hosts": path(&self.access.known_hosts),
+            "control": path(&self.access.control),
+        })
+    }
+
+    fn from(value: &Value) -> Option<Self> {
+        let text = |key: &str| value[key].as_str().map(str::to_owned);
+        let path = |key: &str| text(key).map(PathBuf::from);
+        Some(Self {
+            name: text("name")?,
+            about: text("about")?,
+            console: path("console")?,
+            access: BoardAccess {
+                port: value["port"].as_u64()?.try_into().ok()?,
+                key: path("key")?,
+                known_hosts: path("known_hosts")?,
+                control: path("control")?,
+            },
+        })
+    }
+
+    /// It, to run things on.
+    pub(super) fn host(&self) -> Ssh {
+        Ssh::board(&self.name, &self.access)
+    }
+}
+
+/// `memtwin lab up --detach`: the same command in the background, and what it says until it is up.
+pub(super) fn detached(folder: &Path) -> Result<ExitCode, Failure> {
+    if State::read(folder).is_ok() {
+        let taken = memtwin_lab::boards::LabError::Taken { path: folder.to_owned() };
+        return Err(Failure::environment(taken));
+    }
+    let words = std::env::args_os().skip(1).filter(|word| word != "--detach");
+    let mut child = Command::new("/proc/self/exe")
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(Failure::environment)?;
+    let stream = child.stderr.take().map(BufReader::new);
+    let mut said = String::new();
+    for line in stream.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
+        said = line;
+        // To this process's own standard error, which is the user's.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{said}\n"));
+        if folder.join("lab.json").exists() {
+            return Ok(ExitCode::Verified);
+        }
+    }
+    let status = child.wait().map_err(Failure::environment)?;
+    Err(Failure::environment(format!("the lab did not come up ({status}): {said}")))
+}
+
+/// `memtwin lab down`.
+pub(super) fn down(folder: &Path) -> Result<ExitCode, Failure> {
+    State::read(folder)?;
+    let failed = |error: std::io::Error| {
+        Failure::environment(format!("{}: {error}", folder.join("door").display()))
+    };
+    let mut stream = UnixStream::connect(folder.join("door")).map_err(failed)?;
+    stream.set_read_timeout(Some(END)).map_err(failed)?;
+    std::io::Write::write_all(&mut stream, b"!").map_err(failed)?;
+    // It ends with the process that has the other end.
+    match stream.read(&mut [0]) {
+        Ok(_) => Ok(ExitCode::Verified),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// `memtwin lab ssh`.
+pub(super) fn ssh(folder: &Path, name: &str, words: &[String]) -> Result<ExitCode, Failure> {
+    let host = State::read(folder)?.board(name)?.host();
+    let mut command = host.options();
+    command.args(["--", host.target()]).args(words);
+    // A person's ssh is ssh itself: its terminal, its signals, its exit code.
+    Err(Failure::environment(format!("ssh: {}", command.exec())))
+}
+
+/// `memtwin lab console`: what it has said so far, and with `follow` what it goes on to say.
+pub(super) fn console(folder: &Path, name: &str, follow: bool) -> Result<ExitCode, Failure> {
+    let path = State::read(folder)?.board(name)?.console.clone();
+    let mut command = Command::new("tail");
+    command.args(["-n", "+1"]).args(follow.then_some("-f")).arg(path);
+    Err(Failure::environment(format!("tail: {}", command.exec())))
+}

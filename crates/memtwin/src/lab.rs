@@ -32,6 +32,12 @@ pub(crate) struct Lab {
 
 #[derive(Clone, Debug, Subcommand)]
 enum LabCommand {
+    /// Print a plan that is built in, as a beginning for one of your own
+    Plan {
+        /// Which
+        #[arg(value_parser = ["seed"])]
+        name: String,
+    },
     /// Make a disk image with a guest's root file system, without root and without a mount
     Image(image::Image),
     /// Build what emulated boards boot, from Debian packages (docs/lab.md)
@@ -228,6 +234,9 @@ impl Replicate {
 /// Does it.
 pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     let done = match &args.command {
+        LabCommand::Plan { name: _ } => {
+            boards::shown(memtwin_migrate::plan::SEED.lines().map(str::to_owned))
+        }
         LabCommand::Image(args) => image::run(args, stop),
         LabCommand::Build(args) => boards::build(args, stop),
         LabCommand::Up(args) => boards::up(args, stop),

@@ -5,6 +5,8 @@ mod clocks;
 mod experiment;
 mod judge;
 mod local;
+mod network;
+mod seed;
 mod stage;
 mod tell;
 
@@ -15,6 +17,7 @@ use crate::values::{Size, Time};
 use clap::{Args, ValueEnum};
 use experiment::Experiment;
 use memtwin_lab::Arch;
+use memtwin_migrate::plan::{Plan, SEED};
 use memtwin_replicate::Stop;
 use memtwin_report::{ExitCode, RunRecord, exit};
 use std::path::PathBuf;
@@ -22,18 +25,21 @@ use std::path::PathBuf;
 /// `memtwin migrate`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Migrate {
-    /// Where: `local` is two QEMUs on this machine, without a network between
-    #[arg(long, value_enum, default_value = "local")]
+    /// Where: on three emulated boards, or by two QEMUs on this machine, without a network between
+    #[arg(long, value_enum, default_value = "emulated")]
     pub(crate) hosts: Hosts,
+    /// The lab: `seed`, or a file as `memtwin lab plan seed` prints it
+    #[arg(long, default_value = "seed", value_name = "PLAN")]
+    pub(crate) plan: PathBuf,
     /// The guest's architecture
     #[arg(long, default_value = "aarch64", value_name = "aarch64")]
     pub(crate) arch: Arch,
-    /// The guest's memory
-    #[arg(long, default_value = "256M", value_name = "SIZE")]
-    pub(crate) memory: Size,
-    /// How many CPUs the guest has
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2))]
-    pub(crate) cpus: u16,
+    /// The guest's memory [default: 256M, or as the plan says]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Size>,
+    /// How many CPUs the guest has [default: 1, or as the plan says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2))]
+    pub(crate) cpus: Option<u16>,
     /// QEMU's name of the destination's CPU, to see it refused [default: as the source's]
     #[arg(long, value_name = "CPU")]
     pub(crate) destination_cpu: Option<String>,
@@ -92,6 +98,8 @@ pub(crate) struct Migrate {
 /// Where the two sides are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Hosts {
+    /// Three emulated ARMv8 boards, as the plan says
+    Emulated,
     /// Both on this machine
     Local,
 }
@@ -114,6 +122,7 @@ pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCo
     let mut talk = Talk::new(args.output.quiet, stop);
     let done = match args.hosts {
         Hosts::Local => local::stage(args, &mut talk),
+        Hosts::Emulated => plan(args).and_then(|plan| seed::stage(args, &plan, &mut talk)),
     }
     .and_then(|mut stage| Experiment { args, stage: &mut stage, stop }.run(&mut talk));
     let found = match done {
@@ -131,4 +140,20 @@ pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCo
     record.migration = found.migration;
     crate::output::write(&args.output, &record, &found.closing)?;
     Ok(code)
+}
+
+/// The plan: the one that is built in, or a file.
+fn plan(args: &Migrate) -> Result<Plan, Failure> {
+    let text = if args.plan.as_os_str() == "seed" {
+        SEED.to_owned()
+    } else {
+        let failed = |error| Failure::usage(format!("{}: {error}", args.plan.display()));
+        std::fs::read_to_string(&args.plan).map_err(failed)?
+    };
+    let mut plan = Plan::parse(&text).map_err(Failure::usage)?;
+    if let Some(memory) = args.memory {
+        plan.guest.memory = memory.0 >> 20;
+    }
+    plan.guest.cpus = args.cpus.unwrap_or(plan.guest.cpus);
+    Ok(plan)
 }

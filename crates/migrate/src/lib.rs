@@ -3,6 +3,7 @@
 //! - [`Side`] is a QEMU on a host: its monitor, its guest's [`Console`](console::Console);
 //! - [`migrate`] drives both, follows the rounds ([`Course`]), and always says where the guest is;
 //! - [`ram`] compares the memory of both, by digests that each host makes ([`digest`]);
+//! - [`plan`] is where all of that takes place;
 //! - [`beat`] reads the guest's heartbeat, [`written`] what it has written to its disk;
 //!
 //! `docs/migrate.md` describes the whole.
@@ -15,6 +16,7 @@ mod course;
 pub mod digest;
 mod drive;
 mod guest;
+pub mod plan;
 pub mod ram;
 mod side;
 pub mod written;

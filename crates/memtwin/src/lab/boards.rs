@@ -107,7 +107,7 @@ pub(crate) fn image(kernel: Kernel, talk: &mut Talk) -> Result<BoardImage, Failu
 }
 
 /// What runs on boards and in their guests.
-const PROGRAMS: [&str; 5] = ["memtwin", "diskload", "dirtyram", "tstaeshm", "writeout"];
+const PROGRAMS: [&str; 6] = ["memtwin", "netload", "diskload", "dirtyram", "tstaeshm", "writeout"];
 
 /// Memtwin and the guests' programs, built for boards; or as they lie in a folder.
 pub(crate) fn programs(given: Option<&Path>, talk: &mut Talk) -> Result<Vec<LabFile>, Failure> {

@@ -75,7 +75,7 @@ pub(crate) fn programs(
     progress: &mut dyn Progress,
 ) -> Result<Vec<PathBuf>, Failure> {
     if let Some(folder) = folder {
-        let names = ["diskload", "dirtyram", "writeout", "tstaeshm"];
+        let names = ["diskload", "netload", "dirtyram", "writeout", "tstaeshm"];
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         return match paths.iter().find(|path| !path.is_file()) {
             Some(path) => Err(Failure::environment(format!("{}: not there", path.display()))),

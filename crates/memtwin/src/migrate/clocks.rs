@@ -31,17 +31,16 @@ pub(super) fn clocks(moved: &Moved, pulse: Option<&Pulse>, network: &NetworkFoun
         );
         clock("the heartbeat, by our clock", pulse.silence, pulse.silence.saturating_sub(pause));
     }
-    let network = [("ping", network.ping_gap_ms), ("the TCP stream", network.silence_ms)];
-    for (name, saw) in network {
-        if let Some(saw) = saw.map(Duration::from_millis) {
-            clock(name, saw, saw.saturating_sub(pause));
+    for (name, saw) in [("ping", network.ping_gap), ("the TCP stream", network.silence)] {
+        if let Some(saw) = saw {
+            clock(name, saw, saw.saturating_sub(pause + network.held));
         }
     }
     clocks
 }
 
 /// The table.
-pub(super) fn lines(clocks: &[Clock], pause: Duration) -> Vec<String> {
+pub(super) fn lines(clocks: &[Clock], pause: Duration, held: Duration) -> Vec<String> {
     let ms = |us: u64| format!("{:.1} ms", us as f64 / 1e3);
     let mut rows =
         vec![["STOOD STILL, BY".to_owned(), "SEEN".to_owned(), "WITHOUT JUDGING RAM".to_owned()]];
@@ -56,6 +55,13 @@ pub(super) fn lines(clocks: &[Clock], pause: Duration) -> Vec<String> {
         .collect();
     if !pause.is_zero() {
         lines.push(format!("judging RAM took {:.1} ms of it", pause.as_secs_f64() * 1e3));
+    }
+    if !held.is_zero() {
+        lines.push(format!(
+            "asking the guest whom it reaches took {:.1} ms, for which the route's switch waited; ping and \
+             stream are given without that too",
+            held.as_secs_f64() * 1e3
+        ));
     }
     lines
 }

@@ -151,7 +151,7 @@ impl Experiment<'_> {
         }
         // 1600 MiB of a guest's of 2 GiB and 2048 pages of them: half of this guest's memory, as a small
         // one's kernel takes a larger part, and as many of its pages in proportion.
-        let pages = (self.args.memory.0 / 2) >> 12;
+        let pages = ((self.stage.source.guest.memory << 20) / 2) >> 12;
         vec![format!("{pages} {} 50", (pages * 2048 / 409_600).max(1))]
     }
 
@@ -198,20 +198,20 @@ impl Experiment<'_> {
         talk: &mut Talk,
     ) -> Result<Option<NetworkFound>, Failure> {
         let Some(network) = &mut self.stage.network else { return Ok(None) };
-        let mut lines = Vec::new();
+        let (mut lines, mut held) = (Vec::new(), Duration::ZERO);
         if moved.whereabouts == Whereabouts::Destination {
             let mut hush = Hush(self.stop);
             let mut ask = |line: &str| {
                 let answer = console.order(&format!("run {line}"), ORDER, &mut hush);
                 answer.is_ok_and(|(rc, _)| rc == 0)
             };
-            lines = network.switch(&mut ask, talk)?;
+            (lines, held) = network.switch(&mut ask, talk)?;
         }
         // As long as before, so that there is something on either side of it.
         let _ = self.stop.wait(self.args.seconds.0);
         let mut found = network.end(talk)?;
         lines.append(&mut found.lines);
-        Ok(Some(NetworkFound { lines, ..found }))
+        Ok(Some(NetworkFound { lines, held, ..found }))
     }
 
     /// Has the guest tell what it has done, and switches it off.
@@ -275,7 +275,8 @@ impl Experiment<'_> {
         let pulse = beat::pulse(&beat::beats(lines), moved.began, BEAT);
         let clocks_ = clocks::clocks(moved, pulse.as_ref(), &network.clone().unwrap_or_default());
         let mut found = Found { closing: judge::closing(moved), ..Found::default() };
-        found.closing.extend(clocks::lines(&clocks_, moved.pause));
+        let held = network.as_ref().map_or(Duration::ZERO, |network| network.held);
+        found.closing.extend(clocks::lines(&clocks_, moved.pause, held));
         found.cases.extend(judge::ram(&name, moved));
         talk.say("checking the guest's disk");
         found.cases.push(judge::disk(self.stage, trial("disk"), lines, &mut found.closing, talk));

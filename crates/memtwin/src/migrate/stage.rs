@@ -6,6 +6,7 @@ use memtwin_lab::host::Host;
 use memtwin_migrate::GuestSpec;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A host with room for a QEMU.
 #[derive(Debug)]
@@ -46,12 +47,13 @@ pub(crate) trait Network: std::fmt::Debug {
     /// Begins to ping it and to send it a stream.
     fn begin(&mut self, folder: &Path, progress: &mut dyn Progress) -> Result<(), Failure>;
     /// The guest runs at the destination, and the route still leads to the source: who reaches whom,
-    /// asked of the guest by `ask`; then the route is switched.
+    /// asked of the guest by `ask`; then the route is switched. How long the switch had to wait for the
+    /// answers.
     fn switch(
         &mut self,
         ask: &mut dyn FnMut(&str) -> bool,
         progress: &mut dyn Progress,
-    ) -> Result<Vec<String>, Failure>;
+    ) -> Result<(Vec<String>, Duration), Failure>;
     /// Ends both, and tells what came of them.
     fn end(&mut self, progress: &mut dyn Progress) -> Result<NetworkFound, Failure>;
 }
@@ -61,10 +63,12 @@ pub(crate) trait Network: std::fmt::Debug {
 pub(crate) struct NetworkFound {
     /// What is wrong, if anything is.
     pub(crate) wrong: Option<String>,
-    /// The longest time without an echo of a ping, in milliseconds.
-    pub(crate) ping_gap_ms: Option<u64>,
-    /// The longest silence of the stream, in milliseconds.
-    pub(crate) silence_ms: Option<u64>,
+    /// The longest time without an echo of a ping.
+    pub(crate) ping_gap: Option<Duration>,
+    /// The longest silence of the stream.
+    pub(crate) silence: Option<Duration>,
+    /// How long the switch of the route waited for the guest to say whom it reaches.
+    pub(crate) held: Duration,
     /// Lines for a person.
     pub(crate) lines: Vec<String>,
 }

@@ -203,7 +203,7 @@ impl Experiment<'_> {
             let mut hush = Hush(self.stop);
             let mut ask = |line: &str| {
                 let answer = console.order(&format!("run {line}"), ORDER, &mut hush);
-                answer.is_ok_and(|(rc, _)| rc == 0)
+                answer.map(|(_, said)| said).unwrap_or_default()
             };
             (lines, held) = network.switch(&mut ask, talk)?;
         }

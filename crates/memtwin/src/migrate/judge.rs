@@ -13,9 +13,11 @@ use memtwin_migrate::ram::RamVerdict;
 use memtwin_migrate::written::{acknowledged, check};
 use memtwin_migrate::{Moved, Round, Whereabouts, Why};
 use memtwin_pages::Layout;
+use memtwin_replicate::RoundKind;
 use memtwin_report::record::{Clock, LoadEntry, LostPage, Migration, MigrationRound, PageAt};
 use memtwin_report::{Case, Trial};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What the guest has told of itself.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +71,7 @@ pub(super) fn ram(source: &str, moved: &Moved) -> Vec<Case> {
         Some(Err(error)) => return vec![empty().inconclusive(error, Vec::new())],
         Some(Ok(verdict)) => verdict,
     };
-    let trial = Trial::new(name, source, &verdict.layout);
+    let trial = Trial::new(name, source, &verdict.layout).rounds(&rounds(moved));
     let mut cases = vec![trial.judged(lost(verdict), BTreeMap::new())];
     if let Some((id, page, found)) = &moved.control {
         let region = verdict.layout.region(*id);
@@ -82,6 +84,28 @@ pub(super) fn ram(source: &str, moved: &Moved) -> Vec<Case> {
         });
     }
     cases
+}
+
+/// The rounds as an engine would tell them: QEMU sends what its log names.
+fn rounds(moved: &Moved) -> Vec<memtwin_replicate::Round> {
+    let last = moved.course.rounds.len().saturating_sub(1) as u64;
+    let round = |round: &Round| memtwin_replicate::Round {
+        n: u32::try_from(round.n).unwrap_or(u32::MAX),
+        kind: match round.n {
+            0 => RoundKind::PreCopy,
+            n if n == last => RoundKind::Final,
+            _ => RoundKind::Delta,
+        },
+        dirty_pages: round.pages + round.zero_pages,
+        sent_pages: round.pages + round.zero_pages,
+        false_dirty_pages: 0,
+        zero_pages: round.zero_pages,
+        bytes: round.bytes,
+        collect: Duration::ZERO,
+        copy: round.took,
+        total: round.took,
+    };
+    moved.course.rounds.iter().map(round).collect()
 }
 
 fn lost(verdict: &RamVerdict) -> Vec<LostPage> {

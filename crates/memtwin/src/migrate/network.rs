@@ -18,6 +18,9 @@ const LINE: Duration = Duration::from_secs(60);
 /// How long a program may take to end.
 const END: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
+/// How long the stream may take to catch up after the move, and how many records are always under way.
+const CATCH_UP: Duration = Duration::from_secs(120);
+const BEHIND: u64 = 50;
 /// The port of the stream.
 const PORT: u16 = 7;
 /// Between two pings, in seconds; and between two records, in milliseconds.
@@ -116,9 +119,9 @@ impl Network for Lan {
         let storage = &*self.storage;
         // The first packet finds the way, and may take its time.
         let reached =
-            host::run(storage, &format!("ping -c 1 -W 20 {}", self.guest), LINE, progress);
+            host::run(storage, &format!("/usr/bin/ping -c 1 -W 20 {}", self.guest), LINE, progress);
         reached.map_err(Failure::environment)?;
-        let ping = format!("exec ping -D -i {PING} {}", self.guest);
+        let ping = format!("exec /usr/bin/ping -D -i {PING} {}", self.guest);
         self.ping = Some(Talker::start(storage, &ping, folder.join("ping.log"))?);
         let stream = format!("exec netload send {}:{PORT} --interval {RECORD}", self.guest);
         let mut stream = Talker::start(storage, &stream, folder.join("stream.log"))?;
@@ -139,43 +142,59 @@ impl Network for Lan {
 
     fn switch(
         &mut self,
-        ask: &mut dyn FnMut(&str) -> bool,
+        ask: &mut dyn FnMut(&str) -> Vec<String>,
         progress: &mut dyn Progress,
     ) -> Result<(Vec<String>, Duration), Failure> {
         let began = Instant::now();
-        let mut lines = Vec::new();
-        let mut check = |who: &str, address: &str, wait: u32, expected: bool, when: &str| {
-            let reaches = ask(&format!("ping -c 1 -W {wait} {address} >/dev/null 2>&1"));
-            let how = if reaches { "reaches" } else { "does not reach" };
-            let line = format!("{when} the guest {how} {who} ({address})");
-            progress.say(&line);
-            lines.push(line);
-            (reaches != expected).then(|| format!("{when} the guest {how} {who} ({address})"))
-        };
-        let before = "before the switch of the route";
-        let wrong = check("its network", &self.gateway, 5, true, before)
-            .or_else(|| check("board b", &self.b, 5, true, before))
-            .or_else(|| check("storage", &self.server, 1, false, before));
-        let route = format!("ip route replace {} via {}", self.guest, self.b);
+        // All at once, as the stream waits for the route meanwhile.
+        let all = [
+            ("its network", &self.gateway, true),
+            ("board b", &self.b, true),
+            ("storage", &self.server, false),
+        ];
+        let addresses = all.map(|(_, address, _)| address.as_str()).join(" ");
+        let said = ask(&format!(
+            "for a in {addresses}; do ping -c 1 -W 2 $a >/dev/null 2>&1 && echo reaches $a & done; wait"
+        ));
+        let route = format!("/usr/bin/ip route replace {} via {}", self.guest, self.b);
         let held = began.elapsed();
         let switched = host::run(&*self.storage, &route, LINE, progress);
         switched.map_err(Failure::environment)?;
         progress.say("the route leads to b");
-        let mut check = |who: &str, address: &str| {
-            let reaches = ask(&format!("ping -c 3 -W 5 {address} >/dev/null 2>&1"));
+        let again =
+            ask(&format!("ping -c 3 -W 5 {0} >/dev/null 2>&1 && echo reaches {0}", self.server));
+
+        let mut lines = Vec::new();
+        let mut check = |when: &str, who: &str, address: &str, said: &[String], expected: bool| {
+            let reaches = said.iter().any(|line| *line == format!("reaches {address}"));
             let how = if reaches { "reaches" } else { "does not reach" };
-            let line = format!("after it the guest {how} {who} ({address})");
+            let line = format!("{when} the route is switched, the guest {how} {who} ({address})");
             progress.say(&line);
             lines.push(line.clone());
-            (!reaches).then_some(line)
+            if reaches != expected {
+                self.wrong.get_or_insert(line);
+            }
         };
-        self.wrong = wrong.or_else(|| check("storage", &self.server)).or(self.wrong.take());
+        for (who, address, expected) in all {
+            check("before", who, address, &said, expected);
+        }
+        check("after", "storage", &self.server, &again, true);
         Ok((lines, held))
     }
 
-    fn end(&mut self, _progress: &mut dyn Progress) -> Result<NetworkFound, Failure> {
+    fn end(&mut self, progress: &mut dyn Progress) -> Result<NetworkFound, Failure> {
         let mut found = NetworkFound { wrong: self.wrong.take(), ..NetworkFound::default() };
         if let Some(mut stream) = self.stream.take() {
+            // TCP tries again more and more rarely, and needs a while to be where it was.
+            let began = Instant::now();
+            let behind =
+                |said: &str| stream_of(said).is_none_or(|(sent, back, _)| back + BEHIND < sent);
+            while behind(&stream.said()) && !stream.has_ended() && began.elapsed() < CATCH_UP {
+                if progress.is_cancelled() {
+                    break;
+                }
+                std::thread::sleep(TICK);
+            }
             let broke = stream.has_ended();
             let said = stream.end();
             let told = stream_of(&said);

@@ -26,6 +26,9 @@ const KERNEL: &str = "/lab/guest/kernel";
 const INITRD: &str = "/lab/guest/initrd";
 const IMAGE: &str = "/lab/guest/image";
 const MEMTWIN: &str = "/usr/bin/memtwin";
+/// By their paths: busybox's shell would take its own, which know neither tap devices nor NFS.
+const IP: &str = "/usr/bin/ip";
+const MOUNT: &str = "/usr/bin/mount";
 const FOLDER: &str = "/run/memtwin";
 
 /// Brings the lab up.
@@ -174,13 +177,13 @@ fn storage_lines(plan: &Plan) -> Vec<String> {
             "mkdir -p {folder} /var/lib/nfs/rpc_pipefs && cp {IMAGE} {folder}/{}",
             storage.image
         ),
-        "mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd".to_owned(),
+        format!("mountpoint -q /proc/fs/nfsd || {MOUNT} -t nfsd nfsd /proc/fs/nfsd"),
         format!("echo '{folder} *({export})' >/etc/exports"),
         "echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime".to_owned(),
         "rpcbind -w && exportfs -ra && rpc.mountd".to_owned(),
         version.to_owned(),
         "echo Y >/proc/fs/nfsd/v4_end_grace; echo Y >/proc/fs/lockd/nlm_end_grace; true".to_owned(),
-        format!("ip route replace {} via {}", ip(&guest.address), ip(&a.address)),
+        format!("{IP} route replace {} via {}", ip(&guest.address), ip(&a.address)),
     ]
 }
 
@@ -188,18 +191,18 @@ fn board_lines(plan: &Plan) -> Vec<String> {
     let Plan { storage, boards, .. } = plan;
     let (server, tap) = (ip(&storage.address), &boards.tap);
     let mount = format!(
-        "mkdir -p {0} {FOLDER} && mount -t nfs -o vers={1} {server}:{2} {0}",
+        "mkdir -p {0} {FOLDER} && {MOUNT} -t nfs -o vers={1} {server}:{2} {0}",
         boards.mount, storage.nfs, storage.folder
     );
     let statd = (storage.nfs == "3").then(|| "rpcbind -w && rpc.statd".to_owned());
     let mut lines: Vec<String> = statd.into_iter().collect();
     lines.push(mount);
     lines.push(format!(
-        "ip tuntap add dev {tap} mode tap && ip link set {tap} address {} up && ip address add {} dev {tap}",
+        "{IP} tuntap add dev {tap} mode tap && {IP} link set {tap} address {} up && {IP} address add {} dev {tap}",
         boards.tap_mac, boards.tap_address
     ));
     lines.push("echo 1 >/proc/sys/net/ipv4/ip_forward".to_owned());
-    lines.push(format!("ip route replace default via {server}"));
+    lines.push(format!("{IP} route replace default via {server}"));
     lines
 }
 

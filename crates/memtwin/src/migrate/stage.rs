@@ -51,7 +51,7 @@ pub(crate) trait Network: std::fmt::Debug {
     /// answers.
     fn switch(
         &mut self,
-        ask: &mut dyn FnMut(&str) -> bool,
+        ask: &mut dyn FnMut(&str) -> Vec<String>,
         progress: &mut dyn Progress,
     ) -> Result<(Vec<String>, Duration), Failure>;
     /// Ends both, and tells what came of them.

@@ -45,9 +45,13 @@ pub struct Course {
 impl Course {
     /// Looks at what QEMU says now. Returns the round that has ended, if one has.
     pub fn see(&mut self, now: Instant, migration: Migration) -> Option<Round> {
-        let ram = migration.ram;
+        // One that was cancelled has no counters any more; the last ones stay.
+        let before = self.last.ram;
         self.last = migration;
-        let ram = ram?;
+        let Some(ram) = self.last.ram else {
+            self.last.ram = before;
+            return None;
+        };
         let (began, base) = *self.begun.get_or_insert((now, Ram::default()));
         // The first collection is that of all pages, and is made before anything is sent.
         let is_next = ram.dirty_sync_count > base.dirty_sync_count.max(1);

@@ -321,11 +321,12 @@ impl Drive<'_> {
                 return self.take_back(source, destination, Why::NotJudged(why));
             }
             if let Err(error) = ask(&mut destination.qmp, "cont", json!({})) {
-                return self.take_back(
-                    source,
-                    destination,
-                    Why::DestinationGone(error.to_string()),
-                );
+                // It may not write the image, say.
+                let why = match error {
+                    QmpError::Refused { .. } => Why::Failed(error.to_string()),
+                    error => gone(destination, &error),
+                };
+                return self.take_back(source, destination, why);
             }
         }
         self.moved.resumed = Some(Instant::now());

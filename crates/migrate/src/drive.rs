@@ -438,7 +438,7 @@ fn control(
     let flip = || place.flip(region.name(), page);
     let found = match flip() {
         Ok(()) => {
-            let found = compare_sides(&source.place(), &place);
+            let found = verdict.again(&source.place(), &place);
             flip().and(found)
         }
         Err(error) => Err(error),

@@ -72,6 +72,8 @@ pub struct RamVerdict {
     pub differing: Vec<(RegionId, Difference)>,
     /// How long making and comparing the digests took.
     pub took: Duration,
+    /// The source's digests: it stands still, and need not be asked again.
+    source: Vec<BlockDigests>,
 }
 
 /// Compares the memory of two guests that stand still.
@@ -85,16 +87,27 @@ pub fn compare_sides(source: &Place<'_>, destination: &Place<'_>) -> Result<RamV
         (ours.join(), theirs)
     });
     let ours = ours.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    verdict(source, &ours, destination, &theirs?, began)
+    verdict(source, ours, destination, &theirs?, began)
+}
+
+impl RamVerdict {
+    /// Compares once more: the source, which has stood still since, with the destination as it is now.
+    ///
+    /// Errors: as [`compare_sides`].
+    pub fn again(&self, source: &Place<'_>, destination: &Place<'_>) -> Result<Self, RamError> {
+        let began = Instant::now();
+        verdict(source, self.source.clone(), destination, &destination.digests()?, began)
+    }
 }
 
 fn verdict(
     source: &Place<'_>,
-    ours: &[BlockDigests],
+    source_digests: Vec<BlockDigests>,
     destination: &Place<'_>,
     theirs: &[BlockDigests],
     began: Instant,
 ) -> Result<RamVerdict, RamError> {
+    let ours = &source_digests[..];
     let heads = |list: &[BlockDigests]| {
         let name = |block: &BlockDigests| format!("{} ({})", block.head.name, block.head.bytes);
         list.iter().map(name).collect::<Vec<_>>().join(", ")
@@ -128,7 +141,7 @@ fn verdict(
             }
         }
     }
-    Ok(RamVerdict { layout, differing, took: began.elapsed() })
+    Ok(RamVerdict { layout, differing, took: began.elapsed(), source: source_digests })
 }
 
 impl Place<'_> {

@@ -53,7 +53,7 @@ impl Experiment<'_> {
         talk.say("starting the destination");
         let mut destination = self.destination(talk)?;
         if let Some(network) = &mut self.stage.network {
-            network.begin(&self.stage.folder, talk)?;
+            network.begin(talk)?;
         }
         self.wait(self.args.seconds.0)?;
 

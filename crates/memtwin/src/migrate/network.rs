@@ -6,9 +6,7 @@ use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host};
 use memtwin_migrate::plan::{Plan, ip};
-use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,11 +39,13 @@ pub(super) struct Lan {
     wrong: Option<String>,
 }
 
-/// A program that speaks into a file.
+/// A program on a host that speaks into a file there: its last words would not come by a connection that
+/// is being closed.
 #[derive(Debug)]
 struct Talker {
     child: Child,
-    file: PathBuf,
+    host: Arc<dyn Host>,
+    place: String,
 }
 
 impl Lan {
@@ -66,31 +66,35 @@ impl Lan {
 }
 
 impl Talker {
-    fn start(host: &dyn Host, line: &str, file: PathBuf) -> Result<Self, Failure> {
+    /// Starts the program of a line. It ends with us.
+    fn start(host: &Arc<dyn Host>, name: &str, line: &str) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::environment(format!("{line}: {error}"));
-        let log = File::create(&file).map_err(failed)?;
-        let mut command = host.command(line);
-        command.process_group(0).stdin(Stdio::piped());
-        command.stdout(log.try_clone().map_err(failed)?).stderr(log);
-        Ok(Self { child: command.spawn().map_err(failed)?, file })
+        let place = format!("/run/memtwin.{name}");
+        let line = format!("echo $$ >{place}.pid; exec {line} >{place}.log 2>&1");
+        let mut command = host.command(&line);
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(failed)?;
+        Ok(Self { child, host: Arc::clone(host), place })
     }
 
-    fn said(&self) -> String {
-        std::fs::read_to_string(&self.file).unwrap_or_default()
+    /// The last that it has said.
+    fn said(&self, progress: &mut dyn Progress) -> Result<String, Failure> {
+        let line = format!("tail -n 3 {}.log 2>/dev/null || true", self.place);
+        host::run(&*self.host, &line, LINE, progress).map_err(Failure::environment)
     }
 
     fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Ends it, as far as it has not ended by itself; what it has said.
-    fn end(&mut self) -> String {
-        drop(self.child.stdin.take());
-        let began = Instant::now();
-        while !self.has_ended() && began.elapsed() < END {
-            std::thread::sleep(TICK);
-        }
-        self.said()
+    /// Ends it, as far as it has not ended by itself; all that it has said.
+    fn end(self, progress: &mut dyn Progress) -> Result<String, Failure> {
+        let line = format!(
+            "p=$(cat {0}.pid); kill -s INT $p 2>/dev/null; n=0; while kill -s 0 $p 2>/dev/null && \
+             [ $n -lt 400 ]; do sleep 0.1; n=$((n+1)); done; cat {0}.log",
+            self.place
+        );
+        host::run(&*self.host, &line, END, progress).map_err(Failure::environment)
     }
 }
 
@@ -115,25 +119,29 @@ impl Network for Lan {
         ]
     }
 
-    fn begin(&mut self, folder: &Path, progress: &mut dyn Progress) -> Result<(), Failure> {
+    fn begin(&mut self, progress: &mut dyn Progress) -> Result<(), Failure> {
         let storage = &*self.storage;
         // The first packet finds the way, and may take its time.
         let reached =
             host::run(storage, &format!("/usr/bin/ping -c 1 -W 20 {}", self.guest), LINE, progress);
         reached.map_err(Failure::environment)?;
-        let ping = format!("exec /usr/bin/ping -D -i {PING} {}", self.guest);
-        self.ping = Some(Talker::start(storage, &ping, folder.join("ping.log"))?);
-        let stream = format!("exec netload send {}:{PORT} --interval {RECORD}", self.guest);
-        let mut stream = Talker::start(storage, &stream, folder.join("stream.log"))?;
+        let ping = format!("/usr/bin/ping -D -i {PING} {}", self.guest);
+        self.ping = Some(Talker::start(&self.storage, "ping", &ping)?);
+        let stream = format!("netload send {}:{PORT} --interval {RECORD}", self.guest);
+        let mut stream = Talker::start(&self.storage, "stream", &stream)?;
         let began = Instant::now();
-        while !stream.said().contains(" back ") {
+        loop {
+            let said = stream.said(progress)?;
+            if said.contains(" back ") {
+                break;
+            }
             if stream.has_ended() || began.elapsed() >= LINE || progress.is_cancelled() {
                 return Err(Failure::environment(format!(
                     "no stream to the guest: {}",
-                    stream.said().trim()
+                    said.trim()
                 )));
             }
-            std::thread::sleep(TICK);
+            std::thread::sleep(5 * TICK);
         }
         self.stream = Some(stream);
         progress.say("storage pings the guest, and sends it a stream");
@@ -189,14 +197,14 @@ impl Network for Lan {
             let began = Instant::now();
             let behind =
                 |said: &str| stream_of(said).is_none_or(|(sent, back, _)| back + BEHIND < sent);
-            while behind(&stream.said()) && !stream.has_ended() && began.elapsed() < CATCH_UP {
-                if progress.is_cancelled() {
+            while !stream.has_ended() && began.elapsed() < CATCH_UP && !progress.is_cancelled() {
+                if !behind(&stream.said(progress)?) {
                     break;
                 }
-                std::thread::sleep(TICK);
+                std::thread::sleep(10 * TICK);
             }
             let broke = stream.has_ended();
-            let said = stream.end();
+            let said = stream.end(progress)?;
             let told = stream_of(&said);
             found.silence = told.map(|(.., silence)| silence);
             let complaint = said.lines().find(|line| line.starts_with("netload: "));
@@ -217,8 +225,8 @@ impl Network for Lan {
             };
             found.wrong = found.wrong.or(wrong);
         }
-        if let Some(mut ping) = self.ping.take() {
-            match pings(&ping.end()) {
+        if let Some(ping) = self.ping.take() {
+            match pings(&ping.end(progress)?) {
                 Some(pings) => {
                     found.ping_gap = Some(pings.gap);
                     found.lines.push(format!(

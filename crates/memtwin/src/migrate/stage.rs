@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_lab::host::Host;
 use memtwin_migrate::GuestSpec;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(crate) trait Network: std::fmt::Debug {
     /// Orders that the guest is given once it is up.
     fn orders(&self) -> Vec<String>;
     /// Begins to ping it and to send it a stream.
-    fn begin(&mut self, folder: &Path, progress: &mut dyn Progress) -> Result<(), Failure>;
+    fn begin(&mut self, progress: &mut dyn Progress) -> Result<(), Failure>;
     /// The guest runs at the destination, and the route still leads to the source: who reaches whom,
     /// asked of the guest by `ask`; then the route is switched. How long the switch had to wait for the
     /// answers.

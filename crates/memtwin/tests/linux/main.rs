@@ -1,5 +1,5 @@
 //! Linux guests under QEMU's emulator: devices that write their RAM while it is audited, and
-//! `memtwin lab run replicate`. One boot serves several audits.
+//! `memtwin lab run replicate`, `memtwin migrate`. One boot serves several audits.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@ mod common;
 mod flood;
 mod guest;
 mod lab;
+mod moves;
 mod writers;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -27,6 +28,10 @@ fn main() {
         trial("lab_run_replicate_sums_three_sides", arm, true, lab::three_sides),
         trial("lab_run_replicate_names_a_guest_that_panics", arm, true, lab::panics),
         trial("lab_run_replicate_leaves_nothing_when_interrupted", arm, true, lab::interrupted),
+        trial("migrate_moves_a_loaded_guest_intact", arm, true, moves::intact),
+        trial("migrate_gives_up_what_does_not_converge", arm, true, moves::given_up),
+        trial("migrate_tells_what_the_destination_refuses", arm, true, moves::refused),
+        trial("migrate_leaves_nothing_when_it_is_ended", arm, true, moves::ended),
         Trial::test("lab_run_replicate_refuses_what_is_unsound", || {
             lab::refused();
             Ok(())

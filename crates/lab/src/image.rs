@@ -11,7 +11,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 /// The first program of a guest.
-const INIT: &str = include_str!("init.sh");
+pub(crate) const INIT: &str = include_str!("init.sh");
 
 /// Part of every key: to be raised when the same inputs give other bytes.
 const FORMAT: u32 = 1;

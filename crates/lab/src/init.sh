@@ -1,9 +1,9 @@
 #!/bin/busybox sh
 # The first program of a Memtwin guest. It loads the modules, does what the kernel's command line says
-# (memtwin.run=, memtwin.cmd=, memtwin.orders=), and then takes orders, a line each. docs/guest.md
-# describes both. It never ends: the kernel would panic.
+# (memtwin.root=, memtwin.run=, memtwin.cmd=, memtwin.orders=), and then takes orders, a line each.
+# docs/guest.md describes both. It never ends: the kernel would panic.
 
-/bin/busybox --install -s /bin
+[ -L /bin/sh ] || /bin/busybox --install -s /bin
 export PATH=/bin HOME=/
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -11,6 +11,8 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /run /tmp /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
+# On a disk, what is of this boot alone does not belong there.
+mount -t tmpfs tmpfs /run
 # A message of the kernel in the middle of an answer would break it.
 dmesg -n 1
 
@@ -20,9 +22,24 @@ parameter() {
     sed -n 's/^/ /; t a; :a; s/.* memtwin\.'"$1"'="\([^"]*\)".*/\1/p; t; s/.* memtwin\.'"$1"'=\([^ ]*\).*/\1/p' /proc/cmdline
 }
 
-while read -r module; do
+[ -e /modules/order ] && while read -r module; do
     insmod "/modules/$module" || echo "MEMTWIN WARNING insmod $module rc=$?"
 done </modules/order
+
+# The root file system on a disk has this same program, and no modules. It may take a moment to come.
+root=$(parameter root)
+if [ -n "$root" ] && [ -e /modules/order ]; then
+    for _ in $(seq 100); do
+        [ -b "$root" ] && break
+        usleep 100000
+    done
+    mkdir -p /root
+    if mount -t "$(parameter fstype)" "$root" /root; then
+        umount -l /dev/shm /dev/pts /dev /sys /run /proc
+        exec switch_root /root /init
+    fi
+    echo "MEMTWIN WARNING no root file system on $root"
+fi
 ip link set lo up 2>/dev/null
 
 # Its driver may be one of the modules, and take a moment.

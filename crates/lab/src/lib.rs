@@ -4,6 +4,7 @@
 //! - [`Cache`] keeps what is expensive, and hands out nothing that is half done;
 //! - [`apt`] fetches Debian packages of any architecture and suite, verified by apt;
 //! - [`image`] makes a kernel and an initramfs of them: the same inputs give the same bytes;
+//! - [`disk`] makes a disk image with a root file system, and judges what a guest has left on one;
 //! - [`host`] is a machine on which things are run: this one, or another by ssh;
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
@@ -25,6 +26,7 @@ pub mod boards;
 mod cache;
 mod command;
 pub mod cross;
+pub mod disk;
 pub mod experiments;
 mod ext4;
 pub mod host;

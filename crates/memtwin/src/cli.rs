@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Receive(crate::receive::Receive),
     /// Compare two memory images, page by page
     Verify(Verify),
+    /// Move a loaded guest from one host to another, and judge whether it arrived intact
+    Migrate(Box<crate::migrate::Migrate>),
     /// Boot guests and experiment on them
     Lab(crate::lab::Lab),
     /// Print completions for a shell
@@ -62,6 +64,9 @@ pub(crate) enum Command {
     /// The process that leaves QEMU as it was found if we are killed; not for people
     #[command(hide = true)]
     Guardian,
+    /// The digests of a paused guest's memory; not for people
+    #[command(hide = true)]
+    Digest(crate::digest::Digest),
     /// Carries standard input and output to a unix socket; not for people
     #[command(hide = true)]
     Relay {

@@ -1,21 +1,22 @@
 //! `memtwin lab`: guests that are booted to experiment on.
 
 mod audit;
-mod boards;
+pub(crate) mod boards;
 mod check;
 mod conclusion;
 mod differing;
 mod elsewhere;
 mod experiment;
 mod found;
+pub(crate) mod image;
 mod kernel;
 mod merged;
 mod probe;
-mod replicate;
+pub(crate) mod replicate;
 mod replicate_there;
 mod state;
 mod steer;
-mod talk;
+pub(crate) mod talk;
 mod twin_file;
 
 use crate::cli::Output;
@@ -37,6 +38,14 @@ pub(crate) struct Lab {
 
 #[derive(Clone, Debug, Subcommand)]
 enum LabCommand {
+    /// Print a plan that is built in, as a beginning for one of your own
+    Plan {
+        /// Which
+        #[arg(value_parser = ["seed"])]
+        name: String,
+    },
+    /// Make a disk image with a guest's root file system, without root and without a mount
+    Image(image::Image),
     /// Boot emulated ARMv8 boards, with a network of their own
     Up(boards::Up),
     /// Open a shell on a board that is up, or run a command there
@@ -103,6 +112,8 @@ enum Experiment {
     /// Run `memtwin check` on emulated ARMv8 boards with kernels of several page sizes, or on real
     /// machines, and merge what they say (docs/boards.md)
     Check(Box<check::Check>),
+    /// Bring up a loaded guest and move it to another host (docs/migrate.md)
+    Migrate(Box<crate::migrate::Migrate>),
 }
 
 /// `memtwin lab run replicate`.
@@ -224,6 +235,10 @@ impl Replicate {
 pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     let done = match &args.command {
         LabCommand::Build(args) => kernel::run(args, stop),
+        LabCommand::Plan { name: _ } => {
+            boards::shown(memtwin_migrate::plan::SEED.lines().map(str::to_owned))
+        }
+        LabCommand::Image(args) => image::run(args, stop),
         LabCommand::Up(args) => boards::up(args, stop),
         LabCommand::Ssh { name, command, place } => state::ssh(&place.folder(), name, command),
         LabCommand::Console { name, follow, place } => {
@@ -238,6 +253,7 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
             Experiment::Replicate(args) => replicate::run(args, command, stop),
             Experiment::Audit(args) => audit::run(args, command, stop),
             Experiment::Check(args) => check::run(args, command, stop),
+            Experiment::Migrate(args) => crate::migrate::run(args, command, stop),
         },
     };
     match done {

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod convergence;
 mod course;
+mod digest;
 mod failure;
 mod generate;
 mod guest;
@@ -16,6 +17,7 @@ mod interrupt;
 mod judge;
 mod lab;
 mod memory_file;
+mod migrate;
 mod output;
 mod process_guest;
 mod qemu_guest;
@@ -63,6 +65,8 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         Command::Audit(args) => audit::run(&args, line, &stop()?),
         Command::Receive(args) => receive::run(&args, line, &stop()?),
         Command::Verify(args) => verify::run(&args, line),
+        Command::Migrate(args) => migrate::run(&args, line, &stop()?),
+        Command::Digest(args) => digest::run(&args),
         Command::Lab(args) => lab::run(&args, line, &stop()?),
         Command::Completions { shell } => {
             generate::completions(shell);

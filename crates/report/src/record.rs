@@ -6,6 +6,7 @@
 mod case;
 mod digest;
 mod host;
+mod migration;
 mod page;
 mod rounds;
 mod schema;
@@ -16,6 +17,7 @@ pub(crate) use case::total;
 pub use case::{Case, Control, RegionEntry, Standing, Verdict};
 pub use digest::{Blake3, Digest, Digests};
 pub use host::Host;
+pub use migration::{Clock, LoadEntry, Migration, MigrationRound};
 pub use page::{Detail, LostPage, PageAt};
 pub use rounds::{Kind, RoundEntry};
 pub use schema::SchemaVersion;
@@ -41,6 +43,9 @@ pub struct RunRecord {
     pub boards: BTreeMap<String, Host>,
     /// The cases, in the order in which they ran.
     pub cases: Vec<Case>,
+    /// How a guest moved, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
 }
 
 impl RunRecord {
@@ -53,6 +58,7 @@ impl RunRecord {
             host: Host::this_machine(),
             boards: BTreeMap::new(),
             cases,
+            migration: None,
         }
     }
 

@@ -86,17 +86,17 @@ pub(crate) struct Up {
 }
 
 /// The image of boards, built if it is not in the cache.
-pub(super) fn image(kernel: Kernel, talk: &mut Talk) -> Result<BoardImage, Failure> {
+pub(crate) fn image(kernel: Kernel, talk: &mut Talk) -> Result<BoardImage, Failure> {
     let place = Cache::place().map_err(Failure::environment)?;
     let cache = Cache::open(&place, talk).map_err(Failure::environment)?;
     root::build(&cache, kernel.flavour(), talk).map_err(Failure::environment)
 }
 
 /// What runs on boards and in their guests.
-const PROGRAMS: [&str; 4] = ["memtwin", "dirtyram", "tstaeshm", "writeout"];
+const PROGRAMS: [&str; 6] = ["memtwin", "netload", "diskload", "dirtyram", "tstaeshm", "writeout"];
 
 /// Memtwin and the guests' programs, built for boards; or as they lie in a folder.
-pub(super) fn programs(given: Option<&Path>, talk: &mut Talk) -> Result<Vec<LabFile>, Failure> {
+pub(crate) fn programs(given: Option<&Path>, talk: &mut Talk) -> Result<Vec<LabFile>, Failure> {
     let built = match given {
         Some(folder) => PROGRAMS.iter().map(|name| folder.join(name)).collect(),
         None => {
@@ -159,6 +159,6 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
 }
 
 /// A lab that does not come up.
-pub(super) fn no_lab(error: LabError) -> Failure {
+pub(crate) fn no_lab(error: LabError) -> Failure {
     Failure::environment(error)
 }

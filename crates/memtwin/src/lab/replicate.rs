@@ -63,7 +63,7 @@ fn refused(error: SetupError) -> Failure {
 }
 
 /// Errors unless QEMU is installed.
-pub(super) fn need_qemu(arch: Arch) -> Result<(), Failure> {
+pub(crate) fn need_qemu(arch: Arch) -> Result<(), Failure> {
     let qemu = format!("qemu-system-{arch}");
     let paths = std::env::var_os("PATH").unwrap_or_default();
     if std::env::split_paths(&paths).any(|path| path.join(&qemu).is_file()) {

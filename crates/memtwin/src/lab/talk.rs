@@ -7,14 +7,14 @@ use std::time::Instant;
 
 /// Tells it, unless told to be quiet.
 #[derive(Clone, Debug)]
-pub(super) struct Talk {
+pub(crate) struct Talk {
     quiet: bool,
     began: Instant,
     stop: Stop,
 }
 
 impl Talk {
-    pub(super) fn new(quiet: bool, stop: &Stop) -> Self {
+    pub(crate) fn new(quiet: bool, stop: &Stop) -> Self {
         Self { quiet, began: Instant::now(), stop: stop.clone() }
     }
 }

@@ -1,5 +1,5 @@
 //! Linux guests under QEMU's emulator: devices that write their RAM while it is audited, and
-//! `memtwin lab run replicate` and `check`. One boot serves several audits.
+//! `memtwin lab run replicate` and `check`, `memtwin migrate`. One boot serves several audits.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +15,7 @@ mod flood;
 mod guest;
 mod lab;
 mod matrix;
+mod moves;
 mod writers;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -38,6 +39,10 @@ fn main() {
         trial("lab_run_replicate_on_a_board", arm, true, boards::replicate),
         trial("lab_run_audit_on_a_board", arm, true, boards::audit),
         trial("lab_run_audit_here", arm, false, boards::audit_here),
+        trial("migrate_moves_a_loaded_guest_intact", arm, true, moves::intact),
+        trial("migrate_gives_up_what_does_not_converge", arm, true, moves::given_up),
+        trial("migrate_tells_what_the_destination_refuses", arm, true, moves::refused),
+        trial("migrate_leaves_nothing_when_it_is_ended", arm, true, moves::ended),
         Trial::test("lab_run_replicate_refuses_what_is_unsound", || {
             lab::refused();
             Ok(())

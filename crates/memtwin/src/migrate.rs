@@ -1,0 +1,159 @@
+//! `memtwin migrate`, and `memtwin lab run migrate`: 2014's first experiment. A loaded guest moves, and RAM,
+//! disk, guest and network are judged in one record.
+
+mod clocks;
+mod experiment;
+mod judge;
+mod local;
+mod network;
+mod seed;
+mod stage;
+mod tell;
+
+use crate::cli::Output;
+use crate::failure::Failure;
+use crate::lab::talk::Talk;
+use crate::values::{Size, Time};
+use clap::{Args, ValueEnum};
+use experiment::Experiment;
+use memtwin_lab::Arch;
+use memtwin_migrate::plan::{Plan, SEED};
+use memtwin_replicate::Stop;
+use memtwin_report::{ExitCode, RunRecord, exit};
+use std::path::PathBuf;
+
+/// `memtwin migrate`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Migrate {
+    /// Where: on three emulated boards, or by two QEMUs on this machine, without a network between
+    #[arg(long, value_enum, default_value = "emulated")]
+    pub(crate) hosts: Hosts,
+    /// The lab: `seed`, or a file as `memtwin lab plan seed` prints it
+    #[arg(long, default_value = "seed", value_name = "PLAN")]
+    pub(crate) plan: PathBuf,
+    /// The guest's architecture
+    #[arg(long, default_value = "aarch64", value_name = "aarch64")]
+    pub(crate) arch: Arch,
+    /// The guest's memory [default: 256M, or as the plan says]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Size>,
+    /// How many CPUs the guest has [default: 1, or as the plan says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2))]
+    pub(crate) cpus: Option<u16>,
+    /// QEMU's name of the destination's CPU, to see it refused [default: as the source's]
+    #[arg(long, value_name = "CPU")]
+    pub(crate) destination_cpu: Option<String>,
+    /// QEMU's name of the destination's machine [default: as the source's]
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) destination_machine: Option<String>,
+    /// The load: the parameters of dirtyram, as `409600 2048 50`; several for several copies [default:
+    /// these, scaled to the guest's memory]
+    #[arg(long, value_name = "PAGES DIRTY MS", conflicts_with = "no_load")]
+    pub(crate) load: Vec<String>,
+    /// No load
+    #[arg(long)]
+    pub(crate) no_load: bool,
+    /// How long the load runs before and after the move
+    #[arg(long, default_value = "5s", value_name = "TIME")]
+    pub(crate) seconds: Time,
+    /// Bytes per second that QEMU may send [default: QEMU's]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) bandwidth: Option<Size>,
+    /// How long the guest may stand still at the end [default: QEMU's, 300ms]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) downtime_limit: Option<Time>,
+    /// A migration capability of QEMU's: multifd, xbzrle, zero-copy-send, auto-converge, postcopy-ram, …
+    #[arg(long, value_name = "NAME")]
+    pub(crate) capability: Vec<String>,
+    /// A migration parameter of QEMU's: multifd-channels=4, …
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) parameter: Vec<String>,
+    /// Give up after so long; the guest runs on at the source (exit code 10)
+    #[arg(long, default_value = "400s", value_name = "TIME")]
+    pub(crate) timeout: Time,
+    /// Whether both guests stand still for their memory to be compared page by page
+    #[arg(long, value_enum, default_value = "on")]
+    pub(crate) verify_ram: Switch,
+    /// Then flip a word at the destination, which must be found, and flip it back
+    #[arg(long)]
+    pub(crate) control: bool,
+    /// The guest's disk, made before by `lab image`; a copy of it is used [default: made for this]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) disk: Option<PathBuf>,
+    /// Keep disk, consoles and what QEMU said
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// A directory with the guest's programs, built before (`cargo xtask guest`) [default: they are
+    /// built from the source tree]
+    #[arg(long, value_name = "DIR", conflicts_with = "source")]
+    pub(crate) programs: Option<PathBuf>,
+    /// Memtwin's source tree, which has the guest's programs [default: the one this was built from]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) output: Output,
+}
+
+/// Where the two sides are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hosts {
+    /// Three emulated ARMv8 boards, as the plan says
+    Emulated,
+    /// Both on this machine
+    Local,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+/// Does it, and writes the report.
+pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+    if args.control && args.verify_ram == Switch::Off {
+        return Err(Failure::usage("--control needs --verify-ram on"));
+    }
+    crate::output::probe(&args.output)?;
+    let mut talk = Talk::new(args.output.quiet, stop);
+    let done = match args.hosts {
+        Hosts::Local => local::stage(args, &mut talk),
+        Hosts::Emulated => plan(args).and_then(|plan| seed::stage(args, &plan, &mut talk)),
+    }
+    .and_then(|mut stage| Experiment { args, stage: &mut stage, stop }.run(&mut talk));
+    let found = match done {
+        Err(_) if stop.is_set() => {
+            let message = "interrupted; nothing is left behind".to_owned();
+            return Err(Failure { code: ExitCode::Interrupted, message });
+        }
+        found => found?,
+    };
+    let mut code = exit::of_cases(&found.cases, found.not_converged, stop.is_set());
+    if found.cases.is_empty() && found.not_converged {
+        code = ExitCode::NotConverged;
+    }
+    let mut record = RunRecord::new(command, found.cases);
+    record.migration = found.migration;
+    crate::output::write(&args.output, &record, &found.closing)?;
+    Ok(code)
+}
+
+/// The plan: the one that is built in, or a file.
+fn plan(args: &Migrate) -> Result<Plan, Failure> {
+    let text = if args.plan.as_os_str() == "seed" {
+        SEED.to_owned()
+    } else {
+        let failed = |error| Failure::usage(format!("{}: {error}", args.plan.display()));
+        std::fs::read_to_string(&args.plan).map_err(failed)?
+    };
+    let mut plan = Plan::parse(&text).map_err(Failure::usage)?;
+    if let Some(memory) = args.memory {
+        plan.guest.memory = memory.0 >> 20;
+    }
+    plan.guest.cpus = args.cpus.unwrap_or(plan.guest.cpus);
+    Ok(plan)
+}

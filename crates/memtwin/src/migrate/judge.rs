@@ -1,0 +1,243 @@
+//! The verdicts: RAM, disk, guest; and what there is to say of the move.
+
+use super::clocks::micros;
+use super::experiment::WRITTEN;
+use super::stage::Stage;
+use super::tell;
+use crate::judge::lost_page;
+use crate::lab::talk::Talk;
+use memtwin_lab::disk::{DiskError, Filesystem};
+use memtwin_migrate::beat::{Load, Pulse};
+use memtwin_migrate::console::Line;
+use memtwin_migrate::ram::RamVerdict;
+use memtwin_migrate::written::{acknowledged, check};
+use memtwin_migrate::{Moved, Round, Whereabouts, Why};
+use memtwin_pages::Layout;
+use memtwin_replicate::RoundKind;
+use memtwin_report::record::{Clock, LoadEntry, LostPage, Migration, MigrationRound, PageAt};
+use memtwin_report::{Case, Trial};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the guest has told of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Account {
+    /// Second by second, of each load.
+    pub(super) loads: Vec<Vec<Load>>,
+    pub(super) load_said: Vec<String>,
+    /// What its kernel complained of.
+    pub(super) oops: Vec<String>,
+    /// Why it has not told everything.
+    pub(super) trouble: Option<String>,
+}
+
+/// What there is to say of the move.
+pub(super) fn closing(moved: &Moved) -> Vec<String> {
+    let mut lines: Vec<String> = moved.course.rounds.iter().map(tell::line).collect();
+    let total = moved.course.last.total_time.unwrap_or_default() as f64 / 1e3;
+    let bytes = moved.course.bytes() as f64 / 1e6;
+    lines.push(match &moved.whereabouts {
+        Whereabouts::Destination => format!(
+            "moved in {total:.1} s, {bytes:.1} MB sent; looked {} times whether both sides run the guest: {}",
+            moved.looks,
+            if moved.doubled == 0 { "never".to_owned() } else { format!("{} times", moved.doubled) },
+        ),
+        Whereabouts::Source(why) => format!("not moved, the guest runs on at the source: {why}"),
+        Whereabouts::Nowhere(why) => format!("not moved, and the guest runs nowhere: {why}"),
+    });
+    lines
+}
+
+/// RAM's case, and its control's.
+pub(super) fn ram(source: &str, moved: &Moved) -> Vec<Case> {
+    let name = "migrate/ram";
+    let empty = || Trial::new(name, source, &Layout::default());
+    let verdict = match &moved.ram {
+        None => {
+            let reason = match &moved.whereabouts {
+                Whereabouts::Destination => {
+                    return vec![Case::skipped(name, source, "--verify-ram off")];
+                }
+                Whereabouts::Source(why) | Whereabouts::Nowhere(why) => why,
+            };
+            return match (reason, &moved.whereabouts) {
+                // The guest goes on where it was, so nothing was moved that could be judged.
+                (Why::NotConverged | Why::Interrupted, Whereabouts::Source(_)) => {
+                    vec![Case::skipped(name, source, reason)]
+                }
+                _ => vec![empty().inconclusive(reason, Vec::new())],
+            };
+        }
+        Some(Err(error)) => return vec![empty().inconclusive(error, Vec::new())],
+        Some(Ok(verdict)) => verdict,
+    };
+    let trial = Trial::new(name, source, &verdict.layout).rounds(&rounds(moved));
+    let mut cases = vec![trial.judged(lost(verdict), BTreeMap::new())];
+    if let Some((id, page, found)) = &moved.control {
+        let region = verdict.layout.region(*id);
+        let injected = PageAt { region: region.name().to_owned(), gpa: region.gpa_of(*page) };
+        let trial =
+            Trial::new(format!("{name}/control"), source, &verdict.layout).control([injected]);
+        cases.push(match found {
+            Ok(found) => trial.judged(lost(found), BTreeMap::new()),
+            Err(error) => trial.inconclusive(error, Vec::new()),
+        });
+    }
+    cases
+}
+
+/// The rounds as an engine would tell them: QEMU sends what its log names.
+fn rounds(moved: &Moved) -> Vec<memtwin_replicate::Round> {
+    let last = moved.course.rounds.len().saturating_sub(1) as u64;
+    let round = |round: &Round| memtwin_replicate::Round {
+        n: u32::try_from(round.n).unwrap_or(u32::MAX),
+        kind: match round.n {
+            0 => RoundKind::PreCopy,
+            n if n == last => RoundKind::Final,
+            _ => RoundKind::Delta,
+        },
+        dirty_pages: round.pages + round.zero_pages,
+        sent_pages: round.pages + round.zero_pages,
+        false_dirty_pages: 0,
+        zero_pages: round.zero_pages,
+        bytes: round.bytes,
+        collect: Duration::ZERO,
+        copy: round.took,
+        total: round.took,
+    };
+    moved.course.rounds.iter().map(round).collect()
+}
+
+fn lost(verdict: &RamVerdict) -> Vec<LostPage> {
+    let page = |(id, difference): &_| lost_page(verdict.layout.region(*id), difference);
+    verdict.differing.iter().map(page).collect()
+}
+
+/// The disk's: the file system is consistent, and what was said to be durable is there. Judged on a copy.
+pub(super) fn disk(
+    stage: &Stage,
+    trial: Trial,
+    lines: &[Line],
+    closing: &mut Vec<String>,
+    talk: &mut Talk,
+) -> Case {
+    let copy = stage.folder.join("disk.copy");
+    let (host, path) = &stage.disk;
+    if let Err(error) = host.get(path, &copy) {
+        return trial.inconclusive(error, Vec::new());
+    }
+    let disk = Filesystem(&copy);
+    let file =
+        disk.replay(talk).and_then(|()| disk.check(talk)).and_then(|()| disk.read(WRITTEN, talk));
+    let file = match file {
+        Ok(file) => file,
+        Err(error @ (DiskError::Image(_) | DiskError::File(_))) => {
+            return trial.inconclusive(error, Vec::new());
+        }
+        Err(error) => return trial.differs(error),
+    };
+    let said = acknowledged(lines);
+    match check(&file, &said) {
+        Ok(records) => {
+            let said = said.iter().map(|durable| durable.records).max().unwrap_or_default();
+            closing.push(format!(
+                "disk: e2fsck finds nothing; {records} records of {WRITTEN} whole and in order, {said} were \
+                 acknowledged"
+            ));
+            trial.judged(Vec::new(), BTreeMap::new())
+        }
+        Err(memtwin_migrate::written::WrittenError::Nothing) => {
+            trial.inconclusive(memtwin_migrate::written::WrittenError::Nothing, Vec::new())
+        }
+        Err(error) => trial.differs(error),
+    }
+}
+
+/// The guest's: it runs in one place, its heart beats without a gap in its numbers, its kernel is content.
+pub(super) fn guest(
+    trial: Trial,
+    moved: &Moved,
+    account: &Account,
+    pulse: Option<&Pulse>,
+    closing: &mut Vec<String>,
+) -> Case {
+    closing.extend(account.load_said.iter().map(|line| format!("load: {line}")));
+    if let Some(pulse) = pulse {
+        closing.push(format!(
+            "guest: {} heartbeats in order; its clock fell {:.1} ms behind ours, its wall clock jumped {:.1} ms",
+            pulse.beats,
+            pulse.lag * 1e3,
+            pulse.wall_jump * 1e3,
+        ));
+    }
+    if moved.doubled > 0 {
+        return trial.differs(format!("both sides ran the guest, {} times", moved.doubled));
+    }
+    if let Whereabouts::Nowhere(why) = &moved.whereabouts {
+        return trial.differs(format!("the guest is lost: {why}"));
+    }
+    if !account.oops.is_empty() {
+        closing.extend(account.oops.iter().map(|line| format!("guest: {line}")));
+        return trial.differs("the guest's kernel complains");
+    }
+    match pulse {
+        Some(Pulse { broken: Some((got, expected)), .. }) => {
+            return trial.differs(format!("heartbeat {got} came, expected {expected}"));
+        }
+        Some(pulse) if pulse.went_back => return trial.differs("the guest's clock went back"),
+        Some(_) => {}
+        None => return trial.inconclusive("no heartbeat after the move began", Vec::new()),
+    }
+    match &account.trouble {
+        Some(trouble) => trial.inconclusive(trouble, Vec::new()),
+        None => trial.judged(Vec::new(), BTreeMap::new()),
+    }
+}
+
+/// The move, for the record.
+pub(super) fn migration(moved: &Moved, account: &Account, clocks: Vec<Clock>) -> Migration {
+    let (guest, reason) = match &moved.whereabouts {
+        Whereabouts::Destination => ("destination", None),
+        Whereabouts::Source(why) => ("source", Some(why.to_string())),
+        Whereabouts::Nowhere(why) => ("nowhere", Some(why.to_string())),
+    };
+    let round = |round: &Round| MigrationRound {
+        n: round.n,
+        pages: round.pages,
+        zero_pages: round.zero_pages,
+        bytes: round.bytes,
+        us: micros(round.took),
+        dirty_pages_per_second: round.dirty_rate,
+    };
+    Migration {
+        guest: guest.to_owned(),
+        reason,
+        total_us: moved
+            .resumed
+            .map_or(moved.course.last.total_time.unwrap_or_default() * 1000, |at| {
+                micros(at.saturating_duration_since(moved.began))
+            }),
+        bytes: moved.course.bytes(),
+        verify_us: micros(moved.pause),
+        clocks,
+        rounds: moved.course.rounds.iter().map(round).collect(),
+        looks: moved.looks,
+        doubled: moved.doubled,
+        load: load(account),
+    }
+}
+
+/// Before is the first seconds, during the rest: the guest's load does not know when it moves.
+fn load(account: &Account) -> Option<LoadEntry> {
+    let seconds = account.loads.first().filter(|seconds| seconds.len() >= 4)?;
+    let (before, during) = seconds.split_at(3);
+    let rate =
+        |part: &[Load]| part.iter().map(|second| second.pages).sum::<f64>() / part.len() as f64;
+    let missed = |part: &[Load]| part.iter().map(|second| second.missed).sum();
+    Some(LoadEntry {
+        pages_per_second_before: rate(before) as u64,
+        pages_per_second_during: rate(during) as u64,
+        missed_before: missed(before),
+        missed_during: missed(during),
+    })
+}

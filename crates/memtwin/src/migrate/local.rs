@@ -1,0 +1,106 @@
+//! Two QEMUs on this machine: the quick look. There is no network between, and the disk is a file that
+//! both open.
+
+use super::Migrate;
+use super::stage::{Platform, Stage};
+use crate::failure::Failure;
+use crate::lab::image::{cache, programs};
+use crate::lab::replicate::need_qemu;
+use crate::lab::talk::Talk;
+use memtwin_lab::disk::DiskSpec;
+use memtwin_lab::host::Local;
+use memtwin_lab::image::{ImageSpec, SUITE};
+use memtwin_lab::{Arch, Flavour};
+use memtwin_migrate::{DISK_MODULES, GuestSpec};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The size of the disk that is made.
+const DISK: u64 = 64 << 20;
+
+/// Puts everything in its place.
+pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
+    need_qemu(args.arch)?;
+    if args.arch != Arch::Aarch64 {
+        return Err(Failure::usage("--hosts local runs aarch64 guests"));
+    }
+    let folder = tempfile::Builder::new().prefix("memtwin-migrate-").tempdir();
+    let mut folder = folder.map_err(|error| {
+        Failure::environment(format!("{}: {error}; set TMPDIR", std::env::temp_dir().display()))
+    })?;
+    folder.disable_cleanup(args.keep);
+    let place = folder.path().to_owned();
+    let programs = programs(args.arch, args.programs.as_deref(), args.source.as_deref(), talk)?;
+    let disk = place.join("migr.root");
+    let cache = cache(talk)?;
+    let spec = ImageSpec {
+        arch: args.arch,
+        suite: SUITE,
+        kernel: Flavour::Standard,
+        modules: &DISK_MODULES,
+        programs: &[],
+        files: &[],
+    };
+    let image = spec.build(&cache, talk).map_err(Failure::environment)?;
+    match &args.disk {
+        Some(given) => {
+            std::fs::copy(given, &disk)
+                .map_err(|error| Failure::environment(format!("{}: {error}", given.display())))?;
+        }
+        None => {
+            let (fstype, programs) = ("ext3", &programs[..]);
+            let spec = DiskSpec {
+                arch: args.arch,
+                suite: SUITE,
+                fstype,
+                bytes: DISK,
+                programs,
+                contents: None,
+            };
+            spec.build(&cache, &disk, talk).map_err(Failure::environment)?;
+        }
+    }
+    drop(cache);
+
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    // One block of RAM, and a CPU without FEAT_HAFDBS: under TCG QEMU's log is sound for those alone
+    // (docs/findings.md).
+    let guest = GuestSpec {
+        qemu: "qemu-system-aarch64".to_owned(),
+        accel: "tcg".to_owned(),
+        machine: "virt,gic-version=3".to_owned(),
+        cpu: "cortex-a72".to_owned(),
+        cpus: args.cpus.unwrap_or(1),
+        memory: args.memory.map_or(256, |memory| memory.0 >> 20),
+        console: "ttyAMA0".to_owned(),
+        kernel: text(&image.kernel),
+        initrd: text(&image.initrd),
+        disk: text(&disk),
+        fstype: "ext3".to_owned(),
+        network: None,
+    };
+    let there = GuestSpec {
+        cpu: args.destination_cpu.clone().unwrap_or_else(|| guest.cpu.clone()),
+        machine: args.destination_machine.clone().unwrap_or_else(|| guest.machine.clone()),
+        ..guest.clone()
+    };
+    let memtwin = std::env::current_exe().map_err(Failure::environment)?;
+    let platform = |guest| Platform {
+        host: Arc::new(Local),
+        memtwin: text(&memtwin),
+        folder: text(&place),
+        guest,
+    };
+    let uri = format!("unix:{}", text(&place.join("migration")));
+    Ok(Stage {
+        source: platform(guest),
+        destination: platform(there),
+        listen: uri.clone(),
+        connect: uri,
+        disk: (Arc::new(Local), text(&disk)),
+        folder: place,
+        name: "qemu:local".to_owned(),
+        network: None,
+        _held: vec![Box::new(folder)],
+    })
+}

@@ -1,0 +1,237 @@
+//! The lab of 2014 on three emulated boards: a kernel NFS server, and two boards with a real KVM each.
+
+use super::Migrate;
+use super::network::Lan;
+use super::stage::{Platform, Stage};
+use crate::failure::Failure;
+use crate::lab::boards::{Kernel, image, no_lab, programs};
+use crate::lab::image::cache;
+use crate::lab::talk::Talk;
+use memtwin_lab::board::BoardSpec;
+use memtwin_lab::boards::{Lab, LabFile, LabFolder, LabSpec, Nic, Node};
+use memtwin_lab::disk::DiskSpec;
+use memtwin_lab::host::{self, Host};
+use memtwin_lab::image::{ImageSpec, SUITE};
+use memtwin_lab::{Arch, Flavour, Progress};
+use memtwin_migrate::plan::{Plan, ip};
+use memtwin_migrate::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a line may take on an emulated board.
+const LINE: Duration = Duration::from_secs(180);
+/// Where the guest's files are on boards, and Memtwin.
+const KERNEL: &str = "/lab/guest/kernel";
+const INITRD: &str = "/lab/guest/initrd";
+const IMAGE: &str = "/lab/guest/image";
+const MEMTWIN: &str = "/usr/bin/memtwin";
+/// By their paths: busybox's shell would take its own, which know neither tap devices nor NFS.
+const IP: &str = "/usr/bin/ip";
+const MOUNT: &str = "/usr/bin/mount";
+const FOLDER: &str = "/run/memtwin";
+
+/// Brings the lab up.
+pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stage, Failure> {
+    let folder = tempfile::Builder::new().prefix("memtwin-migrate-").tempdir();
+    let mut folder = folder.map_err(|error| {
+        Failure::environment(format!("{}: {error}; set TMPDIR", std::env::temp_dir().display()))
+    })?;
+    folder.disable_cleanup(args.keep);
+    let board_image = image(Kernel::Pages4K, talk)?;
+    let mut files = programs(args.programs.as_deref(), talk)?;
+    files.extend(guest_files(args, plan, &files, folder.path(), talk)?);
+    let spec = LabSpec { nodes: nodes(plan), files };
+    let place = LabFolder::temporary().map_err(no_lab)?;
+    let lab = Lab::boot(&spec, &board_image, place, talk).map_err(no_lab)?;
+    let host = |name: &str| -> Result<Arc<dyn Host>, Failure> {
+        let board = lab.board(name).map(|board| Arc::new(board.host.clone()) as Arc<dyn Host>);
+        board.ok_or_else(|| Failure::environment(format!("no board {name}")))
+    };
+    let (storage, a, b) = (host("storage")?, host("a")?, host("b")?);
+    talk.say("storage: NFS, and the route to the guest by way of a");
+    lines(&*storage, &storage_lines(plan), talk)?;
+    for board in [&a, &b] {
+        talk.say(&format!(
+            "{}: {} mounted, {} up",
+            board.name(),
+            plan.boards.mount,
+            plan.boards.tap
+        ));
+        lines(&**board, &board_lines(plan), talk)?;
+    }
+    let guest = guest(plan);
+    let there = GuestSpec {
+        cpu: args.destination_cpu.clone().unwrap_or_else(|| guest.cpu.clone()),
+        machine: args.destination_machine.clone().unwrap_or_else(|| guest.machine.clone()),
+        ..guest.clone()
+    };
+    let platform = |host: &Arc<dyn Host>, guest| Platform {
+        host: Arc::clone(host),
+        memtwin: MEMTWIN.to_owned(),
+        folder: FOLDER.to_owned(),
+        guest,
+    };
+    let port = plan.boards.migration_port;
+    Ok(Stage {
+        source: platform(&a, guest),
+        destination: platform(&b, there),
+        listen: format!("tcp:0:{port}"),
+        connect: format!("tcp:{}:{port}", ip(&plan.b.address)),
+        disk: (Arc::clone(&storage), format!("{}/{}", plan.storage.folder, plan.storage.image)),
+        folder: folder.path().to_owned(),
+        name: format!("plan:{}", plan.name),
+        network: Some(Box::new(Lan::new(plan, storage))),
+        _held: vec![Box::new(lab), Box::new(folder)],
+    })
+}
+
+fn nodes(plan: &Plan) -> Vec<Node> {
+    let node = |name: &str, address: &str, memory, load: &[&str]| Node {
+        name: name.to_owned(),
+        spec: BoardSpec { cpus: plan.boards.cpus, memory, ..BoardSpec::default() },
+        nics: vec![Nic { address: Some(address.to_owned()), mtu: Some(plan.boards.mtu) }],
+        disks: Vec::new(),
+        load: load.iter().map(|module| (*module).to_owned()).collect(),
+    };
+    let client: &[&str] =
+        if plan.storage.nfs == "3" { &["nfsv3", "tun"] } else { &["nfsv4", "tun"] };
+    vec![
+        node("storage", &plan.storage.address, plan.storage.memory, &["nfsd", "auth_rpcgss"]),
+        node("a", &plan.a.address, plan.a.memory, client),
+        node("b", &plan.b.address, plan.b.memory, client),
+    ]
+}
+
+/// The guest's kernel, initramfs and disk, made here for all boards to find.
+fn guest_files(
+    args: &Migrate,
+    plan: &Plan,
+    programs: &[LabFile],
+    folder: &Path,
+    talk: &mut Talk,
+) -> Result<Vec<LabFile>, Failure> {
+    let cache = cache(talk)?;
+    let modules: Vec<&str> = DISK_MODULES.into_iter().chain(NETWORK_MODULES).collect();
+    let spec = ImageSpec {
+        arch: Arch::Aarch64,
+        suite: SUITE,
+        kernel: Flavour::Standard,
+        modules: &modules,
+        programs: &[],
+        files: &[],
+    };
+    let image = spec.build(&cache, talk).map_err(Failure::environment)?;
+    let disk = match &args.disk {
+        Some(disk) => disk.clone(),
+        None => {
+            let disk = folder.join("image");
+            let inside = programs.iter().filter(|file| file.path != "bin/memtwin");
+            let inside: Vec<PathBuf> = inside.map(|file| file.from.clone()).collect();
+            let spec = DiskSpec {
+                arch: Arch::Aarch64,
+                suite: SUITE,
+                fstype: &plan.guest.fstype,
+                bytes: plan.guest.disk << 20,
+                programs: &inside,
+                contents: None,
+            };
+            spec.build(&cache, &disk, talk).map_err(Failure::environment)?;
+            disk
+        }
+    };
+    let file = |path: &str, from: PathBuf| LabFile {
+        path: path.trim_start_matches("/lab/").to_owned(),
+        from,
+        program: false,
+    };
+    Ok(vec![file(KERNEL, image.kernel), file(INITRD, image.initrd), file(IMAGE, disk)])
+}
+
+fn guest(plan: &Plan) -> GuestSpec {
+    GuestSpec {
+        qemu: "qemu-system-aarch64".to_owned(),
+        accel: "kvm".to_owned(),
+        machine: "virt,gic-version=3".to_owned(),
+        cpu: "host".to_owned(),
+        cpus: plan.guest.cpus,
+        memory: plan.guest.memory,
+        console: "ttyAMA0".to_owned(),
+        kernel: KERNEL.to_owned(),
+        initrd: INITRD.to_owned(),
+        disk: format!("{}/{}", plan.boards.mount, plan.storage.image),
+        fstype: plan.guest.fstype.clone(),
+        network: Some((plan.boards.tap.clone(), plan.guest.mac.clone())),
+    }
+}
+
+/// The NFS server: as in 2014, but that nobody waits for locks of a server that was there before.
+fn storage_lines(plan: &Plan) -> Vec<String> {
+    let Plan { storage, guest, a, .. } = plan;
+    let (folder, export) = (&storage.folder, &storage.export);
+    let version = match storage.nfs.as_str() {
+        "3" => "rpc.statd && rpc.nfsd 4",
+        _ => "rpc.nfsd 4",
+    };
+    vec![
+        format!(
+            "mkdir -p {folder} /var/lib/nfs/rpc_pipefs && cp {IMAGE} {folder}/{}",
+            storage.image
+        ),
+        format!("mountpoint -q /proc/fs/nfsd || {MOUNT} -t nfsd nfsd /proc/fs/nfsd"),
+        format!("echo '{folder} *({export})' >/etc/exports"),
+        "echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime".to_owned(),
+        "rpcbind -w && exportfs -ra && rpc.mountd".to_owned(),
+        version.to_owned(),
+        "echo Y >/proc/fs/nfsd/v4_end_grace; echo Y >/proc/fs/lockd/nlm_end_grace; true".to_owned(),
+        format!("{IP} route replace {} via {}", ip(&guest.address), ip(&a.address)),
+    ]
+}
+
+fn board_lines(plan: &Plan) -> Vec<String> {
+    let Plan { storage, boards, .. } = plan;
+    let (server, tap) = (ip(&storage.address), &boards.tap);
+    let mount = format!(
+        "mkdir -p {0} {FOLDER} && {MOUNT} -t nfs -o vers={1} {server}:{2} {0}",
+        boards.mount, storage.nfs, storage.folder
+    );
+    let statd = (storage.nfs == "3").then(|| "rpcbind -w && rpc.statd".to_owned());
+    let mut lines: Vec<String> = statd.into_iter().collect();
+    lines.push(mount);
+    lines.push(format!(
+        "{IP} tuntap add dev {tap} mode tap && {IP} link set {tap} address {} up && {IP} address add {} dev {tap}",
+        boards.tap_mac, boards.tap_address
+    ));
+    lines.push("echo 1 >/proc/sys/net/ipv4/ip_forward".to_owned());
+    lines.push(format!("{IP} route replace default via {server}"));
+    lines
+}
+
+/// Runs lines there, one after the other.
+fn lines(host: &dyn Host, lines: &[String], talk: &mut Talk) -> Result<(), Failure> {
+    // In one go, as each command by ssh costs an emulated CPU half a second.
+    let joined: Vec<String> = lines.iter().map(|line| format!("{{ {line}; }}")).collect();
+    let line = format!("{} || {{ rc=$?; dmesg | tail -n 5 >&2; exit $rc; }}", joined.join(" && "));
+    host::run(host, &line, LINE, talk).map(drop).map_err(Failure::environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memtwin_migrate::plan::SEED;
+
+    #[test]
+    fn the_lines_are_those_of_2014() {
+        let plan = Plan::parse(SEED).unwrap();
+        let storage = storage_lines(&plan).join("\n");
+        assert!(storage.contains("/srv *(rw,sync,no_root_squash,no_subtree_check,insecure)"));
+        assert!(storage.ends_with("ip route replace 192.168.2.100 via 192.168.10.100"));
+        let board = board_lines(&plan).join("\n");
+        assert!(board.contains("mount -t nfs -o vers=4.2 192.168.10.10:/srv /mnt"), "{board}");
+        assert!(board.contains("ip address add 192.168.2.1/24 dev tap0"), "{board}");
+        let v3 = Plan::parse(&SEED.replace("nfs = \"4.2\"", "nfs = \"3\"")).unwrap();
+        assert!(
+            board_lines(&v3)[0].contains("rpc.statd") && storage_lines(&v3)[5].contains("statd")
+        );
+    }
+}

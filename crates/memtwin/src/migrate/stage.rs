@@ -1,0 +1,74 @@
+//! What an experiment takes place on: two hosts, the files and sockets on them, how they reach each other.
+
+use crate::failure::Failure;
+use memtwin_lab::Progress;
+use memtwin_lab::host::Host;
+use memtwin_migrate::GuestSpec;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A host with room for a QEMU.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    pub(crate) host: Arc<dyn Host>,
+    /// Memtwin's command there.
+    pub(crate) memtwin: String,
+    /// A folder for sockets there.
+    pub(crate) folder: String,
+    /// The guest as it is called there.
+    pub(crate) guest: GuestSpec,
+}
+
+/// Everything that is there before a guest is.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) source: Platform,
+    pub(crate) destination: Platform,
+    /// Where the destination listens, and where the source connects to.
+    pub(crate) listen: String,
+    pub(crate) connect: String,
+    /// The folder here for logs and copies.
+    pub(crate) folder: PathBuf,
+    /// Where the disk is: on which host, and its path there.
+    pub(crate) disk: (Arc<dyn Host>, String),
+    /// What the cases call their source.
+    pub(crate) name: String,
+    /// The network, where there is one.
+    pub(crate) network: Option<Box<dyn Network>>,
+    /// What is removed, and switched off, when all is over.
+    pub(crate) _held: Vec<Box<dyn std::any::Any>>,
+}
+
+/// What an experiment does with the guest's network.
+pub(crate) trait Network: std::fmt::Debug {
+    /// Orders that the guest is given once it is up.
+    fn orders(&self) -> Vec<String>;
+    /// Begins to ping it and to send it a stream.
+    fn begin(&mut self, progress: &mut dyn Progress) -> Result<(), Failure>;
+    /// The guest runs at the destination, and the route still leads to the source: who reaches whom,
+    /// asked of the guest by `ask`; then the route is switched. How long the switch had to wait for the
+    /// answers.
+    fn switch(
+        &mut self,
+        ask: &mut dyn FnMut(&str) -> Vec<String>,
+        progress: &mut dyn Progress,
+    ) -> Result<(Vec<String>, Duration), Failure>;
+    /// Ends both, and tells what came of them.
+    fn end(&mut self, progress: &mut dyn Progress) -> Result<NetworkFound, Failure>;
+}
+
+/// What came of ping and stream.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NetworkFound {
+    /// What is wrong, if anything is.
+    pub(crate) wrong: Option<String>,
+    /// The longest time without an echo of a ping.
+    pub(crate) ping_gap: Option<Duration>,
+    /// The longest silence of the stream.
+    pub(crate) silence: Option<Duration>,
+    /// How long the switch of the route waited for the guest to say whom it reaches.
+    pub(crate) held: Duration,
+    /// Lines for a person.
+    pub(crate) lines: Vec<String>,
+}

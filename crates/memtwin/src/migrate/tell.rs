@@ -1,0 +1,61 @@
+//! What is told while a guest moves: a line for each round, and one now and then.
+
+use crate::lab::talk::Talk;
+use memtwin_lab::Progress;
+use memtwin_migrate::{Event, Round};
+use memtwin_qemu::Migration;
+use std::time::{Duration, Instant};
+
+/// How often it is told how far it is.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Tells it.
+pub(super) struct Tell<'t> {
+    talk: &'t mut Talk,
+    last: Instant,
+}
+
+impl<'t> Tell<'t> {
+    pub(super) fn new(talk: &'t mut Talk) -> Self {
+        Self { talk, last: Instant::now() }
+    }
+
+    pub(super) fn hear(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Round(round) => self.talk.say(&line(round)),
+            Event::Look(migration) if self.last.elapsed() >= EVERY => self.look(migration),
+            Event::Arrived => self.talk.say("arrived: the guest stands still on both sides"),
+            Event::Judging => self.talk.say("comparing the memory of both sides, page by page"),
+            Event::Resumed => self.talk.say("the guest runs at the destination"),
+            Event::Look(_) => return,
+        }
+        self.last = Instant::now();
+    }
+
+    fn look(&mut self, migration: &Migration) {
+        let Some(ram) = migration.ram else { return };
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        self.talk.say(&format!(
+            "{}: {:.1} MB sent, {:.1} MB to go, {:.0} Mbit/s, the guest dirties {:.1} MB/s",
+            migration.status,
+            mb(ram.transferred),
+            mb(ram.remaining),
+            ram.mbps,
+            mb(ram.dirty_pages_rate.saturating_mul(ram.page_size)),
+        ));
+    }
+}
+
+/// A round for a person.
+pub(super) fn line(round: &Round) -> String {
+    format!(
+        "round {}: {} pages, {} of zeros, {:.1} MB in {:.1} s ({:.1} MB/s); {} pages/s dirtied",
+        round.n,
+        round.pages,
+        round.zero_pages,
+        round.bytes as f64 / 1e6,
+        round.took.as_secs_f64(),
+        round.rate() / 1e6,
+        round.dirty_rate,
+    )
+}

@@ -1,0 +1,106 @@
+//! `memtwin migrate --hosts local`: a loaded Linux guest between two QEMUs on this machine.
+
+use crate::common::{Held, Place, expect, json, memtwin, until};
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Stdio};
+
+/// The command, with all its files in a place of the test's own.
+fn migrate(place: &Place) -> Command {
+    let folder = place.path("tmp");
+    fs::create_dir_all(&folder).unwrap();
+    let mut command = memtwin();
+    command.args(["migrate", "--hosts", "local", "--seconds", "3s"]).env("TMPDIR", folder);
+    command
+}
+
+/// What is left in the run's own directory, and the processes that name it.
+fn left(place: &Place) -> (usize, Vec<String>) {
+    let folder = place.path("tmp");
+    let files = fs::read_dir(&folder).unwrap().count();
+    let own = folder.display().to_string();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
+    (files, lines.filter(|line| line.contains(&own)).collect())
+}
+
+fn verdicts(record: &Value) -> Vec<String> {
+    let cases = record["cases"].as_array().unwrap().iter();
+    let line = |case: &Value| {
+        let text = |key: &str| case[key].as_str().unwrap().to_owned();
+        format!("{} {} {}", text("name"), text("verdict"), case["passed"])
+    };
+    cases.map(line).collect()
+}
+
+pub(crate) fn intact() {
+    let place = Place::new();
+    let record = place.path("out.json");
+    let (out, err) = expect(0, migrate(&place).args(["--control", "--json"]).arg(&record));
+    println!("{err}{out}");
+    let record = json(&record);
+    assert_eq!(
+        verdicts(&record),
+        [
+            "migrate/ram identical true",
+            "migrate/ram/control differs true",
+            "migrate/disk identical true",
+            "migrate/guest identical true",
+            "migrate/network skipped false",
+        ]
+    );
+    let migration = &record["migration"];
+    assert_eq!((&migration["guest"], &migration["doubled"]), (&"destination".into(), &0.into()));
+    let clocks = migration["clocks"].as_array().unwrap();
+    let saw = |name: &str, column: &str| {
+        let clock = clocks.iter().find(|clock| clock["name"].as_str().unwrap().contains(name));
+        clock.unwrap()[column].as_u64().unwrap()
+    };
+    // What was seen from outside has the judging in it, and QEMU's own downtime.
+    let verify = migration["verify_us"].as_u64().unwrap();
+    assert!(verify > 0 && saw("by our clock", "us") >= verify, "{migration:#}");
+    assert_eq!(saw("QEMU's own", "us"), saw("QEMU's own", "without_verify_us") + verify);
+    assert!(out.contains("were acknowledged"), "{out}");
+    assert_eq!(left(&place), (0, Vec::new()));
+}
+
+pub(crate) fn given_up() {
+    let place = Place::new();
+    let mut command = migrate(&place);
+    command.args(["--bandwidth", "1M", "--downtime-limit", "1ms", "--timeout", "3s", "--quiet"]);
+    let (out, _) = expect(10, &mut command);
+    assert!(out.contains("the guest runs on at the source: it did not converge"), "{out}");
+    assert!(out.contains("it would converge with --downtime-limit"), "{out}");
+    assert!(out.contains("were acknowledged"), "{out}");
+    assert_eq!(left(&place), (0, Vec::new()));
+}
+
+pub(crate) fn refused() {
+    let place = Place::new();
+    let mut command = migrate(&place);
+    let (out, _) =
+        expect(11, command.args(["--destination-cpu", "cortex-a53", "--no-load", "--quiet"]));
+    assert!(out.contains("not moved, the guest runs on at the source"), "{out}");
+    assert_eq!(left(&place), (0, Vec::new()));
+}
+
+/// By Ctrl-C, and by SIGKILL: in either case no QEMU is left.
+pub(crate) fn ended() {
+    for signal in [2, 9] {
+        let place = Place::new();
+        let mut command = migrate(&place);
+        let log = fs::File::create(place.path("log")).unwrap();
+        command.args(["--bandwidth", "1M"]).stderr(log).stdout(Stdio::null());
+        let mut held = Held(command.spawn().unwrap());
+        let said = || fs::read_to_string(place.path("log")).unwrap();
+        until("pre-copy", || said().contains("active: "));
+        held.signal(signal);
+        let code = held.end().code();
+        if signal == 2 {
+            assert_eq!(code, Some(130), "{}", said());
+            assert!(said().contains("the guest runs on at the source: interrupted"), "{}", said());
+            assert_eq!(left(&place), (0, Vec::new()));
+        }
+        until("no QEMU is left", || left(&place).1.is_empty());
+    }
+}

@@ -1,0 +1,305 @@
+//! Migrations that go well, and every way in which they don't: where the guest is must be known, and it
+//! must never be lost, nor run twice. The guest is a PC's firmware that finds nothing to boot.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end at what it did not expect")]
+
+use memtwin_lab::Silent;
+use memtwin_lab::host::{Local, quoted};
+use memtwin_migrate::{
+    Event, Moved, Settings, Side, SideError, SideSpec, Whereabouts, Why, migrate,
+};
+use memtwin_replicate::Stop;
+use memtwin_testbed::{Need, lacks};
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+const X86: &str = "qemu-system-x86_64";
+const ARM: &str = "qemu-system-aarch64";
+const PC: &str = "-M pc -m 64";
+
+/// The two sides of a test, in a folder of their own.
+struct Pair {
+    folder: tempfile::TempDir,
+    source: Side,
+}
+
+impl Pair {
+    fn new(line: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        File::create(folder.path().join("disk")).unwrap().set_len(1 << 20).unwrap();
+        let source = start(folder.path(), "source", line).unwrap();
+        Self { folder, source }
+    }
+
+    fn destination(&self, line: &str) -> Result<Side, SideError> {
+        start(self.folder.path(), "destination", &format!("{line} -incoming defer -S"))
+    }
+
+    fn settings(&self) -> Settings {
+        let uri = format!("unix:{}", self.folder.path().join("migration").display());
+        Settings {
+            listen: uri.clone(),
+            connect: uri,
+            capabilities: Default::default(),
+            parameters: Default::default(),
+            timeout: Duration::from_secs(300),
+            verify_ram: true,
+            control: false,
+            postcopy: false,
+        }
+    }
+
+    /// So slow that there is time for something to happen.
+    fn slow(&self) -> Settings {
+        let parameters = [("max-bandwidth", 100_000u64), ("downtime-limit", 1)];
+        let parameters = parameters.map(|(name, value)| (name.to_owned(), value.into()));
+        Settings { parameters: parameters.into_iter().collect(), ..self.settings() }
+    }
+
+    fn runs_at_the_source(&mut self) -> bool {
+        self.source.state().unwrap().running
+    }
+}
+
+fn start(folder: &Path, name: &str, line: &str) -> Result<Side, SideError> {
+    let path = |what: &str| folder.join(format!("{name}.{what}")).display().to_string();
+    let (qmp, qmp_digest, console) = (path("qmp"), path("digest"), path("console"));
+    let disk = folder.join("disk");
+    let line = format!(
+        "{line} -nodefaults -display none -drive if=virtio,format=raw,cache=none,file={disk} \
+         -chardev socket,id=c,path={console},server=on,wait=off -serial chardev:c \
+         -qmp unix:{qmp},server=on,wait=off -qmp unix:{qmp_digest},server=on,wait=off",
+        disk = quoted(&disk.display().to_string()),
+    );
+    let memtwin = env!("CARGO_BIN_EXE_memtwin").to_owned();
+    let logs = folder.to_owned();
+    let name = name.to_owned();
+    let spec = SideSpec { name, memtwin, line, qmp, qmp_digest, console, logs };
+    Side::start(Arc::new(Local), spec, &mut Silent)
+}
+
+fn pc(more: &str) -> String {
+    format!("{X86} {PC} -accel tcg {more}")
+}
+
+fn run(
+    pair: &mut Pair,
+    destination: &mut Side,
+    settings: &Settings,
+    hear: &mut dyn FnMut(Event<'_>, &mut Side, &mut Side),
+) -> Moved {
+    let moved = migrate(&mut pair.source, destination, settings, &Stop::default(), hear).unwrap();
+    assert_eq!(moved.doubled, 0);
+    moved
+}
+
+/// SIGKILL for the QEMU of a side, as from outside.
+fn kill(side: &Side) {
+    let pid = pid_of(side);
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+}
+
+fn pid_of(side: &Side) -> u32 {
+    side.qmp.peer_pid().unwrap().unwrap()
+}
+
+/// Once something was sent, and once only.
+fn amid(event: &Event<'_>, done: &mut bool) -> bool {
+    let sent =
+        matches!(event, Event::Look(told) if told.ram.is_some_and(|ram| ram.transferred > 0));
+    sent && !std::mem::replace(done, true)
+}
+
+#[test]
+fn a_guest_arrives_intact_and_a_flipped_word_is_found() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    let settings = Settings { control: true, ..pair.settings() };
+    let mut events = Vec::new();
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, _| match event {
+        Event::Arrived => events.push("arrived"),
+        Event::Judging => events.push("judging"),
+        Event::Resumed => events.push("resumed"),
+        Event::Look(_) | Event::Round(_) => {}
+    });
+    assert_eq!(moved.whereabouts, Whereabouts::Destination);
+    assert_eq!(events, ["arrived", "judging", "resumed"]);
+    let ram = moved.ram.unwrap().unwrap();
+    assert!(ram.differing.is_empty() && ram.layout.bytes() >= 64 << 20);
+    let (region, page, found) = moved.control.unwrap();
+    let found: Vec<_> =
+        found.unwrap().differing.iter().map(|(id, at)| (*id, at.page, at.bytes)).collect();
+    assert_eq!(found, [(region, page, 8)]);
+    assert!(moved.resumed > moved.arrived && moved.pause > Duration::ZERO);
+    assert_eq!(pair.source.state().unwrap().status, "postmigrate");
+    assert!(destination.state().unwrap().running);
+}
+
+#[test]
+fn a_destination_that_dies_amid_pre_copy_takes_nothing_with_it() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    let (settings, mut killed) = (pair.slow(), false);
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, destination| {
+        if amid(&event, &mut killed) {
+            kill(destination);
+        }
+    });
+    assert!(matches!(moved.whereabouts, Whereabouts::Source(Why::DestinationGone(_))), "{moved:?}");
+    assert!(pair.runs_at_the_source());
+}
+
+#[test]
+fn a_destination_that_dies_before_it_runs_gives_the_guest_back() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    let settings = pair.settings();
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, source, destination| {
+        if matches!(event, Event::Arrived) {
+            assert!(!source.state().unwrap().running);
+            kill(destination);
+        }
+    });
+    assert!(matches!(moved.whereabouts, Whereabouts::Source(_)), "{moved:?}");
+    assert!(pair.runs_at_the_source());
+}
+
+#[test]
+fn a_source_that_dies_leaves_a_destination_that_does_not_run() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    let (settings, mut killed) = (pair.slow(), false);
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, source, _| {
+        if amid(&event, &mut killed) {
+            kill(source);
+        }
+    });
+    assert!(matches!(moved.whereabouts, Whereabouts::Nowhere(Why::SourceGone(_))), "{moved:?}");
+    assert!(!destination.state().is_ok_and(|state| state.running));
+}
+
+#[test]
+fn another_machine_at_the_destination_is_refused_by_qemu() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&format!("{X86} -M q35 -m 64 -accel tcg")).unwrap();
+    let settings = pair.settings();
+    let moved = run(&mut pair, &mut destination, &settings, &mut |_, _, _| {});
+    let Whereabouts::Source(Why::DestinationGone(said) | Why::Failed(said)) = &moved.whereabouts
+    else {
+        panic!("{moved:?}");
+    };
+    assert!(said.to_lowercase().contains("machine type"), "{said}");
+    assert!(pair.runs_at_the_source());
+}
+
+#[test]
+fn another_cpu_at_the_destination_is_refused_by_qemu() {
+    if lacks(&[Need::Program(ARM)]) {
+        return;
+    }
+    let arm = |cpu: &str| format!("{ARM} -M virt,gic-version=3 -m 64 -accel tcg -cpu {cpu}");
+    let mut pair = Pair::new(&arm("cortex-a72"));
+    let mut destination = pair.destination(&arm("cortex-a53")).unwrap();
+    let settings = pair.settings();
+    let moved = run(&mut pair, &mut destination, &settings, &mut |_, _, _| {});
+    assert!(
+        matches!(moved.whereabouts, Whereabouts::Source(Why::DestinationGone(_) | Why::Failed(_))),
+        "{moved:?}"
+    );
+    assert!(pair.runs_at_the_source());
+}
+
+#[test]
+fn a_destination_without_room_does_not_start() {
+    if lacks(&[Need::Program(X86), Need::Program("prlimit")]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let refused =
+        pair.destination(&format!("prlimit --as=120000000 {}", pc("-m 4096"))).unwrap_err();
+    assert!(matches!(refused, SideError::Ended { .. }), "{refused}");
+    assert!(pair.runs_at_the_source());
+}
+
+#[test]
+fn a_destination_that_may_not_write_the_image_gives_the_guest_back() {
+    if lacks(&[Need::Program(X86), Need::Program("setpriv"), Need::Root]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
+    std::fs::set_permissions(pair.folder.path(), mode).unwrap();
+    let nobody = format!("setpriv --reuid=65534 --regid=65534 --clear-groups {}", pc(""));
+    // It opens the image when it is to run the guest, and not before.
+    let mut destination = pair.destination(&nobody).unwrap();
+    let settings = Settings { verify_ram: true, ..pair.settings() };
+    let moved = run(&mut pair, &mut destination, &settings, &mut |_, _, _| {});
+    let Whereabouts::Source(why) = &moved.whereabouts else { panic!("{moved:?}") };
+    assert!(why.to_string().contains("Permission denied"), "{why}");
+    assert!(pair.runs_at_the_source());
+}
+
+#[test]
+fn what_does_not_converge_is_given_up_and_runs_on() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    let settings = Settings { timeout: Duration::from_secs(2), ..pair.slow() };
+    let moved = run(&mut pair, &mut destination, &settings, &mut |_, _, _| {});
+    assert_eq!(moved.whereabouts, Whereabouts::Source(Why::NotConverged));
+    assert!(moved.ram.is_none() && pair.runs_at_the_source());
+    assert!(!destination.state().is_ok_and(|state| state.running));
+    let advice = moved.course.advice(Duration::from_millis(1)).unwrap().lines();
+    assert!(advice[0].contains("MB/s"), "{advice:?}");
+}
+
+#[test]
+fn an_interrupt_leaves_the_guest_where_it_is() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    let (settings, stop, mut done) = (pair.slow(), Stop::default(), false);
+    let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| {
+        if amid(&event, &mut done) {
+            stop.set();
+        }
+    };
+    let moved = migrate(&mut pair.source, &mut destination, &settings, &stop, &mut hear).unwrap();
+    assert_eq!(moved.whereabouts, Whereabouts::Source(Why::Interrupted));
+    assert!(pair.runs_at_the_source());
+}
+
+#[test]
+fn a_side_that_is_dropped_is_gone() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let pair = Pair::new(&pc(""));
+    let pid = pid_of(&pair.source);
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    drop(pair);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}

@@ -1,0 +1,177 @@
+//! The guest's own account: its heartbeat (`writeout --fine`) and its load (`dirtyram`), read from lines
+//! that a console has heard.
+//!
+//! Two clocks see the move: the guest's CLOCK_MONOTONIC, in which it notices gaps of a millisecond, and
+//! ours, by which a line comes. A hypervisor may stop the guest's clock with the guest; then only ours
+//! sees how long it stood still.
+
+use crate::console::Line;
+use std::time::{Duration, Instant};
+
+/// A line of the heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beat {
+    /// When it came.
+    pub at: Instant,
+    /// Its number.
+    pub n: u64,
+    /// The guest's CLOCK_MONOTONIC.
+    pub monotonic: Duration,
+    /// The guest's wall clock, since 1970.
+    pub wall: Duration,
+    /// The largest time between two looks at the clock since the line before.
+    pub largest: Duration,
+}
+
+/// All beats among these lines, in their order.
+pub fn beats(lines: &[Line]) -> Vec<Beat> {
+    lines.iter().filter_map(|line| beat(line.at, &line.text)).collect()
+}
+
+fn beat(at: Instant, text: &str) -> Option<Beat> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let ["heartbeat", n, "monotonic", monotonic, "wall", wall, "largest", largest, "ms"] =
+        words[..]
+    else {
+        return None;
+    };
+    let seconds =
+        |word: &str, unit: f64| Duration::try_from_secs_f64(word.parse::<f64>().ok()? / unit).ok();
+    Some(Beat {
+        at,
+        n: n.parse().ok()?,
+        monotonic: seconds(monotonic, 1.0)?,
+        wall: seconds(wall, 1.0)?,
+        largest: seconds(largest, 1e3)?,
+    })
+}
+
+/// What the heartbeat says about a move.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pulse {
+    /// How many beats came.
+    pub beats: usize,
+    /// The first beat that does not follow the one before it: what came, and what should have.
+    pub broken: Option<(u64, u64)>,
+    /// Whether the guest's clock ever went back.
+    pub went_back: bool,
+    /// The largest gap in the guest's own clock, from its loop of a millisecond.
+    pub guest_gap: Duration,
+    /// The longest time between two beats by our clock, in excess of the beats' interval.
+    pub silence: Duration,
+    /// By how much the guest's monotonic clock fell behind ours across the move; negative if it got
+    /// ahead. Seconds.
+    pub lag: f64,
+    /// By how much its wall clock jumped against its monotonic clock. Seconds.
+    pub wall_jump: f64,
+}
+
+/// Reads the beats that came from `from` on. Nothing if there are fewer than two.
+pub fn pulse(beats: &[Beat], from: Instant, interval: Duration) -> Option<Pulse> {
+    let first =
+        beats.iter().position(|beat| beat.at >= from).unwrap_or(beats.len()).saturating_sub(1);
+    let beats = beats.get(first..)?;
+    let (begin, end) = (beats.first()?, beats.last()?);
+    if beats.len() < 2 {
+        return None;
+    }
+    let pairs = || beats.windows(2).map(|pair| (pair[0], pair[1]));
+    let between = |(a, b): (Beat, Beat)| b.at.saturating_duration_since(a.at);
+    let wall = |beat: &Beat| beat.wall.as_secs_f64() - beat.monotonic.as_secs_f64();
+    // Lines come late now and then, but none comes early: the smallest difference on each side of
+    // the longest silence is the true one.
+    let (widest, silence) =
+        pairs().enumerate().map(|(i, pair)| (i, between(pair))).max_by_key(|(_, gap)| *gap)?;
+    let late = |beats: &[Beat]| {
+        let late = |beat: &Beat| {
+            beat.at.saturating_duration_since(begin.at).as_secs_f64() - beat.monotonic.as_secs_f64()
+        };
+        beats.iter().map(late).fold(f64::INFINITY, f64::min)
+    };
+    Some(Pulse {
+        beats: beats.len(),
+        broken: pairs().find(|(a, b)| b.n != a.n + 1).map(|(a, b)| (b.n, a.n + 1)),
+        went_back: pairs().any(|(a, b)| b.monotonic <= a.monotonic),
+        guest_gap: beats[1..].iter().map(|beat| beat.largest).max()?,
+        silence: silence.saturating_sub(interval),
+        lag: late(&beats[widest + 1..]) - late(&beats[..=widest]),
+        wall_jump: wall(end) - wall(begin),
+    })
+}
+
+/// A second of the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Pages per second that it dirtied.
+    pub pages: f64,
+    /// Intervals that went by without a batch.
+    pub missed: u64,
+    /// The longest time until a batch was done, in milliseconds.
+    pub stall: f64,
+}
+
+/// The seconds of a load, from the lines that `dirtyram` has said.
+pub fn load<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<Load> {
+    let second = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["dirtyram", _, "batches/s", pages, "pages/s", "missed", missed, "stall", stall, "ms"] =
+            words[..]
+        else {
+            return None;
+        };
+        Some(Load {
+            pages: pages.parse().ok()?,
+            missed: missed.parse().ok()?,
+            stall: stall.parse().ok()?,
+        })
+    };
+    lines.into_iter().filter_map(second).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(at: Instant, n: u64, monotonic: f64, largest: f64) -> Line {
+        let text = format!(
+            "heartbeat {n} monotonic {monotonic:.6} wall {:.6} largest {largest:.3} ms",
+            1000.0 + monotonic
+        );
+        Line { at, text }
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_guest_whose_clock_stood_still_is_seen_by_ours() {
+        let t = Instant::now();
+        let lines = [
+            line(t, 1, 10.0, 1.0),
+            line(t + ms(200), 2, 10.2, 1.1),
+            // 700 ms later, of which its own clock saw 250.
+            line(t + ms(900), 3, 10.45, 51.0),
+            line(t + ms(1100), 4, 10.65, 1.0),
+        ];
+        let pulse = pulse(&beats(&lines), t, ms(200)).unwrap();
+        assert_eq!((pulse.beats, pulse.broken, pulse.went_back), (4, None, false));
+        assert_eq!((pulse.guest_gap, pulse.silence), (ms(51), ms(500)));
+        assert!((pulse.lag - 0.45).abs() < 1e-6 && pulse.wall_jump.abs() < 1e-5, "{pulse:?}");
+    }
+
+    #[test]
+    fn a_beat_that_is_missing_or_old_is_found() {
+        let t = Instant::now();
+        let lines = [line(t, 1, 1.0, 1.0), line(t, 3, 1.4, 1.0), line(t, 4, 1.3, 1.0)];
+        let pulse = pulse(&beats(&lines), t, ms(200)).unwrap();
+        assert_eq!((pulse.broken, pulse.went_back), (Some((3, 2)), true));
+    }
+
+    #[test]
+    fn a_load_is_read_second_by_second() {
+        let said =
+            ["dirtyram has 8 pages", "dirtyram 20.0 batches/s 40960 pages/s missed 2 stall 1.7 ms"];
+        assert_eq!(load(said), [Load { pages: 40960.0, missed: 2, stall: 1.7 }]);
+    }
+}

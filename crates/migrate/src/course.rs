@@ -1,0 +1,195 @@
+//! The course of a migration, round by round, as `query-migrate` tells it from outside: a round ends
+//! when QEMU has collected its dirty log once more (`dirty-sync-count`).
+
+use memtwin_qemu::{Migration, Ram};
+use std::time::{Duration, Instant};
+
+/// A round of pre-copy, as far as can be seen from outside: rounds that are shorter than the time
+/// between two looks become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Round {
+    /// Its number; 0 is the one with all of RAM.
+    pub n: u64,
+    /// Pages that were sent whole.
+    pub pages: u64,
+    /// Pages that were sent as one byte.
+    pub zero_pages: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Pages per second that the guest dirtied, by QEMU's last estimate in it.
+    pub dirty_rate: u64,
+    /// Bytes that were still dirty when it was last seen.
+    pub remaining: u64,
+}
+
+impl Round {
+    /// Bytes per second.
+    pub fn rate(&self) -> f64 {
+        self.bytes as f64 / self.took.as_secs_f64().max(1e-6)
+    }
+}
+
+/// All rounds.
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    /// Those that have ended.
+    pub rounds: Vec<Round>,
+    /// What QEMU said last.
+    pub last: Migration,
+    begun: Option<(Instant, Ram)>,
+    seen: Option<(Instant, Ram)>,
+}
+
+impl Course {
+    /// Looks at what QEMU says now. Returns the round that has ended, if one has.
+    pub fn see(&mut self, now: Instant, migration: Migration) -> Option<Round> {
+        // One that was cancelled has no counters any more; the last ones stay.
+        let before = self.last.ram;
+        self.last = migration;
+        let Some(ram) = self.last.ram else {
+            self.last.ram = before;
+            return None;
+        };
+        let (began, base) = *self.begun.get_or_insert((now, Ram::default()));
+        // The first collection is that of all pages, and is made before anything is sent.
+        let is_next = ram.dirty_sync_count > base.dirty_sync_count.max(1);
+        self.seen = Some((now, ram));
+        if !is_next {
+            return None;
+        }
+        self.begun = Some((now, ram));
+        Some(self.enter(began, base, now, ram))
+    }
+
+    /// Closes the last round. Returns it, if something was sent in it.
+    pub fn close(&mut self) -> Option<Round> {
+        let ((began, base), (now, ram)) = (self.begun.take()?, self.seen.take()?);
+        (ram.transferred > base.transferred).then(|| self.enter(began, base, now, ram))
+    }
+
+    fn enter(&mut self, began: Instant, base: Ram, now: Instant, ram: Ram) -> Round {
+        let round = Round {
+            n: self.rounds.len() as u64,
+            pages: ram.normal.saturating_sub(base.normal),
+            zero_pages: ram.duplicate.saturating_sub(base.duplicate),
+            bytes: ram.transferred.saturating_sub(base.transferred),
+            took: now.saturating_duration_since(began),
+            dirty_rate: ram.dirty_pages_rate,
+            remaining: ram.remaining,
+        };
+        self.rounds.push(round);
+        round
+    }
+
+    /// Bytes sent in all.
+    pub fn bytes(&self) -> u64 {
+        self.last.ram.map_or(0, |ram| ram.transferred)
+    }
+
+    /// What keeps it from converging, in numbers, and what would help; nothing is known before QEMU
+    /// has estimated the rates.
+    pub fn advice(&self, downtime_limit: Duration) -> Option<Advice> {
+        let ram = self.last.ram?;
+        let dirty = ram.dirty_pages_rate.saturating_mul(ram.page_size) as f64;
+        // The best of the rounds: the estimate of a moment is noisy.
+        let rounds = self.rounds.iter().filter(|round| round.took >= Duration::from_millis(100));
+        let link = rounds.map(Round::rate).fold(ram.mbps * 1e6 / 8.0, f64::max);
+        let needed = Duration::try_from_secs_f64(ram.remaining as f64 / link.max(1.0));
+        Some(Advice { dirty, link, remaining: ram.remaining, needed: needed.ok(), downtime_limit })
+    }
+}
+
+/// Why a migration does not converge.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Advice {
+    /// Bytes per second that the guest dirties.
+    pub dirty: f64,
+    /// Bytes per second that the link carries.
+    pub link: f64,
+    /// Bytes that were dirty at last.
+    pub remaining: u64,
+    /// How long these take on that link: the downtime that it would need now.
+    pub needed: Option<Duration>,
+    /// The downtime that is allowed.
+    pub downtime_limit: Duration,
+}
+
+impl Advice {
+    /// The numbers, and what would make it converge, as lines for a person.
+    pub fn lines(&self) -> Vec<String> {
+        let mb = |bytes: f64| bytes / 1e6;
+        let allowed = self.link * self.downtime_limit.as_secs_f64();
+        let mut lines = vec![format!(
+            "the guest dirties {:.1} MB/s, the link carries {:.1} MB/s; {:.1} MB were dirty at last, and {:.1} MB \
+             fit into the downtime limit of {} ms",
+            mb(self.dirty),
+            mb(self.link),
+            mb(self.remaining as f64),
+            mb(allowed),
+            self.downtime_limit.as_millis()
+        )];
+        if let Some(needed) = self.needed {
+            lines.push(format!(
+                "it would converge with --downtime-limit {}ms",
+                needed.as_millis() * 5 / 4 + 1
+            ));
+        }
+        let rate = self.dirty / self.link.max(1.0);
+        if rate >= 1.0 {
+            lines.push(format!(
+                "or with a link {:.1} times as fast, or a guest that is slowed down: --capability \
+                 auto-converge; --capability xbzrle helps a guest that changes little of each page, \
+                 --capability postcopy-ram any",
+                rate * 1.1
+            ));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(sync: u64, transferred: u64, normal: u64) -> Migration {
+        let ram =
+            Ram { dirty_sync_count: sync, transferred, normal, page_size: 4096, ..Ram::default() };
+        Migration {
+            ram: Some(Ram { dirty_pages_rate: 1000, mbps: 8.0, remaining: 1 << 20, ..ram }),
+            ..Migration::default()
+        }
+    }
+
+    #[test]
+    fn a_round_ends_with_the_next_collection() {
+        let (mut course, t) = (Course::default(), Instant::now());
+        let at = |s| t + Duration::from_secs(s);
+        assert_eq!(course.see(at(0), told(1, 0, 0)), None);
+        assert_eq!(course.see(at(1), told(1, 100, 1)), None);
+        let first = course.see(at(2), told(2, 250, 2)).unwrap();
+        assert_eq!((first.n, first.bytes, first.pages, first.took.as_secs()), (0, 250, 2, 2));
+        // Two collections between two looks are one round.
+        let second = course.see(at(5), told(4, 400, 9)).unwrap();
+        assert_eq!((second.n, second.bytes, second.pages, second.took.as_secs()), (1, 150, 7, 3));
+        assert_eq!(course.see(at(6), told(4, 401, 9)), None);
+        assert_eq!(course.close().unwrap().bytes, 1);
+        assert_eq!((course.close(), course.rounds.len(), course.bytes()), (None, 3, 401));
+    }
+
+    #[test]
+    fn advice_names_the_numbers_and_a_limit_that_would_do() {
+        let mut course = Course::default();
+        assert_eq!(course.advice(Duration::from_millis(300)), None);
+        course.see(Instant::now(), told(1, 0, 0));
+        let lines = course.advice(Duration::from_millis(300)).unwrap().lines();
+        assert!(
+            lines[0].starts_with("the guest dirties 4.1 MB/s, the link carries 1.0 MB/s"),
+            "{lines:?}"
+        );
+        // A mebibyte at a megabyte a second, and a quarter on top.
+        assert_eq!(lines[1], "it would converge with --downtime-limit 1311ms");
+        assert!(lines[2].contains("4.5 times"), "{lines:?}");
+    }
+}

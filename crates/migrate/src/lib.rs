@@ -1,0 +1,27 @@
+//! Moves a running guest from one QEMU to another, and judges whether it has arrived intact.
+//!
+//! - [`Side`] is a QEMU on a host: its monitor, its guest's [`Console`](console::Console);
+//! - [`migrate`] drives both, follows the rounds ([`Course`]), and always says where the guest is;
+//! - [`ram`] compares the memory of both, by digests that each host makes ([`digest`]);
+//! - [`plan`] is where all of that takes place;
+//! - [`beat`] reads the guest's heartbeat, [`written`] what it has written to its disk;
+//!
+//! `docs/migrate.md` describes the whole.
+
+#![forbid(unsafe_code)]
+
+pub mod beat;
+pub mod console;
+mod course;
+pub mod digest;
+mod drive;
+mod guest;
+pub mod plan;
+pub mod ram;
+mod side;
+pub mod written;
+
+pub use course::{Advice, Course, Round};
+pub use drive::{BeginError, Event, Moved, Settings, Whereabouts, Why, migrate};
+pub use guest::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
+pub use side::{Side, SideError, SideSpec};

@@ -1,0 +1,247 @@
+//! A side of a migration: a host, and the QEMU that runs there, by its monitor and its guest's console.
+
+use crate::console::{Console, ConsoleError};
+use crate::ram::Place;
+use memtwin_lab::Progress;
+use memtwin_lab::host::{self, Host, HostError, quoted};
+use memtwin_qemu::{RunState, status};
+use memtwin_qmp::{Qmp, QmpError};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long QEMU may take to make its sockets: on an emulated board, over NFS.
+const START: Duration = Duration::from_secs(180);
+/// How long it may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take to end.
+const END: Duration = Duration::from_secs(20);
+const TICK: Duration = Duration::from_millis(50);
+
+/// Why a side does not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum SideError {
+    /// The host can't be reached.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// QEMU ended before it could be spoken to.
+    #[error("{side}: QEMU ended ({status}) before it took a command{}", said.trim().lines().map(|line| format!("\n    {line}")).collect::<String>())]
+    Ended {
+        /// Which.
+        side: String,
+        /// How.
+        status: String,
+        /// What it said.
+        said: String,
+    },
+    /// It can't be started.
+    #[error("{side}: can't start QEMU: {error}")]
+    Start {
+        /// Which.
+        side: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Its monitor does not answer.
+    #[error("{side}: {error}")]
+    Qmp {
+        /// Which.
+        side: String,
+        /// What happened.
+        error: QmpError,
+    },
+    /// Its guest's console can't be had.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+}
+
+/// How a QEMU is started.
+#[derive(Clone, Debug)]
+pub struct SideSpec {
+    /// `source` or `destination`.
+    pub name: String,
+    /// Memtwin's command on the host.
+    pub memtwin: String,
+    /// QEMU's whole line for the host's shell. It makes the three sockets, and waits at none of them.
+    pub line: String,
+    /// The monitor's socket on the host.
+    pub qmp: String,
+    /// A second monitor's, for the digests.
+    pub qmp_digest: String,
+    /// The console's socket.
+    pub console: String,
+    /// The folder here for what the guest and QEMU say.
+    pub logs: PathBuf,
+}
+
+/// A running QEMU. It ends when this is dropped, and when we do.
+#[derive(Debug)]
+pub struct Side {
+    spec: SideSpec,
+    host: Arc<dyn Host>,
+    child: Child,
+    /// Its monitor.
+    pub qmp: Qmp,
+    /// Its guest's console.
+    pub console: Console,
+}
+
+impl Side {
+    /// Starts QEMU, and waits until it takes commands.
+    ///
+    /// Errors: it ends before, or the host is not reached.
+    pub fn start(
+        host: Arc<dyn Host>,
+        spec: SideSpec,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, SideError> {
+        let started = |error| SideError::Start { side: spec.name.clone(), error };
+        let said = spec.logs.join(format!("{}.qemu.log", spec.name));
+        let log = File::create(&said).map_err(started)?;
+        let mut command = host.command(&format!("exec {}", spec.line));
+        command.process_group(0).stdin(Stdio::piped());
+        command.stdout(log.try_clone().map_err(started)?).stderr(log);
+        let mut child = Reaped(Some(command.spawn().map_err(started)?));
+        // One command there waits, rather than many from here ask.
+        let sockets = [&spec.qmp, &spec.qmp_digest, &spec.console].map(|path| quoted(path));
+        let line =
+            format!("for s in {}; do until [ -S $s ]; do sleep 0.1; done; done", sockets.join(" "));
+        let waited = {
+            let mut while_it_lives = WhileAlive { child: &mut child, progress };
+            host::run(&*host, &line, START, &mut while_it_lives)
+        };
+        if let Some(status) = child.ended() {
+            let said = std::fs::read_to_string(&said).unwrap_or_default();
+            let status = status.to_string();
+            return Err(SideError::Ended { side: spec.name, status, said });
+        }
+        waited?;
+        let qmp = host.connect(&spec.qmp)?;
+        let qmp = Qmp::resume_on(OwnedFd::from(qmp), PATIENCE)
+            .map_err(|error| SideError::Qmp { side: spec.name.clone(), error })?;
+        let console = host.connect(&spec.console)?;
+        let log = spec.logs.join(format!("{}.console.log", spec.name));
+        let console = Console::listen(&spec.name, console, &log)?;
+        let child = child.0.take().ok_or_else(|| started(io::ErrorKind::NotFound.into()))?;
+        Ok(Self { spec, host, child, qmp, console })
+    }
+
+    /// `source` or `destination`.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// The host that it runs on.
+    pub fn host(&self) -> &Arc<dyn Host> {
+        &self.host
+    }
+
+    /// Where its memory is digested.
+    pub fn place(&self) -> Place<'_> {
+        Place { host: &*self.host, memtwin: &self.spec.memtwin, qmp: &self.spec.qmp_digest }
+    }
+
+    /// Whether its guest runs.
+    ///
+    /// Errors: QEMU does not answer, or has ended.
+    pub fn state(&mut self) -> Result<RunState, QmpError> {
+        status(&mut self.qmp)
+    }
+
+    /// Whether QEMU is there no more.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// The last that QEMU has said.
+    pub fn said(&self) -> String {
+        let path = self.spec.logs.join(format!("{}.qemu.log", self.spec.name));
+        let said = std::fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(6)..].join("; ")
+    }
+
+    /// Ends QEMU, and waits until it has ended.
+    pub fn end(mut self) {
+        self.close();
+    }
+
+    fn close(&mut self) {
+        // Whether it hears it or not: the end of its standard input is what ends it.
+        let _ = self.qmp.execute::<serde_json::Value>("quit", ());
+        drop(self.child.stdin.take());
+        let began = Instant::now();
+        while began.elapsed() < END {
+            if self.has_ended() {
+                return;
+            }
+            std::thread::sleep(TICK);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// A folder that is there for QEMU's sockets: made on the host.
+    ///
+    /// Errors: the host refuses.
+    pub fn folder(
+        host: &dyn Host,
+        path: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(), HostError> {
+        let line = format!("mkdir -p {}", quoted(&path.to_string_lossy()));
+        host::run(host, &line, START, progress).map(drop)
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        if !self.has_ended() {
+            self.close();
+        }
+    }
+}
+
+/// A child that is ended unless it is taken out.
+struct Reaped(Option<Child>);
+
+impl Reaped {
+    fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.0.as_mut()?.try_wait().ok()?
+    }
+}
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // What it has started ends with its standard input.
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A wait that is over when a process is.
+struct WhileAlive<'w> {
+    child: &'w mut Reaped,
+    progress: &'w mut dyn Progress,
+}
+
+impl Progress for WhileAlive<'_> {
+    fn say(&mut self, line: &str) {
+        self.progress.say(line);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        // Asked without being changed: /proc tells of a zombie as well.
+        let pid = self.child.0.as_ref().map(Child::id).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let dead = stat.is_empty() || stat.contains(") Z ");
+        dead || self.progress.is_cancelled()
+    }
+}

@@ -320,12 +320,13 @@ impl Drive<'_> {
                 let why = "the control's word may not be as it was".to_owned();
                 return self.take_back(source, destination, Why::NotJudged(why));
             }
-            if let Err(error) = ask(&mut destination.qmp, "cont", json!({})) {
+            // Any other error leaves it open whether the guest has run there; then it must not go on
+            // at the source, and the destination is asked below.
+            if let Err(error @ QmpError::Refused { .. }) =
+                ask(&mut destination.qmp, "cont", json!({}))
+            {
                 // It may not write the image, say.
-                let why = match error {
-                    QmpError::Refused { .. } => Why::Failed(error.to_string()),
-                    error => gone(destination, &error),
-                };
+                let why = Why::Failed(error.to_string());
                 return self.take_back(source, destination, why);
             }
         }

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Held, Place, expect, json, memtwin, text, until};
+use memtwin_testbed::Sshd;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -161,6 +162,34 @@ fn over_ssh_the_other_side_is_started_by_it() {
     assert!(fs::read(&twin).unwrap() == fs::read(place.path("memory")).unwrap());
     let asked = fs::read_to_string(place.path("asked")).unwrap();
     assert!(asked.contains("-p 22 -- me@host memtwin receive"), "{asked}");
+}
+
+#[test]
+fn over_a_real_ssh_the_twin_is_kept_and_found_again() {
+    if let Some(lacks) = Sshd::lacks() {
+        assert!(std::env::var("CI").is_err(), "CI must have this: {lacks}");
+        println!("skipped: {lacks}");
+        return;
+    }
+    let place = Place::new();
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_memtwin")).parent().unwrap();
+    let sshd = Sshd::start(&[binary]).unwrap();
+    let ssh = place.path("ssh");
+    let script = format!("#!/bin/sh\nexec ssh -F {} \"$@\"\n", sshd.config().display());
+    fs::write(&ssh, script).unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let twin = place.path("twin");
+    let mut command = memtwin();
+    let target = format!("ssh://127.0.0.1:{}{}", sshd.port(), twin.display());
+    command.args(["replicate", "process"]).arg(target);
+    command.args(["--quiet", "--rounds", "5", "--interval", "10ms", "--ssh"]).arg(&ssh);
+    command.arg("--memory").arg(place.path("memory"));
+    expect(0, &mut command);
+    assert!(fs::read(&twin).unwrap() == fs::read(place.path("memory")).unwrap());
+    // Nobody listens any more: said once, before anything runs.
+    drop(sshd);
+    let (_, err) = expect(3, &mut command);
+    assert!(err.contains("ssh"), "{err}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! QEMU processes for the tests of other crates: started with a QMP socket in a directory of
-//! their own, and never left behind, whatever becomes of the test.
+//! Processes for the tests of other crates, a QEMU with a QMP socket or an sshd: started in a
+//! directory of their own, and never left behind, whatever becomes of the test.
 
 mod keeper;
 mod need;
 mod qemu;
+mod sshd;
 
 pub use need::{Need, lacks, program};
 pub use qemu::{Qemu, StartError};
+pub use sshd::Sshd;

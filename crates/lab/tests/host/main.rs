@@ -9,16 +9,16 @@
 )]
 
 mod contract;
-mod sshd;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use memtwin_lab::host::{Local, Ssh};
+use memtwin_lab::host::{Host, Local, Ssh};
+use memtwin_testbed::Sshd;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let missing = sshd::missing();
+    let missing = Sshd::lacks();
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     let skipped = missing.is_some() && !ci;
     if skipped {
@@ -27,7 +27,7 @@ fn main() {
     let real = move || match &missing {
         Some(missing) => Err(Failed::from(format!("CI must have this: {missing}"))),
         None => {
-            sshd::keeps_the_contract();
+            a_real_ssh();
             Ok(())
         }
     };
@@ -49,6 +49,15 @@ fn main() {
         }),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn a_real_ssh() {
+    let sshd = Sshd::start(&[]).unwrap();
+    let host = Ssh::parse(&format!("ssh://127.0.0.1:{}", sshd.port())).unwrap();
+    let host = host.with_options(["-F".into(), sshd.config().into_os_string()]);
+    contract::kept(&host);
+    let error = host.connect("/no/such/socket").unwrap_err().to_string();
+    assert!(error.contains("no connection to /no/such/socket: "), "{error}");
 }
 
 /// A program that takes ssh's words and runs the line here.

@@ -153,7 +153,9 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
         talk.say(&format!("memtwin lab ssh {}", board.name));
     }
     talk.say("up until `memtwin lab down`, or Ctrl-C here");
-    while !stop.wait(super::state::TICK) && !door.asked() {}
+    // Nobody can end it any more, or use it, once its folder is gone.
+    let there = || lab.folder.path("lab.json").exists();
+    while !stop.wait(super::state::TICK) && !door.asked() && there() {}
     drop(lab);
     Ok(ExitCode::Verified)
 }

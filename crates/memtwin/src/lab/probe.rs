@@ -109,7 +109,8 @@ fn there(host: &dyn host::Host, stop: &Stop) -> Result<Value, Failure> {
         Ok(said) => serde_json::from_str(&said)
             .map_err(|error| Failure::environment(format!("{}: {error}", host.name()))),
         Err(HostError::Failed { rc: NOT_FOUND, .. }) => {
-            let line = "uname -m; uname -r; getconf PAGESIZE; nproc; \
+            let line = "uname -m; uname -r; \
+                        awk '/^KernelPageSize/ {print $2 * 1024; exit}' /proc/self/smaps; nproc; \
                         if [ -w /dev/kvm ]; then echo yes; else echo no; fi; \
                         qemu-system-$(uname -m) --version | head -n1; \
                         qemu-system-$(uname -m) -device help";

@@ -204,10 +204,8 @@ pub(super) fn down(folder: &Path) -> Result<ExitCode, Failure> {
     stream.set_read_timeout(Some(END)).map_err(failed)?;
     std::io::Write::write_all(&mut stream, b"!").map_err(failed)?;
     // It ends with the process that has the other end.
-    match stream.read(&mut [0]) {
-        Ok(_) => Ok(ExitCode::Verified),
-        Err(error) => Err(failed(error)),
-    }
+    stream.read_to_end(&mut Vec::new()).map_err(failed)?;
+    Ok(ExitCode::Verified)
 }
 
 /// `memtwin lab ssh`.

@@ -30,6 +30,12 @@ pub struct Ring {
 }
 
 impl Ring {
+    /// How many entries a ring has at least: KVM refuses one that is smaller than a page of the host's
+    /// (`kvm_vm_ioctl_enable_dirty_log_ring`).
+    pub fn least_entries() -> u32 {
+        u32::try_from(host_page_size() / ENTRY).unwrap_or(u32::MAX)
+    }
+
     /// Maps the ring of a vCPU, which has `entries` entries (a power of two).
     pub fn of(vcpu: BorrowedFd<'_>, entries: u32) -> Result<Self, MapError> {
         let offset = u64::from(KVM_DIRTY_LOG_PAGE_OFFSET) * host_page_size() as u64;

@@ -88,6 +88,15 @@ impl Toolchain {
     /// cargo, told to build with it.
     fn cargo(&self) -> Command {
         let mut command = rustc::cargo();
+        // What a cargo that runs us says of our package, build scripts would take for a change: all
+        // would be built again each time another program asks.
+        let ours = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_"];
+        for (name, _) in std::env::vars_os() {
+            let name_text = name.to_string_lossy();
+            if ours.iter().any(|prefix| name_text.starts_with(prefix)) {
+                command.env_remove(&name);
+            }
+        }
         let key = self.triple.to_uppercase().replace('-', "_");
         command
             // Of these the first that is set counts, and the user's may not be for this target.

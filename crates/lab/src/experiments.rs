@@ -5,6 +5,7 @@ use crate::cross::{self, CrossError, MEMTWIN};
 use crate::host::{self, Host, HostError};
 use crate::image::{Image, ImageError, ImageSpec, SUITE};
 use crate::{Arch, Cache, CacheError, Flavour, MachineError, Progress, Reply, Silent};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a small thing may take on another machine.
@@ -116,22 +117,21 @@ pub struct Visit<'h> {
 }
 
 impl<'h> Visit<'h> {
-    /// Builds Memtwin for the machine and puts it there.
+    /// Puts Memtwin there: the program that is given, or one that is built for the machine.
     ///
     /// Errors: it can't be built, or the machine is not reached.
-    pub fn begin(host: &'h dyn Host, progress: &mut dyn Progress) -> Result<Self, ExperimentError> {
-        let said = host::run(host, "uname -m", SHORT, progress)?;
-        let arch: Arch = said.trim().parse().map_err(|_| ExperimentError::Arch {
-            host: host.name().to_owned(),
-            arch: said.trim().to_owned(),
-        })?;
-        let source = cross::source(None)?;
-        let programs = cross::build(&source, arch, &[MEMTWIN], progress)?;
+    pub fn begin(
+        host: &'h dyn Host,
+        program: Option<&Path>,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, ExperimentError> {
+        let program = match program {
+            Some(program) => program.to_owned(),
+            None => built_for(host, progress)?,
+        };
         let folder = host::run(host, "mktemp -d /tmp/memtwin-XXXXXX", SHORT, progress)?;
         let visit = Self { host, folder: folder.trim().to_owned() };
-        for program in programs.iter().filter(|path| path.ends_with(MEMTWIN)) {
-            host.put(program, &format!("{}/memtwin", visit.folder), 0o755)?;
-        }
+        host.put(&program, &format!("{}/memtwin", visit.folder), 0o755)?;
         Ok(visit)
     }
 
@@ -161,6 +161,18 @@ impl Drop for Visit<'_> {
         let line = format!("rm -rf {}", host::quoted(&self.folder));
         let _ = host::run(self.host, &line, SHORT, &mut Silent);
     }
+}
+
+/// Memtwin for the architecture of a machine.
+fn built_for(host: &dyn Host, progress: &mut dyn Progress) -> Result<PathBuf, ExperimentError> {
+    let said = host::run(host, "uname -m", SHORT, progress)?;
+    let arch: Arch = said.trim().parse().map_err(|_| ExperimentError::Arch {
+        host: host.name().to_owned(),
+        arch: said.trim().to_owned(),
+    })?;
+    let programs = cross::build(&cross::source(None)?, arch, &[MEMTWIN], progress)?;
+    let program = programs.into_iter().find(|path| path.ends_with(MEMTWIN));
+    program.ok_or_else(|| CrossError::Nothing { packages: MEMTWIN.to_owned() }.into())
 }
 
 /// Takes the record out of what the board has said.
@@ -201,6 +213,24 @@ mod tests {
             let error = outcome(reply(lines)).unwrap_err().to_string();
             assert_eq!(error, "memtwin on the board returned 1 and no record\n    Killed");
         }
+    }
+
+    #[test]
+    fn a_visit_leaves_nothing_behind() {
+        let here = tempfile::tempdir().unwrap();
+        let program = here.path().join("fake");
+        // Says what it is given, and returns 7; the fourth argument is where its record goes.
+        let script = "#!/bin/sh\necho \"$5\"; printf '{\\n  \"cases\": []\\n}' >$4; exit 7\n";
+        std::fs::write(&program, script).unwrap();
+        let visit = Visit::begin(&host::Local, Some(&program), &mut Silent).unwrap();
+        let folder = PathBuf::from(&visit.folder);
+        assert!(folder.join("memtwin").is_file());
+        let word = ["it's --one $(word)".to_owned()];
+        let outcome = visit.check(&word, SHORT, &mut Silent).unwrap();
+        assert_eq!((outcome.rc, outcome.said), (7, word.to_vec()));
+        assert_eq!(outcome.record, serde_json::json!({ "cases": [] }));
+        drop(visit);
+        assert!(!folder.exists());
     }
 
     #[test]

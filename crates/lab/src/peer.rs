@@ -2,7 +2,7 @@
 //! to run on a board beside ours; and a second time with a patch that drops one dirty bit, to see what
 //! it says then.
 
-use crate::apt::Apt;
+use crate::apt::{Apt, Package};
 use crate::command;
 use crate::image::SUITE;
 use crate::kernel::own::{archive, kbuild, tools, unpack};
@@ -22,6 +22,8 @@ const TEST: &str = "dirty_log_test";
 const FORMAT: u32 = 1;
 /// How long a build may take on a small and busy machine.
 const LIMIT: Duration = Duration::from_secs(1800);
+/// Most of the source, of which these programs need nothing.
+const LEFT_OUT: [&str; 5] = ["drivers", "sound", "fs", "net", "Documentation"];
 /// The kind of such programs in the cache.
 const KIND: &str = "peers";
 
@@ -42,25 +44,45 @@ pub struct Peer {
 pub fn build(progress: &mut dyn Progress) -> Result<Peer, KernelError> {
     let arch = Arch::Aarch64;
     let place = Cache::place()?;
+    let peer = |version: &str, folder: PathBuf| Peer {
+        version: version.to_owned(),
+        test: folder.join(TEST),
+        dropping: folder.join(dropping()),
+    };
+    // Others would wait for the cache as long as it is open.
+    let (package, key, source) = {
+        let cache = Cache::open(&place, progress)?;
+        let apt = Apt::open(&cache, arch, SUITE, progress)?;
+        // Its package is that of the source.
+        let package = Flavour::Pages64K.package(arch, &apt, progress)?;
+        let key = key(&package);
+        if cache.has(KIND, &key) {
+            return Ok(peer(&package.version, cache.folder(KIND).join(key)));
+        }
+        tools(arch)?;
+        let source = archive(&apt.unpacked(&package, progress)?)?;
+        (package, key, source)
+    };
+    let room = Room::enter(&place.join("building-peer"), progress)?;
+    make(&source, &room.folder, arch, progress)?;
     let cache = Cache::open(&place, progress)?;
-    let apt = Apt::open(&cache, arch, SUITE, progress)?;
-    // Its package is that of the source.
-    let package = Flavour::Pages64K.package(arch, &apt, progress)?;
+    let folder = cache.entry(KIND, &key, |folder| {
+        for name in [TEST.to_owned(), dropping()] {
+            let built = room.folder.join(&name);
+            fs::copy(&built, folder.join(&name)).map_err(CacheError::at(&built))?;
+        }
+        Ok::<(), KernelError>(())
+    })?;
+    Ok(peer(&package.version, folder))
+}
+
+/// What the programs depend on.
+fn key(package: &Package) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in [&FORMAT.to_le_bytes(), PATCH.as_bytes(), package.digest.as_bytes()] {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
     }
-    let key = hasher.finalize().to_hex()[..16].to_owned();
-    if !cache.has(KIND, &key) {
-        tools(arch)?;
-    }
-    let folder = cache.entry(KIND, &key, |folder| {
-        let source = archive(&apt.unpacked(&package, progress)?)?;
-        let room = Room::enter(&place.join("building-peer"), progress)?;
-        make(&source, &room.folder, arch, folder, progress)
-    })?;
-    let (test, dropping) = (folder.join(TEST), folder.join(dropping()));
-    Ok(Peer { version: package.version, test, dropping })
+    hasher.finalize().to_hex()[..16].to_owned()
 }
 
 fn dropping() -> String {
@@ -71,20 +93,19 @@ fn make(
     archive: &Path,
     room: &Path,
     arch: Arch,
-    place: &Path,
     progress: &mut dyn Progress,
 ) -> Result<(), KernelError> {
     let source = room.join("source");
-    unpack(archive, &source, progress)?;
+    unpack(archive, &source, &LEFT_OUT, progress)?;
     progress.say(&format!("building {TEST}"));
     command::output(kbuild(&source, arch).args(["-s", "headers"]), LIMIT, progress)?;
-    test(&source, room, arch, &place.join(TEST), progress)?;
+    test(&source, room, arch, &room.join(TEST), progress)?;
     let patch = room.join("drop-one-bit.patch");
     fs::write(&patch, PATCH).map_err(CacheError::at(&patch))?;
     let mut apply = Command::new("patch");
     apply.current_dir(&source).args(["-p1", "--batch", "--fuzz=0", "-i"]).arg(&patch);
     command::output(&mut apply, LIMIT, progress)?;
-    test(&source, room, arch, &place.join(dropping()), progress)
+    test(&source, room, arch, &room.join(dropping()), progress)
 }
 
 /// Builds the test as the source is now.

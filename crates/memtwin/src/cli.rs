@@ -145,7 +145,8 @@ pub(crate) struct Check {
     /// Where the random choices begin; printed with the results, to repeat a run
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// How many entries each vCPU's dirty ring has: a power of two
+    /// How many entries each vCPU's dirty ring has: a power of two; more where that is less
+    /// than a page of the host's (4096 entries of 64 KiB)
     #[arg(long, default_value_t = 1024, value_name = "N", value_parser = ring_entries)]
     pub(crate) ring_entries: u32,
     /// The file behind the window of shm cases [default: one without a name]

@@ -128,12 +128,11 @@ fn transparent(len: usize) -> Result<Mapping, String> {
     // The window, its twin, and the copy of a round. Without this a host whose huge pages are as
     // large as its memory would kill us.
     let need = 3 * len as u64;
-    if let Some(available) = huge::available().filter(|&available| available < need) {
+    if huge::available().is_some_and(|available| available < need) {
         return Err(format!(
-            "huge pages of {} MiB: such a window and its twin need {} MiB, {} are available",
+            "huge pages of {} MiB: such a window and its twin need {} MiB, more than is available",
             size >> 20,
-            need >> 20,
-            available >> 20
+            need >> 20
         ));
     }
     let align = usize::try_from(size).map_err(|_| "a huge page larger than memory".to_owned())?;

@@ -31,6 +31,7 @@ pub struct Config {
     pub translation: Option<Translation>,
     /// Where their random numbers begin.
     pub seed: u64,
-    /// For [`Mode::Ring`]: how many entries each vCPU's ring has, a power of two.
+    /// For [`Mode::Ring`]: how many entries each vCPU's ring has, a power of two; more where
+    /// that is less than a page of the host's.
     pub ring_entries: u32,
 }

@@ -44,7 +44,8 @@ impl KvmGuest {
         }
 
         let mut program = arch::Program::new(config.stressor, config.translation)?;
-        let mut machine = Machine::new(config.mode, config.ring_entries)?;
+        let ring_entries = config.ring_entries.max(Ring::least_entries());
+        let mut machine = Machine::new(config.mode, ring_entries)?;
         if config.vcpus > machine.most_vcpus() {
             let most = machine.most_vcpus();
             return Err(StartError::TooManyVcpus { asked: config.vcpus, most });
@@ -81,7 +82,7 @@ impl KvmGuest {
         for (index, vcpu) in vcpus.iter().enumerate() {
             program.set_up(vcpu, index)?;
             if config.mode == Mode::Ring {
-                rings.push(Ring::of(machine::borrow(vcpu), config.ring_entries)?);
+                rings.push(Ring::of(machine::borrow(vcpu), ring_entries)?);
             }
         }
         let log = Arc::new(Log::new(config.mode, region.pages(), Rings::new(rings)));

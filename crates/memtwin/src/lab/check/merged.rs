@@ -151,7 +151,7 @@ mod tests {
         let record = merged.record("lab run check".to_owned());
         assert_eq!(record.host, host);
         assert_eq!(record.boards.keys().collect::<Vec<_>>(), ["4k"]);
-        assert_eq!(record.cases[2].name(), "kvm/get/host=16k/control");
+        assert_eq!(record.cases[2].name(), "kvm/get/a/host=16k/control");
         // What is written can be read again.
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), record);

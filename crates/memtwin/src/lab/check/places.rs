@@ -105,7 +105,9 @@ fn on_host(args: &Check, host: &dyn Host, plan: &Plan, merged: &mut Merged, talk
     let parts = if is_x86 { &plan.elsewhere } else { &plan.parts };
     let unknown = named("?", host.name());
     talk.say(&format!("{}: {}", host.name(), arch.as_deref().unwrap_or("?")));
-    let visit = match Visit::begin(host, talk) {
+    // What runs here runs here.
+    let own = std::env::current_exe().ok().filter(|_| host.name() == "local");
+    let visit = match Visit::begin(host, own.as_deref(), talk) {
         Ok(visit) => visit,
         Err(_) if talk.is_cancelled() => return,
         Err(error) => return merged.failed(&unknown, parts, &error),

@@ -32,6 +32,7 @@ fn main() {
         trial("migrate_gives_up_what_does_not_converge", arm, true, moves::given_up),
         trial("migrate_tells_what_the_destination_refuses", arm, true, moves::refused),
         trial("migrate_leaves_nothing_when_it_is_ended", arm, true, moves::ended),
+        trial("lab_run_migrate_is_the_experiment_of_2014", arm, true, moves::seed),
         Trial::test("lab_run_replicate_refuses_what_is_unsound", || {
             lab::refused();
             Ok(())

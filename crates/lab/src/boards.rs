@@ -25,6 +25,7 @@ use crate::root::BoardImage;
 use crate::{Machine, Progress};
 use master::Master;
 use qemu::Wiring;
+pub(crate) use qemu::comma_doubled;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Node {
     pub spec: BoardSpec,
     /// eth1, eth2, …: eth0 is the management network.
     pub nics: Vec<Nic>,
+    /// Further disks, raw images, from /dev/vdc on. What the board writes there goes with it.
+    pub disks: Vec<PathBuf>,
     /// Kernel modules that are loaded at its start: nfsd, nfsv4, tun, …
     pub load: Vec<String>,
 }

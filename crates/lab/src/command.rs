@@ -68,6 +68,8 @@ pub(crate) fn indented(lines: &[String]) -> String {
 enum Show {
     /// All of them.
     All,
+    /// Those on standard error.
+    Complaints,
     /// None of them.
     Nothing,
 }
@@ -114,13 +116,13 @@ pub(crate) fn output_with_input(
     drive(command, limit, progress, Show::Nothing, Input::Open)
 }
 
-/// The same, and what it says is progress too.
+/// The same, and what it complains of is progress.
 pub(crate) fn tell_with_input(
     command: &mut Command,
     limit: Duration,
     progress: &mut dyn Progress,
 ) -> Result<String, CommandError> {
-    drive(command, limit, progress, Show::All, Input::Open)
+    drive(command, limit, progress, Show::Complaints, Input::Open)
 }
 
 fn drive(
@@ -139,7 +141,8 @@ fn drive(
     loop {
         match lines.recv_timeout(TICK) {
             Ok((from, said)) => {
-                if show == Show::All {
+                let complains = show == Show::Complaints && from == From::Stderr;
+                if show == Show::All || complains {
                     progress.say(&said);
                 }
                 match from {

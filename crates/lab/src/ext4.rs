@@ -63,7 +63,8 @@ pub(crate) fn make(
     command.args(["-L", label, "-U", "6d656d74-7769-6e00-8000-000000000001", "-E", fixed]);
     command.env("SOURCE_DATE_EPOCH", "0").env("E2FSPROGS_FAKE_TIME", "1");
     command.arg("-d").arg(folder).arg(image).arg(format!("{mebibytes}M"));
-    Ok(command::run(&mut command, LIMIT, progress)?)
+    command::output(&mut command, LIMIT, progress)?;
+    Ok(())
 }
 
 /// A program, where a shell or root's shell would find it.

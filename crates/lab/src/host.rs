@@ -70,7 +70,7 @@ pub fn run(
     output.map_err(|error| HostError::of_command(host.name(), line, error))
 }
 
-/// The same; what it says is also told while it goes on.
+/// The same; what it says on standard error is told while it goes on.
 ///
 /// Errors: as for [`run`].
 pub fn run_aloud(

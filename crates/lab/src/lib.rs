@@ -8,6 +8,7 @@
 //! - [`host`] is a machine on which things are run: this one, or another by ssh;
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
+//! - [`traffic`] is a guest whose devices write its RAM;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
 //!   on it.
 //! - [`root`] makes what boards with networks boot, and [`boards`] is a lab of them.
@@ -37,6 +38,7 @@ mod progress;
 pub mod root;
 pub mod rustc;
 pub mod sources;
+pub mod traffic;
 
 pub use arch::Arch;
 pub use cache::{Cache, CacheError};

@@ -18,8 +18,11 @@ use std::process::Command;
 use std::time::Duration;
 
 /// What is on a board: QEMU, NFS on both sides, networks, ssh, file systems.
-const PACKAGES: [&str; 12] = [
+/// busybox fills what gaps are left; but programs that start others are packages' own, as busybox's
+/// prefer its own applets to the programs in the PATH.
+const PACKAGES: [&str; 14] = [
     "busybox-static",
+    "coreutils",
     "dash",
     "dropbear-bin",
     "e2fsprogs",
@@ -31,6 +34,7 @@ const PACKAGES: [&str; 12] = [
     "nfs-kernel-server",
     "qemu-system-arm",
     "rpcbind",
+    "util-linux",
 ];
 
 /// Part of every key: to be raised when the same inputs give other bytes.

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::qemu_guest::Attached;
 use ledger::Ledger;
 use memtwin_replicate::Stop;
-use memtwin_report::{ExitCode, Progress, RunRecord, exit};
+use memtwin_report::{Case, ExitCode, Progress, RunRecord, exit};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use stop::{NoStop, Session};
@@ -17,13 +17,27 @@ use stop::{NoStop, Session};
 /// How long an audit runs, unless told.
 const DEFAULT_TIME: Duration = Duration::from_secs(5);
 
+/// What an audit came to.
+pub(crate) struct Audited {
+    pub(crate) cases: Vec<Case>,
+    pub(crate) closing: Vec<String>,
+}
+
 /// Audits, and writes the report.
 pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     crate::output::probe(&args.output)?;
-    let mut attached = Attached::new(&args.socket, args.pid)?;
     if args.dry_run {
-        return dry_run(&attached);
+        return dry_run(&Attached::new(&args.socket, args.pid)?);
     }
+    let Audited { cases, closing } = audit(args, stop)?;
+    let code = exit::of_cases(&cases, false, stop.is_set());
+    crate::output::write(&args.output, &RunRecord::new(command, cases), &closing)?;
+    Ok(code)
+}
+
+/// Audits.
+pub(crate) fn audit(args: &Audit, stop: &Stop) -> Result<Audited, Failure> {
+    let mut attached = Attached::new(&args.socket, args.pid)?;
     let source = format!("qemu:{}", args.socket.display());
     let title = attached.title();
     let mut progress = Progress::new(crate::output::progress_mode(&args.output), 1);
@@ -80,15 +94,12 @@ pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
     drop(progress);
 
     let (cases, notes) = ledger.close(&attached.blocks);
-    let code = exit::of_cases(&cases, false, stop.is_set());
-    let record = RunRecord::new(command, cases);
     let mut closing = vec![title];
     closing.extend(notes);
     if stop.is_set() {
         closing.push("interrupted".to_owned());
     }
-    crate::output::write(&args.output, &record, &closing)?;
-    Ok(code)
+    Ok(Audited { cases, closing })
 }
 
 /// Says what would be audited, and what would be changed meanwhile.

@@ -173,7 +173,7 @@ How pages get dirty [default: every way in turn]:
   once        each page exactly once, at a random moment
   walker      the page-table walker's accessed and dirty updates";
 
-fn ring_entries(text: &str) -> Result<u32, String> {
+pub(crate) fn ring_entries(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(entries) if entries.is_power_of_two() && entries >= 64 => Ok(entries),
         _ => Err("expected a power of two of 64 or more".to_owned()),

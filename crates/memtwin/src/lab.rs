@@ -1,13 +1,18 @@
 //! `memtwin lab`: guests that are booted to experiment on.
 
+mod audit;
 pub(crate) mod boards;
 mod check;
 mod conclusion;
 mod differing;
+mod elsewhere;
 mod experiment;
 mod found;
 pub(crate) mod image;
+mod merged;
+mod probe;
 pub(crate) mod replicate;
+mod replicate_there;
 mod state;
 mod steer;
 pub(crate) mod talk;
@@ -66,6 +71,8 @@ enum LabCommand {
         #[allow(missing_docs)]
         place: Place,
     },
+    /// Say what a machine offers: architecture, kernel, page size, CPUs, KVM, QEMU
+    Probe(probe::Probe),
     /// End the boards that are up
     Down {
         #[command(flatten)]
@@ -99,6 +106,8 @@ enum Experiment {
     /// Boot a Linux guest, let a program dirty its device memory, replicate that, and compare
     /// `sum -r` on three sides (docs/seed.md)
     Replicate(Box<Replicate>),
+    /// Boot a Linux guest whose devices write its RAM, and audit its dirty log meanwhile (docs/lab.md)
+    Audit(Box<audit::Audit>),
     /// Boot an emulated ARMv8 board and run `memtwin check` on its own KVM/arm64 (docs/guest.md)
     Check(Check),
     /// Bring up a loaded guest and move it to another host (docs/migrate.md)
@@ -137,9 +146,23 @@ pub(crate) struct Replicate {
     /// How long the program writes
     #[arg(long, default_value = "10s", value_name = "TIME")]
     pub(crate) seconds: Time,
+    /// Where: local; emulated, a board that is booted for it; emulated:NAME, a board of `memtwin lab
+    /// up`; ssh://[user@]host[:port]. On another machine it runs under KVM, first with KVM's bitmap and
+    /// then with its dirty ring (docs/lab.md)
+    #[arg(long, default_value = "local", value_name = "HOST")]
+    pub(crate) hosts: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) elsewhere: elsewhere::Elsewhere,
     /// The guest's architecture
     #[arg(long, default_value = "aarch64", value_name = "aarch64|x86_64")]
     pub(crate) arch: Arch,
+    /// Let KVM log by a ring of N entries for each vCPU, and not by a bitmap
+    #[arg(long, value_name = "N", value_parser = crate::cli::ring_entries)]
+    pub(crate) dirty_ring: Option<u32>,
+    /// A directory with the guest's `kernel` and `initrd`, made before; not for people
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) image: Option<PathBuf>,
     /// What runs its code [default: kvm for an aarch64 guest on an aarch64 host with /dev/kvm, else
     /// tcg]
     #[arg(long, value_enum)]
@@ -227,6 +250,7 @@ impl Replicate {
             }),
             cpu: self.cpu.clone(),
             bytes: self.size.0,
+            ring: self.dirty_ring,
         }
     }
 }
@@ -244,9 +268,14 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
         LabCommand::Console { name, follow, place } => {
             state::console(&place.folder(), name, *follow)
         }
+        LabCommand::Probe(args) => probe::run(args, stop),
         LabCommand::Down { place } => state::down(&place.folder()),
         LabCommand::Run { experiment } => match experiment {
+            Experiment::Replicate(args) if args.hosts != "local" => {
+                replicate_there::run(args, command, stop)
+            }
             Experiment::Replicate(args) => replicate::run(args, command, stop),
+            Experiment::Audit(args) => audit::run(args, command, stop),
             Experiment::Check(args) => check::run(args, command, stop),
             Experiment::Migrate(args) => crate::migrate::run(args, command, stop),
         },

@@ -35,7 +35,9 @@ impl Setup {
     /// What is special about it, for a person.
     pub fn lines(&self) -> Vec<String> {
         let Window { address, offset, bytes } = self.window();
-        let guest = format!("{} guest, {}, cpu {}", self.arch, self.accel.name(), self.cpu);
+        let log = self.ring.map(|entries| format!(", dirty ring of {entries} entries"));
+        let (arch, accel, cpu) = (self.arch, self.accel.name(), &self.cpu);
+        let guest = format!("{arch} guest, {accel}, cpu {cpu}{}", log.unwrap_or_default());
         let Some(address) = address else {
             let line = format!("{bytes} bytes, ivshmem-plain, all of the memory file");
             return vec![guest, format!("window: {line}")];
@@ -76,7 +78,9 @@ impl Setup {
             line.push_str(&format!(" {append}"));
         }
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
-        qemu.args(["-serial", "stdio", "-machine", &machine, "-accel", self.accel.name()]);
+        let ring = self.ring.map(|entries| format!(",dirty-ring-size={entries}"));
+        let accel = format!("{}{}", self.accel.name(), ring.unwrap_or_default());
+        qemu.args(["-serial", "stdio", "-machine", &machine, "-accel", &accel]);
         qemu.args(["-cpu", &self.cpu, "-smp", "2", "-m", &format!("{}M", self.ram() / MIB)]);
         let mut backend = OsString::from(format!(
             "memory-backend-file,id={},size={},share=on,mem-path=",

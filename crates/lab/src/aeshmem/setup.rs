@@ -51,6 +51,8 @@ pub struct Choice {
     pub cpu: Option<String>,
     /// The window's size.
     pub bytes: u64,
+    /// How many entries each vCPU's dirty ring has, if KVM is to log by rings and not by bitmaps.
+    pub ring: Option<u32>,
 }
 
 /// Why a guest is not started.
@@ -88,6 +90,9 @@ pub enum SetupError {
         /// The CPU.
         cpu: String,
     },
+    /// Only KVM has rings.
+    #[error("a dirty ring under TCG: only KVM has one; use --accel kvm, or leave --dirty-ring out")]
+    Ring,
     /// There is no KVM.
     #[error("/dev/kvm: {0}; use --accel tcg, or get access to it (group kvm)")]
     NoKvm(io::Error),
@@ -133,6 +138,7 @@ pub struct Setup {
     pub(super) accel: Accel,
     pub(super) layout: Where,
     pub(super) cpu: String,
+    pub(super) ring: Option<u32>,
     bytes: u64,
 }
 
@@ -153,7 +159,7 @@ impl Setup {
         host: &'static str,
         kvm: impl Fn() -> io::Result<File>,
     ) -> Result<Self, SetupError> {
-        let Choice { arch, accel, layout, cpu, bytes } = choice.clone();
+        let Choice { arch, accel, layout, cpu, bytes, ring } = choice.clone();
         let native = host == arch.name();
         let accel = accel.unwrap_or(match arch {
             Arch::Aarch64 if native && kvm().is_ok() => Accel::Kvm,
@@ -185,6 +191,9 @@ impl Setup {
                 (Where::Ram, cpu)
             }
         };
+        if accel == Accel::Tcg && ring.is_some() {
+            return Err(SetupError::Ring);
+        }
         // A PC's firmware keeps its tables at the end of RAM.
         let most = match (layout, arch) {
             (Where::Ivshmem, _) => 256 * MIB,
@@ -197,7 +206,7 @@ impl Setup {
         if layout == Where::Ivshmem && !bytes.is_power_of_two() {
             return Err(SetupError::NotAPower { bytes });
         }
-        Ok(Self { arch, accel, layout, cpu, bytes })
+        Ok(Self { arch, accel, layout, cpu, ring, bytes })
     }
 
     /// The guest's architecture.
@@ -208,6 +217,11 @@ impl Setup {
     /// What runs its code.
     pub fn accel(&self) -> Accel {
         self.accel
+    }
+
+    /// Whether KVM logs by rings.
+    pub fn has_ring(&self) -> bool {
+        self.ring.is_some()
     }
 
     /// Where its window lies.

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 
 fn choice(arch: Arch) -> Choice {
-    Choice { arch, accel: None, layout: None, cpu: None, bytes: MIB }
+    Choice { arch, accel: None, layout: None, cpu: None, bytes: MIB, ring: None }
 }
 
 fn on(host: &'static str, kvm: bool, choice: &Choice) -> Result<Setup, SetupError> {
@@ -43,6 +43,10 @@ fn under_kvm_it_is_a_device() {
     let words = line(&arm);
     assert!(words.contains("ivshmem-plain,memdev=aeshmem,master=on"), "{words}");
     assert!(!words.contains(" mem="), "{words}");
+    let ring = Choice { ring: Some(4096), ..choice(Arch::Aarch64) };
+    let words = line(&on("aarch64", true, &ring).unwrap());
+    assert!(words.contains("-accel kvm,dirty-ring-size=4096 "), "{words}");
+    assert!(matches!(on("aarch64", false, &ring), Err(SetupError::Ring)));
     assert_eq!(on("aarch64", false, &choice(Arch::Aarch64)).unwrap().accel(), Accel::Tcg);
 }
 

@@ -116,13 +116,13 @@ impl LabError {
 
     /// Whether it was given up because nobody wants it any more.
     pub fn is_cancelled(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Board { error: MachineError::Cancelled, .. }
-            | Self::Silent { error: HostError::Cancelled, .. }
-            | Self::Cache(CacheError::Cancelled)
-            | Self::Command(CommandError::Cancelled)
-            | Self::Ext4(Ext4Error::Command(CommandError::Cancelled)) => true,
-            _ => false,
-        }
+                | Self::Silent { error: HostError::Cancelled, .. }
+                | Self::Cache(CacheError::Cancelled)
+                | Self::Command(CommandError::Cancelled)
+                | Self::Ext4(Ext4Error::Command(CommandError::Cancelled))
+        )
     }
 }

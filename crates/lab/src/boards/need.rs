@@ -73,6 +73,7 @@ mod tests {
             name: (*name).to_owned(),
             spec: BoardSpec { memory, ..BoardSpec::default() },
             nics: Vec::new(),
+            disks: Vec::new(),
             load: Vec::new(),
         };
         LabSpec { nodes: names.iter().map(node).collect(), files: Vec::new() }

@@ -40,9 +40,11 @@ impl Wiring<'_> {
         qemu.arg("-kernel").arg(&self.image.boot.kernel);
         qemu.arg("-initrd").arg(&self.image.boot.initrd);
         qemu.args(["-append", &append(node)]);
-        let drives =
-            [("root", &*self.image.root, "snapshot=on"), ("lab", self.files, "readonly=on")];
-        for (id, file, how) in drives {
+        let own = [("root", &*self.image.root, "snapshot=on"), ("lab", self.files, "readonly=on")];
+        let own = own.map(|(id, file, how)| (id.to_owned(), file, how));
+        let more = node.disks.iter().enumerate();
+        let more = more.map(|(n, disk)| (format!("disk{n}"), &**disk, "snapshot=on"));
+        for (id, file, how) in own.into_iter().chain(more) {
             let mut drive = OsString::from(format!("if=none,id={id},format=raw,{how},file="));
             drive.push(comma_doubled(file));
             qemu.arg("-drive").arg(drive);
@@ -109,6 +111,7 @@ mod tests {
                 Nic { address: Some("192.168.10.100/24".to_owned()), mtu: Some(9000) },
                 Nic::default(),
             ],
+            disks: vec!["/d".into()],
             load: vec!["nfsv4".to_owned(), "tun".to_owned()],
         };
         let boot = Image { kernel: "/k".into(), initrd: "/i".into() };
@@ -121,6 +124,7 @@ mod tests {
         for part in [
             "memtwin.name=a memtwin.net=192.168.10.100/24@9000,@ memtwin.load=nfsv4,tun",
             "snapshot=on,file=/r,,oot",
+            "snapshot=on,file=/d",
             "restrict=on,hostfwd=tcp:127.0.0.1:2222-:22",
             "addr.path=/s -device virtio-net-pci,netdev=eth1,romfile=,mac=52:54:00:00:00:01",
             "-cpu max,pauth-impdef=on -accel tcg",

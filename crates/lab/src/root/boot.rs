@@ -18,8 +18,8 @@ const FIRST: &str = include_str!("first.sh");
 const BASE: [&str; 5] = ["virtio_blk", "crc32c_generic", "ext4", "virtio_net", "virtio-rng"];
 
 /// Loaded when they are asked for, by `load NAME`.
-const MORE: [&str; 9] =
-    ["nfsd", "nfs", "nfsv3", "nfsv4", "auth_rpcgss", "tun", "veth", "sch_tbf", "sch_netem"];
+const MORE: [&str; 10] =
+    ["nfsd", "nfs", "nfsv3", "nfsv4", "auth_rpcgss", "loop", "tun", "veth", "sch_tbf", "sch_netem"];
 
 /// Makes it, or takes it from the cache.
 pub(super) fn build(

@@ -54,7 +54,7 @@ const MERGED: [&str; 3] = ["bin", "lib", "sbin"];
 /// Applets of busybox that are programs of their own where no package has them. Scripts find what
 /// they expect; a package's own program is never replaced.
 const APPLETS: &str = "awk basename cat chgrp chmod chown clear cmp cp cut date dd devmem df dirname \
-    dmesg du echo env expr false find free getopt grep gunzip gzip halt head hexdump hostname id \
+    dmesg du echo env expr false find flock free getopt grep gunzip gzip halt head hexdump hostname id \
     ifconfig init insmod kill killall less ln ls lsmod md5sum mkdir mkfifo mknod mktemp modprobe more \
     mountpoint mv nc netstat nohup nproc od pgrep pidof pkill poweroff printf ps pwd readlink realpath \
     reboot renice rm rmdir rmmod route sed seq setsid sha256sum sleep sort split stat strings stty sum \

@@ -171,6 +171,7 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
             address: Some(format!("192.168.10.{}/24", 100 + index)),
             mtu: Some(9000),
         }],
+        disks: Vec::new(),
         load: Vec::new(),
     });
     let spec = LabSpec { nodes: nodes.collect(), files };
@@ -182,7 +183,9 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
         talk.say(&format!("memtwin lab ssh {}", board.name));
     }
     talk.say("up until `memtwin lab down`, or Ctrl-C here");
-    while !stop.wait(super::state::TICK) && !door.asked() {}
+    // Nobody can end it any more, or use it, once its folder is gone.
+    let there = || lab.folder.path("lab.json").exists();
+    while !stop.wait(super::state::TICK) && !door.asked() && there() {}
     drop(lab);
     Ok(ExitCode::Verified)
 }

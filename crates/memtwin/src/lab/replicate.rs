@@ -73,7 +73,7 @@ pub(crate) fn need_qemu(arch: Arch) -> Result<(), Failure> {
     Err(Failure::environment(format!("{qemu} is not installed; on Debian: apt install {package}")))
 }
 
-fn spec<'s>(arch: Arch, programs: &'s [PathBuf]) -> ImageSpec<'s> {
+pub(super) fn spec<'s>(arch: Arch, programs: &'s [PathBuf]) -> ImageSpec<'s> {
     // What the console and PCI need is built in.
     let (suite, kernel) = (SUITE, Flavour::Standard);
     ImageSpec { arch, suite, kernel, modules: &[], programs, files: &[] }
@@ -81,6 +81,9 @@ fn spec<'s>(arch: Arch, programs: &'s [PathBuf]) -> ImageSpec<'s> {
 
 /// The guest's kernel and initramfs.
 fn image(args: &Replicate, arch: Arch, talk: &mut Talk) -> Result<Image, Failure> {
+    if let Some(folder) = &args.image {
+        return Ok(Image { kernel: folder.join("kernel"), initrd: folder.join("initrd") });
+    }
     let programs = match &args.programs {
         Some(folder) => vec![folder.join("tstaeshm")],
         None => {

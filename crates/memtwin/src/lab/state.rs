@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use memtwin_lab::boards::{Lab, LabFolder};
-use memtwin_lab::host::{BoardAccess, Ssh};
+use memtwin_lab::host::{BoardAccess, Host, Ssh};
 use memtwin_report::ExitCode;
 use serde_json::{Value, json};
 use std::fs;
@@ -152,6 +152,19 @@ impl BoardState {
     }
 }
 
+/// The machine of a name: `emulated:NAME` is a board of the lab that is up.
+///
+/// Errors: it is no name, or no such board is up.
+pub(super) fn host(name: &str, folder: Option<&Path>) -> Result<Box<dyn Host>, Failure> {
+    match name.strip_prefix("emulated:") {
+        Some(board) => {
+            let folder = folder.map_or_else(default_folder, Path::to_owned);
+            Ok(Box::new(State::read(&folder)?.board(board)?.host()))
+        }
+        None => memtwin_lab::host::named(name).map_err(Failure::usage),
+    }
+}
+
 /// `memtwin lab up --detach`: the same command in the background, and what it says until it is up.
 pub(super) fn detached(folder: &Path) -> Result<ExitCode, Failure> {
     if State::read(folder).is_ok() {
@@ -191,10 +204,8 @@ pub(super) fn down(folder: &Path) -> Result<ExitCode, Failure> {
     stream.set_read_timeout(Some(END)).map_err(failed)?;
     std::io::Write::write_all(&mut stream, b"!").map_err(failed)?;
     // It ends with the process that has the other end.
-    match stream.read(&mut [0]) {
-        Ok(_) => Ok(ExitCode::Verified),
-        Err(error) => Err(failed(error)),
-    }
+    stream.read_to_end(&mut Vec::new()).map_err(failed)?;
+    Ok(ExitCode::Verified)
 }
 
 /// `memtwin lab ssh`.

@@ -90,6 +90,7 @@ fn nodes(plan: &Plan) -> Vec<Node> {
     let node = |name: &str, address: &str, memory, load: &[&str]| Node {
         name: name.to_owned(),
         spec: BoardSpec { cpus: plan.boards.cpus, memory, ..BoardSpec::default() },
+        disks: Vec::new(),
         nics: vec![Nic { address: Some(address.to_owned()), mtu: Some(plan.boards.mtu) }],
         load: load.iter().map(|module| (*module).to_owned()).collect(),
     };

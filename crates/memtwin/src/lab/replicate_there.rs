@@ -1,0 +1,42 @@
+//! `memtwin lab run replicate --hosts HOST`: the experiment on a machine with KVM.
+
+use super::Replicate;
+use super::elsewhere::Job;
+use crate::failure::Failure;
+use crate::values::Time;
+use memtwin_replicate::Stop;
+use memtwin_report::ExitCode;
+
+/// Does it there, and writes the report.
+pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+    let words = |guest: &str, ring: Option<u32>| {
+        let time = |time: Time| format!("{}us", time.0.as_micros());
+        let mut words: Vec<String> =
+            ["lab", "run", "replicate", "--accel", "kvm", "--image", guest]
+                .map(str::to_owned)
+                .into();
+        let options = [
+            ("--size", args.size.0.to_string()),
+            ("--seconds", time(args.seconds)),
+            ("--interval", time(args.interval)),
+            ("--timeout", time(args.timeout)),
+        ];
+        for (option, value) in options {
+            words.extend([option.to_owned(), value]);
+        }
+        if let Some(entries) = ring {
+            words.extend(["--dirty-ring".to_owned(), entries.to_string()]);
+        }
+        words.extend(args.control.then(|| "--control".to_owned()));
+        words
+    };
+    let job = Job {
+        case: "replicate/qemu",
+        hosts: &args.hosts,
+        args: &args.elsewhere,
+        modules: &[],
+        ring: args.dirty_ring,
+        words: &words,
+    };
+    job.run(command, &args.output, stop)
+}

@@ -1,0 +1,161 @@
+//! `memtwin lab` with boards: up, ssh, probe, console, down; killed; and the experiments on a board
+//! with KVM/arm64.
+
+use crate::common::{Held, Place, expect, json, memtwin, text, until, verdicts};
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// An experiment on a board, on a busy machine; its own limits are shorter.
+const LONG: Duration = Duration::from_secs(1500);
+
+fn lab(words: &[&str], state: &Path) -> Command {
+    let mut command = memtwin();
+    command.arg("lab").args(words).arg("--state").arg(state);
+    command
+}
+
+/// Whether any process was given a path in this folder.
+fn used(folder: &Path) -> bool {
+    let folder = folder.display().to_string();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut lines =
+        processes.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.any(|line| line.contains(&folder) && line.contains("qemu-system"))
+}
+
+/// Programs that need no toolchain: boards boot without ours.
+fn no_programs(place: &Place) -> String {
+    let folder = place.path("programs");
+    fs::create_dir_all(&folder).unwrap();
+    for name in ["memtwin", "dirtyram", "tstaeshm", "writeout"] {
+        fs::write(folder.join(name), "#!/bin/sh\nexit 127\n").unwrap();
+    }
+    folder.display().to_string()
+}
+
+pub(crate) fn up_and_down() {
+    let place = Place::new();
+    // A short name, for sockets.
+    let state = place.path("s");
+    let none = |words: &[&str]| {
+        let (_, err) = expect(3, &mut lab(words, &state));
+        assert!(err.contains("no lab is up"), "{err}");
+    };
+    none(&["down"]);
+    none(&["ssh", "a"]);
+    let programs = no_programs(&place);
+    let up = ["up", "1", "--detach", "--memory", "384", "--programs", &programs];
+    let (_, err) = expect(0, &mut lab(&up, &state));
+    assert!(err.contains("board a: aarch64 "), "{err}");
+
+    let (_, err) = expect(3, &mut lab(&up, &state));
+    assert!(err.contains("a lab is up there already"), "{err}");
+    let ssh = |code, words: &[&str]| {
+        let mut command = memtwin();
+        command.args(["lab", "ssh", "--state"]).arg(&state).args(words);
+        expect(code, &mut command)
+    };
+    assert_eq!(ssh(0, &["a", "hostname"]).0, "a\n");
+    ssh(7, &["a", "exit", "7"]);
+    let (_, err) = ssh(2, &["b", "hostname"]);
+    assert!(err.contains("no board 'b' is up; there are: a"), "{err}");
+    let (out, _) = expect(0, &mut lab(&["probe", "emulated:a", "--json"], &state));
+    let probed: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&probed["arch"], &probed["page_size"]), (&"aarch64".into(), &4096.into()));
+    assert_eq!(probed["qemu"]["needs"]["ivshmem-plain"], true, "{probed}");
+    let (out, _) = expect(0, &mut lab(&["console", "a"], &state));
+    assert!(out.contains("MEMTWIN READY aarch64"), "{out}");
+    assert!(used(&state), "the control: there is a QEMU to be found");
+    expect(0, &mut lab(&["down"], &state));
+    until("all is gone", || !state.exists() && !used(&state));
+
+    // Killed, it takes its boards along; the next finds and removes the rest.
+    let mut held =
+        Held(lab(&up[..2], &state).args(&up[3..]).stderr(Stdio::null()).spawn().unwrap());
+    until("a board", || used(&state));
+    held.signal(9);
+    held.end();
+    until("no board", || !used(&state));
+    assert!(state.join("lock").exists());
+    let mut held = Held::spawn(lab(&up[..2], &state).args(&up[3..]));
+    until("another board", || used(&state));
+    // And told to end before it is up, it leaves nothing.
+    held.signal(2);
+    assert_eq!(held.end().code(), Some(130));
+    assert!(!state.exists() && !used(&state));
+}
+
+/// Runs an experiment on a board of its own; the cases that it must have found.
+fn experiment(name: &str, options: &[&str], expected: &[(&str, &str)]) {
+    let place = Place::new();
+    let record = place.path("out.json");
+    let mut command = memtwin();
+    command.args(["lab", "run", name, "--hosts", "emulated", "--json"]).arg(&record).args(options);
+    let log = fs::File::create(place.path("log")).unwrap();
+    command.stdout(Stdio::piped()).stderr(log);
+    let mut held = Held(command.spawn().unwrap());
+    let began = Instant::now();
+    let status = loop {
+        match held.0.try_wait().unwrap() {
+            Some(status) => break status,
+            None => assert!(began.elapsed() < LONG, "it does not end"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let mut out = Vec::new();
+    held.0.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+    let said = fs::read_to_string(place.path("log")).unwrap() + &text(&out);
+    println!("{said}");
+    assert_eq!(status.code(), Some(0), "{said}");
+    let record = json(&record);
+    assert_eq!(record["host"]["arch"], "aarch64", "the board's record");
+    let found = verdicts(&record);
+    assert!(found.iter().all(|(.., passed)| *passed), "{found:?}");
+    for (case, verdict) in expected {
+        let there = found.iter().any(|(name, found, _)| name == case && found == verdict);
+        assert!(there, "{case} {verdict}: {found:?}");
+    }
+}
+
+pub(crate) fn replicate() {
+    experiment(
+        "replicate",
+        &["--seconds", "2s", "--control"],
+        &[
+            ("replicate/qemu/bitmap", "identical"),
+            ("replicate/qemu/bitmap/control", "differs"),
+            ("replicate/qemu/ring", "identical"),
+            ("replicate/qemu/ring/control", "differs"),
+        ],
+    );
+}
+
+pub(crate) fn audit() {
+    experiment(
+        "audit",
+        &["--seconds", "10s"],
+        &[
+            ("audit/bitmap/mach-virt.ram", "identical"),
+            ("audit/bitmap/mach-virt.ram/control", "differs"),
+            ("audit/ring/mach-virt.ram", "identical"),
+            ("audit/ring/mach-virt.ram/control", "differs"),
+        ],
+    );
+}
+
+/// On this machine, emulated.
+pub(crate) fn audit_here() {
+    let place = Place::new();
+    let record = place.path("out.json");
+    let mut command = memtwin();
+    command.args(["lab", "run", "audit", "--accel", "tcg", "--seconds", "10s", "--json"]);
+    let (out, _) = expect(0, command.arg(&record));
+    for writer in ["virtio-blk", "virtio-rng", "virtio-net", "messages"] {
+        assert!(out.contains(&format!("while it was audited, {writer} went from ")), "{out}");
+    }
+    let found = verdicts(&json(&record));
+    assert!(found.contains(&("audit/mach-virt.ram".into(), "identical".into(), true)), "{found:?}");
+}

@@ -56,6 +56,9 @@ pub(crate) struct Migrate {
     /// How long the load runs before and after the move
     #[arg(long, default_value = "5s", value_name = "TIME")]
     pub(crate) seconds: Time,
+    /// How often the guest moves: to the destination, back to the source, and so on
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) hops: u16,
     /// Bytes per second that QEMU may send [default: QEMU's]
     #[arg(long, value_name = "SIZE")]
     pub(crate) bandwidth: Option<Size>,

@@ -103,15 +103,18 @@ pub struct Heard {
     ended: bool,
 }
 
-/// The account of a guest that went from one console to another.
-pub fn joined(source: &Heard, destination: &Heard) -> Vec<Line> {
-    let mut lines = source.lines.clone();
-    let mut further = destination.lines.iter().cloned();
-    if let Some(mut first) = further.next() {
-        first.text.insert_str(0, &source.rest);
-        lines.push(first);
+/// The account of a guest that went from one console to the next.
+pub fn joined(heard: &[Heard]) -> Vec<Line> {
+    let (mut lines, mut rest) = (Vec::new(), String::new());
+    for heard in heard {
+        let mut further = heard.lines.iter().cloned();
+        if let Some(mut first) = further.next() {
+            first.text.insert_str(0, &std::mem::take(&mut rest));
+            lines.push(first);
+        }
+        lines.extend(further);
+        rest.push_str(&heard.rest);
     }
-    lines.extend(further);
     lines
 }
 
@@ -294,7 +297,7 @@ mod tests {
         source.take_in(b"heartbeat 1\r\nheart", now);
         destination.take_in(b"beat 2\r\nheartbeat 3\r\n", now);
         let texts: Vec<String> =
-            joined(&source, &destination).into_iter().map(|line| line.text).collect();
+            joined(&[source, destination]).into_iter().map(|line| line.text).collect();
         assert_eq!(texts, ["heartbeat 1", "heartbeat 2", "heartbeat 3"]);
     }
 

@@ -22,7 +22,7 @@ pub enum RamError {
         /// The host.
         host: String,
         /// Why.
-        error: DigestError,
+        error: Box<DigestError>,
         /// What the command said there.
         said: String,
     },
@@ -218,7 +218,7 @@ impl Place<'_> {
     }
 
     fn failed(&self, error: DigestError, said: String) -> RamError {
-        RamError::Digest { host: self.host.name().to_owned(), error, said }
+        RamError::Digest { host: self.host.name().to_owned(), error: Box::new(error), said }
     }
 }
 

@@ -8,7 +8,12 @@ use memtwin_report::record::Clock;
 use std::time::Duration;
 
 /// Of each, what it saw.
-pub(super) fn clocks(moved: &Moved, pulse: Option<&Pulse>, network: &NetworkFound) -> Vec<Clock> {
+pub(super) fn clocks(
+    moved: &Moved,
+    pulse: Option<&Pulse>,
+    network: &NetworkFound,
+    held: Duration,
+) -> Vec<Clock> {
     let pause = moved.pause;
     let mut clocks = Vec::new();
     let mut clock = |name: &str, saw: Duration, without: Duration| {
@@ -31,10 +36,12 @@ pub(super) fn clocks(moved: &Moved, pulse: Option<&Pulse>, network: &NetworkFoun
         );
         clock("the heartbeat, by our clock", pulse.silence, pulse.silence.saturating_sub(pause));
     }
-    for (name, saw) in [("ping", network.ping_gap), ("the TCP stream", network.silence)] {
-        if let Some(saw) = saw {
-            clock(name, saw, saw.saturating_sub(pause + network.held));
-        }
+    if let Some(saw) = network.ping_gap {
+        clock("ping", saw, saw.saturating_sub(pause + held));
+    }
+    if let Some(saw) = network.silence {
+        // What the guest had still to send reaches storage before the route is switched.
+        clock("the TCP stream", saw, saw.saturating_sub(pause));
     }
     clocks
 }
@@ -58,8 +65,8 @@ pub(super) fn lines(clocks: &[Clock], pause: Duration, held: Duration) -> Vec<St
     }
     if !held.is_zero() {
         lines.push(format!(
-            "asking the guest whom it reaches took {:.1} ms, for which the route's switch waited; ping and \
-             stream are given without that too",
+            "asking the guest whom it reaches took {:.1} ms, for which the route's switch waited; the ping \
+             is given without that too",
             held.as_secs_f64() * 1e3
         ));
     }

@@ -2,13 +2,14 @@
 //! it is judged.
 
 use super::judge::{self, Account};
-use super::stage::{NetworkFound, Stage};
+use super::stage::{NetworkFound, Platform, Stage};
 use super::tell::Tell;
 use super::{Migrate, Switch, clocks};
 use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
-use memtwin_migrate::console::{Console, ConsoleError, joined};
+use memtwin_migrate::beat::Beat;
+use memtwin_migrate::console::{Console, ConsoleError, Heard, Line, joined};
 use memtwin_migrate::{Event, Moved, Settings, Side, Whereabouts, Why, beat, migrate};
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
@@ -42,42 +43,84 @@ pub(super) struct Found {
     pub(super) migration: Option<Migration>,
 }
 
+/// A move, and what the network said after it.
+#[derive(Debug)]
+struct Hop {
+    moved: Moved,
+    reaches: Vec<String>,
+    /// How long the switch of the route waited for the guest's answers.
+    held: Duration,
+}
+
 impl Experiment<'_> {
     /// Runs it.
     ///
     /// Errors: it never came to a migration.
     pub(super) fn run(mut self, talk: &mut Talk) -> Result<Found, Failure> {
-        let settings = self.settings()?;
-        let mut source = self.boot(talk)?;
-        self.load(&source.console, talk)?;
-        talk.say("starting the destination");
-        let mut destination = self.destination(talk)?;
+        self.settings(1)?;
+        let mut here = self.boot(talk)?;
+        self.load(&here.console, talk)?;
+        let mut there = self.incoming(1, talk)?;
         if let Some(network) = &mut self.stage.network {
             network.begin(talk)?;
         }
         self.wait(self.args.seconds.0)?;
 
+        let (mut hops, mut heard): (Vec<Hop>, Vec<Heard>) = (Vec::new(), Vec::new());
+        loop {
+            let n = hops.len() + 1;
+            let hop = self.hop(n, &mut here, &mut there, talk)?;
+            let arrived = hop.moved.whereabouts == Whereabouts::Destination;
+            hops.push(hop);
+            if !arrived || n >= usize::from(self.args.hops) || self.stop.wait(self.args.seconds.0) {
+                break;
+            }
+            heard.push(here.console.heard());
+            here.end();
+            here = there;
+            there = self.incoming(n + 1, talk)?;
+        }
+        // What is left to be learnt is not given up because we were told to stop.
+        let network = self.network(talk)?;
+        let account = self.account(&hops, &mut here, &mut there, talk);
+        heard.extend([here.console.heard(), there.console.heard()]);
+        here.end();
+        there.end();
+        self.judge(&hops, &account, &joined(&heard), network, talk)
+    }
+
+    /// One move.
+    fn hop(
+        &mut self,
+        n: usize,
+        here: &mut Side,
+        there: &mut Side,
+        talk: &mut Talk,
+    ) -> Result<Hop, Failure> {
+        let settings = self.settings(n)?;
         talk.say(&format!("migrating to {}", settings.connect));
         let mut tell = Tell::new(talk);
         let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| tell.hear(&event);
-        let moved = migrate(&mut source, &mut destination, &settings, self.stop, &mut hear)
-            .map_err(Failure::environment)?;
+        let moved = migrate(here, there, &settings, self.stop, &mut hear);
+        let moved = moved.map_err(Failure::environment)?;
+        let (mut reaches, mut held) = (Vec::new(), Duration::ZERO);
         match &moved.whereabouts {
-            Whereabouts::Destination => {}
+            Whereabouts::Destination => {
+                if let Some(network) = &mut self.stage.network {
+                    let mut hush = Hush(self.stop);
+                    let mut ask = |line: &str| {
+                        let answer = there.console.order(&format!("run {line}"), ORDER, &mut hush);
+                        answer.map(|(_, said)| said).unwrap_or_default()
+                    };
+                    (reaches, held) = network.switch(n.is_multiple_of(2), &mut ask, talk)?;
+                }
+            }
             Whereabouts::Source(why) => {
-                talk.say(&format!("the guest runs on at the source: {why}"))
+                talk.say(&format!("the guest runs on at the source: {why}"));
             }
             Whereabouts::Nowhere(why) => talk.say(&format!("the guest runs nowhere: {why}")),
         }
-        // What is left to be learnt is not given up because we were told to stop.
-        let network = self.network(&moved, &destination.console, talk)?;
-        let account = self.account(&moved, &mut source, &mut destination, talk);
-        let source_heard = source.console.heard();
-        let destination_heard = destination.console.heard();
-        source.end();
-        destination.end();
-        let lines = joined(&source_heard, &destination_heard);
-        self.judge(&moved, &account, &lines, network, talk)
+        Ok(Hop { moved, reaches, held })
     }
 
     /// Starts the source, and waits until its guest takes orders.
@@ -101,11 +144,19 @@ impl Experiment<'_> {
         Ok(source)
     }
 
-    fn destination(&self, talk: &mut Talk) -> Result<Side, Failure> {
-        let platform = &self.stage.destination;
+    /// Where the guest goes in a hop.
+    fn target(&self, n: usize) -> &Platform {
+        if n.is_multiple_of(2) { &self.stage.source } else { &self.stage.destination }
+    }
+
+    /// Starts a QEMU that waits for the guest.
+    fn incoming(&self, n: usize, talk: &mut Talk) -> Result<Side, Failure> {
+        let platform = self.target(n);
+        talk.say(&format!("starting the destination on {}", platform.host.name()));
+        let name = if n == 1 { "destination".to_owned() } else { format!("hop{n}") };
         let still = self.args.verify_ram == Switch::On;
         let spec = platform.guest.side(
-            "destination",
+            &name,
             &platform.folder,
             &platform.memtwin,
             &self.stage.folder,
@@ -155,7 +206,7 @@ impl Experiment<'_> {
         vec![format!("{pages} {} 50", (pages * 2048 / 409_600).max(1))]
     }
 
-    fn settings(&self) -> Result<Settings, Failure> {
+    fn settings(&self, hop: usize) -> Result<Settings, Failure> {
         let args = self.args;
         let mut parameters = std::collections::BTreeMap::new();
         if let Some(bandwidth) = args.bandwidth {
@@ -179,8 +230,8 @@ impl Experiment<'_> {
         }
         let capabilities = names.into_iter().map(|name| (name, true)).collect();
         Ok(Settings {
-            listen: self.stage.listen.clone(),
-            connect: self.stage.connect.clone(),
+            listen: self.target(hop).listen.clone(),
+            connect: self.target(hop).connect.clone(),
             capabilities,
             parameters,
             timeout: args.timeout.0,
@@ -190,41 +241,20 @@ impl Experiment<'_> {
         })
     }
 
-    /// After the move: who reaches whom, the switch of the route, and what came of the stream.
-    fn network(
-        &mut self,
-        moved: &Moved,
-        console: &Console,
-        talk: &mut Talk,
-    ) -> Result<Option<NetworkFound>, Failure> {
+    /// What came of the network.
+    fn network(&mut self, talk: &mut Talk) -> Result<Option<NetworkFound>, Failure> {
         let Some(network) = &mut self.stage.network else { return Ok(None) };
-        let (mut lines, mut held) = (Vec::new(), Duration::ZERO);
-        if moved.whereabouts == Whereabouts::Destination {
-            let mut hush = Hush(self.stop);
-            let mut ask = |line: &str| {
-                let answer = console.order(&format!("run {line}"), ORDER, &mut hush);
-                answer.map(|(_, said)| said).unwrap_or_default()
-            };
-            (lines, held) = network.switch(&mut ask, talk)?;
-        }
-        // As long as before, so that there is something on either side of it.
+        // As long as before, so that there is something on either side of the move.
         let _ = self.stop.wait(self.args.seconds.0);
-        let mut found = network.end(talk)?;
-        lines.append(&mut found.lines);
-        Ok(Some(NetworkFound { lines, held, ..found }))
+        network.end(talk).map(Some)
     }
 
     /// Has the guest tell what it has done, and switches it off.
-    fn account(
-        &self,
-        moved: &Moved,
-        source: &mut Side,
-        destination: &mut Side,
-        talk: &mut Talk,
-    ) -> Account {
-        let console = match &moved.whereabouts {
-            Whereabouts::Destination => &destination.console,
-            Whereabouts::Source(_) => &source.console,
+    fn account(&self, hops: &[Hop], here: &mut Side, there: &mut Side, talk: &mut Talk) -> Account {
+        let Some(last) = hops.last() else { return Account::default() };
+        let console = match &last.moved.whereabouts {
+            Whereabouts::Destination => &there.console,
+            Whereabouts::Source(_) => &here.console,
             Whereabouts::Nowhere(why) => {
                 return Account {
                     trouble: Some(format!("the guest runs nowhere: {why}")),
@@ -264,29 +294,37 @@ impl Experiment<'_> {
 
     fn judge(
         &self,
-        moved: &Moved,
+        hops: &[Hop],
         account: &Account,
-        lines: &[memtwin_migrate::console::Line],
+        lines: &[Line],
         network: Option<NetworkFound>,
         talk: &mut Talk,
     ) -> Result<Found, Failure> {
         let name = self.stage.name.clone();
         let trial = |part: &str| Trial::new(format!("migrate/{part}"), &name, &Layout::default());
-        let pulse = beat::pulse(&beat::beats(lines), moved.began, BEAT);
-        let clocks_ = clocks::clocks(moved, pulse.as_ref(), &network.clone().unwrap_or_default());
-        let mut found = Found { closing: judge::closing(moved), ..Found::default() };
-        let held = network.as_ref().map_or(Duration::ZERO, |network| network.held);
-        found.closing.extend(clocks::lines(&clocks_, moved.pause, held));
-        found.cases.extend(judge::ram(&name, moved));
+        let beats = beat::beats(lines);
+        let mut found = Found::default();
+        let (mut pulses, alone) = (Vec::new(), hops.len() == 1);
+        for (n, hop) in (1..).zip(hops) {
+            // Up to the next one, so that each gap is seen once.
+            let until = hops.get(n).map(|next| next.moved.began);
+            let until = |beat: &&Beat| until.is_none_or(|until| beat.at < until);
+            let own: Vec<Beat> = beats.iter().filter(until).copied().collect();
+            let pulse = beat::pulse(&own, hop.moved.began, BEAT);
+            let seen = network.clone().filter(|_| alone).unwrap_or_default();
+            let clocks_ = clocks::clocks(&hop.moved, pulse.as_ref(), &seen, hop.held);
+            found.closing.extend((!alone).then(|| format!("hop {n}")));
+            found.closing.extend(judge::closing(&hop.moved));
+            found.closing.extend(clocks::lines(&clocks_, hop.moved.pause, hop.held));
+            found.closing.extend(hop.reaches.iter().cloned());
+            let ram = if n == 1 { "ram".to_owned() } else { format!("ram/hop={n}") };
+            found.cases.extend(judge::ram(&format!("migrate/{ram}"), &name, &hop.moved));
+            found.migration = Some(judge::migration(&hop.moved, account, clocks_));
+            pulses.push((&hop.moved, pulse));
+        }
         talk.say("checking the guest's disk");
         found.cases.push(judge::disk(self.stage, trial("disk"), lines, &mut found.closing, talk));
-        found.cases.push(judge::guest(
-            trial("guest"),
-            moved,
-            account,
-            pulse.as_ref(),
-            &mut found.closing,
-        ));
+        found.cases.push(judge::guest(trial("guest"), &pulses, account, &mut found.closing));
         found.cases.push(match &network {
             None => Case::skipped(
                 "migrate/network",
@@ -297,24 +335,20 @@ impl Experiment<'_> {
             Some(_) => trial("network").judged(Vec::new(), Default::default()),
         });
         found.closing.extend(network.into_iter().flat_map(|network| network.lines));
-        let failed = match &moved.whereabouts {
-            Whereabouts::Destination => None,
-            Whereabouts::Source(why) | Whereabouts::Nowhere(why) => Some(why),
-        };
-        match failed {
-            Some(Why::NotConverged) => {
+        let last = hops.last().map(|hop| (&hop.moved, &hop.moved.whereabouts));
+        match last {
+            Some((moved, Whereabouts::Source(Why::NotConverged))) => {
                 found.not_converged = true;
-                let limit =
-                    self.args.downtime_limit.map_or(Duration::from_millis(300), |limit| limit.0);
+                let limit = self.args.downtime_limit;
+                let limit = limit.map_or(Duration::from_millis(300), |limit| limit.0);
                 let advice = moved.course.advice(limit).map(|advice| advice.lines());
                 found.closing.extend(advice.unwrap_or_default());
             }
-            Some(Why::Interrupted) => {
-                found.closing.push("interrupted: the guest ran on at the source".to_owned())
+            Some((_, Whereabouts::Source(Why::Interrupted))) => {
+                found.closing.push("interrupted: the guest ran on at the source".to_owned());
             }
             _ => {}
         }
-        found.migration = Some(judge::migration(moved, account, clocks_));
         if self.args.keep {
             found.closing.push(format!("kept: {}", self.stage.folder.display()));
         }

@@ -49,8 +49,7 @@ pub(super) fn closing(moved: &Moved) -> Vec<String> {
 }
 
 /// RAM's case, and its control's.
-pub(super) fn ram(source: &str, moved: &Moved) -> Vec<Case> {
-    let name = "migrate/ram";
+pub(super) fn ram(name: &str, source: &str, moved: &Moved) -> Vec<Case> {
     let empty = || Trial::new(name, source, &Layout::default());
     let verdict = match &moved.ram {
         None => {
@@ -156,13 +155,12 @@ pub(super) fn disk(
 /// The guest's: it runs in one place, its heart beats without a gap in its numbers, its kernel is content.
 pub(super) fn guest(
     trial: Trial,
-    moved: &Moved,
+    pulses: &[(&Moved, Option<Pulse>)],
     account: &Account,
-    pulse: Option<&Pulse>,
     closing: &mut Vec<String>,
 ) -> Case {
     closing.extend(account.load_said.iter().map(|line| format!("load: {line}")));
-    if let Some(pulse) = pulse {
+    for pulse in pulses.iter().filter_map(|(_, pulse)| pulse.as_ref()) {
         closing.push(format!(
             "guest: {} heartbeats in order; its clock fell {:.1} ms behind ours, its wall clock jumped {:.1} ms",
             pulse.beats,
@@ -170,23 +168,26 @@ pub(super) fn guest(
             pulse.wall_jump * 1e3,
         ));
     }
-    if moved.doubled > 0 {
-        return trial.differs(format!("both sides ran the guest, {} times", moved.doubled));
+    let doubled: u64 = pulses.iter().map(|(moved, _)| moved.doubled).sum();
+    if doubled > 0 {
+        return trial.differs(format!("both sides ran the guest, {doubled} times"));
     }
-    if let Whereabouts::Nowhere(why) = &moved.whereabouts {
+    if let Some((Moved { whereabouts: Whereabouts::Nowhere(why), .. }, _)) = pulses.last() {
         return trial.differs(format!("the guest is lost: {why}"));
     }
     if !account.oops.is_empty() {
         closing.extend(account.oops.iter().map(|line| format!("guest: {line}")));
         return trial.differs("the guest's kernel complains");
     }
-    match pulse {
-        Some(Pulse { broken: Some((got, expected)), .. }) => {
-            return trial.differs(format!("heartbeat {got} came, expected {expected}"));
+    for (_, pulse) in pulses {
+        match pulse {
+            Some(Pulse { broken: Some((got, expected)), .. }) => {
+                return trial.differs(format!("heartbeat {got} came, expected {expected}"));
+            }
+            Some(pulse) if pulse.went_back => return trial.differs("the guest's clock went back"),
+            Some(_) => {}
+            None => return trial.inconclusive("no heartbeat after the move began", Vec::new()),
         }
-        Some(pulse) if pulse.went_back => return trial.differs("the guest's clock went back"),
-        Some(_) => {}
-        None => return trial.inconclusive("no heartbeat after the move began", Vec::new()),
     }
     match &account.trouble {
         Some(trouble) => trial.inconclusive(trouble, Vec::new()),

@@ -85,18 +85,18 @@ pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
         ..guest.clone()
     };
     let memtwin = std::env::current_exe().map_err(Failure::environment)?;
+    let uri = format!("unix:{}", text(&place.join("migration")));
     let platform = |guest| Platform {
         host: Arc::new(Local),
         memtwin: text(&memtwin),
         folder: text(&place),
         guest,
+        listen: uri.clone(),
+        connect: uri.clone(),
     };
-    let uri = format!("unix:{}", text(&place.join("migration")));
     Ok(Stage {
         source: platform(guest),
         destination: platform(there),
-        listen: uri.clone(),
-        connect: uri,
         disk: (Arc::new(Local), text(&disk)),
         folder: place,
         name: "qemu:local".to_owned(),

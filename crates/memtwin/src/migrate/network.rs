@@ -33,6 +33,7 @@ pub(super) struct Lan {
     guest_net: String,
     gateway: String,
     server: String,
+    a: String,
     b: String,
     ping: Option<Talker>,
     stream: Option<Talker>,
@@ -57,6 +58,7 @@ impl Lan {
             guest_net: plan.guest.address.clone(),
             gateway: text(&plan.boards.tap_address),
             server: text(&plan.storage.address),
+            a: text(&plan.a.address),
             b: text(&plan.b.address),
             ping: None,
             stream: None,
@@ -150,25 +152,27 @@ impl Network for Lan {
 
     fn switch(
         &mut self,
+        back: bool,
         ask: &mut dyn FnMut(&str) -> Vec<String>,
         progress: &mut dyn Progress,
     ) -> Result<(Vec<String>, Duration), Failure> {
         let began = Instant::now();
+        let (board, to) = if back { ("board a", &self.a) } else { ("board b", &self.b) };
         // All at once, as the stream waits for the route meanwhile.
         let all = [
             ("its network", &self.gateway, true),
-            ("board b", &self.b, true),
+            (board, to, true),
             ("storage", &self.server, false),
         ];
         let addresses = all.map(|(_, address, _)| address.as_str()).join(" ");
         let said = ask(&format!(
             "for a in {addresses}; do ping -c 1 -W 2 $a >/dev/null 2>&1 && echo reaches $a & done; wait"
         ));
-        let route = format!("/usr/bin/ip route replace {} via {}", self.guest, self.b);
+        let route = format!("/usr/bin/ip route replace {} via {}", self.guest, to);
         let held = began.elapsed();
         let switched = host::run(&*self.storage, &route, LINE, progress);
         switched.map_err(Failure::environment)?;
-        progress.say("the route leads to b");
+        progress.say(&format!("the route leads to {board}"));
         let again =
             ask(&format!("ping -c 3 -W 5 {0} >/dev/null 2>&1 && echo reaches {0}", self.server));
 

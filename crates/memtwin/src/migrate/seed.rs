@@ -66,18 +66,18 @@ pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stag
         machine: args.destination_machine.clone().unwrap_or_else(|| guest.machine.clone()),
         ..guest.clone()
     };
-    let platform = |host: &Arc<dyn Host>, guest| Platform {
+    let port = plan.boards.migration_port;
+    let platform = |host: &Arc<dyn Host>, guest, address: &str| Platform {
         host: Arc::clone(host),
         memtwin: MEMTWIN.to_owned(),
         folder: FOLDER.to_owned(),
         guest,
-    };
-    let port = plan.boards.migration_port;
-    Ok(Stage {
-        source: platform(&a, guest),
-        destination: platform(&b, there),
         listen: format!("tcp:0:{port}"),
-        connect: format!("tcp:{}:{port}", ip(&plan.b.address)),
+        connect: format!("tcp:{}:{port}", ip(address)),
+    };
+    Ok(Stage {
+        source: platform(&a, guest, &plan.a.address),
+        destination: platform(&b, there, &plan.b.address),
         disk: (Arc::clone(&storage), format!("{}/{}", plan.storage.folder, plan.storage.image)),
         folder: folder.path().to_owned(),
         name: format!("plan:{}", plan.name),

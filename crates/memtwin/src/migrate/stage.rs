@@ -18,6 +18,9 @@ pub(crate) struct Platform {
     pub(crate) folder: String,
     /// The guest as it is called there.
     pub(crate) guest: GuestSpec,
+    /// Where a QEMU listens there for a guest, and where another connects to for that.
+    pub(crate) listen: String,
+    pub(crate) connect: String,
 }
 
 /// Everything that is there before a guest is.
@@ -25,9 +28,6 @@ pub(crate) struct Platform {
 pub(crate) struct Stage {
     pub(crate) source: Platform,
     pub(crate) destination: Platform,
-    /// Where the destination listens, and where the source connects to.
-    pub(crate) listen: String,
-    pub(crate) connect: String,
     /// The folder here for logs and copies.
     pub(crate) folder: PathBuf,
     /// Where the disk is: on which host, and its path there.
@@ -46,11 +46,12 @@ pub(crate) trait Network: std::fmt::Debug {
     fn orders(&self) -> Vec<String>;
     /// Begins to ping it and to send it a stream.
     fn begin(&mut self, progress: &mut dyn Progress) -> Result<(), Failure>;
-    /// The guest runs at the destination, and the route still leads to the source: who reaches whom,
+    /// The guest runs at the destination (of the first hop, or back at the source), and the route still leads elsewhere: who reaches whom,
     /// asked of the guest by `ask`; then the route is switched. How long the switch had to wait for the
     /// answers.
     fn switch(
         &mut self,
+        back: bool,
         ask: &mut dyn FnMut(&str) -> Vec<String>,
         progress: &mut dyn Progress,
     ) -> Result<(Vec<String>, Duration), Failure>;
@@ -67,8 +68,6 @@ pub(crate) struct NetworkFound {
     pub(crate) ping_gap: Option<Duration>,
     /// The longest silence of the stream.
     pub(crate) silence: Option<Duration>,
-    /// How long the switch of the route waited for the guest to say whom it reaches.
-    pub(crate) held: Duration,
     /// Lines for a person.
     pub(crate) lines: Vec<String>,
 }

@@ -35,14 +35,15 @@ fn main() {
             matrix::refused();
             Ok(())
         }),
-        trial("lab_boards_go_up_and_down", arm, false, boards::up_and_down),
-        trial("lab_run_replicate_on_a_board", arm, true, boards::replicate),
-        trial("lab_run_audit_on_a_board", arm, true, boards::audit),
-        trial("lab_run_audit_here", arm, false, boards::audit_here),
         trial("migrate_moves_a_loaded_guest_intact", arm, true, moves::intact),
         trial("migrate_gives_up_what_does_not_converge", arm, true, moves::given_up),
         trial("migrate_tells_what_the_destination_refuses", arm, true, moves::refused),
         trial("migrate_leaves_nothing_when_it_is_ended", arm, true, moves::ended),
+        trial("lab_run_migrate_is_the_experiment_of_2014", arm, true, moves::seed),
+        trial("lab_boards_go_up_and_down", arm, false, boards::up_and_down),
+        trial("lab_run_replicate_on_a_board", arm, true, boards::replicate),
+        trial("lab_run_audit_on_a_board", arm, true, boards::audit),
+        trial("lab_run_audit_here", arm, false, boards::audit_here),
         Trial::test("lab_run_replicate_refuses_what_is_unsound", || {
             lab::refused();
             Ok(())

@@ -104,3 +104,37 @@ pub(crate) fn ended() {
         until("no QEMU is left", || left(&place).1.is_empty());
     }
 }
+
+/// The whole of 2014's first experiment, on three emulated boards.
+pub(crate) fn seed() {
+    let place = Place::new();
+    let folder = place.path("tmp");
+    fs::create_dir_all(&folder).unwrap();
+    let record = place.path("out.json");
+    let mut command = memtwin();
+    command.args(["lab", "run", "migrate", "--control", "--json"]).arg(&record);
+    // A guest on a busy machine may need longer than QEMU allows by itself.
+    command.args(["--downtime-limit", "2s"]).env("TMPDIR", folder);
+    let (out, err) = expect(0, &mut command);
+    println!("{err}{out}");
+    let record = json(&record);
+    assert_eq!(
+        verdicts(&record),
+        [
+            "migrate/ram identical true",
+            "migrate/ram/control differs true",
+            "migrate/disk identical true",
+            "migrate/guest identical true",
+            "migrate/network identical true",
+        ]
+    );
+    assert_eq!(record["migration"]["guest"], "destination");
+    for line in [
+        "before the route is switched, the guest reaches board b (192.168.10.101)",
+        "before the route is switched, the guest does not reach storage (192.168.10.10)",
+        "after the route is switched, the guest reaches storage (192.168.10.10)",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    assert_eq!(left(&place), (0, Vec::new()));
+}

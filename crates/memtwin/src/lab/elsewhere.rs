@@ -230,7 +230,8 @@ impl There {
                 let Lost::Died(reason, last) = died(BOARD, &console) else {
                     return Failure::environment(error).into();
                 };
-                Lost::Died(format!("{error}; {reason}"), last)
+                // What ssh complains of then is nothing more.
+                Lost::Died(reason, last)
             }
             (None, HostError::Unreachable { .. } | HostError::TimedOut { .. }) => {
                 Lost::Died(error.to_string(), Vec::new())
@@ -308,7 +309,14 @@ impl Drop for There {
 /// A machine's end as a reason, and its console's last lines.
 fn died(name: &str, error: &MachineError) -> Lost {
     let (reason, last) = super::found::account(error);
-    Lost::Died(format!("board {name}: {reason}"), last.to_vec())
+    let mut last = last.to_vec();
+    if let MachineError::Ended { log, .. }
+    | MachineError::Panicked { log, .. }
+    | MachineError::TimedOut { log, .. } = error
+    {
+        last.push(format!("all of it is in {}", log.display()));
+    }
+    Lost::Died(format!("board {name}: {reason}"), last)
 }
 
 fn read(path: &Path) -> Option<Value> {

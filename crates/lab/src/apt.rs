@@ -2,6 +2,8 @@
 //! downloads lie in the cache, the system's apt and dpkg are not touched, and no root is needed. apt
 //! verifies what it fetches with the keys that the system's sources name.
 
+mod thinned;
+
 use crate::command::{self, CommandError};
 use crate::sources::{Sources, SourcesError};
 use crate::{Arch, Cache, CacheError, Progress};
@@ -10,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use thinned::Thinned;
 
 /// How long the lists, or a package, may take.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -182,7 +185,7 @@ impl<'a> Apt<'a> {
             let exact = packages.iter().map(|p| format!("{}={}", p.name, p.version));
             let mut apt = self.command("apt-get");
             apt.args(["-q", "download"]).args(exact).current_dir(folder);
-            Ok(command::run(&mut apt, LIMIT, &mut Thinned { progress, heard: 0 })?)
+            Ok(command::run(&mut apt, LIMIT, &mut Thinned::new(progress))?)
         })
     }
 
@@ -285,28 +288,6 @@ impl<'a> Apt<'a> {
             fs::write(&path, text).map_err(CacheError::at(&path))?;
         }
         Ok(())
-    }
-}
-
-/// Passes on one line in so many: a line for each package is too much.
-struct Thinned<'p> {
-    progress: &'p mut dyn Progress,
-    heard: u32,
-}
-
-/// One line in so many.
-const THINNED: u32 = 25;
-
-impl Progress for Thinned<'_> {
-    fn say(&mut self, line: &str) {
-        self.heard += 1;
-        if self.heard.is_multiple_of(THINNED) {
-            self.progress.say(line);
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.progress.is_cancelled()
     }
 }
 

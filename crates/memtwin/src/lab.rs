@@ -9,6 +9,7 @@ mod elsewhere;
 mod experiment;
 mod found;
 pub(crate) mod image;
+mod job;
 mod kernel;
 mod merged;
 mod probe;
@@ -123,7 +124,7 @@ pub(crate) struct Replicate {
     #[arg(long, default_value = "10s", value_name = "TIME")]
     pub(crate) seconds: Time,
     /// Where: local; emulated, a board that is booted for it; emulated:NAME, a board of `memtwin lab
-    /// up`; ssh://[user@]host[:port]. On another machine it runs under KVM, first with KVM's bitmap and
+    /// up`; ssh://USER@HOST:PORT. On another machine it runs under KVM, first with KVM's bitmap and
     /// then with its dirty ring (docs/lab.md)
     #[arg(long, default_value = "local", value_name = "HOST")]
     pub(crate) hosts: String,

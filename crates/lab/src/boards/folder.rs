@@ -63,10 +63,12 @@ impl LabFolder {
     }
 
     fn locked(path: PathBuf) -> Result<Self, LabError> {
-        let file = path.join("lock");
+        // Locked before it has its name: without one, nobody takes the folder for a dead lab's.
+        let file = path.join("locked");
         let made = File::create(&file).map_err(LabError::file(&file))?;
         let held = flock(&made, FlockOperation::NonBlockingLockExclusive);
         held.map_err(|errno| LabError::file(&file)(errno.into()))?;
+        fs::rename(&file, path.join("lock")).map_err(LabError::file(&file))?;
         let folder = Self { path, keep: false, _lock: made };
         if folder.path.as_os_str().len() > LONGEST {
             return Err(LabError::LongPath { path: folder.path.clone() });

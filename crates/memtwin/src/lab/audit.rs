@@ -2,8 +2,9 @@
 //! TCG, or on a board under KVM/arm64.
 
 use super::Accel;
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::Elsewhere;
 use super::found::Found;
+use super::job::Job;
 use super::replicate::{need_qemu, spec};
 use super::talk::Talk;
 use crate::audit::{self as auditing, Audited};
@@ -38,7 +39,7 @@ pub(crate) struct Audit {
     #[arg(long, default_value = "20s", value_name = "TIME")]
     pub(crate) seconds: Time,
     /// Where: local; emulated, a board that is booted for it; emulated:NAME, a board of `memtwin lab
-    /// up`; ssh://[user@]host[:port]. On another machine it runs under KVM, first with KVM's bitmap and
+    /// up`; ssh://USER@HOST:PORT. On another machine it runs under KVM, first with KVM's bitmap and
     /// then with its dirty ring (docs/lab.md)
     #[arg(long, default_value = "local", value_name = "HOST")]
     pub(crate) hosts: String,
@@ -73,7 +74,7 @@ pub(super) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
             let ring = ring.map(|entries| ["--dirty-ring".to_owned(), entries.to_string()]);
             words.chain(ring.into_iter().flatten()).collect()
         };
-        let job = elsewhere::Job {
+        let job = Job {
             case: "audit",
             hosts: &args.hosts,
             args: &args.elsewhere,

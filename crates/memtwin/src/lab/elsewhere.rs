@@ -2,10 +2,8 @@
 //! by ssh. The machine is given Memtwin and a guest's image; its record and what it says come back.
 
 use super::boards::{self, Kernel};
-use super::merged::Merged;
 use super::replicate::{need_qemu, spec};
 use super::talk::Talk;
-use crate::cli::Output;
 use crate::failure::Failure;
 use clap::Args;
 use memtwin_lab::board::BoardSpec;
@@ -13,8 +11,6 @@ use memtwin_lab::boards::{Lab, LabError, LabFile, LabFolder, LabSpec, Node};
 use memtwin_lab::host::{self, Host, HostError, quoted};
 use memtwin_lab::image::Image;
 use memtwin_lab::{Arch, Cache, MachineError, Progress};
-use memtwin_replicate::Stop;
-use memtwin_report::ExitCode;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,8 +23,6 @@ const ASK: Duration = Duration::from_secs(60);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The line before what a command returned.
 const RETURNED: &str = "MEMTWIN RETURNED ";
-/// How many entries the ring has.
-const RING: u32 = 4096;
 
 /// What is special about a run on another machine.
 #[derive(Args, Clone, Debug)]
@@ -49,7 +43,7 @@ pub(crate) struct Elsewhere {
 }
 
 /// Why nothing came back.
-enum Lost {
+pub(super) enum Lost {
     /// Something is missing here or there: nothing ran.
     Failure(Failure),
     /// The machine died, or was not reached any more: what it was, and its last lines.
@@ -63,21 +57,21 @@ impl From<Failure> for Lost {
 }
 
 /// What came of a command there.
-struct Ran {
+pub(super) struct Ran {
     /// What it returned.
-    rc: i32,
+    pub(super) rc: i32,
     /// What it said on standard output.
-    said: Vec<String>,
+    pub(super) said: Vec<String>,
     /// Its record, if it left one.
-    record: Option<Value>,
+    pub(super) record: Option<Value>,
 }
 
 /// A machine that is ready for our commands.
-struct There {
-    host: Box<dyn Host>,
+pub(super) struct There {
+    pub(super) host: Box<dyn Host>,
     /// Memtwin, and the folder of the guest's image.
     memtwin: String,
-    guest: String,
+    pub(super) guest: String,
     /// The board that is booted for it.
     lab: Option<Lab>,
     /// A folder of ours there, to be removed.
@@ -88,7 +82,7 @@ struct There {
 
 impl There {
     /// Makes it ready; boots it if it is a board of ours.
-    fn prepare(
+    pub(super) fn prepare(
         name: &str,
         args: &Elsewhere,
         modules: &[&str],
@@ -189,7 +183,12 @@ impl There {
     }
 
     /// Runs `memtwin WORDS --json …` there; what it complains of is told while it goes on.
-    fn memtwin(&mut self, words: &[String], limit: Duration, talk: &mut Talk) -> Result<Ran, Lost> {
+    pub(super) fn memtwin(
+        &mut self,
+        words: &[String],
+        limit: Duration,
+        talk: &mut Talk,
+    ) -> Result<Ran, Lost> {
         let folder = self.folder.clone().unwrap_or_else(|| "/tmp".to_owned());
         let record = format!("{folder}/record.json");
         let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
@@ -230,66 +229,14 @@ impl There {
                 let Lost::Died(reason, last) = died(BOARD, &console) else {
                     return Failure::environment(error).into();
                 };
-                Lost::Died(format!("{error}; {reason}"), last)
+                // What ssh complains of then is nothing more.
+                Lost::Died(reason, last)
             }
             (None, HostError::Unreachable { .. } | HostError::TimedOut { .. }) => {
                 Lost::Died(error.to_string(), Vec::new())
             }
             (None, _) => Failure::environment(error).into(),
         }
-    }
-}
-
-/// A command of ours that is run on another machine, once with KVM's bitmap and once with its dirty
-/// ring.
-pub(super) struct Job<'j> {
-    /// What the names of its cases begin with.
-    pub(super) case: &'static str,
-    /// The machine.
-    pub(super) hosts: &'j str,
-    pub(super) args: &'j Elsewhere,
-    /// The guest's kernel modules.
-    pub(super) modules: &'j [&'j str],
-    /// A ring of so many entries, and that alone.
-    pub(super) ring: Option<u32>,
-    /// Its words, for a guest's image and a ring.
-    pub(super) words: &'j dyn Fn(&str, Option<u32>) -> Vec<String>,
-}
-
-impl Job<'_> {
-    /// Does it, and writes the report.
-    pub(super) fn run(
-        &self,
-        command: String,
-        output: &Output,
-        stop: &Stop,
-    ) -> Result<ExitCode, Failure> {
-        crate::output::probe(output)?;
-        let mut talk = Talk::new(output.quiet, stop);
-        let mut merged = Merged::new(command, self.case, self.hosts);
-        match self.all(&mut merged, &mut talk) {
-            Ok(()) => {}
-            Err(Lost::Failure(failure)) => return Err(failure),
-            Err(Lost::Died(reason, last)) => merged.died(&reason, &last),
-        }
-        merged.write(output, stop)
-    }
-
-    fn all(&self, merged: &mut Merged, talk: &mut Talk) -> Result<(), Lost> {
-        let mut there = There::prepare(self.hosts, self.args, self.modules, talk)?;
-        let rings: &[Option<u32>] = match self.ring {
-            Some(entries) => &[Some(entries)],
-            None => &[None, Some(RING)],
-        };
-        for &ring in rings {
-            let log = if ring.is_some() { "ring" } else { "bitmap" };
-            talk.say(&format!("{}: {}, KVM's {log}", there.host.name(), self.case));
-            let words = (self.words)(&there.guest, ring);
-            let Ran { rc, said, record } =
-                there.memtwin(&words, self.args.board_timeout.0, talk)?;
-            merged.add(log, rc, said, record)?;
-        }
-        Ok(())
     }
 }
 
@@ -308,7 +255,14 @@ impl Drop for There {
 /// A machine's end as a reason, and its console's last lines.
 fn died(name: &str, error: &MachineError) -> Lost {
     let (reason, last) = super::found::account(error);
-    Lost::Died(format!("board {name}: {reason}"), last.to_vec())
+    let mut last = last.to_vec();
+    if let MachineError::Ended { log, .. }
+    | MachineError::Panicked { log, .. }
+    | MachineError::TimedOut { log, .. } = error
+    {
+        last.push(format!("all of it is in {}", log.display()));
+    }
+    Lost::Died(format!("board {name}: {reason}"), last)
 }
 
 fn read(path: &Path) -> Option<Value> {

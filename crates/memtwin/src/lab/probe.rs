@@ -31,7 +31,7 @@ const DEVICES: [&str; 4] = ["ivshmem-plain", "virtio-blk-pci", "virtio-net-pci",
 /// `memtwin lab probe`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Probe {
-    /// local, ssh://[user@]host[:port], or emulated:NAME, a board of `memtwin lab up`
+    /// local, ssh://USER@HOST:PORT, or emulated:NAME, a board of `memtwin lab up`
     pub(crate) host: String,
     /// Print JSON instead of a table
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! `memtwin lab run replicate --hosts HOST`: the experiment on a machine with KVM.
 
 use super::Replicate;
-use super::elsewhere::Job;
+use super::job::Job;
 use crate::failure::Failure;
 use crate::values::Time;
 use memtwin_replicate::Stop;

@@ -1,0 +1,66 @@
+//! A command of ours on another machine with KVM, once for each of KVM's logs, and its report as ours.
+
+use super::elsewhere::{Elsewhere, Lost, Ran, There};
+use super::merged::Merged;
+use super::talk::Talk;
+use crate::cli::Output;
+use crate::failure::Failure;
+use memtwin_lab::Progress;
+use memtwin_replicate::Stop;
+use memtwin_report::ExitCode;
+
+/// How many entries the ring has.
+const RING: u32 = 4096;
+
+/// A command of ours that is run on another machine, once with KVM's bitmap and once with its dirty
+/// ring.
+pub(super) struct Job<'j> {
+    /// What the names of its cases begin with.
+    pub(super) case: &'static str,
+    /// The machine.
+    pub(super) hosts: &'j str,
+    pub(super) args: &'j Elsewhere,
+    /// The guest's kernel modules.
+    pub(super) modules: &'j [&'j str],
+    /// A ring of so many entries, and that alone.
+    pub(super) ring: Option<u32>,
+    /// Its words, for a guest's image and a ring.
+    pub(super) words: &'j dyn Fn(&str, Option<u32>) -> Vec<String>,
+}
+
+impl Job<'_> {
+    /// Does it, and writes the report.
+    pub(super) fn run(
+        &self,
+        command: String,
+        output: &Output,
+        stop: &Stop,
+    ) -> Result<ExitCode, Failure> {
+        crate::output::probe(output)?;
+        let mut talk = Talk::new(output.quiet, stop);
+        let mut merged = Merged::new(command, self.case, self.hosts);
+        match self.all(&mut merged, &mut talk) {
+            Ok(()) => {}
+            Err(Lost::Failure(failure)) => return Err(failure),
+            Err(Lost::Died(reason, last)) => merged.died(&reason, &last),
+        }
+        merged.write(output, stop)
+    }
+
+    fn all(&self, merged: &mut Merged, talk: &mut Talk) -> Result<(), Lost> {
+        let mut there = There::prepare(self.hosts, self.args, self.modules, talk)?;
+        let rings: &[Option<u32>] = match self.ring {
+            Some(entries) => &[Some(entries)],
+            None => &[None, Some(RING)],
+        };
+        for &ring in rings {
+            let log = if ring.is_some() { "ring" } else { "bitmap" };
+            talk.say(&format!("{}: {}, KVM's {log}", there.host.name(), self.case));
+            let words = (self.words)(&there.guest, ring);
+            let Ran { rc, said, record } =
+                there.memtwin(&words, self.args.board_timeout.0, talk)?;
+            merged.add(log, rc, said, record)?;
+        }
+        Ok(())
+    }
+}

@@ -22,12 +22,14 @@ struct Program {
     least: Option<(u32, u32)>,
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 7] = [
     Program { name: "qemu-system-aarch64", package: "qemu-system-arm", least: Some(QEMU) },
     Program { name: "qemu-system-x86_64", package: "qemu-system-x86", least: Some(QEMU) },
     Program { name: "mmdebstrap", package: "mmdebstrap", least: None },
     Program { name: "fakeroot", package: "fakeroot", least: None },
     Program { name: "mke2fs", package: "e2fsprogs", least: None },
+    Program { name: "ssh", package: "openssh-client", least: None },
+    Program { name: "sshd", package: "openssh-server", least: None },
 ];
 
 /// A program that the tests can't use as it is.

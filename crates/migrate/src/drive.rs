@@ -261,7 +261,18 @@ impl Drive<'_> {
                     let why = self.failed(destination, said.unwrap_or_default());
                     return Some(self.back(source, why));
                 }
+                Status::PostcopyPaused => {
+                    // Half of its memory is on either side.
+                    let why = "postcopy broke off, with memory on both sides".to_owned();
+                    return Some(Whereabouts::Nowhere(Why::Failed(why)));
+                }
                 _ => {}
+            }
+            if let Some(why) = &cancelled
+                && self.moved.began.elapsed() >= self.settings.timeout.saturating_add(SETTLE)
+            {
+                let why = why.clone();
+                return Some(self.back(source, why));
             }
             let late = self.moved.began.elapsed() >= self.settings.timeout;
             if cancelled.is_none() && (late || self.stop.is_set()) {

@@ -55,9 +55,9 @@ pub struct Pulse {
     pub broken: Option<(u64, u64)>,
     /// Whether the guest's clock ever went back.
     pub went_back: bool,
-    /// The largest gap in the guest's own clock, from its loop of a millisecond.
+    /// The gap in the guest's own clock across the move, from its loop of a millisecond.
     pub guest_gap: Duration,
-    /// The longest time between two beats by our clock, in excess of the beats' interval.
+    /// The time between the two beats on either side of the move by our clock, in excess of their interval.
     pub silence: Duration,
     /// By how much the guest's monotonic clock fell behind ours across the move; negative if it got
     /// ahead. Seconds.
@@ -66,8 +66,13 @@ pub struct Pulse {
     pub wall_jump: f64,
 }
 
-/// Reads the beats that came from `from` on. Nothing if there are fewer than two.
-pub fn pulse(beats: &[Beat], from: Instant, interval: Duration) -> Option<Pulse> {
+/// Reads the beats that came from `from` on; `resumed` is when the guest ran again. Nothing if there are fewer than two.
+pub fn pulse(
+    beats: &[Beat],
+    from: Instant,
+    resumed: Option<Instant>,
+    interval: Duration,
+) -> Option<Pulse> {
     let first =
         beats.iter().position(|beat| beat.at >= from).unwrap_or(beats.len()).saturating_sub(1);
     let beats = beats.get(first..)?;
@@ -78,23 +83,19 @@ pub fn pulse(beats: &[Beat], from: Instant, interval: Duration) -> Option<Pulse>
     let pairs = || beats.windows(2).map(|pair| (pair[0], pair[1]));
     let between = |(a, b): (Beat, Beat)| b.at.saturating_duration_since(a.at);
     let wall = |beat: &Beat| beat.wall.as_secs_f64() - beat.monotonic.as_secs_f64();
-    // Lines come late now and then, but none comes early: the smallest difference on each side of
-    // the longest silence is the true one.
-    let (widest, silence) =
-        pairs().enumerate().map(|(i, pair)| (i, between(pair))).max_by_key(|(_, gap)| *gap)?;
-    let late = |beats: &[Beat]| {
-        let late = |beat: &Beat| {
-            beat.at.saturating_duration_since(begin.at).as_secs_f64() - beat.monotonic.as_secs_f64()
-        };
-        beats.iter().map(late).fold(f64::INFINITY, f64::min)
-    };
+    // The first beat since the guest runs again; or the one after the longest silence.
+    let resumed = resumed.and_then(|resumed| beats.iter().position(|beat| beat.at >= resumed));
+    let widest = || pairs().enumerate().max_by_key(|(_, pair)| between(*pair)).map(|(i, _)| i + 1);
+    let at = resumed.filter(|at| *at > 0).or_else(widest)?;
+    let pair = (beats[at - 1], beats[at]);
+    let theirs = pair.1.monotonic.as_secs_f64() - pair.0.monotonic.as_secs_f64();
     Some(Pulse {
         beats: beats.len(),
         broken: pairs().find(|(a, b)| b.n != a.n + 1).map(|(a, b)| (b.n, a.n + 1)),
         went_back: pairs().any(|(a, b)| b.monotonic <= a.monotonic),
-        guest_gap: beats[1..].iter().map(|beat| beat.largest).max()?,
-        silence: silence.saturating_sub(interval),
-        lag: late(&beats[widest + 1..]) - late(&beats[..=widest]),
+        guest_gap: pair.1.largest,
+        silence: between(pair).saturating_sub(interval),
+        lag: between(pair).as_secs_f64() - theirs,
         wall_jump: wall(end) - wall(begin),
     })
 }
@@ -154,7 +155,7 @@ mod tests {
             line(t + ms(900), 3, 10.45, 51.0),
             line(t + ms(1100), 4, 10.65, 1.0),
         ];
-        let pulse = pulse(&beats(&lines), t, ms(200)).unwrap();
+        let pulse = pulse(&beats(&lines), t, None, ms(200)).unwrap();
         assert_eq!((pulse.beats, pulse.broken, pulse.went_back), (4, None, false));
         assert_eq!((pulse.guest_gap, pulse.silence), (ms(51), ms(500)));
         assert!((pulse.lag - 0.45).abs() < 1e-6 && pulse.wall_jump.abs() < 1e-5, "{pulse:?}");
@@ -164,7 +165,7 @@ mod tests {
     fn a_beat_that_is_missing_or_old_is_found() {
         let t = Instant::now();
         let lines = [line(t, 1, 1.0, 1.0), line(t, 3, 1.4, 1.0), line(t, 4, 1.3, 1.0)];
-        let pulse = pulse(&beats(&lines), t, ms(200)).unwrap();
+        let pulse = pulse(&beats(&lines), t, None, ms(200)).unwrap();
         assert_eq!((pulse.broken, pulse.went_back), (Some((3, 2)), true));
     }
 

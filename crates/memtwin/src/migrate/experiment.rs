@@ -310,7 +310,7 @@ impl Experiment<'_> {
             let until = hops.get(n).map(|next| next.moved.began);
             let until = |beat: &&Beat| until.is_none_or(|until| beat.at < until);
             let own: Vec<Beat> = beats.iter().filter(until).copied().collect();
-            let pulse = beat::pulse(&own, hop.moved.began, BEAT);
+            let pulse = beat::pulse(&own, hop.moved.began, hop.moved.resumed, BEAT);
             let seen = network.clone().filter(|_| alone).unwrap_or_default();
             let clocks_ = clocks::clocks(&hop.moved, pulse.as_ref(), &seen, hop.held);
             found.closing.extend((!alone).then(|| format!("hop {n}")));

@@ -102,7 +102,9 @@ impl Toolchain {
             // Of these the first that is set counts, and the user's may not be for this target.
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+            .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+            // What is stripped need not be made: it takes a good part of the time.
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "false");
         if let Some(linker) = self.linker {
             command.env(format!("CARGO_TARGET_{key}_LINKER"), linker);
             // For the C in the crates that we use.

@@ -30,7 +30,7 @@ fn used(folder: &Path) -> bool {
 fn no_programs(place: &Place) -> String {
     let folder = place.path("programs");
     fs::create_dir_all(&folder).unwrap();
-    for name in ["memtwin", "dirtyram", "tstaeshm", "writeout"] {
+    for name in ["memtwin", "netload", "diskload", "dirtyram", "tstaeshm", "writeout"] {
         fs::write(folder.join(name), "#!/bin/sh\nexit 127\n").unwrap();
     }
     folder.display().to_string()

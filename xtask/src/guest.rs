@@ -17,6 +17,11 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// What the tests take into their guests and onto their boards.
+    pub(crate) fn of_the_tests() -> Self {
+        Self { arch: vec![Arch::Aarch64], memtwin: true }
+    }
+
     /// Builds it. Whether all could be built.
     ///
     /// Errors: there is no toolchain for an architecture.

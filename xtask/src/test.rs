@@ -1,9 +1,11 @@
 //! `cargo xtask test`: everything that CI checks, in the order in which it fails soonest.
 
+use crate::guest::Guest;
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::cargo;
 use crate::{cross, needs};
+use anyhow::bail;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,12 +28,17 @@ pub(crate) fn test(interrupt: &Interrupt) -> anyhow::Result<bool> {
     let mut doc = cargo(&["doc", "--no-deps", "--workspace"]);
     steps.command("documentation", 10 * MINUTE, doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
     steps.command("doc tests", 10 * MINUTE, &mut cargo(&DOC_TESTS))?;
+    // Each test that needs them would build them, in its own time.
+    steps.work("programs of boards", || match Guest::of_the_tests().run(interrupt)? {
+        true => Ok(()),
+        false => bail!("the programs of boards were not built"),
+    })?;
     // Last, so that the runner's closing lines stand at the end, above the summary.
     let tests: &[&str] = if ready.nextest {
         &["nextest", "run", "--workspace", "--no-fail-fast"]
     } else {
         &["test", "--workspace", "--all-targets", "--no-fail-fast"]
     };
-    steps.command("tests", 45 * MINUTE, &mut cargo(tests))?;
+    steps.command("tests", 60 * MINUTE, &mut cargo(tests))?;
     Ok(steps.summary())
 }

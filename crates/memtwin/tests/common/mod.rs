@@ -65,12 +65,17 @@ impl Held {
 
     /// Waits for its end, within the limit.
     pub(crate) fn end(&mut self) -> ExitStatus {
+        self.end_within(LIMIT)
+    }
+
+    /// Waits for its end, within this limit.
+    pub(crate) fn end_within(&mut self, limit: Duration) -> ExitStatus {
         let began = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status;
             }
-            assert!(began.elapsed() < LIMIT, "the command did not end");
+            assert!(began.elapsed() < limit, "the command did not end");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -78,10 +83,15 @@ impl Held {
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command) -> Output {
+    run_within(LIMIT, command)
+}
+
+/// Runs a command to its end, within this limit.
+pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Output {
     let mut held = Held::spawn(command);
     let out = read_all(held.0.stdout.take().unwrap());
     let err = read_all(held.0.stderr.take().unwrap());
-    let status = held.end();
+    let status = held.end_within(limit);
     Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() }
 }
 

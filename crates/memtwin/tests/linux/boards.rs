@@ -1,15 +1,14 @@
 //! `memtwin lab` with boards: up, ssh, probe, console, down; killed; and the experiments on a board
 //! with KVM/arm64.
 
-use crate::common::{Held, Place, expect, json, memtwin, text, until, verdicts};
+use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until, verdicts};
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An experiment on a board, on a busy machine; its own limits are shorter.
-const LONG: Duration = Duration::from_secs(1500);
+pub(crate) const LONG: Duration = Duration::from_secs(1500);
 
 fn lab(words: &[&str], state: &Path) -> Command {
     let mut command = memtwin();
@@ -94,21 +93,10 @@ fn experiment(name: &str, options: &[&str], expected: &[(&str, &str)]) {
     let record = place.path("out.json");
     let mut command = memtwin();
     command.args(["lab", "run", name, "--hosts", "emulated", "--json"]).arg(&record).args(options);
-    let log = fs::File::create(place.path("log")).unwrap();
-    command.stdout(Stdio::piped()).stderr(log);
-    let mut held = Held(command.spawn().unwrap());
-    let began = Instant::now();
-    let status = loop {
-        match held.0.try_wait().unwrap() {
-            Some(status) => break status,
-            None => assert!(began.elapsed() < LONG, "it does not end"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let mut out = Vec::new();
-    held.0.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-    let said = fs::read_to_string(place.path("log")).unwrap() + &text(&out);
+    let output = run_within(LONG, &mut command);
+    let said = text(&output.stderr) + &text(&output.stdout);
     println!("{said}");
+    let status = output.status;
     assert_eq!(status.code(), Some(0), "{said}");
     let record = json(&record);
     assert_eq!(record["host"]["arch"], "aarch64", "the board's record");

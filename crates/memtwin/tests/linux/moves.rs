@@ -1,6 +1,7 @@
 //! `memtwin migrate --hosts local`: a loaded Linux guest between two QEMUs on this machine.
 
-use crate::common::{Held, Place, expect, json, memtwin, until};
+use crate::boards::LONG;
+use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until};
 use serde_json::Value;
 use std::fs;
 use std::process::{Command, Stdio};
@@ -115,8 +116,10 @@ pub(crate) fn seed() {
     command.args(["lab", "run", "migrate", "--control", "--json"]).arg(&record);
     // A guest on a busy machine may need longer than QEMU allows by itself.
     command.args(["--downtime-limit", "2s"]).env("TMPDIR", folder);
-    let (out, err) = expect(0, &mut command);
+    let output = run_within(LONG, &mut command);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
     println!("{err}{out}");
+    assert_eq!(output.status.code(), Some(0));
     let record = json(&record);
     assert_eq!(
         verdicts(&record),

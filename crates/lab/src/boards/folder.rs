@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// How the folders of labs in the system's place for temporary files begin.
 const PREFIX: &str = "memtwin-boards-";
+/// What says that a folder is a lab's. No other program calls a file so: what has it is removed with all
+/// that is in it once its lab is dead.
+const LOCK: &str = "memtwin-lab.lock";
 /// How long a folder's name may be: what a socket's path may have (unix(7)), less the longest name in
 /// it and what ssh puts behind that of its own.
 const LONGEST: usize = 108 - 48;
@@ -51,7 +54,7 @@ impl LabFolder {
     ///
     /// Errors: another lab has it, or it is not a lab's, or can't be made.
     pub fn at(path: &Path) -> Result<Self, LabError> {
-        if path.join("lock").exists() {
+        if path.join(LOCK).exists() && is_ours(path) {
             let lock = lock(path).ok_or_else(|| LabError::Taken { path: path.to_owned() })?;
             drop(Self { path: path.to_owned(), keep: false, _lock: lock });
         }
@@ -68,7 +71,7 @@ impl LabFolder {
         let made = File::create(&file).map_err(LabError::file(&file))?;
         let held = flock(&made, FlockOperation::NonBlockingLockExclusive);
         held.map_err(|errno| LabError::file(&file)(errno.into()))?;
-        fs::rename(&file, path.join("lock")).map_err(LabError::file(&file))?;
+        fs::rename(&file, path.join(LOCK)).map_err(LabError::file(&file))?;
         let folder = Self { path, keep: false, _lock: made };
         if folder.path.as_os_str().len() > LONGEST {
             return Err(LabError::LongPath { path: folder.path.clone() });
@@ -123,7 +126,7 @@ impl Drop for LabFolder {
 
 /// The lock of a folder that no lab has. One that has no lock is none of a lab's.
 fn lock(folder: &Path) -> Option<File> {
-    let file = File::open(folder.join("lock")).ok()?;
+    let file = File::open(folder.join(LOCK)).ok()?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
     Some(file)
 }
@@ -149,7 +152,7 @@ mod tests {
         // Killed: the lock is free, the files are there.
         let left = path.clone();
         std::mem::forget(first);
-        let lock_of_the_dead = left.join("lock");
+        let lock_of_the_dead = left.join(LOCK);
         fs::remove_file(&lock_of_the_dead).unwrap();
         File::create(&lock_of_the_dead).unwrap();
         let second = LabFolder::at(&path).unwrap();
@@ -159,6 +162,8 @@ mod tests {
         // What is no lab's is left alone.
         fs::create_dir(&path).unwrap();
         fs::write(path.join("mine"), "").unwrap();
+        // As many programs call theirs, and our own cache.
+        fs::write(path.join("lock"), "").unwrap();
         assert!(LabFolder::at(&path).is_err());
         assert!(path.join("mine").exists());
     }

@@ -110,7 +110,7 @@ impl Experiment<'_> {
                     let mut hush = Hush(self.stop);
                     let mut ask = |line: &str| {
                         let answer = there.console.order(&format!("run {line}"), ORDER, &mut hush);
-                        answer.map(|(_, said)| said).unwrap_or_default()
+                        answer.ok().map(|(_, said)| said)
                     };
                     (reaches, held) = network.switch(n.is_multiple_of(2), &mut ask, talk)?;
                 }
@@ -332,6 +332,9 @@ impl Experiment<'_> {
                 "no network between two QEMUs on one machine",
             ),
             Some(NetworkFound { wrong: Some(why), .. }) => trial("network").differs(why),
+            Some(NetworkFound { unknown: Some(why), .. }) => {
+                trial("network").inconclusive(why, Vec::new())
+            }
             Some(_) => trial("network").judged(Vec::new(), Default::default()),
         });
         found.closing.extend(network.into_iter().flat_map(|network| network.lines));

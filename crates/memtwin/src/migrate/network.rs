@@ -38,6 +38,7 @@ pub(super) struct Lan {
     ping: Option<Talker>,
     stream: Option<Talker>,
     wrong: Option<String>,
+    unknown: Option<String>,
 }
 
 /// A program on a host that speaks into a file there: its last words would not come by a connection that
@@ -63,6 +64,7 @@ impl Lan {
             ping: None,
             stream: None,
             wrong: None,
+            unknown: None,
         }
     }
 }
@@ -153,7 +155,7 @@ impl Network for Lan {
     fn switch(
         &mut self,
         back: bool,
-        ask: &mut dyn FnMut(&str) -> Vec<String>,
+        ask: &mut dyn FnMut(&str) -> Option<Vec<String>>,
         progress: &mut dyn Progress,
     ) -> Result<(Vec<String>, Duration), Failure> {
         let began = Instant::now();
@@ -164,9 +166,15 @@ impl Network for Lan {
             (board, to, true),
             ("storage", &self.server, false),
         ];
-        let addresses = all.map(|(_, address, _)| address.as_str()).join(" ");
+        // One answer says that it reaches it; that it does not, no single ping does on a busy machine.
+        let pings = all.map(|(_, address, expected)| {
+            let times = if expected { 5 } else { 1 };
+            format!("reach {address} {times} &")
+        });
         let said = ask(&format!(
-            "for a in {addresses}; do ping -c 1 -W 2 $a >/dev/null 2>&1 && echo reaches $a & done; wait"
+            "reach() {{ n=0; while [ $n -lt $2 ]; do n=$((n+1)); ping -c 1 -W 2 $1 >/dev/null 2>&1 && \
+             echo reaches $1 && return; done; }}; {} wait",
+            pings.join(" ")
         ));
         let route = format!("/usr/bin/ip route replace {} via {}", self.guest, to);
         let held = began.elapsed();
@@ -177,16 +185,25 @@ impl Network for Lan {
             ask(&format!("ping -c 3 -W 5 {0} >/dev/null 2>&1 && echo reaches {0}", self.server));
 
         let mut lines = Vec::new();
-        let mut check = |when: &str, who: &str, address: &str, said: &[String], expected: bool| {
-            let reaches = said.iter().any(|line| *line == format!("reaches {address}"));
-            let how = if reaches { "reaches" } else { "does not reach" };
-            let line = format!("{when} the route is switched, the guest {how} {who} ({address})");
-            progress.say(&line);
-            lines.push(line.clone());
-            if reaches != expected {
-                self.wrong.get_or_insert(line);
-            }
-        };
+        let mut check =
+            |when: &str, who: &str, address: &str, said: &Option<Vec<String>>, expected| {
+                let Some(said) = said else {
+                    let what = format!(
+                        "{when} the route is switched, the guest does not say whom it reaches"
+                    );
+                    self.unknown.get_or_insert(what);
+                    return;
+                };
+                let reaches = said.iter().any(|line| *line == format!("reaches {address}"));
+                let how = if reaches { "reaches" } else { "does not reach" };
+                let line =
+                    format!("{when} the route is switched, the guest {how} {who} ({address})");
+                progress.say(&line);
+                lines.push(line.clone());
+                if reaches != expected {
+                    self.wrong.get_or_insert(line);
+                }
+            };
         for (who, address, expected) in all {
             check("before", who, address, &said, expected);
         }
@@ -195,7 +212,8 @@ impl Network for Lan {
     }
 
     fn end(&mut self, progress: &mut dyn Progress) -> Result<NetworkFound, Failure> {
-        let mut found = NetworkFound { wrong: self.wrong.take(), ..NetworkFound::default() };
+        let (wrong, unknown) = (self.wrong.take(), self.unknown.take());
+        let mut found = NetworkFound { wrong, unknown, ..NetworkFound::default() };
         if let Some(mut stream) = self.stream.take() {
             // TCP tries again more and more rarely, and needs a while to be where it was.
             let began = Instant::now();
@@ -214,7 +232,10 @@ impl Network for Lan {
             let complaint = said.lines().find(|line| line.starts_with("netload: "));
             let wrong = match (told, complaint) {
                 (_, Some(line)) => Some(format!("the stream: {line}")),
-                (None, None) => Some("the stream said nothing".to_owned()),
+                (None, None) => {
+                    found.unknown.get_or_insert("the stream's last words are not there".to_owned());
+                    None
+                }
                 (Some((sent, back, _)), None) if sent != back => {
                     Some(format!("the stream: {sent} records sent, {back} came back"))
                 }

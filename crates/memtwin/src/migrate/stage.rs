@@ -46,13 +46,13 @@ pub(crate) trait Network: std::fmt::Debug {
     fn orders(&self) -> Vec<String>;
     /// Begins to ping it and to send it a stream.
     fn begin(&mut self, progress: &mut dyn Progress) -> Result<(), Failure>;
-    /// The guest runs at the destination (of the first hop, or back at the source), and the route still leads elsewhere: who reaches whom,
-    /// asked of the guest by `ask`; then the route is switched. How long the switch had to wait for the
-    /// answers.
+    /// The guest runs at the destination (of the first hop, or back at the source), and the route still
+    /// leads elsewhere: who reaches whom, asked of the guest by `ask`, which has no answer when the guest
+    /// gives none; then the route is switched. How long the switch had to wait for the answers.
     fn switch(
         &mut self,
         back: bool,
-        ask: &mut dyn FnMut(&str) -> Vec<String>,
+        ask: &mut dyn FnMut(&str) -> Option<Vec<String>>,
         progress: &mut dyn Progress,
     ) -> Result<(Vec<String>, Duration), Failure>;
     /// Ends both, and tells what came of them.
@@ -64,6 +64,8 @@ pub(crate) trait Network: std::fmt::Debug {
 pub(crate) struct NetworkFound {
     /// What is wrong, if anything is.
     pub(crate) wrong: Option<String>,
+    /// What could not be found out, if anything.
+    pub(crate) unknown: Option<String>,
     /// The longest time without an echo of a ping.
     pub(crate) ping_gap: Option<Duration>,
     /// The longest silence of the stream.

@@ -78,7 +78,7 @@ pub(crate) fn up_and_down() {
     held.signal(9);
     held.end();
     until("no board", || !used(&state));
-    assert!(state.join("lock").exists());
+    assert!(state.join("memtwin-lab.lock").exists());
     let mut held = Held::spawn(lab(&up[..2], &state).args(&up[3..]));
     until("another board", || used(&state));
     // And told to end before it is up, it leaves nothing.

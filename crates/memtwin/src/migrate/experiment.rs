@@ -278,7 +278,7 @@ impl Experiment<'_> {
             }
             console.order("stop disk", ORDER, &mut hush)?;
             console.order("stop beat", ORDER, &mut hush)?;
-            let oops = "run dmesg | grep -E 'Oops|BUG:|Call trace|I/O error|EXT[0-9]-fs error|soft lockup'";
+            let oops = "run dmesg | grep -E 'Oops|BUG:|Call trace|I/O error|EXT[0-9]-fs error|soft lockup|detected stall'";
             let (_, said) = console.order(oops, ORDER, &mut hush)?;
             account.oops = said.into_iter().filter(|line| line.starts_with('[')).collect();
             console.order("run sync", ORDER, &mut hush)?;
@@ -334,6 +334,9 @@ impl Experiment<'_> {
             Some(NetworkFound { wrong: Some(why), .. }) => trial("network").differs(why),
             Some(NetworkFound { unknown: Some(why), .. }) => {
                 trial("network").inconclusive(why, Vec::new())
+            }
+            Some(_) if hops.iter().any(|hop| hop.moved.whereabouts != Whereabouts::Destination) => {
+                Case::skipped("migrate/network", &name, "the guest did not move")
             }
             Some(_) => trial("network").judged(Vec::new(), Default::default()),
         });

@@ -177,7 +177,11 @@ pub(super) fn guest(
     }
     if !account.oops.is_empty() {
         closing.extend(account.oops.iter().map(|line| format!("guest: {line}")));
-        return trial.differs("the guest's kernel complains");
+        if !is_only_held_up(&account.oops) {
+            return trial.differs("the guest's kernel complains");
+        }
+        let why = "the guest's kernel says that it was held up, as it is while its RAM is judged";
+        return trial.inconclusive(why, Vec::new());
     }
     for (_, pulse) in pulses {
         match pulse {
@@ -193,6 +197,14 @@ pub(super) fn guest(
         Some(trouble) => trial.inconclusive(trouble, Vec::new()),
         None => trial.judged(Vec::new(), BTreeMap::new()),
     }
+}
+
+/// Whether a kernel complains of nothing but the time that passed: a pause of its machine looks to it
+/// like a CPU that is stuck, and it says so with a backtrace.
+fn is_only_held_up(oops: &[String]) -> bool {
+    let held_up = |line: &str| line.contains("soft lockup") || line.contains("detected stall");
+    oops.iter().any(|line| held_up(line))
+        && oops.iter().all(|line| held_up(line) || line.to_lowercase().contains("call trace"))
 }
 
 /// The move, for the record.
@@ -241,4 +253,28 @@ fn load(account: &Account) -> Option<LoadEntry> {
         missed_before: missed(before),
         missed_during: missed(during),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_was_held_up_is_told_from_one_that_broke() {
+        let said = |lines: &[&str]| {
+            is_only_held_up(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
+        };
+        let stuck = "[99.1] watchdog: BUG: soft lockup - CPU#0 stuck for 27s! [dirtyram:71]";
+        let stall = "[99.1] rcu: INFO: rcu_preempt self-detected stall on CPU";
+        assert!(said(&[stuck, "[99.1] Call trace:"]));
+        assert!(said(&[stall]));
+        for broke in [
+            "[99.2] Internal error: Oops: 96000004 [#1] SMP",
+            "[99.2] BUG: Bad page state in process dirtyram",
+            "[99.2] I/O error, dev vda, sector 8",
+        ] {
+            assert!(!said(&[stuck, broke]), "{broke}");
+        }
+        assert!(!said(&["[99.2] Call trace:"]), "of what, nobody knows");
+    }
 }

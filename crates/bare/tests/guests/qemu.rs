@@ -96,6 +96,11 @@ impl Qemu {
         fs::read(file).unwrap()
     }
 
+    /// The bytes of its disk.
+    pub(crate) fn disk(&self) -> Vec<u8> {
+        fs::read(self.folder.path().join("disk.img")).unwrap()
+    }
+
     /// What the guest tells of itself.
     pub(crate) fn report(&mut self) -> Report {
         let bytes = self.memory(self.image.report(), Report::LEN as u64);

@@ -136,8 +136,9 @@ impl Cache {
         }
     }
 
+    /// By its name ours: the folder that is named for a cache may hold other things.
     fn unfinished(&self) -> PathBuf {
-        self.folder.join("unfinished")
+        self.folder.join("memtwin-unfinished")
     }
 }
 
@@ -180,10 +181,13 @@ mod tests {
     #[test]
     fn what_a_killed_program_has_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let left = folder.path().join("unfinished/left");
+        let left = folder.path().join("memtwin-unfinished/left");
+        let others = folder.path().join("unfinished/others");
         fs::create_dir_all(&left).unwrap();
+        fs::create_dir_all(&others).unwrap();
         drop(cache(folder.path()));
         assert!(!left.exists());
+        assert!(others.exists());
     }
 
     /// Gives up at once.

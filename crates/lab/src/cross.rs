@@ -101,10 +101,7 @@ impl Toolchain {
         command
             // Of these the first that is set counts, and the user's may not be for this target.
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-            // What is stripped need not be made: it takes a good part of the time.
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+            .env("RUSTFLAGS", "-C target-feature=+crt-static");
         if let Some(linker) = self.linker {
             command.env(format!("CARGO_TARGET_{key}_LINKER"), linker);
             // For the C in the crates that we use.
@@ -113,7 +110,8 @@ impl Toolchain {
         if let Some(rustc) = self.rustc {
             command.env("RUSTC", rustc);
         }
-        command.args(["build", "--release", "--target", self.triple]);
+        // Optimised where it is hot: somebody waits for it.
+        command.args(["build", "--profile", "board", "--target", self.triple]);
         command
     }
 }

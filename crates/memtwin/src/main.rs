@@ -38,16 +38,14 @@ use cli::{Cli, Command};
 use failure::Failure;
 use memtwin_report::ExitCode;
 use std::io::Write;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 fn main() -> std::process::ExitCode {
     // As typed, for the record.
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("MEMTWIN_LOG"))
-        .init();
-    match run(cli.command, command) {
+    match log_events().and_then(|()| run(cli.command, command)) {
         Ok(code) => code.into(),
         Err(Failure { code, message }) => {
             // Where standard error is gone, the exit code still tells.
@@ -55,6 +53,22 @@ fn main() -> std::process::ExitCode {
             code.into()
         }
     }
+}
+
+/// Logs events to standard error: errors, or what MEMTWIN_LOG names (`debug`, `memtwin_tap=trace,info`).
+fn log_events() -> Result<(), Failure> {
+    let named = std::env::var("MEMTWIN_LOG").unwrap_or_default();
+    let unknown = |error| {
+        let expected = "a level, or TARGET=LEVEL,...";
+        Failure::usage(format!("MEMTWIN_LOG={named}: expected {expected}: {error}"))
+    };
+    let targets = match named.as_str() {
+        "" => Targets::new().with_default(LevelFilter::ERROR),
+        named => named.parse().map_err(unknown)?,
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(targets).init();
+    Ok(())
 }
 
 fn run(command: Command, line: String) -> Result<ExitCode, Failure> {

@@ -56,3 +56,21 @@ fn odd_and_different_sizes() {
     expect(3, &mut verify(&place, "odd", "dir"));
     expect(2, memtwin().arg("verify").arg(place.path("odd")));
 }
+
+#[test]
+fn events_are_logged_as_asked() {
+    let place = Place::new();
+    fs::write(place.path("a"), vec![7; 4096]).unwrap();
+    let logged = |how: &str, code| {
+        let mut command = verify(&place, "a", "a");
+        expect(code, command.env("MEMTWIN_LOG", how)).1
+    };
+    for how in ["", "error", "memtwin_tap=trace,info"] {
+        assert_eq!(logged(how, 0), "", "{how}");
+    }
+    let refused = logged("memtwin=loud", 2);
+    assert!(
+        refused.starts_with("memtwin: MEMTWIN_LOG=memtwin=loud: expected a level"),
+        "{refused}"
+    );
+}

@@ -37,6 +37,9 @@ pub(crate) struct Elsewhere {
     /// guest --memtwin`) [default: they are built from the source tree]
     #[arg(long, value_name = "DIR")]
     pub(crate) board_programs: Option<PathBuf>,
+    /// Where `emulated:NAME` is up, if it was started with --state
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// How long a run may take there
     #[arg(long, default_value = "10m", value_name = "TIME")]
     pub(crate) board_timeout: crate::values::Time,
@@ -149,7 +152,7 @@ impl There {
         here: tempfile::TempDir,
         talk: &mut Talk,
     ) -> Result<Self, Lost> {
-        let host = super::state::host(name, None)?;
+        let host = super::state::host(name, args.state.as_deref())?;
         let (memtwin, guest_folder) = (String::new(), String::new());
         let mut this = Self { host, memtwin, guest: guest_folder, lab: None, folder: None, here };
         let said = this.line("uname -m; mktemp -d /tmp/memtwin-XXXXXX", ASK, talk);

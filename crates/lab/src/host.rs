@@ -4,6 +4,7 @@
 mod error;
 mod local;
 mod pump;
+mod reverse;
 mod shell;
 mod ssh;
 mod transfer;
@@ -11,6 +12,7 @@ mod transfer;
 pub use error::HostError;
 pub use local::Local;
 pub use pump::{RELAY, relay};
+pub use reverse::Reverse;
 pub use shell::quoted;
 pub use ssh::{BoardAccess, Ssh};
 
@@ -47,6 +49,11 @@ pub trait Host: fmt::Debug + Send + Sync {
     ///
     /// Errors: nobody listens there, or the machine is not reached.
     fn connect(&self, socket: &str) -> Result<UnixStream, HostError>;
+
+    /// A port of the loopback interface there that leads to this one of the loopback interface here.
+    ///
+    /// Errors: the machine allows no such thing, or is not reached.
+    fn reverse(&self, port: u16) -> Result<Reverse, HostError>;
 }
 
 /// The machine of a name: `local`, or `ssh://[user@]host[:port]`.

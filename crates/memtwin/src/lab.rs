@@ -12,6 +12,7 @@ pub(crate) mod image;
 mod job;
 mod kernel;
 mod merged;
+mod outside;
 mod probe;
 pub(crate) mod replicate;
 mod replicate_there;
@@ -159,6 +160,10 @@ pub(crate) struct Replicate {
     /// The twin; removed at the end unless --keep [default: in a directory of the run's own]
     #[arg(long, value_name = "FILE")]
     pub(crate) twin: Option<PathBuf>,
+    /// Then once more, with the twin on another host: tcp://HOST:PORT, where a `memtwin receive` waits.
+    /// On another machine that is done in any case, with the twin here
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: Option<memtwin_remote::Target>,
     /// Write each round's dirty bitmap to FILE (docs/dirty-bitmap.md)
     #[arg(long, value_name = "FILE")]
     pub(crate) dirty_bitmap: Option<PathBuf>,

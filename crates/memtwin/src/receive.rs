@@ -136,7 +136,8 @@ fn new_identity(args: &Receive) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Verified)
 }
 
-fn case(ended: &Ended, receiver: &Receiver) -> Case {
+/// What a session came to.
+pub(crate) fn case(ended: &Ended, receiver: &Receiver) -> Case {
     let trial = Trial::new("receive", "remote", &receiver.layout());
     match ended {
         Ended::Judged { outcome: Outcome::Identical, kept: Ok(()), .. } => {

@@ -17,7 +17,11 @@ use ending::{End, EndOf};
 use local::Local;
 use memtwin_pages::Layout;
 use memtwin_qemu::BlockMemory;
-use memtwin_replicate::{Ended, Plan, Replication, RoundError, Shadow, Stop, Until as EngineUntil};
+use memtwin_replicate::{
+    Ended, Observer, Plan, Replication, RoundError, Shadow, Sink, Source, Stop,
+    Until as EngineUntil,
+};
+use memtwin_report::record::PageAt;
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
 use memtwin_tap::Tap;
 use memtwin_twin::{DirTwin, Discard};
@@ -188,6 +192,17 @@ impl Session<'_> {
         }
     }
 
+    /// Rounds, as planned or as they are steered; and what a control has changed.
+    fn rounds<S: Source, K: Sink, O: Observer>(
+        &self,
+        replication: &mut Replication<S, K, O>,
+    ) -> Result<(Ended, Vec<PageAt>), RoundError> {
+        match self.course {
+            None => Ok((replication.run(&self.plan(), self.stop, |_| ())?, Vec::new())),
+            Some(course) => course::run(replication, &self.plan(), course, self.stop),
+        }
+    }
+
     /// A twin in files: the guest stands still only while its memory is read.
     fn local<K: Local>(
         &self,
@@ -199,10 +214,7 @@ impl Session<'_> {
             Replication::start(tap, &mut *twin, observers).map_err(Failure::environment)?;
         let parts = replication.sink().parts(self.layout).map_err(Failure::environment)?;
         let reached = (|| {
-            let (ended, injected) = match self.course {
-                None => (replication.run(&self.plan(), self.stop, |_| ())?, Vec::new()),
-                Some(course) => course::run(&mut replication, &self.plan(), course, self.stop)?,
-            };
+            let (ended, injected) = self.rounds(&mut replication)?;
             let mut still = replication.stand_still(self.stop)?;
             let read = read(&still, self.layout, self.memories, &parts);
             still.source().confirm_still()?;
@@ -243,7 +255,7 @@ impl Session<'_> {
             Replication::start(source, &mut *twin, observers).map_err(Failure::environment)?;
         let mut findings = Findings::default();
         let reached = (|| {
-            let ended = replication.run(&self.plan(), self.stop, |_| ())?;
+            let (ended, injected) = self.rounds(&mut replication)?;
             let mut still = replication.stand_still(self.stop)?;
             let mut trouble = findings.look_at(&still, self.memories).err().map(|e| e.to_string());
             for (id, region) in self.layout.iter() {
@@ -254,12 +266,12 @@ impl Session<'_> {
             }
             still.source().inner_mut().confirm_still()?;
             still.release()?;
-            Ok::<_, RoundError>((ended, trouble))
+            Ok::<_, RoundError>((ended, injected, trouble))
         })();
         let finished = replication.finish();
         Ok(match reached.and_then(|reached| finished.map(|()| reached)) {
-            Ok((ended, trouble)) => {
-                EndOf::Reached(End { ended, findings, trouble, injected: Vec::new() })
+            Ok((ended, injected, trouble)) => {
+                EndOf::Reached(End { ended, findings, trouble, injected })
             }
             Err(error) => EndOf::Broken(error.to_string(), findings),
         })

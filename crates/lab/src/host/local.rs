@@ -1,6 +1,6 @@
 //! This machine.
 
-use super::{Host, HostError, shell, transfer};
+use super::{Host, HostError, Reverse, shell, transfer};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -35,6 +35,10 @@ impl Host for Local {
             socket: socket.to_owned(),
             why: error.to_string(),
         })
+    }
+
+    fn reverse(&self, port: u16) -> Result<Reverse, HostError> {
+        Ok(Reverse::own(port))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Another machine, through the system's ssh(1).
 
-use super::{Host, HostError, pump, shell, transfer};
+use super::{Host, HostError, Reverse, pump, shell, transfer};
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -130,6 +130,21 @@ impl Ssh {
         &self.target
     }
 
+    /// ssh on a connection of its own that carries a port there to one here, and runs until its standard
+    /// input ends. Of an option's values the first counts.
+    fn carrier(&self, port: u16) -> Command {
+        let mut command = Command::new(&self.program);
+        for option in ["ControlPath=none", "ClearAllForwardings=no", "ExitOnForwardFailure=yes"] {
+            command.args(["-o", option]);
+        }
+        command.args(["-o", "LogLevel=INFO", "-R", &format!("127.0.0.1:0:127.0.0.1:{port}")]);
+        for option in OPTIONS {
+            command.args(["-o", option]);
+        }
+        command.args(&self.options).args(["-T", "-a", "-x", "--", &self.target, "exec cat"]);
+        command
+    }
+
     /// ssh, told to run words there. The user's own shell takes them first.
     fn words(&self, words: &[String]) -> Command {
         let mut command = self.options();
@@ -164,6 +179,10 @@ impl Host for Ssh {
     fn connect(&self, socket: &str) -> Result<UnixStream, HostError> {
         let line = format!("exec memtwin relay {}", shell::quoted(socket));
         pump::through(&self.name, socket, self.plain(&line))
+    }
+
+    fn reverse(&self, port: u16) -> Result<Reverse, HostError> {
+        Reverse::through(&self.name, self.carrier(port))
     }
 }
 

@@ -3,6 +3,8 @@
 use memtwin_lab::host::{Host, HostError, Ssh, run};
 use memtwin_lab::{Progress, Silent};
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -25,6 +27,25 @@ pub(crate) fn kept(host: &dyn Host) {
     lines(host);
     ends(host);
     files(host);
+}
+
+/// What runs there reaches a port here, by one there that is gone with what it was given by.
+pub(crate) fn reached_from_there(host: &dyn Host) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = listener.local_addr().unwrap().port();
+    let reverse = host.reverse(ours).unwrap();
+    let theirs = reverse.port();
+    let greet = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"here\n").unwrap();
+    });
+    let line = format!("exec 3<>/dev/tcp/127.0.0.1/{theirs} && cat <&3");
+    let said = run(host, &format!("bash -c '{line}'"), LONG, &mut Silent).unwrap();
+    assert_eq!(said, "here\n");
+    greet.join().unwrap();
+    drop(reverse);
+    let refused = run(host, &format!("bash -c '{line}' 2>&1"), LONG, &mut Silent).unwrap_err();
+    assert!(refused.to_string().contains("refused"), "{refused}");
 }
 
 fn lines(host: &dyn Host) {

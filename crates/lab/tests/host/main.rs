@@ -34,6 +34,7 @@ fn main() {
     let trials = vec![
         Trial::test("this_machine", || {
             contract::kept(&Local);
+            contract::reached_from_there(&Local);
             Ok(())
         }),
         Trial::test("a_shell_that_plays_ssh", || {
@@ -58,6 +59,7 @@ fn a_real_ssh() {
     contract::kept(&host);
     let error = host.connect("/no/such/socket").unwrap_err().to_string();
     assert!(error.contains("no connection to /no/such/socket: "), "{error}");
+    contract::reached_from_there(&host);
 }
 
 /// A program that takes ssh's words and runs the line here.

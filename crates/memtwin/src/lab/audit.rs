@@ -67,7 +67,7 @@ pub(crate) struct Audit {
 /// Does it, and writes the report.
 pub(super) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     if args.hosts != "local" {
-        let words = |guest: &str, ring: Option<u32>| {
+        let words = |guest: &str, ring: Option<u32>, _: Option<&str>| {
             let seconds = format!("{}us", args.seconds.0.as_micros());
             let words = ["lab", "run", "audit", "--accel", "kvm", "--image", guest, "--seconds"];
             let words = words.map(str::to_owned).into_iter().chain([seconds]);
@@ -80,6 +80,7 @@ pub(super) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
             args: &args.elsewhere,
             modules: &MODULES,
             ring: args.dirty_ring,
+            outside: None,
             words: &words,
         };
         return job.run(command, &args.output, stop);

@@ -21,7 +21,12 @@ pub(super) fn sum(path: &Path, window: &Window) -> io::Result<String> {
         digester.update(part);
         at += part.len() as u64;
     }
-    Ok(format!("{:05} {:>5}", digester.finish().bsd_sum, window.bytes.div_ceil(1024)))
+    Ok(line(digester.finish().bsd_sum, window.bytes))
+}
+
+/// A sum and a length as `sum -r` prints them.
+pub(super) fn line(sum: u16, bytes: u64) -> String {
+    format!("{sum:05} {:>5}", bytes.div_ceil(1024))
 }
 
 /// How often both files were summed while the program wrote, and how often they differed.

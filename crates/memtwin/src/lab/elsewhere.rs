@@ -2,6 +2,7 @@
 //! by ssh. The machine is given Memtwin and a guest's image; its record and what it says come back.
 
 use super::boards::{self, Kernel};
+use super::outside::Outside;
 use super::replicate::{need_qemu, spec};
 use super::talk::Talk;
 use crate::failure::Failure;
@@ -179,6 +180,11 @@ impl There {
         this.memtwin = format!("{folder}/memtwin");
         this.guest = folder.to_owned();
         Ok(this)
+    }
+
+    /// A twin here of a guest there.
+    pub(super) fn outside(&self, name: &str) -> Result<Outside, Failure> {
+        Outside::begin(&*self.host, self.here.path().join(format!("twin-{name}")))
     }
 
     fn line(&self, line: &str, limit: Duration, talk: &mut Talk) -> Result<String, HostError> {

@@ -33,6 +33,38 @@ const GRACE: Duration = Duration::from_secs(60);
 /// How long QEMU may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// One replication of the experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Into a file here.
+    File,
+    /// Onto another host.
+    Remote,
+    /// Into a file, with a word changed behind the log's back.
+    Control,
+}
+
+impl Turn {
+    const ALL: [Self; 3] = [Self::File, Self::Remote, Self::Control];
+
+    fn is_wanted(self, args: &Replicate) -> bool {
+        match self {
+            Self::File => true,
+            Self::Remote => args.to.is_some(),
+            Self::Control => args.control,
+        }
+    }
+
+    /// Its case.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::File => "replicate/qemu",
+            Self::Remote => "replicate/qemu/remote",
+            Self::Control => "replicate/qemu/control",
+        }
+    }
+}
+
 /// What is fixed before it begins.
 pub(super) struct Experiment<'e> {
     pub(super) args: &'e Replicate,
@@ -80,9 +112,8 @@ impl Experiment<'_> {
                 return Ok(found);
             }
         };
-        let controls: &[bool] = if self.args.control { &[false, true] } else { &[false] };
-        for &control in controls {
-            self.once(control, &mut guest, &mut twin, talk, &mut found)?;
+        for turn in Turn::ALL.into_iter().filter(|turn| turn.is_wanted(self.args)) {
+            self.once(turn, &mut guest, &mut twin, talk, &mut found)?;
             if found.cases.iter().any(|case| !case.passed()) {
                 break;
             }
@@ -102,15 +133,19 @@ impl Experiment<'_> {
     /// The program writes, and what it writes is replicated and judged.
     fn once(
         &self,
-        control: bool,
+        turn: Turn,
         guest: &mut WindowGuest,
         twin: &mut TwinFile,
         talk: &mut Talk,
         found: &mut Found,
     ) -> Result<(), Failure> {
-        let name = if control { "replicate/qemu/control" } else { "replicate/qemu" };
-        let none = || Trial::new(name, self.source(), &Layout::default());
-        let words = self.words(twin.path())?;
+        let none = || Trial::new(turn.name(), self.source(), &Layout::default());
+        let mut place = OsString::from("file:");
+        place.push(twin.path());
+        if let (Turn::Remote, Some(target)) = (turn, &self.args.to) {
+            place = target.to_string().into();
+        }
+        let words = self.words(place)?;
         let replicate = match Cli::try_parse_from(&words).map(|cli| cli.command) {
             Ok(Command::Replicate(args)) => args,
             Ok(_) => return Err(Failure::usage("not the command that was meant")),
@@ -126,13 +161,14 @@ impl Experiment<'_> {
         }
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         talk.say(&format!("host: {}", shown.join(" ")));
-        let steer =
-            Steer { memory: &self.args.memory, window, control, over: AtomicBool::new(false) };
+        let (memory, control) = (self.args.memory.as_path(), turn == Turn::Control);
+        let steer = Steer { memory, window, control, over: AtomicBool::new(false) };
         let (qmp, enough) = (self.qmp(), Stop::default());
         let (replicated, written) = thread::scope(|scope| {
             let run = || replicate_qemu::replicate(&replicate, &qmp, &enough, Some(&steer));
             let replication = scope.spawn(run);
-            let written = self.meanwhile(guest, twin.path(), talk, || replication.is_finished());
+            let here = (turn != Turn::Remote).then(|| twin.path());
+            let written = self.meanwhile(guest, here, talk, || replication.is_finished());
             match &written {
                 Ok(_) => steer.over.store(true, Ordering::Release),
                 Err(_) => enough.set(),
@@ -146,7 +182,7 @@ impl Experiment<'_> {
             (replication.join(), written)
         });
         let replicated = replicated.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked));
-        twin.ours |= replicated.is_ok();
+        twin.ours |= turn != Turn::Remote && replicated.is_ok();
         match (written, replicated) {
             // What the guest did comes first: the replication ended because of that.
             (Err(error), replicated) => {
@@ -158,22 +194,17 @@ impl Experiment<'_> {
             }
             (Ok(_), Err(failure)) => return Err(failure),
             (Ok(written), Ok(outcome)) => {
-                self.conclude(&written, outcome, guest, twin, talk, found);
+                self.conclude(turn, &written, outcome, guest, twin, talk, found);
             }
         }
         Ok(())
     }
 
     /// The command that replicates: the one that a person would type.
-    fn words(&self, twin: &Path) -> Result<Vec<OsString>, Failure> {
-        let joined = |prefix: &str, path: &Path| {
-            let mut word = OsString::from(prefix);
-            word.push(path);
-            word
-        };
+    fn words(&self, place: OsString) -> Result<Vec<OsString>, Failure> {
         let mut words: Vec<OsString> = ["memtwin", "replicate"].map(OsString::from).into();
-        words.push(joined("qemu:", &self.qmp()));
-        words.push(joined("file:", twin));
+        words.push(self.source().into());
+        words.push(place);
         words.push("--block".into());
         words.push(self.block()?.into());
         let args = self.args;
@@ -203,13 +234,13 @@ impl Experiment<'_> {
         named.ok_or_else(|| Failure::environment(format!("QEMU has no RAMBlock {ends}")))
     }
 
-    /// Sums both files from time to time, and stops the program in the end.
+    /// Sums both files from time to time, if the twin's is here, and stops the program in the end.
     ///
     /// Errors: the guest does not obey, or we are interrupted.
     fn meanwhile(
         &self,
         guest: &mut WindowGuest,
-        twin: &Path,
+        twin: Option<&Path>,
         talk: &mut Talk,
         finished: impl Fn() -> bool,
     ) -> Result<Written, MachineError> {
@@ -220,12 +251,13 @@ impl Experiment<'_> {
             if self.stop.wait(LOOK.min(self.args.seconds.0)) {
                 return Err(MachineError::Cancelled);
             }
-            let look = looks.look(memory, twin, &window);
+            let look = twin.map_or(Ok(None), |twin| looks.look(memory, twin, &window));
             let look = look.map_err(|error| MachineError::Log { path: memory.clone(), error })?;
             if let Some(line) = look {
                 talk.say(&line);
             }
-            let patience = if looks.differed == 0 { GRACE } else { Duration::ZERO };
+            let wanting = twin.is_some() && looks.differed == 0;
+            let patience = if wanting { GRACE } else { Duration::ZERO };
             if began.elapsed() >= self.args.seconds.0 + patience {
                 break;
             }

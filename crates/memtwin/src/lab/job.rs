@@ -6,6 +6,7 @@ use super::talk::Talk;
 use crate::cli::Output;
 use crate::failure::Failure;
 use memtwin_lab::Progress;
+use memtwin_lab::aeshmem::Window;
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
 
@@ -24,8 +25,10 @@ pub(super) struct Job<'j> {
     pub(super) modules: &'j [&'j str],
     /// A ring of so many entries, and that alone.
     pub(super) ring: Option<u32>,
-    /// Its words, for a guest's image and a ring.
-    pub(super) words: &'j dyn Fn(&str, Option<u32>) -> Vec<String>,
+    /// A window of which a twin is kept here as well.
+    pub(super) outside: Option<Window>,
+    /// Its words, for a guest's image, a ring, and where the twin here is.
+    pub(super) words: &'j dyn Fn(&str, Option<u32>, Option<&str>) -> Vec<String>,
 }
 
 impl Job<'_> {
@@ -56,10 +59,17 @@ impl Job<'_> {
         for &ring in rings {
             let log = if ring.is_some() { "ring" } else { "bitmap" };
             talk.say(&format!("{}: {}, KVM's {log}", there.host.name(), self.case));
-            let words = (self.words)(&there.guest, ring);
+            let outside = self.outside.map(|window| Ok((there.outside(log)?, window)));
+            let outside = outside.transpose().map_err(Lost::Failure)?;
+            let target = outside.as_ref().map(|(outside, _)| outside.target());
+            let words = (self.words)(&there.guest, ring, target.as_deref());
             let Ran { rc, said, record } =
                 there.memtwin(&words, self.args.board_timeout.0, talk)?;
+            let sums = said.clone();
             merged.add(log, rc, said, record)?;
+            if let Some((outside, window)) = outside {
+                merged.outside(log, outside, &window, &sums);
+            }
         }
         Ok(())
     }

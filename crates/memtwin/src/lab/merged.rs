@@ -1,7 +1,9 @@
 //! The records of several runs on another machine as one.
 
+use super::outside::Outside;
 use crate::cli::Output;
 use crate::failure::Failure;
+use memtwin_lab::aeshmem::Window;
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
@@ -69,6 +71,34 @@ impl Merged {
         Ok(())
     }
 
+    /// What came of the twin here: its sum is that of the guest's own, among the lines that were said
+    /// there.
+    pub(super) fn outside(
+        &mut self,
+        run: &str,
+        outside: Outside,
+        window: &Window,
+        said: &[String],
+    ) {
+        let file = outside.file().display().to_string();
+        let name = format!("{}/{run}/outside", self.case);
+        let trial = Trial::new(name, self.source.clone(), &Layout::default());
+        let theirs = inside(said, &outside.target());
+        match outside.sum(window) {
+            Ok(sum) if theirs.is_some_and(|theirs| theirs == sum) => {
+                self.closing.push(format!("    {sum} {file}, received here"));
+            }
+            Ok(sum) => self.lost.push(trial.differs(format!(
+                "the sum of the twin that was received here is {sum}; the guest's is {}",
+                theirs.unwrap_or("unknown")
+            ))),
+            Err(why) => {
+                let why = format!("the twin that was received here: {why}");
+                self.lost.push(trial.inconclusive(why, Vec::new()));
+            }
+        }
+    }
+
     /// The machine died.
     pub(super) fn died(&mut self, reason: &str, last: &[String]) {
         if !last.is_empty() {
@@ -94,6 +124,12 @@ impl Merged {
         crate::output::write(output, &record, &self.closing)?;
         Ok(code)
     }
+}
+
+/// The guest's own sum beside that of the twin at a place, as they were said.
+fn inside<'s>(said: &'s [String], place: &str) -> Option<&'s str> {
+    let mut lines = said.iter().skip_while(|line| !line.ends_with(&format!(" {place}"))).skip(1);
+    lines.next()?.split_once(" guest: tstaeshm sum ").map(|(sum, _)| sum.trim_start())
 }
 
 /// What a case's name has behind what all begin with.
@@ -126,6 +162,11 @@ mod tests {
         assert!(merged.not_converged);
         merged.died("gone", &["panic".to_owned()]);
         assert_eq!(exit::of_cases(&merged.lost, false, false), ExitCode::Inconclusive);
+        let said =
+            ["1 4 /m", "2 4 tcp://h:1", "3 4 guest: tstaeshm sum 0", "9 4 guest: tstaeshm sum 0"];
+        let said = said.map(str::to_owned);
+        assert_eq!(inside(&said, "tcp://h:1"), Some("3 4"));
+        assert_eq!((inside(&said, "tcp://h:2"), inside(&said[..2], "tcp://h:1")), (None, None));
         let none = merged.add("x", 3, vec!["no /dev/kvm".to_owned()], None).unwrap_err();
         assert_eq!(none.message, "emulated: x: no /dev/kvm");
     }

@@ -4,12 +4,13 @@ use super::Replicate;
 use super::job::Job;
 use crate::failure::Failure;
 use crate::values::Time;
+use memtwin_lab::aeshmem::Window;
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
 
 /// Does it there, and writes the report.
 pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
-    let words = |guest: &str, ring: Option<u32>| {
+    let words = |guest: &str, ring: Option<u32>, to: Option<&str>| {
         let time = |time: Time| format!("{}us", time.0.as_micros());
         let mut words: Vec<String> =
             ["lab", "run", "replicate", "--accel", "kvm", "--image", guest]
@@ -27,6 +28,7 @@ pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
         if let Some(entries) = ring {
             words.extend(["--dirty-ring".to_owned(), entries.to_string()]);
         }
+        words.extend(to.into_iter().flat_map(|to| ["--to".to_owned(), to.to_owned()]));
         words.extend(args.control.then(|| "--control".to_owned()));
         words
     };
@@ -36,6 +38,7 @@ pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
         args: &args.elsewhere,
         modules: &[],
         ring: args.dirty_ring,
+        outside: Some(Window { address: None, offset: 0, bytes: args.size.0 }),
         words: &words,
     };
     job.run(command, &args.output, stop)

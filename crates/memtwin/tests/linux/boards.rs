@@ -87,8 +87,8 @@ pub(crate) fn up_and_down() {
     assert!(!state.exists() && !used(&state));
 }
 
-/// Runs an experiment on a board of its own; the cases that it must have found.
-fn experiment(name: &str, options: &[&str], expected: &[(&str, &str)]) {
+/// Runs an experiment on a board of its own; the cases that it must have found. What it said.
+fn experiment(name: &str, options: &[&str], expected: &[(&str, &str)]) -> String {
     let place = Place::new();
     let record = place.path("out.json");
     let mut command = memtwin();
@@ -106,19 +106,24 @@ fn experiment(name: &str, options: &[&str], expected: &[(&str, &str)]) {
         let there = found.iter().any(|(name, found, _)| name == case && found == verdict);
         assert!(there, "{case} {verdict}: {found:?}");
     }
+    said
 }
 
 pub(crate) fn replicate() {
-    experiment(
+    let said = experiment(
         "replicate",
         &["--seconds", "2s", "--control"],
         &[
             ("replicate/qemu/bitmap", "identical"),
+            ("replicate/qemu/bitmap/remote", "identical"),
             ("replicate/qemu/bitmap/control", "differs"),
             ("replicate/qemu/ring", "identical"),
+            ("replicate/qemu/ring/remote", "identical"),
             ("replicate/qemu/ring/control", "differs"),
         ],
     );
+    // The third side of each, summed here.
+    assert_eq!(said.matches(", received here").count(), 2, "{said}");
 }
 
 pub(crate) fn audit() {

@@ -1,0 +1,82 @@
+//! The twin of a guest on another machine, kept here: its pages come over the connection by which the
+//! machine is reached.
+
+use super::differing;
+use crate::failure::Failure;
+use crate::receive;
+use memtwin_lab::aeshmem::Window;
+use memtwin_lab::host::{Host, Reverse};
+use memtwin_remote::{Door, Receiver, ReceiverConfig};
+use memtwin_replicate::Stop;
+use memtwin_report::Case;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+/// A receiver here, and the way to it from there.
+#[derive(Debug)]
+pub(super) struct Outside {
+    reverse: Reverse,
+    file: PathBuf,
+    stop: Stop,
+    receiver: Option<JoinHandle<Result<Case, String>>>,
+}
+
+impl Outside {
+    /// Listens on the loopback interface, and lets the machine reach it.
+    ///
+    /// Errors: there is no port here or there, or the file can't be had.
+    pub(super) fn begin(host: &dyn Host, file: PathBuf) -> Result<Self, Failure> {
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut door = Door::listen(anywhere, None).map_err(Failure::environment)?;
+        let port = door.address().map(|address| address.port());
+        let port = port.ok_or_else(|| Failure::environment("no port to receive a twin at"))?;
+        let reverse = host.reverse(port).map_err(Failure::environment)?;
+        let mut receiver =
+            Receiver::new(&file, ReceiverConfig::default()).map_err(Failure::environment)?;
+        let stop = Stop::default();
+        let enough = stop.clone();
+        let receiver = thread::spawn(move || {
+            let ended = receiver.run(&mut door, &enough).map_err(|error| error.to_string())?;
+            Ok(receive::case(&ended, &receiver))
+        });
+        Ok(Self { reverse, file, stop, receiver: Some(receiver) })
+    }
+
+    /// Where the twin is, seen from there.
+    pub(super) fn target(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.reverse.port())
+    }
+
+    /// The window's sum in the twin's file, once the sender has taken his leave.
+    ///
+    /// Errors: the twin is not what the sender has, and why.
+    pub(super) fn sum(mut self, window: &Window) -> Result<String, String> {
+        let receiver = self.receiver.take().ok_or("no receiver")?;
+        if !receiver.is_finished() {
+            // The sender is gone: what it did not say by now it never will.
+            thread::sleep(std::time::Duration::from_secs(1));
+            self.stop.set();
+        }
+        let case = receiver.join().map_err(|_| "the receiver broke")??;
+        if !case.passed() {
+            return Err(case.reason().unwrap_or("not verified").to_owned());
+        }
+        let failed = |error: std::io::Error| format!("{}: {error}", self.file.display());
+        differing::sum(&self.file, window).map_err(failed)
+    }
+
+    /// The twin's file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.stop.set();
+        if let Some(receiver) = self.receiver.take() {
+            let _ = receiver.join();
+        }
+    }
+}

@@ -17,7 +17,6 @@ impl Experiment<'_> {
     /// The sums of the three sides, and what they mean beside the judge's verdict.
     pub(super) fn conclude(
         &self,
-        turn: Turn,
         written: &Written,
         outcome: Outcome,
         guest: &mut WindowGuest,
@@ -25,6 +24,7 @@ impl Experiment<'_> {
         talk: &mut Talk,
         found: &mut Found,
     ) {
+        let turn = written.turn;
         found.not_converged |= outcome.not_converged;
         if let Some(control) = outcome.case.control() {
             let names = |pages: &BTreeSet<PageAt>| {
@@ -85,12 +85,12 @@ impl Experiment<'_> {
         }
         found.closing.push(format!("{inside} guest: tstaeshm sum {}", window.words()));
         let same = memory == inside && copy.is_none_or(|copy| copy == memory);
-        let case = self.case(turn, written, outcome.case, outcome.trial, same);
+        let case = self.case(written, outcome.case, outcome.trial, same);
         found.cases.push(case.named(turn.name()));
     }
 
     /// The judge's verdict, unless there is more to say.
-    fn case(&self, turn: Turn, written: &Written, case: Case, trial: Trial, same: bool) -> Case {
+    fn case(&self, written: &Written, case: Case, trial: Trial, same: bool) -> Case {
         if case.control().is_some() {
             return case;
         }
@@ -108,7 +108,7 @@ impl Experiment<'_> {
         if updates(&written.said).is_none_or(|updates| updates == 0) {
             return trial.inconclusive("the guest's program wrote nothing", Vec::new());
         }
-        if turn == Turn::Remote {
+        if written.turn == Turn::Remote {
             let later = case.rounds().iter().filter(|round| round.n > 0);
             if later.map(|round| round.dirty_pages).sum::<u64>() == 0 {
                 let none = "the log named no page while the program wrote";

@@ -75,6 +75,7 @@ pub(super) struct Experiment<'e> {
 
 /// What was seen while the program wrote.
 pub(super) struct Written {
+    pub(super) turn: Turn,
     pub(super) looks: Looks,
     /// What the program has said.
     pub(super) said: Vec<String>,
@@ -168,7 +169,7 @@ impl Experiment<'_> {
             let run = || replicate_qemu::replicate(&replicate, &qmp, &enough, Some(&steer));
             let replication = scope.spawn(run);
             let here = (turn != Turn::Remote).then(|| twin.path());
-            let written = self.meanwhile(guest, here, talk, || replication.is_finished());
+            let written = self.meanwhile(turn, guest, here, talk, || replication.is_finished());
             match &written {
                 Ok(_) => steer.over.store(true, Ordering::Release),
                 Err(_) => enough.set(),
@@ -194,7 +195,7 @@ impl Experiment<'_> {
             }
             (Ok(_), Err(failure)) => return Err(failure),
             (Ok(written), Ok(outcome)) => {
-                self.conclude(turn, &written, outcome, guest, twin, talk, found);
+                self.conclude(&written, outcome, guest, twin, talk, found);
             }
         }
         Ok(())
@@ -239,6 +240,7 @@ impl Experiment<'_> {
     /// Errors: the guest does not obey, or we are interrupted.
     fn meanwhile(
         &self,
+        turn: Turn,
         guest: &mut WindowGuest,
         twin: Option<&Path>,
         talk: &mut Talk,
@@ -264,6 +266,6 @@ impl Experiment<'_> {
         }
         let said = guest.stop(talk)?;
         talk.say(&format!("guest: {}", said.last().map_or("tstaeshm ended", String::as_str)));
-        Ok(Written { looks, said })
+        Ok(Written { turn, looks, said })
     }
 }

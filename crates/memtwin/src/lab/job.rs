@@ -13,6 +13,9 @@ use memtwin_report::ExitCode;
 /// How many entries the ring has.
 const RING: u32 = 4096;
 
+/// A command's words, for a guest's image, a ring, and where the twin here is.
+pub(super) type Words<'w> = dyn Fn(&str, Option<u32>, Option<&str>) -> Vec<String> + 'w;
+
 /// A command of ours that is run on another machine, once with KVM's bitmap and once with its dirty
 /// ring.
 pub(super) struct Job<'j> {
@@ -27,8 +30,8 @@ pub(super) struct Job<'j> {
     pub(super) ring: Option<u32>,
     /// A window of which a twin is kept here as well.
     pub(super) outside: Option<Window>,
-    /// Its words, for a guest's image, a ring, and where the twin here is.
-    pub(super) words: &'j dyn Fn(&str, Option<u32>, Option<&str>) -> Vec<String>,
+    /// Its words.
+    pub(super) words: &'j Words<'j>,
 }
 
 impl Job<'_> {

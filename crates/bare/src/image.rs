@@ -64,6 +64,19 @@ pub enum Job {
         /// The time from one page to the next.
         pace: Duration,
     },
+    /// Stores to one word of each page of a batch, a batch per interval; the next batch has other
+    /// pages, until each page of the range had its turn. Between two the CPU halts. x86 only.
+    Batches {
+        /// The range's first byte, guest-physical.
+        base: u32,
+        /// Its length in pages, a multiple of `batch`.
+        pages: u32,
+        /// How many pages a batch has, a multiple of 8.
+        batch: u32,
+        /// The time from one batch to the next, as the PIT measures it. One that is late is made up
+        /// for.
+        interval: Duration,
+    },
 }
 
 impl Job {
@@ -75,7 +88,9 @@ impl Job {
         begun
             && match self {
                 Self::Idle => true,
-                Self::Touch { .. } | Self::TouchByWriting { .. } => report.ticks > 0,
+                Self::Touch { .. } | Self::TouchByWriting { .. } | Self::Batches { .. } => {
+                    report.ticks > 0
+                }
                 _ => report.passes > 0,
             }
     }
@@ -143,6 +158,11 @@ impl Image {
             }
             (Self::X86, Job::Touch { pace }) => vec![5, 0, 0, ticks(pace)?],
             (Self::X86, Job::TouchByWriting { pace }) => vec![6, 0, 0, ticks(pace)?],
+            (Self::X86, Job::Batches { base, pages, batch, interval }) => {
+                let whole = batch > 0 && batch % 8 == 0 && pages % batch == 0;
+                let stride = pages.checked_div(batch)?.checked_mul(Self::PAGE as u32)?;
+                vec![7, base, pages, timer(interval).filter(|_| whole)?, 0, 0, stride]
+            }
             _ => return None,
         };
         let mut image = self.code().to_vec();
@@ -152,6 +172,17 @@ impl Image {
         Some(image)
     }
 
+    /// For a guest of [`Job::Batches`] that runs: where in its memory its pace lies, guest-physical,
+    /// and the word to write there for this interval. `None`: there is none.
+    pub fn pace(self, interval: Duration) -> Option<(u64, u32)> {
+        /// Where the loader puts the image.
+        const ORIGIN: u64 = 0x10_0000;
+        match self {
+            Self::X86 => Some((ORIGIN + self.job() as u64 + 12, timer(interval)?)),
+            Self::Aarch64 | Self::Riscv64 => None,
+        }
+    }
+
     /// Where the words of the job begin in the image.
     fn job(self) -> usize {
         match self {
@@ -159,6 +190,17 @@ impl Image {
             Self::Aarch64 | Self::Riscv64 => 0x40,
         }
     }
+}
+
+/// A divisor for the PIT's counter, and in the upper half how many of its ticks make an interval:
+/// as few as can be. `None`: it is too short or too long.
+fn timer(interval: Duration) -> Option<u32> {
+    /// The PIT's clock, in Hz (Intel 8254; a third of the colour subcarrier of NTSC).
+    const CLOCK: u128 = 1_193_182;
+    let clocks = interval.as_nanos().checked_mul(CLOCK)? / 1_000_000_000;
+    let ticks = clocks.div_ceil(u128::from(u16::MAX));
+    let divisor = u16::try_from(clocks.checked_div(ticks)?).ok()?;
+    Some(u32::from(u16::try_from(ticks).ok()?) << 16 | u32::from(divisor))
 }
 
 #[cfg(test)]
@@ -174,6 +216,27 @@ mod tests {
         let touch = Job::Touch { pace: Duration::from_millis(4) };
         let image = Image::Aarch64.with(touch).unwrap();
         assert_eq!(image[0x4c..0x50], 4000u32.to_le_bytes());
+    }
+
+    #[test]
+    fn an_interval_is_as_few_ticks_of_the_timer_as_can_be() {
+        let ms = |ms: f64| timer(Duration::from_secs_f64(ms / 1e3));
+        assert_eq!(ms(1.0), Some(1 << 16 | 1193));
+        assert_eq!(ms(54.0), Some(1 << 16 | 64431));
+        assert_eq!(ms(100.0), Some(2 << 16 | 59659));
+        assert_eq!((ms(0.0), ms(1e9)), (None, None));
+        let batches = |pages, batch| {
+            let interval = Duration::from_millis(20);
+            Image::X86.with(Job::Batches { base: 1 << 28, pages, batch, interval })
+        };
+        let image = batches(65536, 2048).unwrap();
+        assert_eq!(image[0x38..0x3c], (32 * 4096_u32).to_le_bytes());
+        let (at, pace) = Image::X86.pace(Duration::from_millis(20)).unwrap();
+        assert_eq!((at, &image[0x2c..0x30]), (0x10_002c, &pace.to_le_bytes()[..]));
+        assert_eq!(
+            (batches(65536, 0), batches(65536, 4), batches(65535, 2048)),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Tap<'_> {
             self.round(into, stop)?;
         }
         if !self.has_ended() {
+            self.watched()?;
             self.pace(Pace::MayEnd)?;
             if !std::mem::replace(&mut self.may_end, true) {
                 self.wire.send(&return_path::switchover_ack()).map_err(log)?;

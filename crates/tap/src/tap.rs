@@ -1,7 +1,7 @@
 //! The tap as a source.
 
 use crate::error::OpenError;
-use crate::guardian::Guardian;
+use crate::guardian::{Guardian, STOPPED_FOR};
 use crate::opening::{Begun, begin, why};
 use crate::pace::Pace;
 use crate::undo::{Undo, UndoError};
@@ -160,8 +160,9 @@ impl<'q> Tap<'q> {
         let now = status(self.qmp).map_err(log)?;
         self.note_events();
         if now.running || self.stood.is_some_and(|stood| stood.to.is_some()) {
+            let who = self.was_stopped().unwrap_or_else(|| "something else has let it".to_owned());
             return Err(SourceError::Guest(format!(
-                "it ran while it was compared (state '{}'): something else has let it",
+                "it ran while it was compared (state '{}'): {who}",
                 now.status
             )));
         }
@@ -225,7 +226,28 @@ impl<'q> Tap<'q> {
 
     /// Why there is no more stream.
     pub(crate) fn ended(&mut self) -> SourceError {
-        SourceError::Guest(format!("QEMU ended the migration: {}", why(self.qmp)))
+        let why = self.was_stopped().unwrap_or_else(|| why(self.qmp));
+        SourceError::Guest(format!("QEMU ended the migration: {why}"))
+    }
+
+    /// From here on QEMU may pause the guest, and a stop of ours would stop it too.
+    pub(crate) fn watched(&self) -> Result<(), SourceError> {
+        let watched = self.post.as_ref().map_or(Ok(()), |post| post.guardian.watch());
+        watched.map_err(|errno| {
+            SourceError::Log(format!("the guardian process is gone: {errno}").into())
+        })
+    }
+
+    /// What our guardian did if we were stopped while the guest stood still.
+    fn was_stopped(&mut self) -> Option<String> {
+        let has_cut = self.post.as_mut().is_some_and(|post| post.guardian.has_cut());
+        has_cut.then(|| {
+            format!(
+                "memtwin was stopped (SIGSTOP, Ctrl-Z) for {} s while the guest stood still for it, \
+                 so its guardian cut the stream to let the guest run; do not stop it in the last pass",
+                STOPPED_FOR.as_secs()
+            )
+        })
     }
 }
 

@@ -36,7 +36,11 @@ impl Deliver for Tap<'_> {
                 self.hold()
             }
             RoundKind::Delta => self.delta(into, stop),
-            RoundKind::Final => self.last(into, stop),
+            RoundKind::Final => {
+                self.last(into, stop)?;
+                self.judged = self.stood;
+                Ok(())
+            }
         }
     }
 }

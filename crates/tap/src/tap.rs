@@ -34,8 +34,10 @@ pub struct Tap<'q> {
     pub(crate) ahead: Vec<u8>,
     pub(crate) watch: Watch,
     pub(crate) counters: Counters,
-    /// When QEMU paused the guest for us, and when it let it run on.
+    /// When the guest was paused last, and when it was let run on.
     pub(crate) stood: Option<Stood>,
+    /// The same as it was when the last pages had come: the stand-still that is judged.
+    pub(crate) judged: Option<Stood>,
     /// Whether QEMU may end: the word was given.
     pub(crate) may_end: bool,
     /// Whether everything that QEMU sends was read.
@@ -107,6 +109,7 @@ impl<'q> Tap<'q> {
             watch: Watch::default(),
             counters: Counters::default(),
             stood: None,
+            judged: None,
             may_end: false,
             drained: false,
             layout: Layout::default(),
@@ -159,7 +162,9 @@ impl<'q> Tap<'q> {
     pub fn confirm_still(&mut self) -> Result<(), SourceError> {
         let now = status(self.qmp).map_err(log)?;
         self.note_events();
-        if now.running || self.stood.is_some_and(|stood| stood.to.is_some()) {
+        // One that ran meanwhile may have been paused again.
+        let other = self.stood != self.judged || self.stood.is_some_and(|stood| stood.to.is_some());
+        if now.running || other {
             let who = self.was_stopped().unwrap_or_else(|| "something else has let it".to_owned());
             return Err(SourceError::Guest(format!(
                 "it ran while it was compared (state '{}'): {who}",

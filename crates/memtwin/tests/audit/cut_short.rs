@@ -106,7 +106,7 @@ fn memtwin_is_stopped_in_qemu_s_last_pass() {
     let arguments = format!("-M pc -accel kvm -m 64 -kernel {}", image.path().display());
     let Some(mut machine) = Machine::start(PC, &arguments) else { return };
     let counter = Report::offset(Image::X86);
-    let mut runs = |machine: &mut Machine| {
+    let runs = |machine: &mut Machine| {
         let before = machine.word("pc.ram", counter + 8);
         until("the guest writes", || machine.word("pc.ram", counter + 8) != before);
     };
@@ -121,8 +121,10 @@ fn memtwin_is_stopped_in_qemu_s_last_pass() {
             may.unwrap_or(true) || audit.0.try_wait().unwrap().is_some()
         });
         // In the middle, if all goes well: not before QEMU was told that it may.
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(10));
         audit.signal(STOP);
+        // It takes a tenth of a second to begin with it.
+        std::thread::sleep(Duration::from_millis(400));
         machine.qmp.set_patience(Duration::from_secs(1));
         let blocked = status(&mut machine.qmp).is_err();
         machine.qmp.set_patience(Duration::from_secs(60));

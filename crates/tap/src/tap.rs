@@ -1,15 +1,16 @@
 //! The tap as a source.
 
 use crate::error::OpenError;
-use crate::guardian::{Guardian, STOPPED_FOR};
+use crate::guardian::Guardian;
 use crate::opening::{Begun, begin, why};
 use crate::pace::Pace;
+use crate::stood::Stood;
 use crate::undo::{Undo, UndoError};
 use crate::watch::Watch;
 use crate::wire::{Got, Wire};
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
 use memtwin_qemu::{Block, Ram, migration, status};
-use memtwin_qmp::{Qmp, Timestamp};
+use memtwin_qmp::Qmp;
 use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Stop};
 use memtwin_stream::{BlockEntry, Decoder};
 use std::process::Command;
@@ -47,15 +48,15 @@ pub struct Tap<'q> {
     pub(crate) regions: Vec<Option<RegionId>>,
     machine: String,
     /// `None` when QEMU was left as it was found.
-    post: Option<Post>,
+    pub(crate) post: Option<Post>,
 }
 
 /// What must be undone, and who does it if we can't.
 #[derive(Debug)]
-struct Post {
+pub(crate) struct Post {
     undo: Undo,
     /// Dismissed when dropped.
-    guardian: Guardian,
+    pub(crate) guardian: Guardian,
 }
 
 /// What came in a tap's stream, and what QEMU says it has sent.
@@ -67,22 +68,6 @@ pub struct Counters {
     pub pages: u64,
     /// QEMU's own counters, as they were last asked for.
     pub qemu: Option<Ram>,
-}
-
-/// How long a guest stood still, by QEMU's own clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stood {
-    /// When its vCPUs were stopped (the time of QEMU's event STOP).
-    pub from: Duration,
-    /// When they were let run on (RESUME), if they were.
-    pub to: Option<Duration>,
-}
-
-impl Stood {
-    /// How long, if it is over.
-    pub fn time(&self) -> Option<Duration> {
-        self.to?.checked_sub(self.from)
-    }
 }
 
 impl<'q> Tap<'q> {
@@ -151,29 +136,6 @@ impl<'q> Tap<'q> {
         self.counters
     }
 
-    /// How long the guest stood still for us, if it did.
-    pub fn stood(&self) -> Option<Stood> {
-        self.stood
-    }
-
-    /// Errors unless the guest has stood still since its last pages came.
-    ///
-    /// To be asked after its memory was read: somebody else may have let it run meanwhile.
-    pub fn confirm_still(&mut self) -> Result<(), SourceError> {
-        let now = status(self.qmp).map_err(log)?;
-        self.note_events();
-        // One that ran meanwhile may have been paused again.
-        let other = self.stood != self.judged || self.stood.is_some_and(|stood| stood.to.is_some());
-        if now.running || other {
-            let who = self.was_stopped().unwrap_or_else(|| "something else has let it".to_owned());
-            return Err(SourceError::Guest(format!(
-                "it ran while it was compared (state '{}'): {who}",
-                now.status
-            )));
-        }
-        Ok(())
-    }
-
     /// Leaves QEMU as it was found. Does nothing the second time.
     ///
     /// Errors: QEMU could not be left so; it is tried once more when the tap is dropped.
@@ -214,45 +176,10 @@ impl<'q> Tap<'q> {
         pace.set(self.qmp, self.decoder.page_bytes()).map_err(log)
     }
 
-    /// Notes when the guest was stopped and let run.
-    pub(crate) fn note_events(&mut self) {
-        for event in self.qmp.events() {
-            match event.name.as_str() {
-                "STOP" => self.stood = Some(Stood { from: time(event.timestamp), to: None }),
-                "RESUME" => {
-                    if let Some(stood) = &mut self.stood {
-                        stood.to = Some(time(event.timestamp));
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// Why there is no more stream.
     pub(crate) fn ended(&mut self) -> SourceError {
         let why = self.was_stopped().unwrap_or_else(|| why(self.qmp));
         SourceError::Guest(format!("QEMU ended the migration: {why}"))
-    }
-
-    /// From here on QEMU may pause the guest, and a stop of ours would stop it too.
-    pub(crate) fn watched(&self) -> Result<(), SourceError> {
-        let watched = self.post.as_ref().map_or(Ok(()), |post| post.guardian.watch());
-        watched.map_err(|errno| {
-            SourceError::Log(format!("the guardian process is gone: {errno}").into())
-        })
-    }
-
-    /// What our guardian did if we were stopped while the guest stood still.
-    fn was_stopped(&mut self) -> Option<String> {
-        let has_cut = self.post.as_mut().is_some_and(|post| post.guardian.has_cut());
-        has_cut.then(|| {
-            format!(
-                "memtwin was stopped (SIGSTOP, Ctrl-Z) for {} s while the guest stood still for it, \
-                 so its guardian cut the stream to let the guest run; do not stop it in the last pass",
-                STOPPED_FOR.as_secs()
-            )
-        })
     }
 }
 
@@ -311,12 +238,6 @@ impl Source for Tap<'_> {
     fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
         Some(self)
     }
-}
-
-/// Since 1970, by QEMU's clock.
-fn time(stamp: Timestamp) -> Duration {
-    let seconds = Duration::from_secs(stamp.seconds.try_into().unwrap_or_default());
-    seconds + Duration::from_micros(stamp.microseconds.try_into().unwrap_or_default())
 }
 
 pub(crate) fn log(error: impl std::error::Error + Send + Sync + 'static) -> SourceError {

@@ -19,7 +19,8 @@ use beside::Measured;
 use clap::Parser;
 use serde::Serialize;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// Measures Memtwin beside cp, dd, cmp, the bare ioctl, the daemon of 2014 and QEMU's own migration.
 #[derive(Debug, Parser)]
@@ -57,10 +58,29 @@ struct Results {
 const INTERVALS: [f64; 16] =
     [100.0, 80.0, 75.0, 70.0, 60.0, 50.0, 40.0, 30.0, 20.0, 15.0, 10.0, 5.0, 3.0, 2.0, 1.5, 1.0];
 
+/// What the folders of all benchmarks are called, before the process id of theirs.
+const FOLDER: &str = "memtwin-bench-";
+
+/// A folder for gigabytes. Removes those that killed ones have left.
+fn folder(parent: &Path) -> Result<TempDir> {
+    for entry in fs::read_dir(parent)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(FOLDER).and_then(|rest| rest.split('.').next());
+        if let Some(Ok(pid)) = pid.map(str::parse::<u32>)
+            && !Path::new(&format!("/proc/{pid}")).exists()
+        {
+            // Somebody else may be quicker.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let prefix = format!("{FOLDER}{}.", std::process::id());
+    Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)?)
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
     let turns = args.turns.unwrap_or(7);
-    let dir = tempfile::tempdir_in(&args.dir).context("a directory for the files")?;
+    let dir = folder(&args.dir).context("a directory for the files")?;
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut results = Vec::new();
     let mut done = |measured: Measured| {

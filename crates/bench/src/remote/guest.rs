@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// QEMU answers in milliseconds, unless it is in its last pass.
@@ -44,18 +43,12 @@ fn machine() -> Machine {
     }
 }
 
-/// Starts such a machine on one side.
-fn start(
-    link: &Link,
-    side: Side,
-    dir: &Path,
-    more: impl FnOnce(&Path, &mut Command),
-) -> Result<Qemu> {
+/// Starts such a machine on one side, with more arguments.
+fn start(link: &Link, side: Side, dir: &Path, more: &[&str]) -> Result<Qemu> {
     let dir = tempfile::tempdir_in(dir)?;
     let machine = machine().command(&Qemu::qmp_in(dir.path()), dir.path())?;
     let mut command = link.command(side, machine.get_program().as_ref());
-    command.args(machine.get_args());
-    more(dir.path(), &mut command);
+    command.args(machine.get_args()).args(more);
     Ok(Qemu::launch(dir, command)?)
 }
 
@@ -86,11 +79,9 @@ impl Guest {
             window.read(at, &mut piece);
             memory.write(BASE as usize + at, &piece);
         }
-        let qemu = start(link, Side::Here, dir, |_, command| {
-            let backend = "memory-backend-file,id=ram,share=on,size";
-            let backend = format!("{backend}={RAM_MIB}M,mem-path={}", path.display());
-            command.args(["-object", &backend]);
-        })?;
+        let backend = "memory-backend-file,id=ram,share=on,size";
+        let backend = format!("{backend}={RAM_MIB}M,mem-path={}", path.display());
+        let qemu = start(link, Side::Here, dir, &["-object", &backend])?;
         let qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
         let this = Self { qmp, counter: Counter(memory), _qemu: qemu };
         let began = Instant::now();
@@ -144,10 +135,9 @@ pub(super) struct Destination {
 
 impl Destination {
     pub(super) fn start(link: &Link, dir: &Path) -> Result<Self> {
-        let qemu = start(link, Side::There, dir, |_, command| {
-            let backend = format!("memory-backend-ram,id=ram,size={RAM_MIB}M");
-            command.args(["-object", &backend, "-S", "-incoming", "defer"]);
-        })?;
+        let backend = format!("memory-backend-ram,id=ram,size={RAM_MIB}M");
+        let more = ["-object", &backend, "-S", "-incoming", "defer"];
+        let qemu = start(link, Side::There, dir, &more)?;
         Ok(Self { qmp: Qmp::connect(&qemu.qmp(), PATIENCE)?, _qemu: qemu })
     }
 

@@ -10,7 +10,7 @@ use super::load::{Attempt, BATCH, Interval};
 use super::precopy::{self, Way};
 use super::receiver::Receiver;
 use crate::beside::{Aim, Measured};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use memtwin_replicate::Stop;
 use std::path::Path;
 
@@ -33,6 +33,8 @@ pub(crate) struct Plan<'p> {
 /// All attempts, and what they come to.
 pub(crate) fn measure(plan: &Plan<'_>, stop: &Stop) -> Result<(Vec<Measured>, Vec<Attempt>)> {
     let mut intervals: Vec<_> = plan.intervals.iter().copied().map(Interval).collect();
+    let sensible = |interval: &Interval| (0.1..=10_000.0).contains(&interval.0);
+    ensure!(intervals.iter().all(sensible), "an interval is from 0.1 to 10,000 ms");
     intervals.sort_by(|a, b| b.0.total_cmp(&a.0));
     let link = Link::make().context("two network namespaces")?;
     println!("1 Gbit/s between two network namespaces (veth, tbf);");
@@ -71,6 +73,10 @@ pub(crate) fn measure(plan: &Plan<'_>, stop: &Stop) -> Result<(Vec<Measured>, Ve
         }
         let mut guest = Guest::start(&link, plan.dir, stop)?;
         for way in Way::ALL {
+            if let Some(reason) = way.lacks(&mut guest) {
+                println!("  {} was not measured: {reason}", way.name());
+                continue;
+            }
             search(&intervals, |interval| {
                 let dir = plan.dir;
                 Ok(note(precopy::migrate(&link, dir, &mut guest, way, interval, stop)?))

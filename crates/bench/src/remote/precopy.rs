@@ -42,6 +42,11 @@ impl Way {
         }
     }
 
+    /// Why this QEMU can't, if so: it was built without zstd, say.
+    pub(super) fn lacks(self, guest: &mut Guest) -> Option<String> {
+        self.settings().apply(&mut guest.qmp).err().map(|error| error.to_string())
+    }
+
     /// Its settings, on both sides. All else is QEMU's default, but for the bandwidth: by default
     /// it sends up to 1.07 Gbit/s, here the link is the limit.
     fn settings(self) -> Settings {

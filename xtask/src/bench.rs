@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Args)]
 pub(crate) struct Bench {
     /// pre-copy, delta, collect, scale, verify, memory, decoder, qemu [default: all of these], first-pass, link
-    /// (a twin on another host; as root) or remote (both)
+    /// (a twin on another host; link also QEMU's own migration over the same link; as root) or remote (both)
     only: Vec<String>,
     /// How often each is measured, in turns [default: 7; link: 1]
     #[arg(long)]

@@ -12,11 +12,14 @@ use std::time::Duration;
 #[derive(Args)]
 pub(crate) struct Bench {
     /// pre-copy, delta, collect, scale, verify, memory, decoder, qemu [default: all of these], first-pass, link
-    /// (a twin on another host; as root) or remote (both)
+    /// (a twin on another host; link also QEMU's own migration over the same link; as root) or remote (both)
     only: Vec<String>,
-    /// How often each is measured, in turns
-    #[arg(long, default_value_t = 7)]
-    turns: usize,
+    /// How often each is measured, in turns [default: 7; link: 1]
+    #[arg(long)]
+    turns: Option<usize>,
+    /// The intervals that `link` tries, in milliseconds, with commas between [default: 16, from 100 to 1]
+    #[arg(long)]
+    intervals: Option<String>,
     /// Where the results are kept
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
@@ -33,7 +36,13 @@ impl Bench {
             "remote" => vec!["first-pass", "link"],
             name => vec![name],
         });
-        command.arg("--turns").arg(self.turns.to_string()).args(names);
+        if let Some(turns) = self.turns {
+            command.arg("--turns").arg(turns.to_string());
+        }
+        if let Some(intervals) = &self.intervals {
+            command.arg("--intervals").arg(intervals);
+        }
+        command.args(names);
         Ok(run(&mut command, Duration::from_secs(3600), interrupt)?.is_success())
     }
 }

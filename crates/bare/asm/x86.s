@@ -5,7 +5,7 @@
 # Assembled: as --32 x86.s -o x86.o && objcopy -O binary -j .text x86.o x86.bin
 # A test assembles this and compares it with x86.bin.
 #
-# The words from `job` to `limit` are set in the image by crates/bare/src/image.rs. The guest's report
+# The words from `job` to `stride` are set in the image by crates/bare/src/image.rs. The guest's report
 # lies in a page of its own: a store to a page with code in it is a slow one under TCG. Neither the
 # loader (which puts the multiboot information in the page after the image) nor a reset touches it, so
 # `BOOTS` counts the resets too.
@@ -17,11 +17,16 @@
         .set    PRD, 0x11800                     # the DMA's descriptor table, from ORG
 
         # The report, from ORG; all are 64 bits wide.
-        .set    TICKS, 0x11000                   # pages written, or DMA transfers, so far
+        .set    TICKS, 0x11000                   # pages written, DMA transfers or batches
         .set    PASSES, 0x11008                  # whole passes over the range
         .set    BOOTS, 0x11010                   # how often it began
         .set    STATE, 0x11018                   # 1 at work, 0xdead0000 + n: can't do the job, and why
         .set    WHERE, 0x11020                   # first byte of the range
+
+        .set    CLOCK, 0x11808                  # timer ticks so far, from ORG
+        .set    SEEN, 0x1180c                   # the pace that the timer was set for, from ORG
+        .set    IDT, 0x11a00                    # from ORG: job 7's interrupt descriptor table
+        .set    TIMER, 0x20                     # the vector of IRQ 0
 
         .set    ROOT, 0x12000                   # from ORG: the page directory
         .set    TARGET, 0x13000                 # from ORG: the page that all walked pages map to
@@ -39,12 +44,15 @@ start:  .long   MAGIC, FLAGS, -(MAGIC + FLAGS)
         .org    0x20
 job:    .long   0                               # 0 idle, 1 write, 2 read a disk, 3 write, then reset,
                                                 # 4 write the frame buffer, 5 touch fresh pages,
-                                                # 6 write to fresh pages
+                                                # 6 write to fresh pages, 7 write in batches
 base:   .long   0                               # first byte of the range that is written
 pages:  .long   0                               # its length in pages
-pace:   .long   0                               # jobs 5 and 6: TSC ticks between two pages
+pace:   .long   0                               # jobs 5 and 6: TSC ticks between two pages; job 7: the
+                                                # PIT's divisor, and timer ticks for each batch << 16,
+                                                # to be changed from outside at any time
 sectors:.long   0                               # job 2: the disk's length in sectors
 limit:  .long   0                               # job 3: seconds from boot to reset
+stride: .long   0                               # job 7: bytes from one page of a batch to the next
 
         .org    0x40
 entry:  movl    $STACK, %esp
@@ -66,7 +74,10 @@ entry:  movl    $STACK, %esp
         je      write
         cmpl    $4, %eax
         je      frame
-        ja      walk
+        jb      halt
+        cmpl    $7, %eax
+        je      batch
+        jb      walk
 halt:   cli
         hlt
         jmp     halt
@@ -277,3 +288,103 @@ walk:   movl    $TABLES, %edi
         jne     4b
         movl    $2, STATE(%ebp)
         jmp     halt
+
+# ---- 7: one word in every page of a batch, a batch for so many ticks of the timer. A batch is every
+# page at `stride` from the range's first one; the next batch the pages behind those; and so on until
+# each page had its turn. Late batches are made up for. Between two the CPU halts, so that it leaves
+# the host's CPU to who copies the pages. `pages` is a multiple of 8 * stride / 4096. ----
+batch:  lgdt    gdtr - start(%ebp)              # the loader's table may be gone
+        ljmp    $8, $ORG + (1f - start)
+1:      movw    $16, %ax
+        movw    %ax, %ds
+        movw    %ax, %es
+        movw    %ax, %ss
+        leal    tick - start(%ebp), %eax        # an interrupt gate
+        movzwl  %ax, %edx
+        orl     $0x80000, %edx                  # selector 8
+        movl    %edx, IDT + TIMER * 8(%ebp)
+        movw    $0x8e00, %ax
+        movl    %eax, IDT + TIMER * 8 + 4(%ebp)
+        lidt    idtr - start(%ebp)
+        movb    $0x11, %al                      # 8259A: ICW1 to ICW4 of both, all masked but IRQ 0
+        outb    %al, $0x20
+        outb    %al, $0xa0
+        movb    $TIMER, %al
+        outb    %al, $0x21
+        movb    $TIMER + 8, %al
+        outb    %al, $0xa1
+        movb    $4, %al
+        outb    %al, $0x21
+        movb    $2, %al
+        outb    %al, $0xa1
+        movb    $1, %al
+        outb    %al, $0x21
+        outb    %al, $0xa1
+        movb    $0xfe, %al
+        outb    %al, $0x21
+        movb    $0xff, %al
+        outb    %al, $0xa1
+        xorl    %eax, %eax
+        movl    %eax, CLOCK(%ebp)
+        movl    %eax, SEEN(%ebp)
+        movl    stride - start(%ebp), %ebx
+2:      movl    WHERE(%ebp), %edx               # the batch's first page
+3:      movl    pace - start(%ebp), %eax
+        cmpl    %eax, SEEN(%ebp)
+        je      4f
+        movl    %eax, SEEN(%ebp)                # another pace, from now on
+        movl    CLOCK(%ebp), %esi               # the tick at which the next batch is due
+        movl    %eax, %ecx
+        movb    $0x34, %al                      # 8254: counter 0, both bytes, mode 2
+        outb    %al, $0x43
+        movb    %cl, %al
+        outb    %al, $0x40
+        movb    %ch, %al
+        outb    %al, $0x40
+4:      movzwl  pace + 2 - start(%ebp), %eax
+        addl    %eax, %esi
+wait:   movl    CLOCK(%ebp), %eax
+        subl    %esi, %eax
+        jns     5f
+        sti                                     # takes effect behind the next instruction
+        hlt
+        cli
+        jmp     wait
+5:      movl    pages - start(%ebp), %eax       # how many pages a batch has, by eights
+        shll    $12 - 3, %eax
+        movl    %edx, %edi
+        xorl    %edx, %edx
+        divl    %ebx
+        movl    %edi, %edx
+        movl    %eax, %ecx
+        movl    TICKS(%ebp), %eax               # a word that none of these pages ever had
+        incl    %eax
+6:      .rept   8
+        movl    %eax, 8(%edi)
+        addl    %ebx, %edi
+        .endr
+        decl    %ecx
+        jnz     6b
+        incl    TICKS(%ebp)
+        addl    $4096, %edx
+        movl    %edx, %eax
+        subl    WHERE(%ebp), %eax
+        cmpl    %ebx, %eax
+        jb      3b
+        incl    PASSES(%ebp)
+        jmp     2b
+
+# Interrupts come in no other place than `wait`, so their frame is dropped: a KVM that emulates what the
+# guest's kernel does has no IRET for protected mode.
+tick:   incl    ORG + CLOCK
+        movb    $0x20, %al                      # end of interrupt
+        outb    %al, $0x20
+        addl    $12, %esp
+        jmp     wait
+
+        .balign 8
+gdt:    .quad   0, 0x00cf9a000000ffff, 0x00cf92000000ffff
+gdtr:   .word   3 * 8 - 1
+        .long   ORG + (gdt - start)
+idtr:   .word   (TIMER + 1) * 8 - 1
+        .long   ORG + IDT

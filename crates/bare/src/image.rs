@@ -1,7 +1,7 @@
 //! The guests' machine code: asm/*.s, assembled once and kept beside it, so that nobody needs an
 //! assembler. Where one is, a test assembles the sources and compares.
 
-use crate::report::{Report, State};
+use crate::job::{Job, timer};
 use std::time::Duration;
 
 /// A guest's machine code, before it is told its job.
@@ -13,83 +13,6 @@ pub enum Image {
     Aarch64,
     /// Firmware for `virt` on riscv64 (asm/riscv64.s).
     Riscv64,
-}
-
-/// What a guest does from its start on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
-    /// Nothing.
-    Idle,
-    /// Stores to one word of each page of a range, over and over, flat out.
-    Write {
-        /// The range's first byte, guest-physical.
-        base: u32,
-        /// Its length in pages.
-        pages: u32,
-    },
-    /// Lets the IDE disk's bus master read into each page of a range, over and over. `pc` only.
-    ReadDisk {
-        /// The range's first byte, guest-physical.
-        base: u32,
-        /// Its length in pages, an even number.
-        pages: u32,
-        /// The disk's length in sectors of 512 bytes, a multiple of 16, and of the range's length
-        /// in sectors only if each pass is to read the same again.
-        sectors: u32,
-    },
-    /// Like [`Job::Write`], but resets the machine again and again. x86 only.
-    Reset {
-        /// The range's first byte, guest-physical.
-        base: u32,
-        /// Its length in pages.
-        pages: u32,
-        /// Seconds of the real-time clock from the guest's start to the reset.
-        seconds: u32,
-    },
-    /// Like [`Job::Write`], but the range begins at the display adapter's frame buffer. x86 only.
-    FrameBuffer {
-        /// The range's length in pages.
-        pages: u32,
-    },
-    /// Reads one fresh page after another, so that the page-table walker sets the access flag in its
-    /// descriptor, or, on a CPU whose walker does not, the guest's fault handler. 262,144 pages (x86:
-    /// 524,288), each the next table's.
-    Touch {
-        /// The time from one page to the next; on x86 by a time-stamp counter taken for one of 2 GHz.
-        pace: Duration,
-    },
-    /// Like [`Job::Touch`], but writes: the descriptor becomes writable (aarch64) or dirty as
-    /// well.
-    TouchByWriting {
-        /// The time from one page to the next.
-        pace: Duration,
-    },
-}
-
-impl Job {
-    /// Whether a guest that tells this is at work: it has been over its range once, so that it
-    /// touches no page of it for the first time any more. One that takes a fresh page each time has
-    /// begun.
-    pub fn is_at_work(self, report: &Report) -> bool {
-        let begun = matches!(report.state, State::Working | State::Done);
-        begun
-            && match self {
-                Self::Idle => true,
-                Self::Touch { .. } | Self::TouchByWriting { .. } => report.ticks > 0,
-                _ => report.passes > 0,
-            }
-    }
-
-    /// Whether a guest that told `before` and then `after` has done something of its job meanwhile:
-    /// an audit between the two that finds nothing shows something. One that resets itself must have
-    /// done so.
-    pub fn has_worked(self, before: &Report, after: &Report) -> bool {
-        match self {
-            Self::Idle => true,
-            Self::Reset { .. } => after.boots > before.boots,
-            _ => after.ticks > before.ticks,
-        }
-    }
 }
 
 impl Image {
@@ -143,6 +66,11 @@ impl Image {
             }
             (Self::X86, Job::Touch { pace }) => vec![5, 0, 0, ticks(pace)?],
             (Self::X86, Job::TouchByWriting { pace }) => vec![6, 0, 0, ticks(pace)?],
+            (Self::X86, Job::Batches { base, pages, batch, interval }) => {
+                let whole = batch > 0 && batch % 8 == 0 && pages % batch == 0;
+                let stride = pages.checked_div(batch)?.checked_mul(Self::PAGE as u32)?;
+                vec![7, base, pages, timer(interval).filter(|_| whole)?, 0, 0, stride]
+            }
             _ => return None,
         };
         let mut image = self.code().to_vec();
@@ -150,6 +78,17 @@ impl Image {
         let job = self.job();
         image.get_mut(job..job + bytes.len())?.copy_from_slice(&bytes);
         Some(image)
+    }
+
+    /// For a guest of [`Job::Batches`] that runs: where in its memory its pace lies, guest-physical,
+    /// and the word to write there for this interval. `None`: there is none.
+    pub fn pace(self, interval: Duration) -> Option<(u64, u32)> {
+        /// Where the loader puts the image.
+        const ORIGIN: u64 = 0x10_0000;
+        match self {
+            Self::X86 => Some((ORIGIN + self.job() as u64 + 12, timer(interval)?)),
+            Self::Aarch64 | Self::Riscv64 => None,
+        }
     }
 
     /// Where the words of the job begin in the image.
@@ -177,29 +116,33 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_is_as_few_ticks_of_the_timer_as_can_be() {
+        let ms = |ms: f64| timer(Duration::from_secs_f64(ms / 1e3));
+        assert_eq!(ms(1.0), Some(1 << 16 | 1193));
+        assert_eq!(ms(54.0), Some(1 << 16 | 64431));
+        assert_eq!(ms(100.0), Some(2 << 16 | 59659));
+        assert_eq!((ms(0.0), ms(1e9)), (None, None));
+        let batches = |pages, batch| {
+            let interval = Duration::from_millis(20);
+            Image::X86.with(Job::Batches { base: 1 << 28, pages, batch, interval })
+        };
+        let image = batches(65536, 2048).unwrap();
+        assert_eq!(image[0x38..0x3c], (32 * 4096_u32).to_le_bytes());
+        let (at, pace) = Image::X86.pace(Duration::from_millis(20)).unwrap();
+        assert_eq!((at, &image[0x2c..0x30]), (0x10_002c, &pace.to_le_bytes()[..]));
+        assert_eq!(
+            (batches(65536, 0), batches(65536, 4), batches(65535, 2048)),
+            (None, None, None)
+        );
+    }
+
+    #[test]
     fn what_an_architecture_can_not_do_is_no_image() {
         assert_eq!(Image::Aarch64.with(Job::FrameBuffer { pages: 1 }), None);
         let disk = Job::ReadDisk { base: 0, pages: 2, sectors: 16 };
         assert_eq!(Image::Riscv64.with(disk), None);
         let hours = Job::Touch { pace: Duration::from_secs(7200) };
         assert_eq!(Image::Aarch64.with(hours), None, "more than fits the word");
-    }
-
-    #[test]
-    fn a_guest_is_at_work_once_it_touches_nothing_anew() {
-        let zero = Report::from_bytes(&[0; Report::LEN]);
-        let begun = Report { state: State::Working, boots: 1, ..zero };
-        let write = Job::Write { base: 0, pages: 8 };
-        let touch = Job::Touch { pace: Duration::from_millis(1) };
-        assert!(!Job::Idle.is_at_work(&zero) && Job::Idle.is_at_work(&begun));
-        assert!(!write.is_at_work(&Report { ticks: 7, ..begun }));
-        assert!(write.is_at_work(&Report { passes: 1, ..begun }));
-        assert!(!touch.is_at_work(&begun) && touch.is_at_work(&Report { ticks: 1, ..begun }));
-        assert!(!write.has_worked(&begun, &begun));
-        assert!(write.has_worked(&begun, &Report { ticks: 1, ..begun }));
-        let reset = Job::Reset { base: 0, pages: 8, seconds: 3 };
-        assert!(!reset.has_worked(&begun, &Report { ticks: 9, ..begun }));
-        assert!(reset.has_worked(&begun, &Report { boots: 2, ..begun }));
     }
 
     #[test]

@@ -12,13 +12,15 @@
 mod describe;
 mod expected;
 mod image;
+mod job;
 mod machine;
 mod report;
 mod scenario;
 mod version;
 
 pub use expected::{Expected, Loss};
-pub use image::{Image, Job};
+pub use image::Image;
+pub use job::Job;
 pub use machine::{Accelerator, Machine, PrepareError};
 pub use report::{Report, State};
 pub use scenario::{Scenario, command};

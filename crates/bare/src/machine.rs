@@ -1,6 +1,7 @@
 //! A QEMU with a bare-metal guest in it: everything that its command line says, in one place.
 
-use crate::image::{Image, Job};
+use crate::image::Image;
+use crate::job::Job;
 use crate::version::{Version, VersionError};
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -2,7 +2,8 @@
 //! then the layouts that are sound, each beside the reproducer that it is the control of.
 
 use crate::expected::{Expected, Loss};
-use crate::image::{Image, Job};
+use crate::image::Image;
+use crate::job::Job;
 use crate::machine::{Accelerator, Machine, PrepareError};
 use crate::report::Report;
 use crate::version::Version;

@@ -99,6 +99,7 @@ impl fmt::Display for Quantity<'_> {
         match self.1 {
             "s" if self.0 < 1e-3 => write!(f, "{:.1} µs", self.0 * 1e6),
             "s" => write!(f, "{:.1} ms", self.0 * 1e3),
+            "ms" => write!(f, "{} ms", self.0),
             unit => write!(f, "{:.0} {unit}", self.0),
         }
     }

@@ -19,7 +19,8 @@ use beside::Measured;
 use clap::Parser;
 use serde::Serialize;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// Measures Memtwin beside cp, dd, cmp, the bare ioctl, the daemon of 2014 and QEMU's own migration.
 #[derive(Debug, Parser)]
@@ -27,18 +28,18 @@ struct Args {
     /// Which to run [default: all but first-pass and link: a twin on another host]
     #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "decoder", "qemu", "first-pass", "link"])]
     only: Vec<String>,
-    /// How often each is measured, in turns
-    #[arg(long, default_value_t = 7)]
-    turns: usize,
+    /// How often each is measured, in turns [default: 7; link: 1]
+    #[arg(long)]
+    turns: Option<usize>,
+    /// The intervals that `link` tries, in milliseconds
+    #[arg(long, value_delimiter = ',', default_values_t = INTERVALS)]
+    intervals: Vec<f64>,
     /// Where the files lie: a tmpfs with 9 GiB of room
     #[arg(long, default_value = "/dev/shm")]
     dir: PathBuf,
     /// The memtwin binary, for `verify`
     #[arg(long)]
     memtwin: PathBuf,
-    /// Run as the sender of `link`, in a network namespace; not for people
-    #[arg(long, hide = true)]
-    remote_sender: Option<std::net::SocketAddr>,
     /// Keep the results in a JSON file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -48,14 +49,38 @@ struct Args {
 struct Results {
     version: &'static str,
     results: Vec<Measured>,
+    /// Every interval that `link` tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    link: Vec<remote::Attempt>,
+}
+
+/// From what no pre-copy misses to what no link of 1 Gbit/s could carry as whole pages.
+const INTERVALS: [f64; 16] =
+    [100.0, 80.0, 75.0, 70.0, 60.0, 50.0, 40.0, 30.0, 20.0, 15.0, 10.0, 5.0, 3.0, 2.0, 1.5, 1.0];
+
+/// What the folders of all benchmarks are called, before the process id of theirs.
+const FOLDER: &str = "memtwin-bench-";
+
+/// A folder for gigabytes. Removes those that killed ones have left.
+fn folder(parent: &Path) -> Result<TempDir> {
+    for entry in fs::read_dir(parent)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(FOLDER).and_then(|rest| rest.split('.').next());
+        if let Some(Ok(pid)) = pid.map(str::parse::<u32>)
+            && !Path::new(&format!("/proc/{pid}")).exists()
+        {
+            // Somebody else may be quicker.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let prefix = format!("{FOLDER}{}.", std::process::id());
+    Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)?)
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(receiver) = args.remote_sender {
-        return remote::sender(&args.memtwin, receiver);
-    }
-    let dir = tempfile::tempdir_in(&args.dir).context("a directory for the files")?;
+    let turns = args.turns.unwrap_or(7);
+    let dir = folder(&args.dir).context("a directory for the files")?;
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     let mut results = Vec::new();
     let mut done = |measured: Measured| {
@@ -63,41 +88,50 @@ fn main() -> Result<()> {
         results.push(measured);
     };
     if wanted("pre-copy") {
-        copy::pre_copy(dir.path(), args.turns)?.into_iter().for_each(&mut done);
+        copy::pre_copy(dir.path(), turns)?.into_iter().for_each(&mut done);
     }
     if wanted("delta") {
-        done(copy::delta(dir.path(), args.turns)?);
+        done(copy::delta(dir.path(), turns)?);
     }
     if wanted("collect") {
-        done(collect::collect(args.turns)?);
+        done(collect::collect(turns)?);
     }
     if wanted("scale") {
-        done(copy::scale(args.turns)?);
+        done(copy::scale(turns)?);
     }
     if wanted("verify") {
-        done(verify::verify(dir.path(), &args.memtwin, args.turns)?);
+        done(verify::verify(dir.path(), &args.memtwin, turns)?);
     }
     if wanted("memory") {
         done(memory::memory()?);
     }
     if wanted("decoder") {
-        decoder::decoder(args.turns)?.into_iter().for_each(&mut done);
+        decoder::decoder(turns)?.into_iter().for_each(&mut done);
     }
     if wanted("qemu") {
-        qemu::first_pass(dir.path(), &args.memtwin, args.turns)?.into_iter().for_each(&mut done);
-        done(qemu::comparison(dir.path(), args.turns)?);
-        done(qemu::pause(&args.memtwin, args.turns)?);
-        done(qemu::felt(&args.memtwin, args.turns)?);
+        qemu::first_pass(dir.path(), &args.memtwin, turns)?.into_iter().for_each(&mut done);
+        done(qemu::comparison(dir.path(), turns)?);
+        done(qemu::pause(&args.memtwin, turns)?);
+        done(qemu::felt(&args.memtwin, turns)?);
     }
     let asked = |name: &str| args.only.iter().any(|only| only == name);
     if asked("first-pass") {
-        remote::first_passes(dir.path(), &args.memtwin, args.turns)?.into_iter().for_each(done);
+        remote::first_passes(dir.path(), &args.memtwin, turns)?.into_iter().for_each(&mut done);
     }
+    let mut attempts = Vec::new();
     if asked("link") {
-        remote::link(dir.path(), &args.memtwin)?;
+        let plan = remote::LinkPlan {
+            dir: dir.path(),
+            memtwin: &args.memtwin,
+            turns: args.turns.unwrap_or(1),
+            intervals: &args.intervals,
+        };
+        let (measured, all) = remote::link(&plan)?;
+        measured.into_iter().for_each(&mut done);
+        attempts = all;
     }
     if let Some(path) = args.json {
-        let results = Results { version: env!("CARGO_PKG_VERSION"), results };
+        let results = Results { version: env!("CARGO_PKG_VERSION"), results, link: attempts };
         fs::write(&path, serde_json::to_vec_pretty(&results)?).context("the JSON file")?;
     }
     Ok(())

@@ -2,17 +2,25 @@
 //! write into a window when the link has 1 Gbit/s.
 
 mod converge;
+mod guest;
 mod lab;
+mod link;
+mod load;
+mod precopy;
+mod receiver;
 
-pub(crate) use converge::sender;
+pub(crate) use link::Plan as LinkPlan;
+pub(crate) use load::Attempt;
 
 use crate::beside::{Aim, Measured};
 use crate::plain::Plain;
 use anyhow::{Context, Result, bail};
-use lab::Receiver;
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_remote::{Identity, RemoteTwin, Security, SenderConfig, Target, TlsClient};
 use memtwin_replicate::{Replication, Stop};
+use receiver::Receiver;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -39,10 +47,18 @@ pub(crate) fn first_passes(dir: &Path, memtwin: &Path, turns: usize) -> Result<V
     Ok(results)
 }
 
-/// A guest that writes, over a shaped link. Needs root.
-pub(crate) fn link(dir: &Path, memtwin: &Path) -> Result<()> {
-    println!("1 Gbit/s between two network namespaces (veth, tbf):");
-    lab::in_two_namespaces(dir, memtwin)
+/// A guest that writes, over a shaped link. Needs root, /dev/kvm and QEMU.
+pub(crate) fn link(plan: &LinkPlan<'_>) -> Result<(Vec<Measured>, Vec<Attempt>)> {
+    link::measure(plan, &on_signals()?)
+}
+
+/// A stop that the first signal sets: everything that was started is ended on the way out.
+fn on_signals() -> Result<Stop> {
+    let stop = Stop::default();
+    let waker = stop.clone();
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || signals.forever().for_each(|_| waker.set()));
+    Ok(stop)
 }
 
 /// A whole guest over the loopback to a receiver of its own process, beside a bare socket.
@@ -67,7 +83,7 @@ fn first_pass(
     for _ in 0..turns {
         let mut source = Plain::new(Mapping::anonymous(LEN, host_page_size())?)?;
         let keys = if tls { vec!["--identity", key.to_str().context("a path")?] } else { vec![] };
-        let mut receiver = Receiver::start(Command::new(memtwin), "127.0.0.1:0", dir, &keys)?;
+        let mut receiver = Receiver::start(&Command::new(memtwin), "127.0.0.1:0", dir, &keys)?;
         let security = match &line {
             Some(line) => Security::Tls(TlsClient::pinned(&Identity::parse(line.trim())?)?),
             None => Security::Plain,

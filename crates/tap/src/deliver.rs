@@ -36,7 +36,11 @@ impl Deliver for Tap<'_> {
                 self.hold()
             }
             RoundKind::Delta => self.delta(into, stop),
-            RoundKind::Final => self.last(into, stop),
+            RoundKind::Final => {
+                self.last(into, stop)?;
+                self.judged = self.stood;
+                Ok(())
+            }
         }
     }
 }
@@ -111,6 +115,7 @@ impl Tap<'_> {
             self.round(into, stop)?;
         }
         if !self.has_ended() {
+            self.watched()?;
             self.pace(Pace::MayEnd)?;
             if !std::mem::replace(&mut self.may_end, true) {
                 self.wire.send(&return_path::switchover_ack()).map_err(log)?;

@@ -24,6 +24,7 @@ mod error;
 mod guardian;
 mod opening;
 mod pace;
+mod stood;
 mod tap;
 mod undo;
 mod watch;
@@ -31,5 +32,6 @@ mod wire;
 
 pub use error::OpenError;
 pub use guardian::guardian_main;
-pub use tap::{Counters, Stood, Tap};
+pub use stood::Stood;
+pub use tap::{Counters, Tap};
 pub use undo::{Undo, UndoError};

@@ -11,7 +11,7 @@ use memtwin_qmp::{Qmp, QmpError};
 use memtwin_replicate::Stop;
 use memtwin_stream::{BlockEntry, Decoder, FeedError, Limits};
 use serde_json::json;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -64,11 +64,12 @@ pub(crate) fn begin(qmp: &mut Qmp, guardian: Command, stop: &Stop) -> Result<Beg
     let wanted = look(qmp)?;
     let undo = Undo { settings: wanted.before(qmp)?, ran: status(qmp)?.running };
     let system = |what| move |errno| OpenError::System { what, errno };
+    let (wire, theirs) = Wire::pair().map_err(system("a socket for the stream"))?;
     let copy = qmp.try_clone().map_err(system("copying the QMP connection"))?;
     // Before anything is changed.
-    let guardian =
-        Guardian::post(guardian, copy, &undo).map_err(system("starting the guardian process"))?;
-    match change(qmp, &wanted, stop) {
+    let guardian = Guardian::post(guardian, copy, wire.as_fd(), &undo)
+        .map_err(system("starting the guardian process"))?;
+    match change(qmp, &wanted, wire, theirs, stop) {
         Ok((wire, Listed { decoder, blocks, machine, ahead })) => {
             Ok(Begun { wire, decoder, blocks, machine, ahead, undo, guardian })
         }
@@ -111,10 +112,29 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
     Ok(settings.capability("return-path", true).capability("switchover-ack", true))
 }
 
-fn change(qmp: &mut Qmp, wanted: &Settings, stop: &Stop) -> Result<(Wire, Listed), OpenError> {
+/// Changes the settings, and has QEMU migrate into the other end of the wire.
+///
+/// Errors: the wire is shut, so that QEMU does not wait for us.
+fn change(
+    qmp: &mut Qmp,
+    wanted: &Settings,
+    mut wire: Wire,
+    theirs: OwnedFd,
+    stop: &Stop,
+) -> Result<(Wire, Listed), OpenError> {
+    let begun = begun(qmp, wanted, &mut wire, theirs, stop);
+    // The guardian has a copy of it: that it is dropped here does not end it.
+    begun.inspect_err(|_| wire.shut()).map(|listed| (wire, listed))
+}
+
+fn begun(
+    qmp: &mut Qmp,
+    wanted: &Settings,
+    wire: &mut Wire,
+    theirs: OwnedFd,
+    stop: &Stop,
+) -> Result<Listed, OpenError> {
     wanted.apply(qmp)?;
-    let system = |errno| OpenError::System { what: "a socket for the stream", errno };
-    let (mut wire, theirs) = Wire::pair().map_err(system)?;
     qmp.send_fd(SOCKET_NAME, theirs.as_fd())?;
     drop(theirs);
     let uri = json!({ "uri": format!("fd:{SOCKET_NAME}") });
@@ -130,7 +150,7 @@ fn change(qmp: &mut Qmp, wanted: &Settings, stop: &Stop) -> Result<(Wire, Listed
         }
         Err(error) => return Err(error.into()),
     }
-    listed(qmp, &mut wire, stop).map(|listed| (wire, listed))
+    listed(qmp, wire, stop)
 }
 
 /// The beginning of the stream, up to the list of blocks.

@@ -4,12 +4,13 @@ use crate::error::OpenError;
 use crate::guardian::Guardian;
 use crate::opening::{Begun, begin, why};
 use crate::pace::Pace;
+use crate::stood::Stood;
 use crate::undo::{Undo, UndoError};
 use crate::watch::Watch;
 use crate::wire::{Got, Wire};
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
 use memtwin_qemu::{Block, Ram, migration, status};
-use memtwin_qmp::{Qmp, Timestamp};
+use memtwin_qmp::Qmp;
 use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Stop};
 use memtwin_stream::{BlockEntry, Decoder};
 use std::process::Command;
@@ -34,8 +35,10 @@ pub struct Tap<'q> {
     pub(crate) ahead: Vec<u8>,
     pub(crate) watch: Watch,
     pub(crate) counters: Counters,
-    /// When QEMU paused the guest for us, and when it let it run on.
+    /// When the guest was paused last, and when it was let run on.
     pub(crate) stood: Option<Stood>,
+    /// The same as it was when the last pages had come: the stand-still that is judged.
+    pub(crate) judged: Option<Stood>,
     /// Whether QEMU may end: the word was given.
     pub(crate) may_end: bool,
     /// Whether everything that QEMU sends was read.
@@ -45,15 +48,15 @@ pub struct Tap<'q> {
     pub(crate) regions: Vec<Option<RegionId>>,
     machine: String,
     /// `None` when QEMU was left as it was found.
-    post: Option<Post>,
+    pub(crate) post: Option<Post>,
 }
 
 /// What must be undone, and who does it if we can't.
 #[derive(Debug)]
-struct Post {
+pub(crate) struct Post {
     undo: Undo,
     /// Dismissed when dropped.
-    guardian: Guardian,
+    pub(crate) guardian: Guardian,
 }
 
 /// What came in a tap's stream, and what QEMU says it has sent.
@@ -65,22 +68,6 @@ pub struct Counters {
     pub pages: u64,
     /// QEMU's own counters, as they were last asked for.
     pub qemu: Option<Ram>,
-}
-
-/// How long a guest stood still, by QEMU's own clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stood {
-    /// When its vCPUs were stopped (the time of QEMU's event STOP).
-    pub from: Duration,
-    /// When they were let run on (RESUME), if they were.
-    pub to: Option<Duration>,
-}
-
-impl Stood {
-    /// How long, if it is over.
-    pub fn time(&self) -> Option<Duration> {
-        self.to?.checked_sub(self.from)
-    }
 }
 
 impl<'q> Tap<'q> {
@@ -107,6 +94,7 @@ impl<'q> Tap<'q> {
             watch: Watch::default(),
             counters: Counters::default(),
             stood: None,
+            judged: None,
             may_end: false,
             drained: false,
             layout: Layout::default(),
@@ -146,26 +134,6 @@ impl<'q> Tap<'q> {
     /// What came, and QEMU's own counters.
     pub fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// How long the guest stood still for us, if it did.
-    pub fn stood(&self) -> Option<Stood> {
-        self.stood
-    }
-
-    /// Errors unless the guest has stood still since its last pages came.
-    ///
-    /// To be asked after its memory was read: somebody else may have let it run meanwhile.
-    pub fn confirm_still(&mut self) -> Result<(), SourceError> {
-        let now = status(self.qmp).map_err(log)?;
-        self.note_events();
-        if now.running || self.stood.is_some_and(|stood| stood.to.is_some()) {
-            return Err(SourceError::Guest(format!(
-                "it ran while it was compared (state '{}'): something else has let it",
-                now.status
-            )));
-        }
-        Ok(())
     }
 
     /// Leaves QEMU as it was found. Does nothing the second time.
@@ -208,24 +176,10 @@ impl<'q> Tap<'q> {
         pace.set(self.qmp, self.decoder.page_bytes()).map_err(log)
     }
 
-    /// Notes when the guest was stopped and let run.
-    pub(crate) fn note_events(&mut self) {
-        for event in self.qmp.events() {
-            match event.name.as_str() {
-                "STOP" => self.stood = Some(Stood { from: time(event.timestamp), to: None }),
-                "RESUME" => {
-                    if let Some(stood) = &mut self.stood {
-                        stood.to = Some(time(event.timestamp));
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// Why there is no more stream.
     pub(crate) fn ended(&mut self) -> SourceError {
-        SourceError::Guest(format!("QEMU ended the migration: {}", why(self.qmp)))
+        let why = self.was_stopped().unwrap_or_else(|| why(self.qmp));
+        SourceError::Guest(format!("QEMU ended the migration: {why}"))
     }
 }
 
@@ -284,12 +238,6 @@ impl Source for Tap<'_> {
     fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
         Some(self)
     }
-}
-
-/// Since 1970, by QEMU's clock.
-fn time(stamp: Timestamp) -> Duration {
-    let seconds = Duration::from_secs(stamp.seconds.try_into().unwrap_or_default());
-    seconds + Duration::from_micros(stamp.microseconds.try_into().unwrap_or_default())
 }
 
 pub(crate) fn log(error: impl std::error::Error + Send + Sync + 'static) -> SourceError {

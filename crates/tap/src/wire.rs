@@ -9,7 +9,7 @@ use rustix::net::{
     socketpair,
 };
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// How many bytes are read at once: what was read stays in a core's second-level cache until it is
@@ -46,6 +46,11 @@ impl Wire {
         // As much as the system allows (net.core.wmem_max), if that is less.
         set_socket_send_buffer_size(&theirs, ON_THE_WAY)?;
         Ok((Self { socket: ours, buffer: vec![0; PIECE].into() }, theirs))
+    }
+
+    /// Our end, for who is to have a copy of it.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Reads what is there, after having waited for something for so long at most.

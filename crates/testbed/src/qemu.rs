@@ -80,7 +80,7 @@ impl Qemu {
             .map_err(|error| StartError(format!("{}: {error}", program.display())))?;
         let mut qemu = Self { kept, dir };
         let since = Instant::now();
-        while !listens(&qemu.qmp()) {
+        while !listens(qemu.pid(), &qemu.qmp()) {
             if let Some(status) = qemu.kept.child.try_wait()? {
                 let said = fs::read_to_string(qemu.dir().join("stderr")).unwrap_or_default();
                 return Err(StartError(format!("{}: {status}: {said}", program.display())));
@@ -132,10 +132,10 @@ impl Qemu {
     }
 }
 
-/// Whether somebody listens on a unix socket, found out without connecting to it: the flag
-/// `__SO_ACCEPTCON` in /proc/net/unix (proc_pid_net(5)).
-fn listens(socket: &Path) -> bool {
-    let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+/// Whether somebody listens on a unix socket in a process's network namespace, found out without
+/// connecting to it: the flag `__SO_ACCEPTCON` in /proc/PID/net/unix (proc_pid_net(5)).
+fn listens(pid: u32, socket: &Path) -> bool {
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
     sockets.lines().any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         fields.get(3) == Some(&"00010000") && fields.get(7).map(Path::new) == Some(socket)

@@ -5,7 +5,7 @@
 
 mod qemu;
 
-use memtwin_bare::{Image, Job, Machine, Report, Scenario, State};
+use memtwin_bare::{Accelerator, Image, Job, Machine, Report, Scenario, State};
 use qemu::Qemu;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -38,6 +38,42 @@ fn a_writer_stores_to_every_page_of_its_range_and_to_no_other() {
         assert_eq!(changed, (1..=pages as usize).collect(), "{scenario}");
         let report = qemu.report();
         assert_eq!(report.ticks, report.passes * u64::from(pages), "{scenario}");
+    }
+}
+
+#[test]
+fn a_batch_is_other_pages_than_the_one_before() {
+    const PAGES: u32 = 256;
+    const BATCH: u32 = 16;
+    const STRIDE: u64 = (PAGES / BATCH) as u64;
+    let (base, interval) = (32 << 20, Duration::from_millis(60));
+    for accelerator in [Accelerator::Tcg, Accelerator::Kvm] {
+        let job = Job::Batches { base, pages: PAGES, batch: BATCH, interval };
+        let machine = Machine { accelerator, ..Machine::new(Image::X86, job) };
+        let Some(mut qemu) = Qemu::start(&machine) else { continue };
+        qemu.wait("two passes", |report| report.ticks >= 2 * STRIDE);
+        let around = |qemu: &mut Qemu| {
+            let page = Image::PAGE;
+            qemu.memory(u64::from(base) - page, (u64::from(PAGES) + 2) * page)
+        };
+        // Stopped in the middle of a batch, that one's pages may be there before it counts.
+        let mut halted = |from: u64| {
+            qemu.execute("cont", json!({}));
+            qemu.wait("batches", |report| report.ticks >= from);
+            qemu.execute("stop", json!({}));
+            (around(&mut qemu), qemu.report())
+        };
+        let (old, before) = halted(0);
+        let (new, after) = halted(before.ticks + 3);
+        let changed = changed(&old, &new);
+        for batch in before.ticks + 1..after.ticks {
+            let of_batch = |page: &usize| (*page as u64 - 1) % STRIDE == batch % STRIDE;
+            let count = changed.iter().filter(|page| of_batch(page)).count();
+            assert_eq!(count, BATCH as usize, "{accelerator:?}: {changed:?}");
+        }
+        let batches = after.ticks - before.ticks + 1;
+        assert!(changed.len() as u64 <= batches * u64::from(BATCH), "{accelerator:?}: {changed:?}");
+        assert!(!changed.contains(&0) && !changed.contains(&(PAGES as usize + 1)));
     }
 }
 

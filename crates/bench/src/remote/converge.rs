@@ -1,132 +1,194 @@
-//! The smallest interval at which a twin keeps up with a guest that dirties one word in each of
-//! 2,048 pages per interval, every batch other pages of a window of random data: the seed's
-//! `dirtyram … 2048 50` over a link of 1 Gbit/s.
+//! Memtwin keeps up, or does not: a twin on the other side of the link, of a process or of QEMU's
+//! guest.
 //!
-//! It converges if in 20 consecutive rounds what is to be sent is at most what the link carries in
-//! 300 ms, while the guest completes at least 95 % of its batches.
+//! It converges if in 20 consecutive rounds what is sent is at most what the link carries in 300 ms.
+//! That is more than is asked of QEMU, whose migration ends with the first round that fits.
 
+use super::guest::Guest;
+use super::load::{Attempt, BATCH, FITS, Interval, LIMIT, WINDOW, settle};
 use anyhow::{Context, Result, ensure};
+use memtwin_mapping::Mapping;
 use memtwin_pages::RegionId;
 use memtwin_process::{Config, ProcessGuest};
-use memtwin_remote::{RemoteTwin, Security};
-use memtwin_replicate::{Replication, Round, Stop};
+use memtwin_qemu::{BlockMemory, Process, blocks};
+use memtwin_remote::{RemoteTwin, Security, SenderConfig, TwinRegion};
+use memtwin_replicate::{Replication, Round, Sink, Source, Still, Stop};
 use memtwin_stressor::Stressor;
+use memtwin_tap::Tap;
+use memtwin_verdict::{Image, capture};
 use memtwin_wire::Outcome;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const WINDOW: u64 = 256 << 20;
-const BATCH: u64 = 2048;
-/// What FACTS of the measured link say that it carries.
-const LINK: f64 = 119.6e6;
-/// How long each interval is measured: for so many rounds, and between these times.
+/// So many rounds in a row are to fit.
 const ROUNDS: usize = 20;
-const LEAST: Duration = Duration::from_secs(3);
-const MOST: Duration = Duration::from_secs(20);
-const SETTLE: Duration = Duration::from_secs(1);
+/// It is looked at for so long at least.
+const LEAST: Duration = Duration::from_secs(4);
 /// Rounds begin this often, if they are quicker.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// Runs in the sender's namespace.
-pub(crate) fn sender(memtwin: &Path, receiver: SocketAddr) -> Result<()> {
-    println!("  a batch is one word in each of {BATCH} pages of a 256 MiB window of random data");
-    println!(
-        "  deltas  interval  wanted    done      most to send  pages, ms to collect, ms to copy (median round)  converges"
-    );
-    for delta in [true, false] {
-        let intervals: &[f64] = if delta {
-            &[20.0, 10.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.0]
-        } else {
-            &[100.0, 90.0, 80.0, 75.0, 70.0, 60.0, 40.0]
-        };
-        measure(memtwin, receiver, delta, intervals)?;
-    }
-    println!("  beside it, measured earlier on this kind of machine and not again: QEMU 10.0.2");
-    println!("  pre-copy plain 80 ms, multifd+zstd 80 ms, xbzrle (512 MiB cache) at most 20 ms");
-    Ok(())
+/// Memtwin, and where its receiver listens.
+#[derive(Clone, Copy)]
+pub(super) struct Memtwin<'m> {
+    pub(super) binary: &'m Path,
+    pub(super) receiver: SocketAddr,
+    pub(super) stop: &'m Stop,
 }
 
-fn measure(memtwin: &Path, receiver: SocketAddr, delta: bool, intervals: &[f64]) -> Result<()> {
-    let mut command = Command::new(memtwin);
-    command.arg("process-writer");
-    let mut guest = ProcessGuest::spawn(
-        command,
-        Config { file: None, bytes: WINDOW, threads: 1, stressor: Stressor::Strided, seed: 1 },
-    )?;
-    guest.pace(Some(1));
-    let config = super::config(receiver, Security::Plain);
-    let stop = Stop::default();
-    let mut twin =
-        RemoteTwin::connect(memtwin_remote::SenderConfig { delta, ..config }, stop.clone())?;
-    let mut replication = Replication::start(guest, &mut twin, ())?;
-    replication.source_mut().start();
-    replication.round(&stop)?;
-    for &interval in intervals {
-        let rate = BATCH as f64 * 1000.0 / interval;
-        replication.source_mut().pace(Some(rate as u64));
-        let mut rounds: Vec<Round> = Vec::new();
-        let mut began = Instant::now();
-        let (mut settled, mut written) = (false, 0);
-        while !settled
-            || began.elapsed() < LEAST
-            || (rounds.len() < ROUNDS && began.elapsed() < MOST)
-        {
-            if !settled && began.elapsed() >= SETTLE {
-                (settled, began) = (true, Instant::now());
-                written = replication.source().written();
-                rounds.clear();
-            }
-            let round = replication.round(&stop)?;
-            rounds.push(round);
-            thread::sleep(EVERY.saturating_sub(round.total));
-        }
-        let wanted = 1000.0 / interval;
-        let done = (replication.source().written() - written) as f64
-            / BATCH as f64
-            / began.elapsed().as_secs_f64();
-        report(delta, interval, wanted, done, &rounds);
+impl Memtwin<'_> {
+    fn twin(self, delta: bool) -> Result<RemoteTwin> {
+        let config = super::config(self.receiver, Security::Plain);
+        Ok(RemoteTwin::connect(SenderConfig { delta, ..config }, self.stop.clone())?)
     }
-    replication.source_mut().pace(Some(1));
-    let mut still = replication.stand_still(&stop)?;
-    let window = still.source().window().clone();
-    let memory = |offset: u64, into: &mut [u8]| {
-        window.read(offset as usize, into);
-        Ok(())
-    };
-    let region = still.sink().region(RegionId(0), Box::new(memory))?;
-    let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    for at in (0..WINDOW).step_by(ours.len()) {
-        window.read(at as usize, &mut ours);
-        region.read_at(at, &mut theirs)?;
-        ensure!(ours == theirs, "the twin differs at {at:#x}");
+
+    /// Of a plain process.
+    pub(super) fn of_a_process(
+        self,
+        variant: &'static str,
+        delta: bool,
+        interval: Interval,
+    ) -> Result<Attempt> {
+        let mut command = Command::new(self.binary);
+        command.arg("process-writer");
+        let bytes = u64::from(WINDOW);
+        let stressor = Stressor::Strided;
+        let config = Config { file: None, bytes, threads: 1, stressor, seed: 1 };
+        let mut guest = ProcessGuest::spawn(command, config)?;
+        let window = Arc::clone(guest.window());
+        guest.pace(Some((f64::from(BATCH) * interval.rate()) as u64));
+        let mut twin = self.twin(delta)?;
+        let mut replication = Replication::start(guest, &mut twin, ())?;
+        replication.source_mut().start();
+        settle(self.stop)?;
+        let batches = |guest: &ProcessGuest| guest.written() as f64 / f64::from(BATCH);
+        let attempt = keep_up(&mut replication, batches, variant, interval, self.stop)?;
+        replication.source_mut().pace(Some(1));
+        let still = replication.stand_still(self.stop)?;
+        is_identical(&still, RegionId(0), &Window(window))?;
+        still.release()?;
+        replication.finish()?;
+        twin.finish(Outcome::Inconclusive, "a measurement", &[])?.err().context("it was kept")?;
+        Ok(attempt)
     }
-    drop(region);
-    drop(still);
-    replication.finish()?;
-    println!("  (the twin is identical; {:?})", twin.figures());
-    twin.finish(Outcome::Inconclusive, "a measurement", &[])?.err().context("it was kept")?;
-    Ok(())
+
+    /// Of the guest that QEMU migrates as well.
+    pub(super) fn of_a_guest(
+        self,
+        variant: &'static str,
+        guest: &mut Guest,
+        interval: Interval,
+    ) -> Result<Attempt> {
+        guest.counter.pace(interval)?;
+        settle(self.stop)?;
+        let mut guardian = Command::new(self.binary);
+        guardian.arg("guardian");
+        let Guest { qmp, counter, .. } = guest;
+        let listed = blocks(qmp)?;
+        let process = Arc::new(Process::find(qmp, &listed)?);
+        let tap = Tap::open(qmp, &listed, guardian, self.stop)?;
+        let ram = tap.regions().iter().find(|(_, region)| region.name() == "ram");
+        let ram = ram.context("no block named ram")?.0;
+        let block = listed.iter().find(|block| block.name == "ram").context("no such block")?;
+        let memory = BlockMemory::new(process, block)?;
+        let mut twin = self.twin(true)?;
+        let mut replication = Replication::start(tap, &mut twin, ())?;
+        let batches = |_: &Tap<'_>| counter.batches() as f64;
+        let attempt = keep_up(&mut replication, batches, variant, interval, self.stop)?;
+        let still = replication.stand_still(self.stop)?;
+        is_identical(&still, ram, &memory)?;
+        still.release()?;
+        replication.finish()?;
+        twin.finish(Outcome::Inconclusive, "a measurement", &[])?.err().context("it was kept")?;
+        Ok(attempt)
+    }
 }
 
-fn report(delta: bool, interval: f64, wanted: f64, done: f64, rounds: &[Round]) {
-    let most = LINK * 0.3;
-    let few = |rounds: &[Round]| rounds.iter().all(|round| round.bytes as f64 <= most);
-    let converges = rounds.windows(ROUNDS).any(few) && done >= wanted * 0.95;
-    let largest = rounds.iter().map(|round| round.bytes).max().unwrap_or(0);
-    let mut by_time = rounds.to_vec();
-    by_time.sort_by_key(|round| round.total);
-    let Some(median) = by_time.get(by_time.len() / 2) else { return };
+/// Rounds, the first of them the whole memory, until so many in a row have fitted.
+fn keep_up<S: Source, K: Sink>(
+    replication: &mut Replication<S, K, ()>,
+    batches: impl Fn(&S) -> f64,
+    variant: &'static str,
+    interval: Interval,
+    stop: &Stop,
+) -> Result<Attempt> {
+    let (began, before) = (Instant::now(), batches(replication.source()));
+    replication.round(stop)?;
+    let (mut rounds, mut in_a_row) = (Vec::new(), 0);
+    while began.elapsed() < LIMIT && (in_a_row < ROUNDS || began.elapsed() < LEAST) {
+        let round = replication.round(stop)?;
+        in_a_row = if round.bytes as f64 <= FITS { in_a_row + 1 } else { 0 };
+        rounds.push(round);
+        stop.wait(EVERY.saturating_sub(round.total));
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let done = (batches(replication.source()) - before) / seconds;
+    Ok(Attempt {
+        variant,
+        turn: 0,
+        interval_ms: interval.0,
+        fitted: in_a_row >= ROUNDS,
+        rounds: 1 + rounds.len() as u64,
+        seconds,
+        wanted: interval.rate(),
+        done,
+        more: median(rounds),
+    })
+}
+
+/// What the median round was.
+fn median(mut rounds: Vec<Round>) -> String {
+    rounds.sort_by_key(|round| round.total);
+    let Some(median) = rounds.get(rounds.len() / 2) else { return "no second round".to_owned() };
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    println!(
-        "  {:<6}  {interval:>5} ms  {wanted:>6.1}/s  {done:>6.1}/s  {:>9.2} MB  {:>6} {:>8.2} {:>8.2}  {}",
-        if delta { "yes" } else { "no" },
-        largest as f64 / 1e6,
+    format!(
+        "median round {} pages, {:.2} MB, {:.1} ms to collect, {:.1} ms to copy",
         median.sent_pages,
+        median.bytes as f64 / 1e6,
         ms(median.collect),
-        ms(median.copy),
-        if converges { "yes" } else { "no" },
-    );
+        ms(median.copy)
+    )
+}
+
+/// A figure of a twin that is not one says nothing.
+fn is_identical<S: Source>(
+    still: &Still<'_, S, &mut RemoteTwin, ()>,
+    region: RegionId,
+    memory: &dyn Image,
+) -> Result<()> {
+    let guess = move |offset: u64, into: &mut [u8]| memory.read_at(offset, into);
+    let twin = Far(still.sink().region(region, Box::new(guess))?);
+    let lost = capture(memory, &twin, still.layout().region(region).page_size())?.pages().len();
+    ensure!(lost == 0, "the twin differs in {lost} pages");
+    Ok(())
+}
+
+/// A region of the twin.
+struct Far<'t>(TwinRegion<'t>);
+
+impl Image for Far<'_> {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.bytes())
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, into)
+    }
+}
+
+/// The process's memory.
+struct Window(Arc<Mapping>);
+
+impl Image for Window {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset as usize, into);
+        Ok(())
+    }
 }

@@ -1,137 +1,130 @@
-//! Two network namespaces with a shaped link between them, and a receiver in one.
+//! Two network namespaces with a shaped link between them.
+//!
+//! They have no names, only processes that hold them (`cat`, until our end of its pipe closes): so
+//! they are gone when we are, however we end.
+//!
+//! References: network_namespaces(7), setns(2), tc-tbf(8).
 
-use anyhow::{Context, Result, bail, ensure};
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::path::Path;
+use anyhow::{Context, Result, anyhow, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A `memtwin receive`, ended with this.
-pub(super) struct Receiver {
-    child: Child,
-    pub(super) address: SocketAddr,
-}
+/// How long the kernel may take to make a namespace.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-impl Receiver {
-    pub(super) fn start(
-        mut command: Command,
-        listen: &str,
-        dir: &Path,
-        more: &[&str],
-    ) -> Result<Self> {
-        command.args(["receive", listen]).arg(dir.join("twin")).args(more);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut said = BufReader::new(child.stderr.take().context("its standard error")?);
-        let mut line = String::new();
-        said.read_line(&mut line)?;
-        let address = line.split_whitespace().find_map(|word| word.parse().ok());
-        // Nobody else reads it, and it must not fill up.
-        thread::spawn(move || said.read_to_end(&mut Vec::new()));
-        match address {
-            Some(address) => Ok(Self { child, address }),
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                bail!("the receiver said: {line}")
-            }
-        }
-    }
+/// The link: as fast as the one of the 2014 reference.
+const SHAPE: &str = "tbf rate 1gbit burst 256k latency 50ms";
 
-    /// Waits for its end, whatever it is.
-    pub(super) fn end(&mut self) -> Result<()> {
-        let began = Instant::now();
-        while self.child.try_wait()?.is_none() {
-            ensure!(began.elapsed() < Duration::from_secs(60), "the receiver does not end");
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-}
+/// A network namespace, held by a process of ours.
+struct Namespace(Child);
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn ip(args: &str) -> Result<()> {
-    let mut words = args.split_whitespace();
-    let program = words.next().unwrap_or_default();
-    let output = Command::new(program).args(words).output().with_context(|| args.to_owned())?;
-    ensure!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
-}
-
-/// Two namespaces, gone when this is dropped.
-struct Namespaces {
-    a: String,
-    b: String,
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in [&self.a, &self.b] {
-            // The link goes with its ends.
-            let _ = ip(&format!("ip netns del {name}"));
-        }
-    }
-}
-
-impl Namespaces {
+impl Namespace {
     fn make() -> Result<Self> {
-        sweep();
-        let id = std::process::id();
-        let this = Self { a: format!("memtwin-a-{id}"), b: format!("memtwin-b-{id}") };
-        let (a, b) = (&this.a, &this.b);
-        ip(&format!("ip netns add {a}"))?;
-        ip(&format!("ip netns add {b}"))?;
-        ip(&format!("ip -n {a} link add mt0 type veth peer name mt0 netns {b}"))?;
-        for (name, address) in [(a, "10.77.0.1/24"), (b, "10.77.0.2/24")] {
-            ip(&format!("ip -n {name} addr add {address} dev mt0"))?;
-            ip(&format!("ip -n {name} link set lo up"))?;
-            ip(&format!("ip -n {name} link set mt0 up"))?;
-            ip(&format!(
-                "tc -n {name} qdisc add dev mt0 root tbf rate 1gbit burst 256k latency 50ms"
-            ))?;
+        let mut command = Command::new("unshare");
+        command.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let this = Self(command.spawn().context("unshare")?);
+        let ours = std::fs::read_link("/proc/self/ns/net")?;
+        let began = Instant::now();
+        // Until it has left ours.
+        while std::fs::read_link(this.path()).context("unshare has ended; this needs root")? == ours
+        {
+            ensure!(began.elapsed() < PATIENCE, "unshare makes no network namespace");
+            thread::sleep(Duration::from_millis(1));
         }
         Ok(this)
     }
 
-    fn run(&self, name: &str, program: &Path) -> Command {
-        let mut command = Command::new("ip");
-        // Ended with us, however we end.
-        command.args(["netns", "exec", name, "setpriv", "--pdeathsig", "KILL"]).arg(program);
-        command
+    fn path(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.0.id()).into()
     }
 }
 
-/// Removes what a killed one of us has left.
-fn sweep() {
-    let list = Command::new("ip").args(["netns", "list"]).output();
-    let names = list.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    for name in names.unwrap_or_default().lines().filter_map(|line| line.split(' ').next()) {
-        let pid = name.strip_prefix("memtwin-a-").or(name.strip_prefix("memtwin-b-"));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            let _ = ip(&format!("ip netns del {name}"));
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One side of the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Where the guest is.
+    Here,
+    /// Where its twin is, or the destination that it migrates to.
+    There,
+}
+
+impl Side {
+    pub(super) const fn address(self) -> &'static str {
+        match self {
+            Self::Here => "10.77.0.1",
+            Self::There => "10.77.0.2",
         }
     }
 }
 
-/// Runs this program again as the sender, with a receiver on the other side of the link.
-pub(super) fn in_two_namespaces(dir: &Path, memtwin: &Path) -> Result<()> {
-    let lab = Namespaces::make().context("two network namespaces (this needs root)")?;
-    let receiver = Receiver::start(
-        lab.run(&lab.b, memtwin),
-        "10.77.0.2:4870",
-        dir,
-        &["--insecure-plaintext", "--forever"],
-    )?;
-    let mut sender = lab.run(&lab.a, &std::env::current_exe()?);
-    sender.arg("--memtwin").arg(memtwin).arg("--remote-sender").arg(receiver.address.to_string());
-    let status = sender.status()?;
-    ensure!(status.success(), "the sender: {status}");
-    Ok(())
+/// Both, and the link. Gone when this is dropped, and when we die.
+pub(super) struct Link {
+    here: Namespace,
+    there: Namespace,
+}
+
+impl Link {
+    pub(super) fn make() -> Result<Self> {
+        let this = Self { here: Namespace::make()?, there: Namespace::make()? };
+        let there = this.there.0.id();
+        this.run(Side::Here, &format!("ip link add mt0 type veth peer name mt0 netns {there}"))?;
+        for side in [Side::Here, Side::There] {
+            this.run(side, &format!("ip addr add {}/24 dev mt0", side.address()))?;
+            this.run(side, "ip link set lo up")?;
+            this.run(side, "ip link set mt0 up")?;
+            this.run(side, &format!("tc qdisc add dev mt0 root {SHAPE}"))?;
+        }
+        Ok(this)
+    }
+
+    fn side(&self, side: Side) -> &Namespace {
+        match side {
+            Side::Here => &self.here,
+            Side::There => &self.there,
+        }
+    }
+
+    /// A command that runs a program on one side. The program is the command's own process.
+    pub(super) fn command(&self, side: Side, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.side(side).path().display())).arg("--").arg(program);
+        command
+    }
+
+    fn run(&self, side: Side, line: &str) -> Result<()> {
+        let mut words = line.split_whitespace();
+        let mut command = self.command(side, words.next().unwrap_or_default().as_ref());
+        let output = command.args(words).output().with_context(|| line.to_owned())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{line}: {}", said.trim());
+        Ok(())
+    }
+
+    /// Does something in a thread on one side.
+    pub(super) fn within<T: Send>(
+        &self,
+        side: Side,
+        what: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        let namespace = File::open(self.side(side).path())?;
+        let inside = move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            what()
+        };
+        thread::scope(|scope| scope.spawn(inside).join())
+            .map_err(|_| anyhow!("a thread in a network namespace panicked"))?
+    }
 }

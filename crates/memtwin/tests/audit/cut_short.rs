@@ -1,9 +1,11 @@
 //! QEMU or Memtwin ends in the middle: never a pass, and never a QEMU that is left otherwise than
 //! it was found.
 
-use crate::common::{Held, json};
-use crate::machine::{Machine, none_judged};
-use crate::moment::{CONT, INT, KILL, Moment, TERM};
+use crate::common::{Held, json, until};
+use crate::machine::{Machine, PC, all_identical, none_judged};
+use crate::moment::{CONT, INT, KILL, Moment, STOP, TERM};
+use memtwin_bare::{Image, Job, Report};
+use memtwin_qemu::{parameters, status};
 use memtwin_qmp::Qmp;
 use std::time::Duration;
 
@@ -74,6 +76,88 @@ fn memtwin_is_killed_while_the_guest_stands_still() {
     ended_by(KILL, &mut audit);
     machine.is_as(&before);
     machine.writes();
+}
+
+/// Stopped, and not killed: the guest does not stand still for as long.
+#[test]
+fn memtwin_is_stopped_while_the_guest_stands_still() {
+    let Some(mut machine) = Machine::writing("-m 64") else { return };
+    let before = machine.setup();
+    let mut audit = Moment::Stop.frozen(&mut machine, "--rounds 1");
+    machine.writes();
+    assert!(audit.0.try_wait().unwrap().is_none(), "it is still stopped");
+    // The settings are Memtwin's to put back, when it can again.
+    assert_eq!(machine.guardians().len(), 1);
+    assert_ne!(machine.setup(), before);
+    audit.signal(CONT);
+    assert_eq!(audit.end().code(), Some(11), "{:?}", machine.record());
+    none_judged(&machine.record(), &["memtwin was stopped"]);
+    machine.is_as(&before);
+}
+
+/// The same in the middle of the last pass: QEMU waits to be read with its big lock held, and
+/// answers nobody.
+#[test]
+fn memtwin_is_stopped_in_qemu_s_last_pass() {
+    let image = tempfile::NamedTempFile::new().unwrap();
+    // More than fits into the socket.
+    let job = Job::Write { base: 16 << 20, pages: 4096 };
+    std::fs::write(image.path(), Image::X86.with(job).unwrap()).unwrap();
+    let arguments = format!("-M pc -accel kvm -m 64 -kernel {}", image.path().display());
+    let Some(mut machine) = Machine::start(PC, &arguments) else { return };
+    let counter = Report::offset(Image::X86);
+    let runs = |machine: &mut Machine| {
+        let before = machine.word("pc.ram", counter + 8);
+        until("the guest writes", || machine.word("pc.ram", counter + 8) != before);
+    };
+    runs(&mut machine);
+    let before = machine.setup();
+    for _ in 0..20 {
+        let mut audit = machine.auditing("--rounds 1");
+        until("it may end", || {
+            // What was told QEMU of the bandwidth in the end, so that it need not try for long.
+            let name = "avail-switchover-bandwidth";
+            let may = parameters(&mut machine.qmp).map(|all| all[name].as_u64() == Some(1 << 30));
+            may.unwrap_or(true) || audit.0.try_wait().unwrap().is_some()
+        });
+        // In the middle, if all goes well: not before QEMU was told that it may.
+        std::thread::sleep(Duration::from_millis(10));
+        audit.signal(STOP);
+        // It takes a tenth of a second to begin with it.
+        std::thread::sleep(Duration::from_millis(400));
+        machine.qmp.set_patience(Duration::from_secs(1));
+        let blocked = status(&mut machine.qmp).is_err();
+        machine.qmp.set_patience(Duration::from_secs(60));
+        if blocked {
+            // It answers again, and the guest runs, and Memtwin is stopped all the time.
+            until("QEMU answers", || status(&mut machine.qmp).unwrap().running);
+            runs(&mut machine);
+            assert!(audit.0.try_wait().unwrap().is_none(), "it is still stopped");
+            audit.signal(CONT);
+            assert_eq!(audit.end().code(), Some(11), "{:?}", machine.record());
+            none_judged(&machine.record(), &["memtwin was stopped"]);
+            machine.is_as(&before);
+            return;
+        }
+        audit.signal(CONT);
+        audit.end();
+        machine.is_as(&before);
+    }
+    panic!("QEMU was never caught in its last pass");
+}
+
+/// Stopped while the guest runs, it does no harm: it goes on when it is continued.
+#[test]
+fn memtwin_is_stopped_while_the_guest_runs() {
+    let Some(mut machine) = Machine::writing("-m 64") else { return };
+    let mut audit = Moment::Hold.frozen(&mut machine, "--seconds 2");
+    // Longer than it may with a guest that stands still.
+    std::thread::sleep(Duration::from_secs(4));
+    machine.writes();
+    assert!(Moment::Hold.is_now(&mut machine));
+    audit.signal(CONT);
+    assert_eq!(audit.end().code(), Some(0), "{:?}", machine.record());
+    all_identical(&machine.record());
 }
 
 /// A signal that comes before there is anything to report is an interruption too.

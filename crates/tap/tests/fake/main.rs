@@ -1,0 +1,194 @@
+//! A tap of what a real QEMU does not do on demand: commands refused one by one, a monitor that
+//! closes at any of them, events in an odd order.
+
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+
+mod server;
+
+use memtwin_pages::RegionId;
+use memtwin_qmp::Qmp;
+use memtwin_replicate::{Delivery, RoundKind, SinkError, Source, Stop};
+use memtwin_tap::{OpenError, Tap};
+use server::{Faults, Server, State};
+use std::process::Command;
+use std::time::Duration;
+
+/// Nothing waits for it if all goes well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a tap changes with.
+const CHANGES: [&str; 4] =
+    ["migrate-set-capabilities", "migrate-set-parameters", "getfd", "migrate"];
+
+/// One that listens until it is dismissed, and does nothing: what it does for a tap that died is
+/// tested on a real QEMU.
+fn guardian() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat > /dev/null 2>&1"]);
+    command
+}
+
+fn connected(faults: Faults) -> (Server, Qmp) {
+    let server = Server::start(faults);
+    let qmp = Qmp::connect(&server.path(), PATIENCE).unwrap();
+    (server, qmp)
+}
+
+/// Opens a tap, which fails, and says how QEMU is then.
+fn failed(faults: Faults) -> (OpenError, State) {
+    let (server, mut qmp) = connected(faults);
+    let error = Tap::open(&mut qmp, &[], guardian(), &Stop::default()).unwrap_err();
+    drop(qmp);
+    let state = std::sync::Arc::into_inner(server.done()).unwrap().into_inner().unwrap();
+    (error, state)
+}
+
+fn is_as_it_was(state: &State) {
+    let fresh = Server::start(Faults::default());
+    let before = fresh.state.lock().unwrap();
+    assert_eq!(state.capabilities, before.capabilities);
+    assert_eq!(state.parameters, before.parameters);
+    assert!(state.running && state.socket.is_none(), "{state:?}");
+    assert!(["none", "cancelled", "failed"].contains(&state.status), "{state:?}");
+}
+
+#[test]
+fn a_fake_that_refuses_nothing_is_tapped_and_left_as_it_was() {
+    let (server, mut qmp) = connected(Faults::default());
+    let mut tap = Tap::open(&mut qmp, &[], guardian(), &Stop::default()).unwrap();
+    assert_eq!(tap.machine(), "none");
+    {
+        let state = server.state.lock().unwrap();
+        assert!(state.capabilities["switchover-ack"] && !state.capabilities["xbzrle"]);
+        assert_eq!(state.parameters["tls-creds"], "");
+        assert_eq!(state.status, "active");
+    }
+    tap.close().unwrap();
+    drop(tap);
+    drop(qmp);
+    let state = server.done();
+    is_as_it_was(&state.lock().unwrap());
+}
+
+#[test]
+fn whatever_is_refused_qemu_is_left_as_it_was() {
+    for command in CHANGES {
+        let refuse = vec![(command, 0)];
+        let (error, state) = failed(Faults { refuse, ..Faults::default() });
+        assert!(error.to_string().contains(&format!("no {command} today")), "{command}: {error}");
+        assert_eq!(matches!(error, OpenError::Blocked { .. }), command == "migrate", "{error}");
+        is_as_it_was(&state);
+    }
+}
+
+#[test]
+fn what_can_not_be_put_back_either_is_said_too() {
+    let refuse = vec![("getfd", 0), ("migrate-set-parameters", 1)];
+    let (error, state) = failed(Faults { refuse, ..Faults::default() });
+    assert!(matches!(error, OpenError::AndUndo { .. }), "{error:?}");
+    let said = error.to_string();
+    assert!(said.contains("no getfd today"), "{said}");
+    assert!(said.contains("putting back the migration settings"), "{said}");
+    // What could be was.
+    assert!(state.capabilities["xbzrle"] && !state.capabilities["return-path"]);
+}
+
+#[test]
+fn a_monitor_that_closes_ends_it_wherever_it_is() {
+    let queries = ["query-migrate", "query-migrate-capabilities", "query-status"];
+    for command in queries.into_iter().chain(CHANGES) {
+        let close = Some((command, 0));
+        let (error, state) = failed(Faults { close, ..Faults::default() });
+        let said = error.to_string();
+        assert!(said.contains("closed") || said.contains("gone"), "{command}: {said}");
+        assert_eq!(state.commands.last().map(String::as_str), Some(command), "it asked again");
+    }
+}
+
+#[test]
+fn a_migration_that_fails_before_its_first_page_says_why() {
+    let fail = Some("the disk is on fire");
+    let (error, state) = failed(Faults { fail, ..Faults::default() });
+    assert!(matches!(&error, OpenError::Ended { .. }), "{error:?}");
+    assert!(error.to_string().contains("the disk is on fire"), "{error}");
+    is_as_it_was(&state);
+}
+
+#[test]
+fn nothing_is_changed_without_a_guardian_or_beside_another_migration() {
+    let (server, mut qmp) = connected(Faults::default());
+    let stop = Stop::default();
+    let error = Tap::open(&mut qmp, &[], Command::new("/no/such/guardian"), &stop).unwrap_err();
+    assert!(error.to_string().contains("guardian"), "{error}");
+    server.state.lock().unwrap().status = "active";
+    let error = Tap::open(&mut qmp, &[], guardian(), &stop).unwrap_err();
+    assert!(matches!(error, OpenError::Busy { .. }), "{error:?}");
+    server.state.lock().unwrap().status = "none";
+    drop(qmp);
+    let state = server.done();
+    let state = state.lock().unwrap();
+    is_as_it_was(&state);
+    assert!(!state.commands.iter().any(|command| CHANGES.contains(&&**command)), "{state:?}");
+}
+
+#[test]
+fn a_monitor_that_closes_in_the_middle_is_no_end_that_hangs() {
+    // The tap's own look at the migration at its end, and the cancellation.
+    for close in [("query-migrate", 1), ("migrate_cancel", 0), ("query-status", 1)] {
+        let (server, mut qmp) = connected(Faults { close: Some(close), ..Faults::default() });
+        let mut tap = Tap::open(&mut qmp, &[], guardian(), &Stop::default()).unwrap();
+        let error = tap.close().unwrap_err();
+        assert!(error.is_gone(), "{close:?}: {error}");
+        // Once more, and the guardian is dismissed.
+        drop(tap);
+        drop(qmp);
+        server.done();
+    }
+}
+
+/// Takes pages and keeps none.
+struct Nowhere;
+
+impl Delivery for Nowhere {
+    fn pages(&mut self, _: RegionId, _: u64, _: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn filled(&mut self, _: RegionId, _: u64, _: u8) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Whether a guest is held to have stood still that was paused before its last page came and of
+/// which these events came after it.
+fn stood_still(after: &[&'static str]) -> bool {
+    let (server, mut qmp) = connected(Faults::default());
+    let mut tap = Tap::open(&mut qmp, &[], guardian(), &Stop::default()).unwrap();
+    {
+        let mut state = server.state.lock().unwrap();
+        state.running = false;
+        // Somebody else had paused it before, for a moment.
+        state.events = vec!["STOP", "RESUME", "STOP"];
+    }
+    let deliverer = tap.deliverer().unwrap();
+    deliverer.deliver(RoundKind::Final, &mut Nowhere, &Stop::default()).unwrap();
+    tap.confirm_still().unwrap();
+    server.state.lock().unwrap().events = after.to_vec();
+    let confirmed = tap.confirm_still();
+    if let Err(error) = &confirmed {
+        assert!(error.to_string().contains("something else has let it"), "{error}");
+    }
+    drop(tap);
+    drop(qmp);
+    server.done();
+    confirmed.is_ok()
+}
+
+#[test]
+fn a_guest_that_ran_meanwhile_has_not_stood_still_even_if_it_was_paused_again() {
+    assert!(stood_still(&[]));
+    assert!(stood_still(&["MIGRATION", "RTC_CHANGE"]));
+    assert!(!stood_still(&["RESUME"]));
+    assert!(!stood_still(&["RESUME", "STOP"]));
+    assert!(!stood_still(&["STOP", "RESUME", "RESUME", "STOP"]));
+}

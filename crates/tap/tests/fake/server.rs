@@ -1,0 +1,199 @@
+//! A QMP server that has a migration's settings and a recorded stream, and does what a test says.
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use tempfile::TempDir;
+
+/// A whole stream of a machine of 1 MiB (crates/stream/tests/fixtures).
+const STREAM: &[u8] = include_bytes!("../../../stream/tests/fixtures/none-x86_64-10.0.bin");
+
+const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": ""}, "capabilities": []}}"#;
+
+/// What goes wrong, each time by the command and how often it came before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    /// Refused.
+    pub(crate) refuse: Vec<(&'static str, usize)>,
+    /// Not answered: the monitor closes.
+    pub(crate) close: Option<(&'static str, usize)>,
+    /// The migration fails at once, with this reason.
+    pub(crate) fail: Option<&'static str>,
+}
+
+/// How QEMU is.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) capabilities: BTreeMap<String, bool>,
+    pub(crate) parameters: Map<String, Value>,
+    /// Of the migration.
+    pub(crate) status: &'static str,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) running: bool,
+    /// Events that come before the next answer.
+    pub(crate) events: Vec<&'static str>,
+    /// The commands that it was given.
+    pub(crate) commands: Vec<String>,
+    /// The socket that it was given.
+    pub(crate) socket: Option<OwnedFd>,
+}
+
+/// A fake QEMU that serves one client.
+pub(crate) struct Server {
+    dir: TempDir,
+    pub(crate) state: Arc<Mutex<State>>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) fn start(faults: Faults) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("qmp")).unwrap();
+        let capabilities = ["return-path", "switchover-ack", "xbzrle", "multifd"];
+        let parameters = json!({
+            "max-bandwidth": 134217728, "downtime-limit": 300, "avail-switchover-bandwidth": 0,
+            "tls-creds": "other",
+        });
+        let state = Arc::new(Mutex::new(State {
+            capabilities: capabilities.map(|name| (name.to_owned(), name == "xbzrle")).into(),
+            parameters: parameters.as_object().unwrap().clone(),
+            status: "none",
+            reason: None,
+            running: true,
+            events: Vec::new(),
+            commands: Vec::new(),
+            socket: None,
+        }));
+        let shared = Arc::clone(&state);
+        let thread = thread::spawn(move || serve(&listener.accept().unwrap().0, &faults, &shared));
+        Self { dir, state, thread }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join("qmp")
+    }
+
+    /// Ends the test if the server saw something wrong. Its client is gone.
+    pub(crate) fn done(self) -> Arc<Mutex<State>> {
+        self.thread.join().unwrap();
+        self.state
+    }
+}
+
+fn serve(mut socket: &UnixStream, faults: &Faults, state: &Mutex<State>) {
+    socket.write_all(format!("{GREETING}\n").as_bytes()).unwrap();
+    let mut fd = None;
+    while let Some(command) = hear(socket, &mut fd) {
+        let mut state = state.lock().unwrap();
+        let name = command["execute"].as_str().unwrap().to_owned();
+        let before = state.commands.iter().filter(|other| **other == name).count();
+        state.commands.push(name.clone());
+        let now = |fault: &(&str, usize)| *fault == (&*name, before);
+        if faults.close.as_ref().is_some_and(now) {
+            // As a QEMU that ends.
+            state.socket = None;
+            return;
+        }
+        let mut said = String::new();
+        for event in std::mem::take(&mut state.events) {
+            let at = json!({"seconds": state.commands.len(), "microseconds": 0});
+            said += &format!("{}\n", json!({"event": event, "timestamp": at}));
+        }
+        let answer = if faults.refuse.iter().any(now) {
+            json!({"error": {"class": "GenericError", "desc": format!("no {name} today")}})
+        } else {
+            json!({"return": state.execute(&name, &command["arguments"], &mut fd, faults)})
+        };
+        let mut answer = answer;
+        answer["id"] = command["id"].clone();
+        said += &format!("{answer}\n");
+        // A client may be gone before it has its answer.
+        if socket.write_all(said.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A command, and what came with it. `None` at the end.
+fn hear(socket: &UnixStream, fd: &mut Option<OwnedFd>) -> Option<Value> {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut rights = RecvAncillaryBuffer::new(&mut space);
+        let into = &mut [IoSliceMut::new(&mut byte)];
+        let received = recvmsg(socket, into, &mut rights, RecvFlags::CMSG_CLOEXEC).ok()?;
+        for message in rights.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+                *fd = fds.next();
+            }
+        }
+        if received.bytes == 0 {
+            return None;
+        }
+        line.push(byte[0]);
+    }
+    Some(serde_json::from_slice(&line).unwrap())
+}
+
+impl State {
+    fn execute(
+        &mut self,
+        name: &str,
+        arguments: &Value,
+        fd: &mut Option<OwnedFd>,
+        faults: &Faults,
+    ) -> Value {
+        match name {
+            "qmp_capabilities" => {}
+            "query-migrate" if self.status == "none" => {}
+            "query-migrate" => {
+                let mut now = json!({ "status": self.status });
+                if let Some(reason) = self.reason {
+                    now["error-desc"] = reason.into();
+                }
+                return now;
+            }
+            "query-migrate-capabilities" => {
+                let each = self.capabilities.iter();
+                return each.map(|(name, on)| json!({"capability": name, "state": on})).collect();
+            }
+            "query-migrate-parameters" => return self.parameters.clone().into(),
+            "query-status" => {
+                let status = if self.running { "running" } else { "finish-migrate" };
+                return json!({"running": self.running, "status": status});
+            }
+            "migrate-set-capabilities" => {
+                for set in arguments["capabilities"].as_array().unwrap() {
+                    let name = set["capability"].as_str().unwrap().to_owned();
+                    self.capabilities.insert(name, set["state"].as_bool().unwrap());
+                }
+            }
+            "migrate-set-parameters" => {
+                self.parameters.extend(arguments.as_object().unwrap().clone());
+            }
+            "getfd" => self.socket = fd.take(),
+            "closefd" => self.socket = None,
+            "migrate" if faults.fail.is_some() => {
+                (self.status, self.reason, self.socket) = ("failed", faults.fail, None);
+            }
+            "migrate" => {
+                self.status = "active";
+                let socket = self.socket.as_ref().unwrap();
+                assert_eq!(rustix::io::write(socket, STREAM).unwrap(), STREAM.len());
+            }
+            "migrate_cancel" => {
+                (self.status, self.running, self.socket) = ("cancelled", true, None)
+            }
+            other => panic!("an unexpected {other}"),
+        }
+        json!({})
+    }
+}

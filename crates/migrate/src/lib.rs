@@ -16,12 +16,15 @@ mod course;
 pub mod digest;
 mod drive;
 mod guest;
+mod hand_over;
+mod moved;
 pub mod plan;
 pub mod ram;
 mod side;
 pub mod written;
 
 pub use course::{Advice, Course, Round};
-pub use drive::{BeginError, Event, Moved, Settings, Whereabouts, Why, migrate};
+pub use drive::{BeginError, Event, Settings, migrate};
 pub use guest::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
+pub use moved::{Moved, Whereabouts, Why};
 pub use side::{Side, SideError, SideSpec};

@@ -2,13 +2,16 @@
 //! disk, guest and network are judged in one record.
 
 mod clocks;
+mod conclusion;
 mod experiment;
 mod judge;
 mod local;
 mod network;
 mod seed;
+mod settings;
 mod stage;
 mod tell;
+mod work;
 
 use crate::cli::Output;
 use crate::failure::Failure;

@@ -1,9 +1,9 @@
 //! The verdicts: RAM, disk, guest; and what there is to say of the move.
 
 use super::clocks::micros;
-use super::experiment::WRITTEN;
 use super::stage::Stage;
 use super::tell;
+use super::work::WRITTEN;
 use crate::judge::lost_page;
 use crate::lab::talk::Talk;
 use memtwin_lab::disk::{DiskError, Filesystem};

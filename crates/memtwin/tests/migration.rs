@@ -6,7 +6,7 @@
 use memtwin_lab::Silent;
 use memtwin_lab::host::{Local, quoted};
 use memtwin_migrate::{
-    Event, Moved, Settings, Side, SideError, SideSpec, Whereabouts, Why, migrate,
+    Event, Moved, STALL, Settings, Side, SideError, SideSpec, Whereabouts, Why, migrate,
 };
 use memtwin_replicate::Stop;
 use memtwin_testbed::{Need, lacks};
@@ -46,6 +46,7 @@ impl Pair {
             capabilities: Default::default(),
             parameters: Default::default(),
             timeout: Duration::from_secs(300),
+            stall: STALL,
             verify_ram: true,
             control: false,
             postcopy: false,
@@ -98,8 +99,27 @@ fn run(
 
 /// SIGKILL for the QEMU of a side, as from outside.
 fn kill(side: &Side) {
-    let pid = pid_of(side);
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    assert!(signal("-9", pid_of(side)));
+}
+
+/// A process that stands still until this is dropped.
+struct Stopped(u32);
+
+impl Stopped {
+    fn new(pid: u32) -> Self {
+        assert!(signal("-STOP", pid));
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal("-CONT", self.0);
+    }
+}
+
+fn signal(signal: &str, pid: u32) -> bool {
+    Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success()
 }
 
 fn pid_of(side: &Side) -> u32 {
@@ -191,6 +211,55 @@ fn a_source_that_dies_leaves_a_destination_that_does_not_run() {
     });
     assert!(matches!(moved.whereabouts, Whereabouts::Nowhere(Why::SourceGone(_))), "{moved:?}");
     assert!(!destination.state().is_ok_and(|state| state.running));
+}
+
+/// Nobody else has the guest then, and nobody can say any more whether it arrived as it was.
+#[test]
+fn a_source_that_dies_while_both_stand_still_leaves_the_guest_to_the_destination() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    let settings = Settings { control: true, ..pair.settings() };
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, source, destination| {
+        if matches!(event, Event::Arrived) {
+            assert_eq!(source.state().unwrap().status, "postmigrate");
+            assert!(!destination.state().unwrap().running);
+            kill(source);
+        }
+    });
+    assert_eq!(moved.whereabouts, Whereabouts::Destination);
+    assert!(matches!(moved.ram, Some(Err(_))) && moved.control.is_none(), "{moved:?}");
+    assert!(destination.state().unwrap().running && pair.source.has_surely_ended());
+}
+
+/// As if the cable were cut: nothing is sent any more, and nothing says so.
+#[test]
+fn a_migration_that_sends_nothing_is_cancelled_and_the_guest_runs_on() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    destination.qmp.set_patience(Duration::from_millis(100));
+    let stalls = Settings { stall: Duration::from_secs(3), ..pair.settings() };
+    // So fast that the socket is full at once, and so strict that it does not end before.
+    let parameters = [("max-bandwidth", 10_000_000u64), ("downtime-limit", 1)];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.into()));
+    let settings = Settings { parameters: parameters.into_iter().collect(), ..stalls };
+    let mut stopped = None;
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, destination| {
+        if amid(&event, &mut stopped.is_some()) {
+            stopped.get_or_insert_with(|| Stopped::new(pid_of(destination)));
+        }
+    });
+    drop(stopped);
+    let Whereabouts::Source(why @ Why::Stalled(_)) = &moved.whereabouts else {
+        panic!("{moved:?}");
+    };
+    assert!(why.to_string().contains("is the link cut?"), "{why}");
+    assert!(pair.runs_at_the_source());
 }
 
 #[test]

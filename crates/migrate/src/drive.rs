@@ -8,6 +8,7 @@
 use crate::course::{Course, Round};
 use crate::moved::{Moved, Whereabouts, Why};
 use crate::side::Side;
+use crate::silence::Silence;
 use memtwin_qemu::{
     Capabilities, Migration, Parameters, Status, migration, set_capabilities, set_parameters,
 };
@@ -18,8 +19,14 @@ use std::time::{Duration, Instant};
 
 /// How often both sides are asked.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
+/// How long a look waits for the destination.
+const GLANCE: Duration = Duration::from_secs(5);
 /// How long a side may take to come to the state that it must come to.
 pub(super) const SETTLE: Duration = Duration::from_secs(120);
+
+/// How long nothing may be sent. TCP tries again more and more rarely after a link was cut: it needs up to
+/// as long again to notice that it is back.
+pub const STALL: Duration = Duration::from_secs(60);
 
 /// How to migrate.
 #[derive(Clone, Debug)]
@@ -34,6 +41,8 @@ pub struct Settings {
     pub parameters: Parameters,
     /// When to give up.
     pub timeout: Duration,
+    /// When to give up if nothing is sent any more: [`STALL`].
+    pub stall: Duration,
     /// Whether RAM is judged. The destination was then started with `-S`.
     pub verify_ram: bool,
     /// Whether a word is flipped at the destination after that, which must be found.
@@ -166,12 +175,18 @@ impl Drive<'_> {
     ) -> Option<Whereabouts> {
         let mut cancelled: Option<Why> = None;
         let mut postcopy = self.settings.postcopy;
+        let mut silence = Silence::default();
         loop {
             let told = match migration(&mut source.qmp) {
                 Ok(told) => told,
-                Err(error) => return Some(self.source_gone(source, destination, &error)),
+                // It may wait for its disk, and will go on.
+                Err(QmpError::Timeout { .. }) if !source.has_ended() && !self.is_long_over() => {
+                    continue;
+                }
+                Err(error) => return Some(self.source_gone(source, destination, &error, hear)),
             };
             let status = told.status.clone();
+            let silent = silence.see(Instant::now(), &told);
             hear(Event::Look(&told), source, destination);
             if let Some(round) = self.moved.course.see(Instant::now(), told) {
                 hear(Event::Round(&round), source, destination);
@@ -199,27 +214,44 @@ impl Drive<'_> {
                 }
                 _ => {}
             }
-            if let Some(why) = &cancelled
-                && self.moved.began.elapsed() >= self.settings.timeout.saturating_add(SETTLE)
-            {
-                let why = why.clone();
-                return Some(self.back(source, why));
-            }
-            let late = self.moved.began.elapsed() >= self.settings.timeout;
-            if cancelled.is_none() && (late || self.stop.is_set()) {
-                cancelled =
-                    Some(if self.stop.is_set() { Why::Interrupted } else { Why::NotConverged });
-                // It may have completed just now, which the next look finds.
-                let _ = ask(&mut source.qmp, "migrate_cancel", json!({}));
+            match &cancelled {
+                Some(why) if self.is_long_over() => return Some(self.back(source, why.clone())),
+                Some(_) => {}
+                None => {
+                    cancelled = self.enough(silent);
+                    if cancelled.is_some() {
+                        // It may have completed just now, which the next look finds.
+                        let _ = ask(&mut source.qmp, "migrate_cancel", json!({}));
+                    }
+                }
             }
             std::thread::sleep(LOOK);
         }
     }
 
+    /// Why it is to be cancelled, if it is.
+    fn enough(&self, silent: Duration) -> Option<Why> {
+        match () {
+            () if self.stop.is_set() => Some(Why::Interrupted),
+            () if silent >= self.settings.stall => Some(Why::Stalled(silent)),
+            () if self.moved.began.elapsed() >= self.settings.timeout => Some(Why::NotConverged),
+            () => None,
+        }
+    }
+
+    /// Whether even what was given up should have ended.
+    fn is_long_over(&self) -> bool {
+        self.moved.began.elapsed() >= self.settings.timeout.saturating_add(SETTLE)
+    }
+
     /// Asks both sides whether they run the guest: the destination first, as the source, once it
     /// has stopped, does not go on by itself when the destination runs.
     pub(super) fn look(&mut self, source: &mut Side, destination: &mut Side) {
+        // Where it is not reached, the source is not kept waiting for that.
+        let patience = destination.qmp.patience();
+        destination.qmp.set_patience(patience.min(GLANCE));
         let there = destination.state();
+        destination.qmp.set_patience(patience);
         let here = source.state();
         if let (Ok(there), Ok(here)) = (there, here) {
             self.moved.looks += 1;

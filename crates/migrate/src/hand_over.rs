@@ -22,50 +22,81 @@ impl Drive<'_> {
         }
         if self.settings.verify_ram {
             hear(Event::Judging, source, destination);
-            let began = Instant::now();
-            let verdict = compare_sides(&source.place(), &destination.place());
-            if self.settings.control
-                && verdict.as_ref().is_ok_and(|found| found.differing.is_empty())
-            {
-                self.moved.control =
-                    verdict.as_ref().ok().and_then(|v| control(source, destination, v));
+            if let Some(why) = self.judge(source, destination) {
+                // What could not be judged goes back, where it came from: unless nobody is there to
+                // take it. Then the destination has the only copy that there is, as after any migration
+                // that nobody judges; and the source, which had sent everything, had stopped for good.
+                if !matches!(why, Why::NotJudged(_)) || source.state().is_ok() {
+                    return self.take_back(source, destination, why);
+                }
             }
-            self.moved.pause = began.elapsed();
-            let why = match &verdict {
-                Ok(verdict) if verdict.differing.is_empty() => None,
-                Ok(_) => Some(Why::RamDiffers),
-                Err(error) => Some(Why::NotJudged(error.to_string())),
-            };
-            let restored = self.moved.control.as_ref().is_none_or(|(.., found)| found.is_ok());
-            self.moved.ram = Some(verdict);
-            if let Some(why) = why {
-                return self.take_back(source, destination, why);
-            }
-            if !restored {
-                let why = "the control's word may not be as it was".to_owned();
-                return self.take_back(source, destination, Why::NotJudged(why));
-            }
-            // Any other error leaves it open whether the guest has run there; then it must not go on
-            // at the source, and the destination is asked below.
-            if let Err(error @ QmpError::Refused { .. }) =
-                ask(&mut destination.qmp, "cont", json!({}))
-            {
+            if let Err(refused) = self.go_on(source, destination) {
                 // It may not write the image, say.
-                let why = Why::Failed(error.to_string());
-                return self.take_back(source, destination, why);
+                return self.take_back(source, destination, Why::Failed(refused.to_string()));
             }
         }
         self.moved.resumed = Some(Instant::now());
         self.look(source, destination);
-        match destination.state() {
-            Ok(state) if state.running => {
-                hear(Event::Resumed, source, destination);
-                Whereabouts::Destination
+        let began = Instant::now();
+        loop {
+            match destination.state() {
+                Ok(state) if state.running => {
+                    hear(Event::Resumed, source, destination);
+                    return Whereabouts::Destination;
+                }
+                Ok(state) => {
+                    let why = format!("the destination is {}", state.status);
+                    return Whereabouts::Nowhere(Why::Failed(why));
+                }
+                // It waits for its disk, say.
+                Err(QmpError::Timeout { .. })
+                    if !destination.has_ended() && began.elapsed() < SETTLE => {}
+                Err(error) => return Whereabouts::Nowhere(gone(destination, &error)),
             }
-            Ok(state) => {
-                Whereabouts::Nowhere(Why::Failed(format!("the destination is {}", state.status)))
+        }
+    }
+
+    /// Judges RAM while both stand still. Why the guest must not go on at the destination, if it must not.
+    fn judge(&mut self, source: &Side, destination: &Side) -> Option<Why> {
+        let began = Instant::now();
+        let verdict = compare_sides(&source.place(), &destination.place());
+        let mut spoilt = false;
+        if self.settings.control
+            && let Ok(verdict) = &verdict
+            && verdict.differing.is_empty()
+            && let Some((region, page)) = in_the_middle(verdict)
+        {
+            let found = control(source, destination, verdict, region, page, &mut spoilt);
+            self.moved.control = Some((region, page, found));
+        }
+        self.moved.pause = began.elapsed();
+        let why = match &verdict {
+            _ if spoilt => Some(Why::Spoilt),
+            Ok(verdict) if verdict.differing.is_empty() => None,
+            Ok(_) => Some(Why::RamDiffers),
+            Err(error) => Some(Why::NotJudged(error.to_string())),
+        };
+        self.moved.ram = Some(verdict);
+        why
+    }
+
+    /// Lets the destination run the guest. Where the source is there no more, a refusal may be for the
+    /// locks of a dead host, which a server keeps for a while, and is not the last word.
+    ///
+    /// Errors: it is refused. Any other error leaves it open whether the guest has run there; then it must
+    /// not go on at the source, and the destination is to be asked.
+    fn go_on(&mut self, source: &mut Side, destination: &mut Side) -> Result<(), QmpError> {
+        let began = Instant::now();
+        loop {
+            match ask(&mut destination.qmp, "cont", json!({})) {
+                Err(QmpError::Refused { .. })
+                    if source.has_ended() && began.elapsed() < SETTLE && !self.stop.is_set() =>
+                {
+                    std::thread::sleep(LOOK);
+                }
+                Err(error @ QmpError::Refused { .. }) => return Err(error),
+                _ => return Ok(()),
             }
-            Err(error) => Whereabouts::Nowhere(gone(destination, &error)),
         }
     }
 
@@ -108,22 +139,36 @@ impl Drive<'_> {
         }
     }
 
-    /// The source has ended. A destination that has everything has the guest; any other has nothing.
+    /// The source does not answer any more. A destination that has everything has the guest, and may go
+    /// on with it once the source has surely ended; any other has nothing.
     pub(super) fn source_gone(
         &mut self,
         source: &mut Side,
         destination: &mut Side,
         error: &QmpError,
+        hear: Hear<'_>,
     ) -> Whereabouts {
         let said = source.said();
         let why = Why::SourceGone(if said.is_empty() { error.to_string() } else { said });
         let began = Instant::now();
         while began.elapsed() < SETTLE / 4 {
             match destination.state() {
-                Ok(state) if state.running => return Whereabouts::Destination,
-                Ok(state) if state.status == "inmigrate" => std::thread::sleep(LOOK),
+                Ok(state) if state.running => {
+                    self.moved.resumed = Some(Instant::now());
+                    return Whereabouts::Destination;
+                }
+                // It has read the stream to its end, which the source sends after it has stopped.
+                Ok(state) if state.status == "paused" && self.settings.verify_ram => {
+                    if source.has_surely_ended() {
+                        self.moved.arrived = Some(Instant::now());
+                        hear(Event::Arrived, source, destination);
+                        return self.hand_over(source, destination, hear);
+                    }
+                }
+                Ok(state) if state.status == "inmigrate" => {}
                 _ => break,
             }
+            std::thread::sleep(LOOK);
         }
         Whereabouts::Nowhere(why)
     }
@@ -134,23 +179,25 @@ fn gone(side: &mut Side, error: &QmpError) -> Why {
     Why::DestinationGone(if said.is_empty() { error.to_string() } else { said })
 }
 
-/// Flips a word in the middle of the largest block at the destination, compares again, and flips it
-/// back: the judge, who is not told, must find that page and no other.
+/// The page in the middle of the largest block.
+fn in_the_middle(verdict: &RamVerdict) -> Option<(RegionId, u64)> {
+    let (id, region) = verdict.layout.iter().max_by_key(|(_, region)| region.bytes())?;
+    Some((id, region.pages() / 2))
+}
+
+/// Flips a word of a page at the destination, compares again, and flips it back: the judge, who is not
+/// told, must find that page and no other. `spoilt`: the word may not be as it was.
 fn control(
     source: &Side,
     destination: &Side,
     verdict: &RamVerdict,
-) -> Option<(RegionId, u64, Result<RamVerdict, RamError>)> {
-    let (id, region) = verdict.layout.iter().max_by_key(|(_, region)| region.bytes())?;
-    let page = region.pages() / 2;
-    let place = destination.place();
-    let flip = || place.flip(region.name(), page);
-    let found = match flip() {
-        Ok(()) => {
-            let found = verdict.again(&source.place(), &place);
-            flip().and(found)
-        }
-        Err(error) => Err(error),
-    };
-    Some((id, page, found))
+    region: RegionId,
+    page: u64,
+    spoilt: &mut bool,
+) -> Result<RamVerdict, RamError> {
+    let (name, place) = (verdict.layout.region(region).name(), destination.place());
+    place.flip(name, page).inspect_err(|_| *spoilt = true)?;
+    let found = verdict.again(&source.place(), &place);
+    place.flip(name, page).inspect_err(|_| *spoilt = true)?;
+    found
 }

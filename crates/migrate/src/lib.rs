@@ -21,10 +21,11 @@ mod moved;
 pub mod plan;
 pub mod ram;
 mod side;
+mod silence;
 pub mod written;
 
 pub use course::{Advice, Course, Round};
-pub use drive::{BeginError, Event, Settings, migrate};
+pub use drive::{BeginError, Event, STALL, Settings, migrate};
 pub use guest::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
 pub use moved::{Moved, Whereabouts, Why};
 pub use side::{Side, SideError, SideSpec};

@@ -33,6 +33,10 @@ pub enum Why {
     RamDiffers,
     /// Its memory could not be judged.
     NotJudged(String),
+    /// The control's word at the destination may not be as it was.
+    Spoilt,
+    /// Nothing was sent for so long, and it was cancelled.
+    Stalled(Duration),
 }
 
 impl std::fmt::Display for Why {
@@ -45,6 +49,12 @@ impl std::fmt::Display for Why {
             Self::SourceGone(why) => write!(f, "the source's QEMU is gone: {why}"),
             Self::RamDiffers => f.write_str("its memory did not arrive as it was"),
             Self::NotJudged(why) => write!(f, "its memory could not be judged: {why}"),
+            Self::Spoilt => f.write_str("the control's word may not be as it was"),
+            Self::Stalled(time) => write!(
+                f,
+                "nothing was sent for {} s, and the migration was cancelled: is the link cut?",
+                time.as_secs()
+            ),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::stage::Platform;
 use super::{Migrate, Switch};
 use crate::failure::Failure;
-use memtwin_migrate::Settings;
+use memtwin_migrate::{STALL, Settings};
 use serde_json::Value;
 
 impl Migrate {
@@ -38,6 +38,7 @@ impl Migrate {
             capabilities,
             parameters,
             timeout: self.timeout.0,
+            stall: STALL,
             verify_ram: self.verify_ram == Switch::On,
             control: self.control,
             postcopy: self.capability.iter().any(|name| name == "postcopy-ram"),

@@ -1,9 +1,12 @@
 //! `memtwin migrate`, and `memtwin lab run migrate`: 2014's first experiment. A loaded guest moves, and RAM,
 //! disk, guest and network are judged in one record.
 
+mod board_faults;
 mod clocks;
 mod conclusion;
 mod experiment;
+mod fault;
+mod faults;
 mod judge;
 mod local;
 mod network;
@@ -19,6 +22,7 @@ use crate::lab::talk::Talk;
 use crate::values::{Size, Time};
 use clap::{Args, ValueEnum};
 use experiment::Experiment;
+use fault::Fault;
 use memtwin_lab::Arch;
 use memtwin_migrate::plan::{Plan, SEED};
 use memtwin_replicate::Stop;
@@ -77,6 +81,11 @@ pub(crate) struct Migrate {
     /// Give up after so long; the guest runs on at the source (exit code 10)
     #[arg(long, default_value = "400s", value_name = "TIME")]
     pub(crate) timeout: Time,
+    /// Break something on purpose: `cut-link:5s` (the link of the board to which the guest moves) or
+    /// `stop-nfs:10s`, once something was sent; `stop-nfs:10s@load` before, `cut-link:5s@2` in the second
+    /// hop; without a time, until the move is over
+    #[arg(long, value_name = "WHAT[:TIME][@HOP]")]
+    pub(crate) fault: Vec<Fault>,
     /// Whether both guests stand still for their memory to be compared page by page
     #[arg(long, value_enum, default_value = "on")]
     pub(crate) verify_ram: Switch,
@@ -123,6 +132,12 @@ pub(crate) enum Switch {
 pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     if args.control && args.verify_ram == Switch::Off {
         return Err(Failure::usage("--control needs --verify-ram on"));
+    }
+    if args.hosts == Hosts::Local && !args.fault.is_empty() {
+        return Err(Failure::usage("--fault needs --hosts emulated: boards and a network of ours"));
+    }
+    if let Some(fault) = args.fault.iter().find(|fault| fault.hop > args.hops) {
+        return Err(Failure::usage(format!("--fault in hop {}: --hops {}", fault.hop, args.hops)));
     }
     crate::output::probe(&args.output)?;
     let mut talk = Talk::new(args.output.quiet, stop);

@@ -1,6 +1,7 @@
 //! The experiment: the guest boots at the source, is put to work, moves, works on, is switched off; then
 //! it is judged.
 
+use super::faults::Faults;
 use super::stage::{NetworkFound, Platform, Stage};
 use super::tell::Tell;
 use super::{Migrate, Switch};
@@ -51,18 +52,26 @@ impl Experiment<'_> {
     /// Errors: it never came to a migration.
     pub(super) fn run(mut self, talk: &mut Talk) -> Result<Found, Failure> {
         self.args.settings(self.target(1))?;
+        let mut faults = Faults::new(&self.args.fault, self.stage.breakable.clone(), self.stop)?;
         let mut here = self.boot(talk)?;
         self.load(&here.console, talk)?;
         let mut there = self.incoming(1, talk)?;
         if let Some(network) = &mut self.stage.network {
             network.begin(talk)?;
         }
+        faults.begin(0).iter().for_each(|line| talk.say(line));
         self.wait(self.args.seconds.0)?;
+        let mut broken = faults.end(0)?;
+        if !broken.is_empty() {
+            // It moves once it has its disk again.
+            here.console.succeed("run sync", ORDER, talk).map_err(Failure::environment)?;
+        }
 
         let (mut hops, mut heard): (Vec<Hop>, Vec<Heard>) = (Vec::new(), Vec::new());
         loop {
             let n = hops.len() + 1;
-            let hop = self.hop(n, &mut here, &mut there, talk)?;
+            let hop = self.hop(n, &mut here, &mut there, &mut faults, talk)?;
+            broken.extend(faults.end(n)?);
             let arrived = hop.moved.whereabouts == Whereabouts::Destination;
             hops.push(hop);
             if !arrived || n >= usize::from(self.args.hops) || self.stop.wait(self.args.seconds.0) {
@@ -79,7 +88,9 @@ impl Experiment<'_> {
         heard.extend([here.console.heard(), there.console.heard()]);
         here.end();
         there.end();
-        self.judge(&hops, &account, &joined(&heard), network, talk)
+        let mut found = self.judge(&hops, &account, &joined(&heard), network, talk)?;
+        found.closing.extend(broken);
+        Ok(found)
     }
 
     /// One move.
@@ -88,12 +99,19 @@ impl Experiment<'_> {
         n: usize,
         here: &mut Side,
         there: &mut Side,
+        faults: &mut Faults<'_>,
         talk: &mut Talk,
     ) -> Result<Hop, Failure> {
         let settings = self.args.settings(self.target(n))?;
         talk.say(&format!("migrating to {}", settings.connect));
         let mut tell = Tell::new(talk);
-        let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| tell.hear(&event);
+        let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| {
+            tell.hear(&event);
+            if matches!(event, Event::Look(told) if told.ram.is_some_and(|ram| ram.transferred > 0))
+            {
+                faults.begin(n).iter().for_each(|line| tell.say(line));
+            }
+        };
         let moved = migrate(here, there, &settings, self.stop, &mut hear);
         let moved = moved.map_err(Failure::environment)?;
         let (mut reaches, mut held) = (Vec::new(), Duration::ZERO);

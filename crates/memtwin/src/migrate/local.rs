@@ -101,6 +101,7 @@ pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
         folder: place,
         name: "qemu:local".to_owned(),
         network: None,
+        breakable: None,
         _held: vec![Box::new(folder)],
     })
 }

@@ -1,6 +1,7 @@
 //! The lab of 2014 on three emulated boards: a kernel NFS server, and two boards with a real KVM each.
 
 use super::Migrate;
+use super::board_faults::BoardFaults;
 use super::network::Lan;
 use super::stage::{Platform, Stage};
 use crate::failure::Failure;
@@ -66,6 +67,17 @@ pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stag
         machine: args.destination_machine.clone().unwrap_or_else(|| guest.machine.clone()),
         ..guest.clone()
     };
+    let cable = |name: &str| {
+        let port = lab.hub.of(name);
+        port.ok_or_else(|| Failure::environment(format!("no cable to {name}")))
+    };
+    let faults = BoardFaults {
+        a: cable("a")?,
+        b: cable("b")?,
+        storage: Arc::clone(&storage),
+        stop: "rpc.nfsd 0".to_owned(),
+        start: server(plan).to_owned(),
+    };
     let port = plan.boards.migration_port;
     let platform = |host: &Arc<dyn Host>, guest, address: &str| Platform {
         host: Arc::clone(host),
@@ -82,6 +94,7 @@ pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stag
         folder: folder.path().to_owned(),
         name: format!("plan:{}", plan.name),
         network: Some(Box::new(Lan::new(plan, storage))),
+        breakable: Some(Arc::new(faults)),
         _held: vec![Box::new(lab), Box::new(folder)],
     })
 }
@@ -169,10 +182,6 @@ fn guest(plan: &Plan) -> GuestSpec {
 fn storage_lines(plan: &Plan) -> Vec<String> {
     let Plan { storage, guest, a, .. } = plan;
     let (folder, export) = (&storage.folder, &storage.export);
-    let version = match storage.nfs.as_str() {
-        "3" => "rpc.statd && rpc.nfsd 4",
-        _ => "rpc.nfsd 4",
-    };
     vec![
         format!(
             "mkdir -p {folder} /var/lib/nfs/rpc_pipefs && cp {IMAGE} {folder}/{}",
@@ -182,10 +191,18 @@ fn storage_lines(plan: &Plan) -> Vec<String> {
         format!("echo '{folder} *({export})' >/etc/exports"),
         "echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime".to_owned(),
         "rpcbind -w && exportfs -ra && rpc.mountd".to_owned(),
-        version.to_owned(),
+        server(plan).to_owned(),
         "echo Y >/proc/fs/nfsd/v4_end_grace; echo Y >/proc/fs/lockd/nlm_end_grace; true".to_owned(),
         format!("{IP} route replace {} via {}", ip(&guest.address), ip(&a.address)),
     ]
+}
+
+/// The line that starts the server.
+fn server(plan: &Plan) -> &'static str {
+    match plan.storage.nfs.as_str() {
+        "3" => "rpc.statd && rpc.nfsd 4",
+        _ => "rpc.nfsd 4",
+    }
 }
 
 fn board_lines(plan: &Plan) -> Vec<String> {

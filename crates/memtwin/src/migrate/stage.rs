@@ -1,5 +1,6 @@
 //! What an experiment takes place on: two hosts, the files and sockets on them, how they reach each other.
 
+use super::faults::Breakable;
 use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_lab::host::Host;
@@ -36,6 +37,8 @@ pub(crate) struct Stage {
     pub(crate) name: String,
     /// The network, where there is one.
     pub(crate) network: Option<Box<dyn Network>>,
+    /// What can be broken on purpose, where something can.
+    pub(crate) breakable: Option<Arc<dyn Breakable>>,
     /// What is removed, and switched off, when all is over.
     pub(crate) _held: Vec<Box<dyn std::any::Any>>,
 }

@@ -2,7 +2,7 @@
 //! both open.
 
 use super::Migrate;
-use super::stage::{Platform, Stage};
+use super::stage::{FOLDERS, Platform, Stage};
 use crate::failure::Failure;
 use crate::lab::image::{cache, programs};
 use crate::lab::replicate::need_qemu;
@@ -10,7 +10,7 @@ use crate::lab::talk::Talk;
 use memtwin_lab::disk::DiskSpec;
 use memtwin_lab::host::Local;
 use memtwin_lab::image::{ImageSpec, SUITE};
-use memtwin_lab::{Arch, Flavour};
+use memtwin_lab::{Arch, Flavour, RunFolder};
 use memtwin_migrate::{DISK_MODULES, GuestSpec};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,11 +24,8 @@ pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
     if args.arch != Arch::Aarch64 {
         return Err(Failure::usage("--hosts local runs aarch64 guests"));
     }
-    let folder = tempfile::Builder::new().prefix("memtwin-migrate-").tempdir();
-    let mut folder = folder.map_err(|error| {
-        Failure::environment(format!("{}: {error}; set TMPDIR", std::env::temp_dir().display()))
-    })?;
-    folder.disable_cleanup(args.keep);
+    let mut folder = RunFolder::temporary(FOLDERS).map_err(Failure::environment)?;
+    folder.keep(args.keep);
     let place = folder.path().to_owned();
     let programs = programs(args.arch, args.programs.as_deref(), args.source.as_deref(), talk)?;
     let disk = place.join("migr.root");

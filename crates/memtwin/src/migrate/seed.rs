@@ -3,7 +3,7 @@
 use super::Migrate;
 use super::board_faults::BoardFaults;
 use super::network::Lan;
-use super::stage::{Platform, Stage};
+use super::stage::{FOLDERS, Platform, Stage};
 use crate::failure::Failure;
 use crate::lab::boards::{Kernel, image, no_lab, programs};
 use crate::lab::image::cache;
@@ -13,7 +13,7 @@ use memtwin_lab::boards::{Lab, LabFile, LabFolder, LabSpec, Nic, Node};
 use memtwin_lab::disk::DiskSpec;
 use memtwin_lab::host::{self, Host};
 use memtwin_lab::image::{ImageSpec, SUITE};
-use memtwin_lab::{Arch, Flavour, Progress};
+use memtwin_lab::{Arch, Flavour, Progress, RunFolder};
 use memtwin_migrate::plan::{Plan, ip};
 use memtwin_migrate::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
 use std::path::{Path, PathBuf};
@@ -34,11 +34,8 @@ const FOLDER: &str = "/run/memtwin";
 
 /// Brings the lab up.
 pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stage, Failure> {
-    let folder = tempfile::Builder::new().prefix("memtwin-migrate-").tempdir();
-    let mut folder = folder.map_err(|error| {
-        Failure::environment(format!("{}: {error}; set TMPDIR", std::env::temp_dir().display()))
-    })?;
-    folder.disable_cleanup(args.keep);
+    let mut folder = RunFolder::temporary(FOLDERS).map_err(Failure::environment)?;
+    folder.keep(args.keep);
     let board_image = image(Kernel::Pages4K, talk)?;
     let mut files = programs(args.programs.as_deref(), talk)?;
     files.extend(guest_files(args, plan, &files, folder.path(), talk)?);

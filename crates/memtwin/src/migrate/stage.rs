@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How the folders of experiments begin among the system's temporary files.
+pub(super) const FOLDERS: &str = "memtwin-migrate-";
+
 /// A host with room for a QEMU.
 #[derive(Debug)]
 pub(crate) struct Platform {

@@ -34,8 +34,25 @@ fn verdicts(record: &Value) -> Vec<String> {
     cases.map(line).collect()
 }
 
+/// Begins a move, and ends it amid pre-copy; what it returned, and said.
+fn ended_by(signal: i32, place: &Place) -> (Option<i32>, String) {
+    let mut command = migrate(place);
+    let log = fs::File::create(place.path("log")).unwrap();
+    command.args(["--bandwidth", "1M"]).stderr(log).stdout(Stdio::null());
+    let mut held = Held(command.spawn().unwrap());
+    let said = || fs::read_to_string(place.path("log")).unwrap();
+    until("pre-copy", || said().contains("active: "));
+    held.signal(signal);
+    (held.end().code(), said())
+}
+
+/// In the place of one that was killed: that leaves no QEMU, and what it leaves is found and removed.
 pub(crate) fn intact() {
     let place = Place::new();
+    let (code, said) = ended_by(9, &place);
+    assert_eq!(code, None, "{said}");
+    until("no QEMU is left", || left(&place).1.is_empty());
+    assert_eq!(left(&place).0, 1, "the control: a folder is left");
     let record = place.path("out.json");
     let (out, err) = expect(0, migrate(&place).args(["--control", "--json"]).arg(&record));
     println!("{err}{out}");
@@ -85,25 +102,12 @@ pub(crate) fn refused() {
     assert_eq!(left(&place), (0, Vec::new()));
 }
 
-/// By Ctrl-C, and by SIGKILL: in either case no QEMU is left.
-pub(crate) fn ended() {
-    for signal in [2, 9] {
-        let place = Place::new();
-        let mut command = migrate(&place);
-        let log = fs::File::create(place.path("log")).unwrap();
-        command.args(["--bandwidth", "1M"]).stderr(log).stdout(Stdio::null());
-        let mut held = Held(command.spawn().unwrap());
-        let said = || fs::read_to_string(place.path("log")).unwrap();
-        until("pre-copy", || said().contains("active: "));
-        held.signal(signal);
-        let code = held.end().code();
-        if signal == 2 {
-            assert_eq!(code, Some(130), "{}", said());
-            assert!(said().contains("the guest runs on at the source: interrupted"), "{}", said());
-            assert_eq!(left(&place), (0, Vec::new()));
-        }
-        until("no QEMU is left", || left(&place).1.is_empty());
-    }
+pub(crate) fn interrupted() {
+    let place = Place::new();
+    let (code, said) = ended_by(2, &place);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("the guest runs on at the source: interrupted"), "{said}");
+    assert_eq!(left(&place), (0, Vec::new()));
 }
 
 /// The whole of 2014's first experiment, on three emulated boards.

@@ -10,6 +10,7 @@ mod faults;
 mod judge;
 mod local;
 mod network;
+mod nfs;
 mod seed;
 mod settings;
 mod stage;

@@ -2,6 +2,7 @@
 
 use super::fault::What;
 use super::faults::Breakable;
+use super::nfs;
 use memtwin_lab::Silent;
 use memtwin_lab::boards::Port;
 use memtwin_lab::host::{self, Host};
@@ -17,9 +18,8 @@ pub(super) struct BoardFaults {
     pub(super) a: Port,
     pub(super) b: Port,
     pub(super) storage: Arc<dyn Host>,
-    /// The lines that stop the server and start it again, as a machine that boots would.
-    pub(super) stop: String,
-    pub(super) start: String,
+    /// The line that starts its server again, if it can be.
+    pub(super) start: Option<String>,
 }
 
 impl Breakable for BoardFaults {
@@ -32,7 +32,9 @@ impl Breakable for BoardFaults {
                 Ok(())
             }
             What::Nfs => {
-                let line = if broken { &self.stop } else { &self.start };
+                let none = "stop-nfs needs a plan with nfs = \"4.2\" or \"4.1\"";
+                let start = self.start.as_deref().ok_or(none)?;
+                let line = if broken { nfs::STOP } else { start };
                 let done = host::run(&*self.storage, line, LINE, &mut Silent);
                 done.map(drop).map_err(|error| error.to_string())
             }

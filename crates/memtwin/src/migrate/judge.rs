@@ -10,7 +10,7 @@ use memtwin_lab::disk::{DiskError, Filesystem};
 use memtwin_migrate::beat::{Load, Pulse};
 use memtwin_migrate::console::Line;
 use memtwin_migrate::ram::RamVerdict;
-use memtwin_migrate::written::{acknowledged, check};
+use memtwin_migrate::written::{acknowledged, check, longest_stall};
 use memtwin_migrate::{Moved, Round, Whereabouts, Why};
 use memtwin_pages::Layout;
 use memtwin_replicate::RoundKind;
@@ -141,7 +141,8 @@ pub(super) fn disk(
             let said = said.iter().map(|durable| durable.records).max().unwrap_or_default();
             closing.push(format!(
                 "disk: e2fsck finds nothing; {records} records of {WRITTEN} whole and in order, {said} were \
-                 acknowledged"
+                 acknowledged; the guest waited for it for {:.1} ms at most",
+                longest_stall(lines).unwrap_or_default().as_secs_f64() * 1e3,
             ));
             trial.judged(Vec::new(), BTreeMap::new())
         }

@@ -3,6 +3,7 @@
 use super::Migrate;
 use super::board_faults::BoardFaults;
 use super::network::Lan;
+use super::nfs;
 use super::stage::{FOLDERS, Platform, Stage};
 use crate::failure::Failure;
 use crate::lab::boards::{Kernel, image, no_lab, programs};
@@ -72,8 +73,7 @@ pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stag
         a: cable("a")?,
         b: cable("b")?,
         storage: Arc::clone(&storage),
-        stop: "rpc.nfsd 0".to_owned(),
-        start: server(plan).to_owned(),
+        start: nfs::start(&plan.storage),
     };
     let port = plan.boards.migration_port;
     let platform = |host: &Arc<dyn Host>, guest, address: &str| Platform {
@@ -175,31 +175,12 @@ fn guest(plan: &Plan) -> GuestSpec {
     }
 }
 
-/// The NFS server: as in 2014, but that nobody waits for locks of a server that was there before.
+/// What storage does: it serves the disk, and knows the way to the guest.
 fn storage_lines(plan: &Plan) -> Vec<String> {
-    let Plan { storage, guest, a, .. } = plan;
-    let (folder, export) = (&storage.folder, &storage.export);
-    vec![
-        format!(
-            "mkdir -p {folder} /var/lib/nfs/rpc_pipefs && cp {IMAGE} {folder}/{}",
-            storage.image
-        ),
-        format!("mountpoint -q /proc/fs/nfsd || {MOUNT} -t nfsd nfsd /proc/fs/nfsd"),
-        format!("echo '{folder} *({export})' >/etc/exports"),
-        "echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime".to_owned(),
-        "rpcbind -w && exportfs -ra && rpc.mountd".to_owned(),
-        server(plan).to_owned(),
-        "echo Y >/proc/fs/nfsd/v4_end_grace; echo Y >/proc/fs/lockd/nlm_end_grace; true".to_owned(),
-        format!("{IP} route replace {} via {}", ip(&guest.address), ip(&a.address)),
-    ]
-}
-
-/// The line that starts the server.
-fn server(plan: &Plan) -> &'static str {
-    match plan.storage.nfs.as_str() {
-        "3" => "rpc.statd && rpc.nfsd 4",
-        _ => "rpc.nfsd 4",
-    }
+    let mut lines = nfs::set_up(&plan.storage, IMAGE);
+    let (guest, a) = (ip(&plan.guest.address), ip(&plan.a.address));
+    lines.push(format!("{IP} route replace {guest} via {a}"));
+    lines
 }
 
 fn board_lines(plan: &Plan) -> Vec<String> {
@@ -238,14 +219,11 @@ mod tests {
     fn the_lines_are_those_of_2014() {
         let plan = Plan::parse(SEED).unwrap();
         let storage = storage_lines(&plan).join("\n");
-        assert!(storage.contains("/srv *(rw,sync,no_root_squash,no_subtree_check,insecure)"));
         assert!(storage.ends_with("ip route replace 192.168.2.100 via 192.168.10.100"));
         let board = board_lines(&plan).join("\n");
         assert!(board.contains("mount -t nfs -o vers=4.2 192.168.10.10:/srv /mnt"), "{board}");
         assert!(board.contains("ip address add 192.168.2.1/24 dev tap0"), "{board}");
         let v3 = Plan::parse(&SEED.replace("nfs = \"4.2\"", "nfs = \"3\"")).unwrap();
-        assert!(
-            board_lines(&v3)[0].contains("rpc.statd") && storage_lines(&v3)[5].contains("statd")
-        );
+        assert!(board_lines(&v3)[0].contains("rpc.statd"));
     }
 }

@@ -110,7 +110,7 @@ pub(crate) fn interrupted() {
     assert_eq!(left(&place), (0, Vec::new()));
 }
 
-/// The whole of 2014's first experiment, on three emulated boards.
+/// The whole of 2014's first experiment, on three emulated boards; and back, while cable and server fail.
 pub(crate) fn seed() {
     let place = Place::new();
     let folder = place.path("tmp");
@@ -118,6 +118,8 @@ pub(crate) fn seed() {
     let record = place.path("out.json");
     let mut command = memtwin();
     command.args(["lab", "run", "migrate", "--control", "--json"]).arg(&record);
+    command.args(["--hops", "2", "--fault", "stop-nfs:10s@load"]);
+    command.args(["--fault", "cut-link:5s@2", "--fault", "stop-nfs:10s@2"]);
     // A guest on a busy machine may need longer than QEMU allows by itself.
     command.args(["--downtime-limit", "2s"]).env("TMPDIR", folder);
     let output = run_within(LONG, &mut command);
@@ -130,6 +132,8 @@ pub(crate) fn seed() {
         [
             "migrate/ram identical true",
             "migrate/ram/control differs true",
+            "migrate/ram/hop=2 identical true",
+            "migrate/ram/hop=2/control differs true",
             "migrate/disk identical true",
             "migrate/guest identical true",
             "migrate/network identical true",
@@ -140,8 +144,15 @@ pub(crate) fn seed() {
         "before the route is switched, the guest reaches board b (192.168.10.101)",
         "before the route is switched, the guest does not reach storage (192.168.10.10)",
         "after the route is switched, the guest reaches storage (192.168.10.10)",
+        "fault: the NFS server is stopped while the guest works, for 1",
+        "fault: the NFS server is stopped amid hop 2, for 1",
+        "fault: the destination's link is cut amid hop 2, for 5.",
     ] {
         assert!(out.contains(line), "{line}: {out}");
     }
+    // The control: the server was away.
+    let (_, waited) = out.split_once("the guest waited for it for ").unwrap();
+    let waited: f64 = waited.split(' ').next().unwrap().parse().unwrap();
+    assert!(waited > 9000.0, "{out}");
     assert_eq!(left(&place), (0, Vec::new()));
 }

@@ -161,7 +161,13 @@ pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCo
     let mut record = RunRecord::new(command, found.cases);
     record.migration = found.migration;
     crate::output::write(&args.output, &record, &found.closing)?;
-    Ok(code)
+    match found.missed {
+        // Nothing was shown of what was to be seen.
+        Some(missed) if code == ExitCode::Verified => {
+            Err(Failure::environment(format!("--fault: {missed}")))
+        }
+        _ => Ok(code),
+    }
 }
 
 /// The plan: the one that is built in, or a file.

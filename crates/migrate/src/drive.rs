@@ -180,7 +180,10 @@ impl Drive<'_> {
             let told = match migration(&mut source.qmp) {
                 Ok(told) => told,
                 // It may wait for its disk, and will go on.
-                Err(QmpError::Timeout { .. }) if !source.has_ended() && !self.is_long_over() => {
+                Err(error @ QmpError::Timeout { .. }) if !source.has_ended() => {
+                    if self.is_long_over() || self.stop.is_set() {
+                        return Some(self.unanswered(destination, &error));
+                    }
                     continue;
                 }
                 Err(error) => return Some(self.source_gone(source, destination, &error, hear)),
@@ -196,7 +199,7 @@ impl Drive<'_> {
                 }
             }
             self.look(source, destination);
-            match status {
+            match &status {
                 Status::Completed => return None,
                 Status::Cancelled => {
                     let why = cancelled.unwrap_or(Why::Failed("somebody cancelled it".to_owned()));
@@ -218,7 +221,7 @@ impl Drive<'_> {
                 Some(why) if self.is_long_over() => return Some(self.back(source, why.clone())),
                 Some(_) => {}
                 None => {
-                    cancelled = self.enough(silent);
+                    cancelled = self.enough(&status, silent);
                     if cancelled.is_some() {
                         // It may have completed just now, which the next look finds.
                         let _ = ask(&mut source.qmp, "migrate_cancel", json!({}));
@@ -230,9 +233,12 @@ impl Drive<'_> {
     }
 
     /// Why it is to be cancelled, if it is.
-    fn enough(&self, silent: Duration) -> Option<Why> {
+    fn enough(&self, status: &Status, silent: Duration) -> Option<Why> {
         match () {
             () if self.stop.is_set() => Some(Why::Interrupted),
+            // A destination that runs its guest by itself may have it all, and run it, while the source
+            // does not know yet.
+            () if *status == Status::Device && !self.settings.verify_ram => None,
             () if silent >= self.settings.stall => Some(Why::Stalled(silent)),
             () if self.moved.began.elapsed() >= self.settings.timeout => Some(Why::NotConverged),
             () => None,
@@ -257,27 +263,5 @@ impl Drive<'_> {
             self.moved.looks += 1;
             self.moved.doubled += u64::from(there.running && here.running);
         }
-    }
-
-    /// Whether the guest runs on at the source, which it must.
-    pub(super) fn back(&mut self, source: &mut Side, why: Why) -> Whereabouts {
-        let began = Instant::now();
-        loop {
-            match source.state() {
-                Ok(state) if state.running => return Whereabouts::Source(why),
-                Ok(_) if began.elapsed() < SETTLE / 4 => std::thread::sleep(LOOK),
-                _ => return Whereabouts::Nowhere(why),
-            }
-        }
-    }
-
-    pub(super) fn failed(&mut self, destination: &mut Side, said: String) -> Why {
-        // It says why by ending, in its own words.
-        std::thread::sleep(LOOK * 2);
-        if destination.has_ended() {
-            let own = destination.said();
-            return Why::DestinationGone(if own.is_empty() { said } else { own });
-        }
-        Why::Failed(if said.is_empty() { "QEMU does not say why".to_owned() } else { said })
     }
 }

@@ -1,5 +1,6 @@
 //! The last steps: everything was sent, both guests stand still, and one of them is to run.
 
+use crate::broken_off::gone;
 use crate::drive::{Drive, Event, Hear, LOOK, SETTLE, ask};
 use crate::moved::{Whereabouts, Why};
 use crate::ram::{RamError, RamVerdict, compare_sides};
@@ -115,68 +116,6 @@ impl Drive<'_> {
             std::thread::sleep(LOOK / 4);
         }
     }
-
-    /// The source takes the guest back: only if the destination can't have run it.
-    pub(super) fn take_back(
-        &mut self,
-        source: &mut Side,
-        destination: &mut Side,
-        why: Why,
-    ) -> Whereabouts {
-        let never_ran = self.settings.verify_ram && self.moved.resumed.is_none();
-        // It holds the image's lock, and might still be told to go on by somebody.
-        let _ = ask(&mut destination.qmp, "quit", json!({}));
-        let began = Instant::now();
-        while !destination.has_ended() && began.elapsed() < SETTLE {
-            std::thread::sleep(LOOK);
-        }
-        if !never_ran || !destination.has_ended() {
-            return Whereabouts::Nowhere(why);
-        }
-        match ask(&mut source.qmp, "cont", json!({})) {
-            Ok(()) => self.back(source, why),
-            Err(_) => Whereabouts::Nowhere(why),
-        }
-    }
-
-    /// The source does not answer any more. A destination that has everything has the guest, and may go
-    /// on with it once the source has surely ended; any other has nothing.
-    pub(super) fn source_gone(
-        &mut self,
-        source: &mut Side,
-        destination: &mut Side,
-        error: &QmpError,
-        hear: Hear<'_>,
-    ) -> Whereabouts {
-        let said = source.said();
-        let why = Why::SourceGone(if said.is_empty() { error.to_string() } else { said });
-        let began = Instant::now();
-        while began.elapsed() < SETTLE / 4 {
-            match destination.state() {
-                Ok(state) if state.running => {
-                    self.moved.resumed = Some(Instant::now());
-                    return Whereabouts::Destination;
-                }
-                // It has read the stream to its end, which the source sends after it has stopped.
-                Ok(state) if state.status == "paused" && self.settings.verify_ram => {
-                    if source.has_surely_ended() {
-                        self.moved.arrived = Some(Instant::now());
-                        hear(Event::Arrived, source, destination);
-                        return self.hand_over(source, destination, hear);
-                    }
-                }
-                Ok(state) if state.status == "inmigrate" => {}
-                _ => break,
-            }
-            std::thread::sleep(LOOK);
-        }
-        Whereabouts::Nowhere(why)
-    }
-}
-
-fn gone(side: &mut Side, error: &QmpError) -> Why {
-    let said = side.said();
-    Why::DestinationGone(if said.is_empty() { error.to_string() } else { said })
 }
 
 /// The page in the middle of the largest block.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod beat;
+mod broken_off;
 pub mod console;
 mod course;
 pub mod digest;

@@ -174,7 +174,7 @@ mod tests {
     fn what_was_said_is_read() {
         let text = "diskload durable 40 sum 0123456789abcdef stall 12.3 ms".to_owned();
         let line = Line { at: std::time::Instant::now(), text };
-        assert_eq!(longest_stall(&[line.clone()]), Some(Duration::from_micros(12_300)));
+        assert_eq!(longest_stall(std::slice::from_ref(&line)), Some(Duration::from_micros(12_300)));
         assert_eq!(acknowledged(&[line]), [Durable { records: 40, sum: 0x0123_4567_89ab_cdef }]);
     }
 }

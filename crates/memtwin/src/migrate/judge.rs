@@ -45,6 +45,11 @@ pub(super) fn closing(moved: &Moved) -> Vec<String> {
         Whereabouts::Source(why) => format!("not moved, the guest runs on at the source: {why}"),
         Whereabouts::Nowhere(why) => format!("not moved, and the guest runs nowhere: {why}"),
     });
+    if let (Whereabouts::Destination, Some(Err(error))) = (&moved.whereabouts, &moved.ram) {
+        lines.push(format!(
+            "the source is gone: nobody can say any more whether the guest's memory arrived as it was ({error})"
+        ));
+    }
     lines
 }
 

@@ -41,11 +41,12 @@ pub(super) fn set_up(storage: &Storage, image: &str) -> Vec<String> {
 }
 
 /// The line that stops it: it forgets all that its clients have.
-pub(super) const STOP: &str = "rpc.nfsd 0";
+pub(super) const STOP: &str = "rpc.nfsd 0 && [ $(cat /proc/fs/nfsd/threads) = 0 ]";
 
 /// The line that starts it again; none for NFS 3, whose clients know of it by statd alone.
 pub(super) fn start(storage: &Storage) -> Option<String> {
-    (!is_v3(storage)).then(|| format!("rpc.nfsd 4 && {NO_NLM}"))
+    (!is_v3(storage))
+        .then(|| format!("rpc.nfsd 4 && [ $(cat /proc/fs/nfsd/threads) -gt 0 ] && {NO_NLM}"))
 }
 
 fn is_v3(storage: &Storage) -> bool {

@@ -197,6 +197,24 @@ fn a_destination_that_dies_before_it_runs_gives_the_guest_back() {
 }
 
 #[test]
+fn a_destination_that_hangs_before_it_runs_is_ended_and_the_guest_goes_back() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    destination.qmp.set_patience(Duration::from_secs(1));
+    let (settings, mut stopped) = (pair.settings(), None);
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, destination| {
+        if matches!(event, Event::Arrived) {
+            stopped = Some(Stopped::new(pid_of(destination)));
+        }
+    });
+    assert!(matches!(moved.whereabouts, Whereabouts::Source(Why::DestinationGone(_))), "{moved:?}");
+    assert!(destination.has_ended() && pair.runs_at_the_source());
+}
+
+#[test]
 fn a_source_that_dies_leaves_a_destination_that_does_not_run() {
     if lacks(&[Need::Program(X86)]) {
         return;
@@ -240,18 +258,21 @@ fn a_migration_that_sends_nothing_is_cancelled_and_the_guest_runs_on() {
     if lacks(&[Need::Program(X86)]) {
         return;
     }
-    let mut pair = Pair::new(&pc(""));
-    let mut destination = pair.destination(&pc("")).unwrap();
-    destination.qmp.set_patience(Duration::from_millis(100));
-    let stalls = Settings { stall: Duration::from_secs(3), ..pair.settings() };
-    // So fast that the socket is full at once, and so strict that it does not end before.
-    let parameters = [("max-bandwidth", 10_000_000u64), ("downtime-limit", 1)];
-    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.into()));
-    let settings = Settings { parameters: parameters.into_iter().collect(), ..stalls };
-    let mut stopped = None;
+    // Far more than the socket holds.
+    let mut bytes = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut bytes, &vec![0xa5; 16 << 20]).unwrap();
+    let line = pc(&format!(
+        "-device loader,file={},addr=0x1000000,force-raw=on",
+        quoted(&bytes.path().display().to_string())
+    ));
+    let mut pair = Pair::new(&line);
+    let mut destination = pair.destination(&line).unwrap();
+    destination.qmp.set_patience(Duration::from_secs(1));
+    let settings = Settings { stall: Duration::from_secs(5), ..pair.slow() };
+    let (mut done, mut stopped) = (false, None);
     let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, destination| {
-        if amid(&event, &mut stopped.is_some()) {
-            stopped.get_or_insert_with(|| Stopped::new(pid_of(destination)));
+        if amid(&event, &mut done) {
+            stopped = Some(Stopped::new(pid_of(destination)));
         }
     });
     drop(stopped);

@@ -50,12 +50,13 @@ impl Drive<'_> {
     ) -> Whereabouts {
         let never_ran = self.settings.verify_ram && self.moved.resumed.is_none();
         // It holds the image's lock, and might still be told to go on by somebody.
-        let _ = ask(&mut destination.qmp, "quit", json!({}));
+        let hangs =
+            matches!(ask(&mut destination.qmp, "quit", json!({})), Err(QmpError::Timeout { .. }));
         let began = Instant::now();
-        while !destination.has_ended() && began.elapsed() < SETTLE {
+        while !hangs && !destination.has_ended() && began.elapsed() < SETTLE {
             std::thread::sleep(LOOK);
         }
-        if !never_ran || !destination.has_ended() {
+        if !destination.has_ended() && !destination.cut_off() || !never_ran {
             return Whereabouts::Nowhere(why);
         }
         match ask(&mut source.qmp, "cont", json!({})) {

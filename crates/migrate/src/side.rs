@@ -175,6 +175,17 @@ impl Side {
         lines[lines.len().saturating_sub(6)..].join("; ")
     }
 
+    /// Ends QEMU from outside, as one that does not take `quit`. Whether it has ended.
+    pub fn cut_off(&mut self) -> bool {
+        // The end of its standard input is what ends it, if need be by SIGKILL.
+        drop(self.child.stdin.take());
+        let began = Instant::now();
+        while !self.has_ended() && began.elapsed() < END {
+            std::thread::sleep(TICK);
+        }
+        self.has_ended()
+    }
+
     /// Ends QEMU, and waits until it has ended.
     pub fn end(mut self) {
         self.close();

@@ -210,6 +210,11 @@ impl Drive<'_> {
                     let why = self.failed(destination, said.unwrap_or_default());
                     return Some(self.back(source, why));
                 }
+                // Its memory is on both sides: to cancel it now would lose the guest.
+                Status::PostcopyActive => {
+                    std::thread::sleep(LOOK);
+                    continue;
+                }
                 Status::PostcopyPaused => {
                     // Half of its memory is on either side.
                     let why = "postcopy broke off, with memory on both sides".to_owned();
@@ -262,6 +267,10 @@ impl Drive<'_> {
         if let (Ok(there), Ok(here)) = (there, here) {
             self.moved.looks += 1;
             self.moved.doubled += u64::from(there.running && here.running);
+            if there.running {
+                // In postcopy long before everything was sent.
+                self.moved.resumed.get_or_insert_with(Instant::now);
+            }
         }
     }
 }

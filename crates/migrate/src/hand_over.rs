@@ -36,7 +36,7 @@ impl Drive<'_> {
                 return self.take_back(source, destination, Why::Failed(refused.to_string()));
             }
         }
-        self.moved.resumed = Some(Instant::now());
+        self.moved.resumed.get_or_insert_with(Instant::now);
         self.look(source, destination);
         let began = Instant::now();
         loop {

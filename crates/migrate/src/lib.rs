@@ -3,6 +3,7 @@
 //! - [`Side`] is a QEMU on a host: its monitor, its guest's [`Console`](console::Console);
 //! - [`migrate`] drives both, follows the rounds ([`Course`]), and always says where the guest is;
 //! - [`ram`] compares the memory of both, by digests that each host makes ([`digest`]);
+//! - [`curve`] measures how a guest dirties its memory, [`forecast`] tells from it whether it will move;
 //! - [`plan`] is where all of that takes place;
 //! - [`beat`] reads the guest's heartbeat, [`written`] what it has written to its disk;
 //!
@@ -14,8 +15,10 @@ pub mod beat;
 mod broken_off;
 pub mod console;
 mod course;
+pub mod curve;
 pub mod digest;
 mod drive;
+pub mod forecast;
 mod guest;
 mod hand_over;
 mod moved;

@@ -3,7 +3,7 @@
 use super::clocks;
 use super::experiment::{Experiment, Found, Hop};
 use super::judge::{self, Account};
-use super::stage::NetworkFound;
+use super::stage::{NO_NETWORK, NetworkFound};
 use super::work::BEAT;
 use crate::failure::Failure;
 use crate::lab::talk::Talk;
@@ -48,14 +48,10 @@ impl Experiment<'_> {
             pulses.push((&hop.moved, pulse));
         }
         talk.say("checking the guest's disk");
-        found.cases.push(judge::disk(self.stage, trial("disk"), lines, &mut found.closing, talk));
+        found.cases.push(judge::disk(self.stage, trial("disk"), lines, &mut found.closing));
         found.cases.push(judge::guest(trial("guest"), &pulses, account, &mut found.closing));
         found.cases.push(match &network {
-            None => Case::skipped(
-                "migrate/network",
-                &name,
-                "no network between two QEMUs on one machine",
-            ),
+            None => Case::skipped("migrate/network", &name, NO_NETWORK),
             Some(NetworkFound { wrong: Some(why), .. }) => trial("network").differs(why),
             Some(NetworkFound { unknown: Some(why), .. }) => {
                 trial("network").inconclusive(why, Vec::new())

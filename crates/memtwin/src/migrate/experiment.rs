@@ -12,7 +12,7 @@ use memtwin_migrate::console::{Heard, joined};
 use memtwin_migrate::{Event, Moved, Side, Whereabouts, migrate};
 use memtwin_replicate::Stop;
 use memtwin_report::Case;
-use memtwin_report::record::Migration;
+use memtwin_report::record::{Migration, Sweep};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,7 @@ pub(super) struct Found {
     pub(super) migration: Option<Migration>,
     /// The fault that did not come about, and why.
     pub(super) missed: Option<String>,
+    pub(super) sweep: Option<Sweep>,
 }
 
 /// A move, and what the network said after it.
@@ -116,7 +117,17 @@ impl Experiment<'_> {
             }
         };
         let moved = migrate(here, there, &settings, self.stop, &mut hear);
-        let moved = moved.map_err(Failure::environment)?;
+        self.arrived(n, moved.map_err(Failure::environment)?, there, talk)
+    }
+
+    /// What follows a move: the route is switched.
+    pub(super) fn arrived(
+        &mut self,
+        n: usize,
+        moved: Moved,
+        there: &mut Side,
+        talk: &mut Talk,
+    ) -> Result<Hop, Failure> {
         let (mut reaches, mut held) = (Vec::new(), Duration::ZERO);
         match &moved.whereabouts {
             Whereabouts::Destination => {
@@ -138,7 +149,7 @@ impl Experiment<'_> {
     }
 
     /// Starts the source, and waits until its guest takes orders.
-    fn boot(&self, talk: &mut Talk) -> Result<Side, Failure> {
+    pub(super) fn boot(&self, talk: &mut Talk) -> Result<Side, Failure> {
         let platform = &self.stage.source;
         // It begins when we listen.
         let spec = platform.guest.side(
@@ -159,18 +170,28 @@ impl Experiment<'_> {
     }
 
     /// Where the guest goes in a hop.
-    fn target(&self, n: usize) -> &Platform {
+    pub(super) fn target(&self, n: usize) -> &Platform {
         if n.is_multiple_of(2) { &self.stage.source } else { &self.stage.destination }
     }
 
     /// Starts a QEMU that waits for the guest.
     fn incoming(&self, n: usize, talk: &mut Talk) -> Result<Side, Failure> {
-        let platform = self.target(n);
-        talk.say(&format!("starting the destination on {}", platform.host.name()));
+        talk.say(&format!("starting the destination on {}", self.target(n).host.name()));
         let name = if n == 1 { "destination".to_owned() } else { format!("hop{n}") };
+        self.incoming_as(&name, n, talk)
+    }
+
+    /// The same, quietly, under a name that no other side of the run has.
+    pub(super) fn incoming_as(
+        &self,
+        name: &str,
+        n: usize,
+        talk: &mut Talk,
+    ) -> Result<Side, Failure> {
+        let platform = self.target(n);
         let still = self.args.verify_ram == Switch::On;
         let spec = platform.guest.side(
-            &name,
+            name,
             &platform.folder,
             &platform.memtwin,
             &self.stage.folder,
@@ -181,7 +202,7 @@ impl Experiment<'_> {
     }
 
     /// What came of the network.
-    fn network(&mut self, talk: &mut Talk) -> Result<Option<NetworkFound>, Failure> {
+    pub(super) fn network(&mut self, talk: &mut Talk) -> Result<Option<NetworkFound>, Failure> {
         let Some(network) = &mut self.stage.network else { return Ok(None) };
         // As long as before, so that there is something on either side of the move.
         let _ = self.stop.wait(self.args.seconds.0);

@@ -5,8 +5,8 @@ use super::stage::Stage;
 use super::tell;
 use super::work::WRITTEN;
 use crate::judge::lost_page;
-use crate::lab::talk::Talk;
 use memtwin_lab::disk::{DiskError, Filesystem};
+use memtwin_lab::{CommandError, Silent};
 use memtwin_migrate::beat::{Load, Pulse};
 use memtwin_migrate::console::Line;
 use memtwin_migrate::ram::RamVerdict;
@@ -118,27 +118,24 @@ fn lost(verdict: &RamVerdict) -> Vec<LostPage> {
 }
 
 /// The disk's: the file system is consistent, and what was said to be durable is there. Judged on a copy.
-pub(super) fn disk(
-    stage: &Stage,
-    trial: Trial,
-    lines: &[Line],
-    closing: &mut Vec<String>,
-    talk: &mut Talk,
-) -> Case {
+pub(super) fn disk(stage: &Stage, trial: Trial, lines: &[Line], closing: &mut Vec<String>) -> Case {
     let copy = stage.folder.join("disk.copy");
     let (host, path) = &stage.disk;
     if let Err(error) = host.get(path, &copy) {
         return trial.inconclusive(error, Vec::new());
     }
     let disk = Filesystem(&copy);
+    // Told to stop or not: it takes a moment, and is what there is to know.
+    let hush = &mut Silent;
     let file =
-        disk.replay(talk).and_then(|()| disk.check(talk)).and_then(|()| disk.read(WRITTEN, talk));
+        disk.replay(hush).and_then(|()| disk.check(hush)).and_then(|()| disk.read(WRITTEN, hush));
     let file = match file {
         Ok(file) => file,
-        Err(error @ (DiskError::Image(_) | DiskError::File(_))) => {
-            return trial.inconclusive(error, Vec::new());
+        // A tool that has judged, and a file that is not there.
+        Err(error @ (DiskError::Tool(CommandError::Failed { .. }) | DiskError::Missing { .. })) => {
+            return trial.differs(error);
         }
-        Err(error) => return trial.differs(error),
+        Err(error) => return trial.inconclusive(error, Vec::new()),
     };
     let said = acknowledged(lines);
     match check(&file, &said) {

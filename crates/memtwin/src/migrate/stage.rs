@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How the folders of experiments begin among the system's temporary files.
 pub(super) const FOLDERS: &str = "memtwin-migrate-";
 
+/// Why its network is not judged where a guest has none.
+pub(crate) const NO_NETWORK: &str = "the guest has a network on emulated boards alone";
+
 /// A host with room for a QEMU.
 #[derive(Debug)]
 pub(crate) struct Platform {

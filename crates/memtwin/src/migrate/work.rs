@@ -43,7 +43,7 @@ impl Experiment<'_> {
     }
 
     /// The parameters of each copy of `dirtyram`.
-    fn loads(&self) -> Vec<String> {
+    pub(super) fn loads(&self) -> Vec<String> {
         if self.args.no_load {
             return Vec::new();
         }
@@ -78,6 +78,11 @@ impl Experiment<'_> {
         if self.stage.network.is_none() {
             let _ = self.wait(self.args.seconds.0);
         }
+        self.told(console, talk)
+    }
+
+    /// Has the guest of this console tell it.
+    pub(super) fn told(&self, console: &Console, talk: &mut Talk) -> Account {
         let mut account = Account::default();
         // Interrupted or not: it is bounded, and tells what there is to tell.
         let mut hush = Hush(&Stop::default());

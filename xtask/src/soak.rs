@@ -3,11 +3,17 @@
 
 mod audit;
 mod check;
+mod migrate;
+mod once;
 mod outcome;
 mod receive;
 
 use crate::interrupt::Interrupt;
 use clap::{Args, ValueEnum};
+use std::time::Duration;
+
+/// How long most runs may take.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What to repeat, and how often.
 #[derive(Args)]
@@ -18,13 +24,13 @@ pub(crate) struct Soak {
     /// How often
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     runs: u32,
-    /// How many seconds one run of `check` may take
-    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..))]
-    limit: u64,
-    /// The exit code that each run of `check` must end with
+    /// How many seconds one run may take [default: 180; `migrate`: 1500]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// The exit code that each run of `check` or `migrate` must end with
     #[arg(long, default_value_t = 0)]
     exit: i32,
-    /// `check`: passed on to each run; `audit`: the scenarios [default: every sound one]
+    /// `check`, `migrate`: passed on to each run; `audit`: the scenarios [default: every sound one]
     #[arg(last = true)]
     arguments: Vec<String>,
 }
@@ -35,6 +41,8 @@ enum What {
     Check,
     /// `memtwin audit` of the layouts of QEMU that are sound: no lost page, and the control found
     Audit,
+    /// `memtwin lab run migrate`: the same verdicts each time, and the spread of its clocks
+    Migrate,
     /// `memtwin receive`, killed with -9 at random: never a torn twin, always an equal one at the end
     Receive,
 }
@@ -45,6 +53,7 @@ impl Soak {
         match self.what {
             What::Check => check::soak(self, interrupt),
             What::Audit => audit::soak(self, interrupt),
+            What::Migrate => migrate::soak(self, interrupt),
             What::Receive => receive::soak(self, interrupt),
         }
     }

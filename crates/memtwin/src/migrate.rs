@@ -1,14 +1,24 @@
 //! `memtwin migrate`, and `memtwin lab run migrate`: 2014's first experiment. A loaded guest moves, and RAM,
 //! disk, guest and network are judged in one record.
 
+mod board_faults;
 mod clocks;
+mod conclusion;
 mod experiment;
+mod fault;
+mod faults;
+mod hosts;
 mod judge;
 mod local;
 mod network;
+mod nfs;
 mod seed;
+mod settings;
+mod ssh;
 mod stage;
+mod sweep;
 mod tell;
+mod work;
 
 use crate::cli::Output;
 use crate::failure::Failure;
@@ -16,6 +26,8 @@ use crate::lab::talk::Talk;
 use crate::values::{Size, Time};
 use clap::{Args, ValueEnum};
 use experiment::Experiment;
+use fault::Fault;
+use hosts::Hosts;
 use memtwin_lab::Arch;
 use memtwin_migrate::plan::{Plan, SEED};
 use memtwin_replicate::Stop;
@@ -25,8 +37,9 @@ use std::path::PathBuf;
 /// `memtwin migrate`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Migrate {
-    /// Where: on three emulated boards, or by two QEMUs on this machine, without a network between
-    #[arg(long, value_enum, default_value = "emulated")]
+    /// Where: on three emulated boards; by two QEMUs on this machine; or on two machines by ssh that have
+    /// mounted the plan's `boards.mount` (the last two without the guest's network)
+    #[arg(long, default_value = "emulated", value_name = "emulated|local|ssh://A,ssh://B")]
     pub(crate) hosts: Hosts,
     /// The lab: `seed`, or a file as `memtwin lab plan seed` prints it
     #[arg(long, default_value = "seed", value_name = "PLAN")]
@@ -71,9 +84,19 @@ pub(crate) struct Migrate {
     /// A migration parameter of QEMU's: multifd-channels=4, …
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) parameter: Vec<String>,
-    /// Give up after so long; the guest runs on at the source (exit code 10)
-    #[arg(long, default_value = "400s", value_name = "TIME")]
+    /// Give up after so long; the guest runs on at the source (exit code 10) [with --sweep: each, 60s]
+    #[arg(
+        long,
+        default_value = "400s",
+        default_value_if("sweep", "true", "60s"),
+        value_name = "TIME"
+    )]
     pub(crate) timeout: Time,
+    /// Break something on purpose: `cut-link:5s` (the link of the board to which the guest moves) or
+    /// `stop-nfs:10s`, once something was sent; `stop-nfs:10s@load` before, `cut-link:5s@2` in the second
+    /// hop; without a time, until the move is over
+    #[arg(long, value_name = "WHAT[:TIME][@HOP]")]
+    pub(crate) fault: Vec<Fault>,
     /// Whether both guests stand still for their memory to be compared page by page
     #[arg(long, value_enum, default_value = "on")]
     pub(crate) verify_ram: Switch,
@@ -95,16 +118,10 @@ pub(crate) struct Migrate {
     pub(crate) source: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub(crate) sweep: sweep::SweepArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub(crate) output: Output,
-}
-
-/// Where the two sides are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Hosts {
-    /// Three emulated ARMv8 boards, as the plan says
-    Emulated,
-    /// Both on this machine
-    Local,
 }
 
 /// On or off.
@@ -121,13 +138,26 @@ pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCo
     if args.control && args.verify_ram == Switch::Off {
         return Err(Failure::usage("--control needs --verify-ram on"));
     }
+    if args.hosts != Hosts::Emulated && !args.fault.is_empty() {
+        return Err(Failure::usage("--fault needs --hosts emulated: boards and a network of ours"));
+    }
+    if let Some(fault) = args.fault.iter().find(|fault| fault.hop > args.hops) {
+        return Err(Failure::usage(format!("--fault in hop {}: --hops {}", fault.hop, args.hops)));
+    }
+    if args.sweep.sweep {
+        sweep::check(args)?;
+    }
     crate::output::probe(&args.output)?;
     let mut talk = Talk::new(args.output.quiet, stop);
-    let done = match args.hosts {
+    let done = match &args.hosts {
         Hosts::Local => local::stage(args, &mut talk),
         Hosts::Emulated => plan(args).and_then(|plan| seed::stage(args, &plan, &mut talk)),
+        Hosts::Ssh(both) => plan(args).and_then(|plan| ssh::stage(args, &plan, both, &mut talk)),
     }
-    .and_then(|mut stage| Experiment { args, stage: &mut stage, stop }.run(&mut talk));
+    .and_then(|mut stage| match args.sweep.sweep {
+        true => sweep::run(args, &mut stage, stop, &mut talk),
+        false => Experiment { args, stage: &mut stage, stop }.run(&mut talk),
+    });
     let found = match done {
         Err(_) if stop.is_set() => {
             let message = "interrupted; nothing is left behind".to_owned();
@@ -141,8 +171,15 @@ pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCo
     }
     let mut record = RunRecord::new(command, found.cases);
     record.migration = found.migration;
+    record.sweep = found.sweep;
     crate::output::write(&args.output, &record, &found.closing)?;
-    Ok(code)
+    match found.missed {
+        // Nothing was shown of what was to be seen.
+        Some(missed) if code == ExitCode::Verified => {
+            Err(Failure::environment(format!("--fault: {missed}")))
+        }
+        _ => Ok(code),
+    }
 }
 
 /// The plan: the one that is built in, or a file.

@@ -6,7 +6,7 @@
 use memtwin_lab::Silent;
 use memtwin_lab::host::{Local, quoted};
 use memtwin_migrate::{
-    Event, Moved, Settings, Side, SideError, SideSpec, Whereabouts, Why, migrate,
+    Event, Moved, STALL, Settings, Side, SideError, SideSpec, Whereabouts, Why, migrate,
 };
 use memtwin_replicate::Stop;
 use memtwin_testbed::{Need, lacks};
@@ -46,6 +46,7 @@ impl Pair {
             capabilities: Default::default(),
             parameters: Default::default(),
             timeout: Duration::from_secs(300),
+            stall: STALL,
             verify_ram: true,
             control: false,
             postcopy: false,
@@ -98,8 +99,27 @@ fn run(
 
 /// SIGKILL for the QEMU of a side, as from outside.
 fn kill(side: &Side) {
-    let pid = pid_of(side);
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    assert!(signal("-9", pid_of(side)));
+}
+
+/// A process that stands still until this is dropped.
+struct Stopped(u32);
+
+impl Stopped {
+    fn new(pid: u32) -> Self {
+        assert!(signal("-STOP", pid));
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal("-CONT", self.0);
+    }
+}
+
+fn signal(signal: &str, pid: u32) -> bool {
+    Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success()
 }
 
 fn pid_of(side: &Side) -> u32 {
@@ -177,6 +197,24 @@ fn a_destination_that_dies_before_it_runs_gives_the_guest_back() {
 }
 
 #[test]
+fn a_destination_that_hangs_before_it_runs_is_ended_and_the_guest_goes_back() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    destination.qmp.set_patience(Duration::from_secs(1));
+    let (settings, mut stopped) = (pair.settings(), None);
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, destination| {
+        if matches!(event, Event::Arrived) {
+            stopped = Some(Stopped::new(pid_of(destination)));
+        }
+    });
+    assert!(matches!(moved.whereabouts, Whereabouts::Source(Why::DestinationGone(_))), "{moved:?}");
+    assert!(destination.has_ended() && pair.runs_at_the_source());
+}
+
+#[test]
 fn a_source_that_dies_leaves_a_destination_that_does_not_run() {
     if lacks(&[Need::Program(X86)]) {
         return;
@@ -191,6 +229,58 @@ fn a_source_that_dies_leaves_a_destination_that_does_not_run() {
     });
     assert!(matches!(moved.whereabouts, Whereabouts::Nowhere(Why::SourceGone(_))), "{moved:?}");
     assert!(!destination.state().is_ok_and(|state| state.running));
+}
+
+/// Nobody else has the guest then, and nobody can say any more whether it arrived as it was.
+#[test]
+fn a_source_that_dies_while_both_stand_still_leaves_the_guest_to_the_destination() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    let mut pair = Pair::new(&pc(""));
+    let mut destination = pair.destination(&pc("")).unwrap();
+    let settings = Settings { control: true, ..pair.settings() };
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, source, destination| {
+        if matches!(event, Event::Arrived) {
+            assert_eq!(source.state().unwrap().status, "postmigrate");
+            assert!(!destination.state().unwrap().running);
+            kill(source);
+        }
+    });
+    assert_eq!(moved.whereabouts, Whereabouts::Destination);
+    assert!(matches!(moved.ram, Some(Err(_))) && moved.control.is_none(), "{moved:?}");
+    assert!(destination.state().unwrap().running && pair.source.has_surely_ended());
+}
+
+/// As if the cable were cut: nothing is sent any more, and nothing says so.
+#[test]
+fn a_migration_that_sends_nothing_is_cancelled_and_the_guest_runs_on() {
+    if lacks(&[Need::Program(X86)]) {
+        return;
+    }
+    // Far more than the socket holds.
+    let mut bytes = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut bytes, &vec![0xa5; 16 << 20]).unwrap();
+    let line = pc(&format!(
+        "-device loader,file={},addr=0x1000000,force-raw=on",
+        quoted(&bytes.path().display().to_string())
+    ));
+    let mut pair = Pair::new(&line);
+    let mut destination = pair.destination(&line).unwrap();
+    destination.qmp.set_patience(Duration::from_secs(1));
+    let settings = Settings { stall: Duration::from_secs(5), ..pair.slow() };
+    let (mut done, mut stopped) = (false, None);
+    let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, destination| {
+        if amid(&event, &mut done) {
+            stopped = Some(Stopped::new(pid_of(destination)));
+        }
+    });
+    drop(stopped);
+    let Whereabouts::Source(why @ Why::Stalled(_)) = &moved.whereabouts else {
+        panic!("{moved:?}");
+    };
+    assert!(why.to_string().contains("is the link cut?"), "{why}");
+    assert!(pair.runs_at_the_source());
 }
 
 #[test]

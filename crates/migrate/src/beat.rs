@@ -84,7 +84,14 @@ pub fn pulse(
     let between = |(a, b): (Beat, Beat)| b.at.saturating_duration_since(a.at);
     let wall = |beat: &Beat| beat.wall.as_secs_f64() - beat.monotonic.as_secs_f64();
     // The first beat since the guest runs again; or the one after the longest silence.
-    let resumed = resumed.and_then(|resumed| beats.iter().position(|beat| beat.at >= resumed));
+    // It is seen a little later than it is so: a guest that runs by itself may have beaten before.
+    let seen = |resumed: Instant| {
+        let since = resumed.checked_sub(interval * 2).unwrap_or(resumed);
+        let first = beats.iter().position(|beat| beat.at >= since)?.max(1);
+        let last = beats.iter().position(|beat| beat.at >= resumed)?;
+        (first..=last).max_by_key(|at| between((beats[at - 1], beats[*at])))
+    };
+    let resumed = resumed.and_then(seen);
     let widest = || pairs().enumerate().max_by_key(|(_, pair)| between(*pair)).map(|(i, _)| i + 1);
     let at = resumed.filter(|at| *at > 0).or_else(widest)?;
     let pair = (beats[at - 1], beats[at]);
@@ -159,6 +166,21 @@ mod tests {
         assert_eq!((pulse.beats, pulse.broken, pulse.went_back), (4, None, false));
         assert_eq!((pulse.guest_gap, pulse.silence), (ms(51), ms(500)));
         assert!((pulse.lag - 0.45).abs() < 1e-6 && pulse.wall_jump.abs() < 1e-5, "{pulse:?}");
+    }
+
+    #[test]
+    fn a_guest_that_beat_before_it_was_seen_to_run_is_not_missed() {
+        let t = Instant::now();
+        let lines = [
+            line(t, 1, 10.0, 1.0),
+            line(t + ms(200), 2, 10.2, 1.1),
+            line(t + ms(1100), 3, 10.4, 2.0),
+            line(t + ms(1300), 4, 10.6, 1.0),
+            // Much later, and of another cause.
+            line(t + ms(4000), 5, 13.0, 1.0),
+        ];
+        let pulse = pulse(&beats(&lines), t, Some(t + ms(1150)), ms(200)).unwrap();
+        assert_eq!(pulse.silence, ms(700));
     }
 
     #[test]

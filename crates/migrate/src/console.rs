@@ -2,12 +2,18 @@
 //! (`docs/guest.md`). A guest that moves leaves its source's console in the middle of a line, and goes on
 //! at its destination's; [`joined`] makes one account of both.
 
+mod error;
+mod heard;
+
+pub use error::ConsoleError;
+pub use heard::{Heard, Line, joined};
+
 use memtwin_lab::Progress;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,106 +23,6 @@ use std::time::{Duration, Instant};
 static ORDERS: AtomicU64 = AtomicU64::new(0);
 /// How often it is seen whether a wait is still wanted.
 const TICK: Duration = Duration::from_millis(100);
-/// How many of the last lines an error shows.
-const LAST: usize = 12;
-
-/// Why a guest does not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsoleError {
-    /// Its console can't be kept.
-    #[error("{}: {error}", path.display())]
-    Log {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Its console has ended.
-    #[error("{side}: the guest's console ended before {what}{}", indented(last))]
-    Ended {
-        /// Which.
-        side: String,
-        /// What was waited for.
-        what: String,
-        /// The last lines.
-        last: Vec<String>,
-    },
-    /// Its kernel gave up.
-    #[error("{side}: the guest's kernel panicked before {what}{}", indented(last))]
-    Panicked {
-        /// Which.
-        side: String,
-        /// What was waited for.
-        what: String,
-        /// The last lines.
-        last: Vec<String>,
-    },
-    /// It took too long.
-    #[error("{side}: no {what} within {} s{}", limit.as_secs(), indented(last))]
-    TimedOut {
-        /// Which.
-        side: String,
-        /// What was waited for.
-        what: String,
-        /// How long.
-        limit: Duration,
-        /// The last lines.
-        last: Vec<String>,
-    },
-    /// An order was not carried out well.
-    #[error("{side}: '{order}' returned {rc}{}", indented(output))]
-    Refused {
-        /// Which.
-        side: String,
-        /// The order.
-        order: String,
-        /// What it returned.
-        rc: i32,
-        /// What it said.
-        output: Vec<String>,
-    },
-    /// The wait is not wanted any more.
-    #[error("interrupted")]
-    Cancelled,
-}
-
-fn indented(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("\n    {line}")).collect()
-}
-
-/// A line, and when its end came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// When.
-    pub at: Instant,
-    /// What, without the end.
-    pub text: String,
-}
-
-/// What a console has said.
-#[derive(Clone, Debug, Default)]
-pub struct Heard {
-    /// Its whole lines.
-    pub lines: Vec<Line>,
-    /// What came after the last of them.
-    pub rest: String,
-    ended: bool,
-}
-
-/// The account of a guest that went from one console to the next.
-pub fn joined(heard: &[Heard]) -> Vec<Line> {
-    let (mut lines, mut rest) = (Vec::new(), String::new());
-    for heard in heard {
-        let mut further = heard.lines.iter().cloned();
-        if let Some(mut first) = further.next() {
-            first.text.insert_str(0, &std::mem::take(&mut rest));
-            lines.push(first);
-        }
-        lines.extend(further);
-        rest.push_str(&heard.rest);
-    }
-    lines
-}
 
 /// A console.
 #[derive(Debug)]
@@ -263,21 +169,6 @@ impl Drop for Console {
     }
 }
 
-impl Heard {
-    fn take_in(&mut self, bytes: &[u8], at: Instant) {
-        self.rest.push_str(&String::from_utf8_lossy(bytes).replace('\r', ""));
-        while let Some(end) = self.rest.find('\n') {
-            let text: String = self.rest.drain(..=end).collect();
-            self.lines.push(Line { at, text: text.trim_end().to_owned() });
-        }
-    }
-
-    fn last(&self) -> Vec<String> {
-        let from = self.lines.len().saturating_sub(LAST);
-        self.lines[from..].iter().map(|line| line.text.clone()).collect()
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -289,17 +180,6 @@ mod tests {
     use std::io::{BufRead, BufReader};
 
     const LONG: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn a_line_that_was_cut_by_the_move_is_one() {
-        let now = Instant::now();
-        let (mut source, mut destination) = (Heard::default(), Heard::default());
-        source.take_in(b"heartbeat 1\r\nheart", now);
-        destination.take_in(b"beat 2\r\nheartbeat 3\r\n", now);
-        let texts: Vec<String> =
-            joined(&[source, destination]).into_iter().map(|line| line.text).collect();
-        assert_eq!(texts, ["heartbeat 1", "heartbeat 2", "heartbeat 3"]);
-    }
 
     #[test]
     fn orders_are_answered_and_an_end_is_told() {

@@ -3,6 +3,7 @@
 //! - [`Side`] is a QEMU on a host: its monitor, its guest's [`Console`](console::Console);
 //! - [`migrate`] drives both, follows the rounds ([`Course`]), and always says where the guest is;
 //! - [`ram`] compares the memory of both, by digests that each host makes ([`digest`]);
+//! - [`curve`] measures how a guest dirties its memory, [`forecast`] tells from it whether it will move;
 //! - [`plan`] is where all of that takes place;
 //! - [`beat`] reads the guest's heartbeat, [`written`] what it has written to its disk;
 //!
@@ -11,17 +12,24 @@
 #![forbid(unsafe_code)]
 
 pub mod beat;
+mod broken_off;
 pub mod console;
 mod course;
+pub mod curve;
 pub mod digest;
 mod drive;
+pub mod forecast;
 mod guest;
+mod hand_over;
+mod moved;
 pub mod plan;
 pub mod ram;
 mod side;
+mod silence;
 pub mod written;
 
 pub use course::{Advice, Course, Round};
-pub use drive::{BeginError, Event, Moved, Settings, Whereabouts, Why, migrate};
+pub use drive::{BeginError, Event, STALL, Settings, migrate};
 pub use guest::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
+pub use moved::{Moved, Whereabouts, Why};
 pub use side::{Side, SideError, SideSpec};

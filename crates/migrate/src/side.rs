@@ -3,7 +3,7 @@
 use crate::console::{Console, ConsoleError};
 use crate::ram::Place;
 use memtwin_lab::Progress;
-use memtwin_lab::host::{self, Host, HostError, quoted};
+use memtwin_lab::host::{self, Host, HostError, Local, quoted};
 use memtwin_qemu::{RunState, status};
 use memtwin_qmp::{Qmp, QmpError};
 use std::fs::File;
@@ -21,6 +21,8 @@ const START: Duration = Duration::from_secs(180);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(20);
+/// What ssh(1) returns when it is the connection that failed.
+const NO_CONNECTION: i32 = 255;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Why a side does not come about.
@@ -158,12 +160,30 @@ impl Side {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
+    /// Whether QEMU has ended for sure. A connection that broke off ends the command here, and says
+    /// nothing of what it led to.
+    pub fn has_surely_ended(&mut self) -> bool {
+        let is_local = self.host.name() == Local.name();
+        matches!(self.child.try_wait(), Ok(Some(status)) if is_local || status.code() != Some(NO_CONNECTION))
+    }
+
     /// The last that QEMU has said.
     pub fn said(&self) -> String {
         let path = self.spec.logs.join(format!("{}.qemu.log", self.spec.name));
         let said = std::fs::read_to_string(path).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         lines[lines.len().saturating_sub(6)..].join("; ")
+    }
+
+    /// Ends QEMU from outside, as one that does not take `quit`. Whether it has ended.
+    pub fn cut_off(&mut self) -> bool {
+        // The end of its standard input is what ends it, if need be by SIGKILL.
+        drop(self.child.stdin.take());
+        let began = Instant::now();
+        while !self.has_ended() && began.elapsed() < END {
+            std::thread::sleep(TICK);
+        }
+        self.has_ended()
     }
 
     /// Ends QEMU, and waits until it has ended.

@@ -3,6 +3,7 @@
 //! not by the code that made them.
 
 use crate::console::Line;
+use std::time::Duration;
 
 const BYTES: usize = 512;
 const MAGIC: &[u8] = b"MTDISK01";
@@ -25,6 +26,16 @@ pub fn acknowledged(lines: &[Line]) -> Vec<Durable> {
         Some(Durable { records: records.parse().ok()?, sum: u64::from_str_radix(sum, 16).ok()? })
     };
     lines.iter().filter_map(durable).collect()
+}
+
+/// The longest time that the guest waited for its disk, of all that it has said.
+pub fn longest_stall(lines: &[Line]) -> Option<Duration> {
+    let stall = |line: &Line| {
+        let (_, rest) = line.text.strip_prefix("diskload durable ")?.split_once(" stall ")?;
+        let ms: f64 = rest.strip_suffix(" ms")?.parse().ok()?;
+        Duration::try_from_secs_f64(ms / 1e3).ok()
+    };
+    lines.iter().filter_map(stall).max()
 }
 
 /// Why the file is not what it should be.
@@ -163,6 +174,7 @@ mod tests {
     fn what_was_said_is_read() {
         let text = "diskload durable 40 sum 0123456789abcdef stall 12.3 ms".to_owned();
         let line = Line { at: std::time::Instant::now(), text };
+        assert_eq!(longest_stall(std::slice::from_ref(&line)), Some(Duration::from_micros(12_300)));
         assert_eq!(acknowledged(&[line]), [Durable { records: 40, sum: 0x0123_4567_89ab_cdef }]);
     }
 }

@@ -1,6 +1,7 @@
 //! A stock QEMU seen from outside, over QMP and through /proc.
 //!
 //! - what it says of itself: [`version()`], [`status()`], [`target()`], [`kvm()`], [`migration()`]
+//! - how much memory its guest changes, by QEMU's own sampling: [`dirtied()`]
 //! - its migration settings, changed and put back: [`Settings`]
 //! - its RAMBlocks and where the guest sees them: [`blocks()`], [`Block`]
 //! - the guest's real memory, which the judge compares the twin with: [`Process`], [`BlockMemory`]
@@ -11,6 +12,7 @@
 
 mod about;
 mod block;
+mod dirty_rate;
 mod discover;
 mod flatview;
 mod gpa;
@@ -24,6 +26,7 @@ mod settings;
 
 pub use about::{Kvm, RunState, Version, kvm, status, target, version};
 pub use block::{Block, BlocksError, blocks};
+pub use dirty_rate::{Dirtied, DirtyRateError, dirtied};
 pub use memory::BlockMemory;
 pub use migration::{Migration, Ram, Status, migration};
 pub use process::{MemoryError, Process};

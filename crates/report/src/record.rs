@@ -10,6 +10,7 @@ mod migration;
 mod page;
 mod rounds;
 mod schema;
+mod sweep;
 mod trial;
 mod unchecked;
 
@@ -21,6 +22,9 @@ pub use migration::{Clock, LoadEntry, Migration, MigrationRound};
 pub use page::{Detail, LostPage, PageAt};
 pub use rounds::{Kind, RoundEntry};
 pub use schema::SchemaVersion;
+pub use sweep::{
+    Achieved, CurvePoint, Observed, Predicted, Smallest, Sweep, SweepCell, SweepLoad, Unloaded,
+};
 pub use trial::Trial;
 pub use unchecked::Contradiction;
 
@@ -46,6 +50,9 @@ pub struct RunRecord {
     /// How a guest moved, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
+    /// How it moved under other loads and over other links, if that was swept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
 }
 
 impl RunRecord {
@@ -59,6 +66,7 @@ impl RunRecord {
             boards: BTreeMap::new(),
             cases,
             migration: None,
+            sweep: None,
         }
     }
 

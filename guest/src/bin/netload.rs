@@ -28,7 +28,7 @@ It ends with 1 when the stream breaks, or anything else comes back than was sent
 
 /// How often it is said.
 const LINE: Duration = Duration::from_secs(1);
-/// How long the last bytes may take to come back.
+/// How long nothing may come back at the end, before all has.
 const LAST: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -78,9 +78,9 @@ fn send(to: &str, interval: Duration) -> Result<(), Fault> {
         }
     });
     let (mut echo, mut sent, mut due) = (Echo::new(monotonic()), 0u64, Instant::now());
-    let (mut said, mut ending) = (Instant::now(), None);
+    let (mut said, mut ending, mut heard) = (Instant::now(), None, Instant::now());
     loop {
-        let late = ending.is_some_and(|since: Instant| since.elapsed() >= LAST);
+        let late = ending.is_some_and(|since: Instant| since.max(heard).elapsed() >= LAST);
         if ending.is_some() && (echo.records() == sent || late) {
             break;
         }
@@ -91,7 +91,8 @@ fn send(to: &str, interval: Duration) -> Result<(), Fault> {
         }
         match arrivals.recv_timeout(interval.min(due.saturating_duration_since(Instant::now()))) {
             Ok((at, Ok(bytes))) if !bytes.is_empty() => {
-                echo.take(at, &bytes).map_err(Fault::failed)?
+                echo.take(at, &bytes).map_err(Fault::failed)?;
+                heard = Instant::now();
             }
             Ok((_, Err(error))) => return Err(broken(error)),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => {

@@ -70,7 +70,7 @@ fn once(soak: &Soak, memtwin: &Path, interrupt: &Interrupt) -> Result<u64> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let scene =
         Scene { memtwin, twin: at("twin"), memory: at("memory"), port, errors: at("stderr") };
-    let limit = Duration::from_secs(soak.limit);
+    let limit = soak.limit.map_or(super::LIMIT, Duration::from_secs);
     let began = Instant::now();
     let mut receiver = scene.receiver()?;
     scene.listens(&mut receiver)?;

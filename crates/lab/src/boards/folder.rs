@@ -1,11 +1,11 @@
-//! The folder of a lab: sockets, keys, consoles. It is locked as long as the lab is up, so that what a
-//! killed one has left is known, and removed by the next.
+//! The folder of a lab: sockets, keys, consoles ([`RunFolder`]: what a killed one has left, the next
+//! removes).
 
 use super::LabError;
 use crate::command;
+use crate::run_folder::{RunFolder, RunFolderError};
 use crate::{CommandError, Progress};
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,9 +13,6 @@ use std::time::Duration;
 
 /// How the folders of labs in the system's place for temporary files begin.
 const PREFIX: &str = "memtwin-boards-";
-/// What says that a folder is a lab's. No other program calls a file so: what has it is removed with all
-/// that is in it once its lab is dead.
-const LOCK: &str = "memtwin-lab.lock";
 /// How long a folder's name may be: what a socket's path may have (unix(7)), less the longest name in
 /// it and what ssh puts behind that of its own.
 const LONGEST: usize = 108 - 48;
@@ -24,64 +21,41 @@ const KEY: Duration = Duration::from_secs(60);
 
 /// The folder of a lab, removed when this is dropped.
 #[derive(Debug)]
-pub struct LabFolder {
-    path: PathBuf,
-    keep: bool,
-    _lock: File,
-}
+pub struct LabFolder(RunFolder);
 
 impl LabFolder {
     /// A folder among the system's temporary files. Those of labs that were killed go away.
     ///
     /// Errors: none can be made there.
     pub fn temporary() -> Result<Self, LabError> {
-        let place = std::env::temp_dir();
-        for old in crate::kernel::children(&place) {
-            let ours = old.file_name().is_some_and(|name| {
-                name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && is_ours(&old)
-            });
-            if ours && let Some(lock) = lock(&old) {
-                drop(Self { path: old, keep: false, _lock: lock });
-            }
-        }
-        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&place);
-        // From here on it is ours to remove.
-        let path = path.map_err(LabError::file(&place))?.keep();
-        Self::locked(path)
+        Self::short(RunFolder::temporary(PREFIX)?)
     }
 
     /// A folder of a given name. What a lab that was killed has left there is removed.
     ///
     /// Errors: another lab has it, or it is not a lab's, or can't be made.
     pub fn at(path: &Path) -> Result<Self, LabError> {
-        if path.join(LOCK).exists() && is_ours(path) {
-            let lock = lock(path).ok_or_else(|| LabError::Taken { path: path.to_owned() })?;
-            drop(Self { path: path.to_owned(), keep: false, _lock: lock });
+        if RunFolder::is_one(path) {
+            let dead = RunFolder::of_the_dead(path);
+            drop(dead.ok_or_else(|| LabError::Taken { path: path.to_owned() })?);
         }
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(LabError::file(parent))?;
         }
         DirBuilder::new().mode(0o700).create(path).map_err(LabError::file(path))?;
-        Self::locked(path.to_owned())
+        Self::short(RunFolder::locked(path.to_owned())?)
     }
 
-    fn locked(path: PathBuf) -> Result<Self, LabError> {
-        // Locked before it has its name: without one, nobody takes the folder for a dead lab's.
-        let file = path.join("locked");
-        let made = File::create(&file).map_err(LabError::file(&file))?;
-        let held = flock(&made, FlockOperation::NonBlockingLockExclusive);
-        held.map_err(|errno| LabError::file(&file)(errno.into()))?;
-        fs::rename(&file, path.join(LOCK)).map_err(LabError::file(&file))?;
-        let folder = Self { path, keep: false, _lock: made };
-        if folder.path.as_os_str().len() > LONGEST {
-            return Err(LabError::LongPath { path: folder.path.clone() });
+    fn short(folder: RunFolder) -> Result<Self, LabError> {
+        if folder.path().as_os_str().len() > LONGEST {
+            return Err(LabError::LongPath { path: folder.path().to_owned() });
         }
-        Ok(folder)
+        Ok(Self(folder))
     }
 
     /// A file in it.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+        self.0.path().join(name)
     }
 
     /// Where a board's console is kept.
@@ -91,7 +65,7 @@ impl LabFolder {
 
     /// Leaves the consoles where they are; all else goes.
     pub fn keep_consoles(&mut self) {
-        self.keep = true;
+        self.0.keep(true);
     }
 
     /// A pair of keys of this lab's own; the private one.
@@ -111,12 +85,10 @@ impl LabFolder {
 
 impl Drop for LabFolder {
     fn drop(&mut self) {
-        // What can't be removed now, the next lab removes.
-        if !self.keep {
-            let _ = fs::remove_dir_all(&self.path);
+        if !self.0.is_kept() {
             return;
         }
-        for path in crate::kernel::children(&self.path) {
+        for path in crate::kernel::children(self.0.path()) {
             if path.extension().is_none_or(|ending| ending != "console") {
                 let _ = fs::remove_file(&path);
             }
@@ -124,17 +96,10 @@ impl Drop for LabFolder {
     }
 }
 
-/// The lock of a folder that no lab has. One that has no lock is none of a lab's.
-fn lock(folder: &Path) -> Option<File> {
-    let file = File::open(folder.join(LOCK)).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    Some(file)
-}
-
-fn is_ours(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let own = rustix::process::geteuid().as_raw();
-    path.symlink_metadata().is_ok_and(|found| found.is_dir() && found.uid() == own)
+impl From<RunFolderError> for LabError {
+    fn from(RunFolderError { path, error }: RunFolderError) -> Self {
+        Self::File { path, error }
+    }
 }
 
 #[cfg(test)]
@@ -152,9 +117,9 @@ mod tests {
         // Killed: the lock is free, the files are there.
         let left = path.clone();
         std::mem::forget(first);
-        let lock_of_the_dead = left.join(LOCK);
+        let lock_of_the_dead = left.join("memtwin-lab.lock");
         fs::remove_file(&lock_of_the_dead).unwrap();
-        File::create(&lock_of_the_dead).unwrap();
+        fs::File::create(&lock_of_the_dead).unwrap();
         let second = LabFolder::at(&path).unwrap();
         assert!(!second.path("left").exists());
         drop(second);

@@ -16,6 +16,9 @@ const OPTIONS: [&str; 6] = [
     "LogLevel=ERROR",
 ];
 
+/// Memtwin's command on a machine that has it.
+const MEMTWIN: &str = "memtwin";
+
 /// A machine that ssh reaches.
 #[derive(Clone, Debug)]
 pub struct Ssh {
@@ -23,6 +26,8 @@ pub struct Ssh {
     program: OsString,
     options: Vec<OsString>,
     target: String,
+    /// Memtwin's command there.
+    memtwin: String,
 }
 
 /// How an emulated board is reached.
@@ -72,7 +77,8 @@ impl Ssh {
             options.extend([OsString::from("-p"), port.to_string().into()]);
         }
         let target = user.map_or_else(|| host.to_owned(), |user| format!("{user}@{host}"));
-        Ok(Self { name: address.to_owned(), program: "ssh".into(), options, target })
+        let memtwin = MEMTWIN.to_owned();
+        Ok(Self { name: address.to_owned(), program: "ssh".into(), options, target, memtwin })
     }
 
     /// A board of the lab, under a name of its own.
@@ -98,6 +104,7 @@ impl Ssh {
             program: "ssh".into(),
             options,
             target: "root@127.0.0.1".to_owned(),
+            memtwin: MEMTWIN.to_owned(),
         }
     }
 
@@ -105,6 +112,13 @@ impl Ssh {
     #[must_use]
     pub fn with_program(mut self, program: impl Into<OsString>) -> Self {
         self.program = program.into();
+        self
+    }
+
+    /// With Memtwin's command at another place there than in the PATH.
+    #[must_use]
+    pub fn with_memtwin(mut self, memtwin: impl Into<String>) -> Self {
+        self.memtwin = memtwin.into();
         self
     }
 
@@ -177,7 +191,8 @@ impl Host for Ssh {
     }
 
     fn connect(&self, socket: &str) -> Result<UnixStream, HostError> {
-        let line = format!("exec memtwin relay {}", shell::quoted(socket));
+        let words = [&*self.memtwin, "relay", socket].map(shell::quoted);
+        let line = format!("exec {}", words.join(" "));
         pump::through(&self.name, socket, self.plain(&line))
     }
 

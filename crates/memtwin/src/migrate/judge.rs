@@ -1,16 +1,16 @@
 //! The verdicts: RAM, disk, guest; and what there is to say of the move.
 
 use super::clocks::micros;
-use super::experiment::WRITTEN;
 use super::stage::Stage;
 use super::tell;
+use super::work::WRITTEN;
 use crate::judge::lost_page;
-use crate::lab::talk::Talk;
 use memtwin_lab::disk::{DiskError, Filesystem};
+use memtwin_lab::{CommandError, Silent};
 use memtwin_migrate::beat::{Load, Pulse};
 use memtwin_migrate::console::Line;
 use memtwin_migrate::ram::RamVerdict;
-use memtwin_migrate::written::{acknowledged, check};
+use memtwin_migrate::written::{acknowledged, check, longest_stall};
 use memtwin_migrate::{Moved, Round, Whereabouts, Why};
 use memtwin_pages::Layout;
 use memtwin_replicate::RoundKind;
@@ -45,6 +45,11 @@ pub(super) fn closing(moved: &Moved) -> Vec<String> {
         Whereabouts::Source(why) => format!("not moved, the guest runs on at the source: {why}"),
         Whereabouts::Nowhere(why) => format!("not moved, and the guest runs nowhere: {why}"),
     });
+    if let (Whereabouts::Destination, Some(Err(error))) = (&moved.whereabouts, &moved.ram) {
+        lines.push(format!(
+            "the source is gone: nobody can say any more whether the guest's memory arrived as it was ({error})"
+        ));
+    }
     lines
 }
 
@@ -113,27 +118,24 @@ fn lost(verdict: &RamVerdict) -> Vec<LostPage> {
 }
 
 /// The disk's: the file system is consistent, and what was said to be durable is there. Judged on a copy.
-pub(super) fn disk(
-    stage: &Stage,
-    trial: Trial,
-    lines: &[Line],
-    closing: &mut Vec<String>,
-    talk: &mut Talk,
-) -> Case {
+pub(super) fn disk(stage: &Stage, trial: Trial, lines: &[Line], closing: &mut Vec<String>) -> Case {
     let copy = stage.folder.join("disk.copy");
     let (host, path) = &stage.disk;
     if let Err(error) = host.get(path, &copy) {
         return trial.inconclusive(error, Vec::new());
     }
     let disk = Filesystem(&copy);
+    // Told to stop or not: it takes a moment, and is what there is to know.
+    let hush = &mut Silent;
     let file =
-        disk.replay(talk).and_then(|()| disk.check(talk)).and_then(|()| disk.read(WRITTEN, talk));
+        disk.replay(hush).and_then(|()| disk.check(hush)).and_then(|()| disk.read(WRITTEN, hush));
     let file = match file {
         Ok(file) => file,
-        Err(error @ (DiskError::Image(_) | DiskError::File(_))) => {
-            return trial.inconclusive(error, Vec::new());
+        // A tool that has judged, and a file that is not there.
+        Err(error @ (DiskError::Tool(CommandError::Failed { .. }) | DiskError::Missing { .. })) => {
+            return trial.differs(error);
         }
-        Err(error) => return trial.differs(error),
+        Err(error) => return trial.inconclusive(error, Vec::new()),
     };
     let said = acknowledged(lines);
     match check(&file, &said) {
@@ -141,7 +143,8 @@ pub(super) fn disk(
             let said = said.iter().map(|durable| durable.records).max().unwrap_or_default();
             closing.push(format!(
                 "disk: e2fsck finds nothing; {records} records of {WRITTEN} whole and in order, {said} were \
-                 acknowledged"
+                 acknowledged; the guest waited for it for {:.1} ms at most",
+                longest_stall(lines).unwrap_or_default().as_secs_f64() * 1e3,
             ));
             trial.judged(Vec::new(), BTreeMap::new())
         }

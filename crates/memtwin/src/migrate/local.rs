@@ -2,15 +2,15 @@
 //! both open.
 
 use super::Migrate;
-use super::stage::{Platform, Stage};
+use super::stage::{FOLDERS, Platform, Stage};
 use crate::failure::Failure;
 use crate::lab::image::{cache, programs};
 use crate::lab::replicate::need_qemu;
 use crate::lab::talk::Talk;
 use memtwin_lab::disk::DiskSpec;
 use memtwin_lab::host::Local;
-use memtwin_lab::image::{ImageSpec, SUITE};
-use memtwin_lab::{Arch, Flavour};
+use memtwin_lab::image::{Image, ImageSpec, SUITE};
+use memtwin_lab::{Arch, Flavour, RunFolder};
 use memtwin_migrate::{DISK_MODULES, GuestSpec};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,20 +18,15 @@ use std::sync::Arc;
 /// The size of the disk that is made.
 const DISK: u64 = 64 << 20;
 
-/// Puts everything in its place.
-pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
-    need_qemu(args.arch)?;
-    if args.arch != Arch::Aarch64 {
-        return Err(Failure::usage("--hosts local runs aarch64 guests"));
-    }
-    let folder = tempfile::Builder::new().prefix("memtwin-migrate-").tempdir();
-    let mut folder = folder.map_err(|error| {
-        Failure::environment(format!("{}: {error}; set TMPDIR", std::env::temp_dir().display()))
-    })?;
-    folder.disable_cleanup(args.keep);
-    let place = folder.path().to_owned();
+/// The guest's kernel and initramfs, for a guest without a network; and its disk, made at that path.
+pub(super) fn files(
+    args: &Migrate,
+    fstype: &str,
+    bytes: u64,
+    disk: &Path,
+    talk: &mut Talk,
+) -> Result<Image, Failure> {
     let programs = programs(args.arch, args.programs.as_deref(), args.source.as_deref(), talk)?;
-    let disk = place.join("migr.root");
     let cache = cache(talk)?;
     let spec = ImageSpec {
         arch: args.arch,
@@ -44,23 +39,30 @@ pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
     let image = spec.build(&cache, talk).map_err(Failure::environment)?;
     match &args.disk {
         Some(given) => {
-            std::fs::copy(given, &disk)
+            std::fs::copy(given, disk)
                 .map_err(|error| Failure::environment(format!("{}: {error}", given.display())))?;
         }
         None => {
-            let (fstype, programs) = ("ext3", &programs[..]);
-            let spec = DiskSpec {
-                arch: args.arch,
-                suite: SUITE,
-                fstype,
-                bytes: DISK,
-                programs,
-                contents: None,
-            };
-            spec.build(&cache, &disk, talk).map_err(Failure::environment)?;
+            let programs = &programs[..];
+            let spec =
+                DiskSpec { arch: args.arch, suite: SUITE, fstype, bytes, programs, contents: None };
+            spec.build(&cache, disk, talk).map_err(Failure::environment)?;
         }
     }
-    drop(cache);
+    Ok(image)
+}
+
+/// Puts everything in its place.
+pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
+    need_qemu(args.arch)?;
+    if args.arch != Arch::Aarch64 {
+        return Err(Failure::usage("--hosts local runs aarch64 guests"));
+    }
+    let mut folder = RunFolder::temporary(FOLDERS).map_err(Failure::environment)?;
+    folder.keep(args.keep);
+    let place = folder.path().to_owned();
+    let disk = place.join("migr.root");
+    let image = files(args, "ext3", DISK, &disk, talk)?;
 
     let text = |path: &Path| path.to_string_lossy().into_owned();
     // One block of RAM, and a CPU without FEAT_HAFDBS: under TCG QEMU's log is sound for those alone
@@ -101,6 +103,7 @@ pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
         folder: place,
         name: "qemu:local".to_owned(),
         network: None,
+        breakable: None,
         _held: vec![Box::new(folder)],
     })
 }

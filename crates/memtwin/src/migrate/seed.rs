@@ -1,8 +1,10 @@
 //! The lab of 2014 on three emulated boards: a kernel NFS server, and two boards with a real KVM each.
 
 use super::Migrate;
+use super::board_faults::BoardFaults;
 use super::network::Lan;
-use super::stage::{Platform, Stage};
+use super::nfs;
+use super::stage::{FOLDERS, Platform, Stage};
 use crate::failure::Failure;
 use crate::lab::boards::{Kernel, image, no_lab, programs};
 use crate::lab::image::cache;
@@ -12,7 +14,7 @@ use memtwin_lab::boards::{Lab, LabFile, LabFolder, LabSpec, Nic, Node};
 use memtwin_lab::disk::DiskSpec;
 use memtwin_lab::host::{self, Host};
 use memtwin_lab::image::{ImageSpec, SUITE};
-use memtwin_lab::{Arch, Flavour, Progress};
+use memtwin_lab::{Arch, Flavour, Progress, RunFolder};
 use memtwin_migrate::plan::{Plan, ip};
 use memtwin_migrate::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
 use std::path::{Path, PathBuf};
@@ -33,11 +35,8 @@ const FOLDER: &str = "/run/memtwin";
 
 /// Brings the lab up.
 pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stage, Failure> {
-    let folder = tempfile::Builder::new().prefix("memtwin-migrate-").tempdir();
-    let mut folder = folder.map_err(|error| {
-        Failure::environment(format!("{}: {error}; set TMPDIR", std::env::temp_dir().display()))
-    })?;
-    folder.disable_cleanup(args.keep);
+    let mut folder = RunFolder::temporary(FOLDERS).map_err(Failure::environment)?;
+    folder.keep(args.keep);
     let board_image = image(Kernel::Pages4K, talk)?;
     let mut files = programs(args.programs.as_deref(), talk)?;
     files.extend(guest_files(args, plan, &files, folder.path(), talk)?);
@@ -66,6 +65,16 @@ pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stag
         machine: args.destination_machine.clone().unwrap_or_else(|| guest.machine.clone()),
         ..guest.clone()
     };
+    let cable = |name: &str| {
+        let port = lab.hub.of(name);
+        port.ok_or_else(|| Failure::environment(format!("no cable to {name}")))
+    };
+    let faults = BoardFaults {
+        a: cable("a")?,
+        b: cable("b")?,
+        storage: Arc::clone(&storage),
+        start: nfs::start(&plan.storage),
+    };
     let port = plan.boards.migration_port;
     let platform = |host: &Arc<dyn Host>, guest, address: &str| Platform {
         host: Arc::clone(host),
@@ -82,6 +91,7 @@ pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stag
         folder: folder.path().to_owned(),
         name: format!("plan:{}", plan.name),
         network: Some(Box::new(Lan::new(plan, storage))),
+        breakable: Some(Arc::new(faults)),
         _held: vec![Box::new(lab), Box::new(folder)],
     })
 }
@@ -165,27 +175,12 @@ fn guest(plan: &Plan) -> GuestSpec {
     }
 }
 
-/// The NFS server: as in 2014, but that nobody waits for locks of a server that was there before.
+/// What storage does: it serves the disk, and knows the way to the guest.
 fn storage_lines(plan: &Plan) -> Vec<String> {
-    let Plan { storage, guest, a, .. } = plan;
-    let (folder, export) = (&storage.folder, &storage.export);
-    let version = match storage.nfs.as_str() {
-        "3" => "rpc.statd && rpc.nfsd 4",
-        _ => "rpc.nfsd 4",
-    };
-    vec![
-        format!(
-            "mkdir -p {folder} /var/lib/nfs/rpc_pipefs && cp {IMAGE} {folder}/{}",
-            storage.image
-        ),
-        format!("mountpoint -q /proc/fs/nfsd || {MOUNT} -t nfsd nfsd /proc/fs/nfsd"),
-        format!("echo '{folder} *({export})' >/etc/exports"),
-        "echo 10 >/proc/fs/nfsd/nfsv4leasetime; echo 10 >/proc/fs/nfsd/nfsv4gracetime".to_owned(),
-        "rpcbind -w && exportfs -ra && rpc.mountd".to_owned(),
-        version.to_owned(),
-        "echo Y >/proc/fs/nfsd/v4_end_grace; echo Y >/proc/fs/lockd/nlm_end_grace; true".to_owned(),
-        format!("{IP} route replace {} via {}", ip(&guest.address), ip(&a.address)),
-    ]
+    let mut lines = nfs::set_up(&plan.storage, IMAGE);
+    let (guest, a) = (ip(&plan.guest.address), ip(&plan.a.address));
+    lines.push(format!("{IP} route replace {guest} via {a}"));
+    lines
 }
 
 fn board_lines(plan: &Plan) -> Vec<String> {
@@ -224,14 +219,11 @@ mod tests {
     fn the_lines_are_those_of_2014() {
         let plan = Plan::parse(SEED).unwrap();
         let storage = storage_lines(&plan).join("\n");
-        assert!(storage.contains("/srv *(rw,sync,no_root_squash,no_subtree_check,insecure)"));
         assert!(storage.ends_with("ip route replace 192.168.2.100 via 192.168.10.100"));
         let board = board_lines(&plan).join("\n");
         assert!(board.contains("mount -t nfs -o vers=4.2 192.168.10.10:/srv /mnt"), "{board}");
         assert!(board.contains("ip address add 192.168.2.1/24 dev tap0"), "{board}");
         let v3 = Plan::parse(&SEED.replace("nfs = \"4.2\"", "nfs = \"3\"")).unwrap();
-        assert!(
-            board_lines(&v3)[0].contains("rpc.statd") && storage_lines(&v3)[5].contains("statd")
-        );
+        assert!(board_lines(&v3)[0].contains("rpc.statd"));
     }
 }

@@ -1,5 +1,6 @@
 //! What an experiment takes place on: two hosts, the files and sockets on them, how they reach each other.
 
+use super::faults::Breakable;
 use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_lab::host::Host;
@@ -7,6 +8,12 @@ use memtwin_migrate::GuestSpec;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How the folders of experiments begin among the system's temporary files.
+pub(super) const FOLDERS: &str = "memtwin-migrate-";
+
+/// Why its network is not judged where a guest has none.
+pub(crate) const NO_NETWORK: &str = "the guest has a network on emulated boards alone";
 
 /// A host with room for a QEMU.
 #[derive(Debug)]
@@ -36,6 +43,8 @@ pub(crate) struct Stage {
     pub(crate) name: String,
     /// The network, where there is one.
     pub(crate) network: Option<Box<dyn Network>>,
+    /// What can be broken on purpose, where something can.
+    pub(crate) breakable: Option<Arc<dyn Breakable>>,
     /// What is removed, and switched off, when all is over.
     pub(crate) _held: Vec<Box<dyn std::any::Any>>,
 }

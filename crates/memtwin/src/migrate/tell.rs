@@ -32,6 +32,11 @@ impl<'t> Tell<'t> {
         self.last = Instant::now();
     }
 
+    /// A line besides.
+    pub(super) fn say(&mut self, line: &str) {
+        self.talk.say(line);
+    }
+
     fn look(&mut self, migration: &Migration) {
         let Some(ram) = migration.ram else { return };
         let mb = |bytes: u64| bytes as f64 / 1e6;

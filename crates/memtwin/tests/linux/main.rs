@@ -35,10 +35,17 @@ fn main() {
             matrix::refused();
             Ok(())
         }),
-        trial("migrate_moves_a_loaded_guest_intact", arm, true, moves::intact),
+        trial(
+            "migrate_moves_a_loaded_guest_intact_after_one_that_was_killed",
+            arm,
+            true,
+            moves::intact,
+        ),
         trial("migrate_gives_up_what_does_not_converge", arm, true, moves::given_up),
         trial("migrate_tells_what_the_destination_refuses", arm, true, moves::refused),
-        trial("migrate_leaves_nothing_when_it_is_ended", arm, true, moves::ended),
+        trial("migrate_leaves_nothing_when_it_is_interrupted", arm, true, moves::interrupted),
+        trial("migrate_sweeps_loads_and_links", arm, true, moves::swept),
+        trial("migrate_moves_between_machines_by_ssh", arm, true, moves::over_ssh),
         trial("lab_run_migrate_is_the_experiment_of_2014", arm, true, moves::seed),
         trial("lab_boards_go_up_and_down", arm, false, boards::up_and_down),
         trial("lab_run_replicate_on_a_board", arm, true, boards::replicate),

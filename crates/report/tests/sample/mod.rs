@@ -127,5 +127,6 @@ pub(crate) fn run(cases: Vec<Case>) -> RunRecord {
         boards: Default::default(),
         cases,
         migration: None,
+        sweep: None,
     }
 }

@@ -1,0 +1,84 @@
+//! What an experiment comes to: the verdicts of all its parts, and what there is to say of it.
+
+use super::clocks;
+use super::experiment::{Experiment, Found, Hop};
+use super::judge::{self, Account};
+use super::stage::{NO_NETWORK, NetworkFound};
+use super::work::BEAT;
+use crate::failure::Failure;
+use crate::lab::talk::Talk;
+use memtwin_lab::Progress;
+use memtwin_migrate::beat::Beat;
+use memtwin_migrate::console::Line;
+use memtwin_migrate::{Whereabouts, Why, beat};
+use memtwin_pages::Layout;
+use memtwin_report::{Case, Trial};
+use std::time::Duration;
+
+impl Experiment<'_> {
+    /// Judges it.
+    pub(super) fn judge(
+        &self,
+        hops: &[Hop],
+        account: &Account,
+        lines: &[Line],
+        network: Option<NetworkFound>,
+        talk: &mut Talk,
+    ) -> Result<Found, Failure> {
+        let name = self.stage.name.clone();
+        let trial = |part: &str| Trial::new(format!("migrate/{part}"), &name, &Layout::default());
+        let beats = beat::beats(lines);
+        let mut found = Found::default();
+        let (mut pulses, alone) = (Vec::new(), hops.len() == 1);
+        for (n, hop) in (1..).zip(hops) {
+            // Up to the next one, so that each gap is seen once.
+            let until = hops.get(n).map(|next| next.moved.began);
+            let until = |beat: &&Beat| until.is_none_or(|until| beat.at < until);
+            let own: Vec<Beat> = beats.iter().filter(until).copied().collect();
+            let pulse = beat::pulse(&own, hop.moved.began, hop.moved.resumed, BEAT);
+            let seen = network.clone().filter(|_| alone).unwrap_or_default();
+            let clocks_ = clocks::clocks(&hop.moved, pulse.as_ref(), &seen, hop.held);
+            found.closing.extend((!alone).then(|| format!("hop {n}")));
+            found.closing.extend(judge::closing(&hop.moved));
+            found.closing.extend(clocks::lines(&clocks_, hop.moved.pause, hop.held));
+            found.closing.extend(hop.reaches.iter().cloned());
+            let ram = if n == 1 { "ram".to_owned() } else { format!("ram/hop={n}") };
+            found.cases.extend(judge::ram(&format!("migrate/{ram}"), &name, &hop.moved));
+            found.migration = Some(judge::migration(&hop.moved, account, clocks_));
+            pulses.push((&hop.moved, pulse));
+        }
+        talk.say("checking the guest's disk");
+        found.cases.push(judge::disk(self.stage, trial("disk"), lines, &mut found.closing));
+        found.cases.push(judge::guest(trial("guest"), &pulses, account, &mut found.closing));
+        found.cases.push(match &network {
+            None => Case::skipped("migrate/network", &name, NO_NETWORK),
+            Some(NetworkFound { wrong: Some(why), .. }) => trial("network").differs(why),
+            Some(NetworkFound { unknown: Some(why), .. }) => {
+                trial("network").inconclusive(why, Vec::new())
+            }
+            Some(_) if hops.iter().any(|hop| hop.moved.whereabouts != Whereabouts::Destination) => {
+                Case::skipped("migrate/network", &name, "the guest did not move")
+            }
+            Some(_) => trial("network").judged(Vec::new(), Default::default()),
+        });
+        found.closing.extend(network.into_iter().flat_map(|network| network.lines));
+        let last = hops.last().map(|hop| (&hop.moved, &hop.moved.whereabouts));
+        match last {
+            Some((moved, Whereabouts::Source(Why::NotConverged))) => {
+                found.not_converged = true;
+                let limit = self.args.downtime_limit;
+                let limit = limit.map_or(Duration::from_millis(300), |limit| limit.0);
+                let advice = moved.course.advice(limit).map(|advice| advice.lines());
+                found.closing.extend(advice.unwrap_or_default());
+            }
+            Some((_, Whereabouts::Source(Why::Interrupted))) => {
+                found.closing.push("interrupted: the guest ran on at the source".to_owned());
+            }
+            _ => {}
+        }
+        if self.args.keep {
+            found.closing.push(format!("kept: {}", self.stage.folder.display()));
+        }
+        Ok(found)
+    }
+}

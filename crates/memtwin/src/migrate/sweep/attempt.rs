@@ -1,0 +1,161 @@
+//! A move of a sweep: it is tried, and what came of it is held against what was foretold.
+
+use super::course::Course;
+use super::link::BestSecond;
+use crate::failure::Failure;
+use crate::lab::talk::Talk;
+use crate::values::BitRate;
+use memtwin_migrate::forecast::Forecast;
+use memtwin_migrate::{Event, Moved, Side, Whereabouts, Why, migrate};
+use memtwin_report::record::{Achieved, Observed, Predicted, SweepCell};
+use std::time::{Duration, Instant};
+
+/// What the move without load may take at least, which every forecast needs.
+const UNLOADED: Duration = Duration::from_secs(400);
+
+/// The collections of the dirty log that are no round of a move: the first, of all pages, and the one
+/// after the guest was stopped.
+const FIRST: u64 = 1;
+const LAST: u64 = 1;
+
+impl Course<'_> {
+    /// Moves the guest, or tries to. What the link carried in its best second, in bytes.
+    pub(super) fn attempt(
+        &mut self,
+        name: String,
+        rate: Option<BitRate>,
+        talk: &mut Talk,
+    ) -> Result<u64, Failure> {
+        let n = self.arrivals + 1;
+        let side = format!("sweep{}", self.hops.len() + 1);
+        let mut there = self.experiment.incoming_as(&side, n, talk)?;
+        let mut settings = self.experiment.args.settings(self.experiment.target(n))?;
+        self.link.limit(rate, &mut settings.parameters, talk)?;
+        if rate.is_none() {
+            settings.timeout = settings.timeout.max(UNLOADED);
+        }
+        let mut best = BestSecond::default();
+        let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| {
+            if let Event::Look(told) = event
+                && let Some(ram) = told.ram
+            {
+                best.see(Instant::now(), ram.transferred);
+            }
+        };
+        let moved = migrate(&mut self.here, &mut there, &settings, self.experiment.stop, &mut hear);
+        let moved = moved.map_err(Failure::environment)?;
+        let hop = self.experiment.arrived(n, moved, &mut there, talk)?;
+        match &hop.moved.whereabouts {
+            Whereabouts::Destination => {
+                self.arrivals += 1;
+                self.heard.push(self.here.console.heard());
+                std::mem::replace(&mut self.here, there).end();
+            }
+            Whereabouts::Source(why) => {
+                self.over |= *why == Why::Interrupted;
+                there.end();
+            }
+            Whereabouts::Nowhere(_) => {
+                self.over = true;
+                self.heard.push(self.here.console.heard());
+                self.heard.push(there.console.heard());
+                there.end();
+            }
+        }
+        self.hops.push((name, hop));
+        Ok(best.bytes_per_second())
+    }
+}
+
+/// What came of a move over a link that carried so many bytes in its best second.
+pub(super) fn observed(moved: &Moved, bytes_per_second: u64, load: Achieved) -> Observed {
+    let last = &moved.course.last;
+    let collected = last.ram.map_or(0, |ram| ram.dirty_sync_count);
+    let arrived = moved.whereabouts == Whereabouts::Destination;
+    let total = match last.total_time.filter(|_| arrived) {
+        Some(total) => Duration::from_millis(total),
+        // One that was cancelled has no counters any more.
+        None => moved.course.rounds.iter().map(|round| round.took).sum(),
+    };
+    let still = last.downtime.filter(|_| arrived).map(Duration::from_millis);
+    let micros = |time: Duration| super::super::clocks::micros(time);
+    let reason = match &moved.whereabouts {
+        Whereabouts::Destination => None,
+        Whereabouts::Source(why) | Whereabouts::Nowhere(why) => Some(why.to_string()),
+    };
+    Observed {
+        moved: arrived,
+        reason,
+        rounds: collected.saturating_sub(FIRST + if arrived { LAST } else { 0 }),
+        us: micros(total.saturating_sub(still.unwrap_or_default())),
+        bytes: moved.course.bytes(),
+        bytes_per_second,
+        downtime_us: still.map(micros),
+        load,
+    }
+}
+
+/// A forecast as the record has it.
+pub(super) fn predicted(forecast: Forecast) -> Predicted {
+    let micros = |time: Duration| Some(super::super::clocks::micros(time));
+    let (outcome, rounds, us) = match forecast {
+        Forecast::Converges { rounds, within } => ("converges", Some(rounds), micros(within)),
+        Forecast::TooLate { within } => ("too-late", None, micros(within)),
+        Forecast::Never { .. } => ("never", None, None),
+    };
+    Predicted { outcome: outcome.to_owned(), rounds, us }
+}
+
+/// Both beside each other. What neither converged nor was given up at its time limit says nothing about
+/// the forecast.
+pub(super) fn cell(
+    interval_ms: u64,
+    rate: BitRate,
+    forecast: Forecast,
+    whereabouts: &Whereabouts,
+    observed: Observed,
+) -> SweepCell {
+    let agrees = match whereabouts {
+        Whereabouts::Destination => Some(forecast.moves()),
+        Whereabouts::Source(Why::NotConverged) => Some(!forecast.moves()),
+        _ => None,
+    };
+    let predicted = predicted(forecast);
+    SweepCell { interval_ms, bits_per_second: rate.0, predicted, observed, agrees }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A forecast that came true, one that did not, and a move that says nothing about it.
+    #[test]
+    fn a_wrong_forecast_is_a_disagreement() {
+        let never = Forecast::Never { left: 1 };
+        let soon = Forecast::Converges { rounds: 2, within: Duration::from_secs(3) };
+        let late = Forecast::TooLate { within: Duration::from_secs(90) };
+        let agrees = |forecast, whereabouts| {
+            let moved = whereabouts == Whereabouts::Destination;
+            let observed = Observed {
+                moved,
+                reason: None,
+                rounds: 1,
+                us: 1,
+                bytes: 1,
+                bytes_per_second: 1,
+                downtime_us: None,
+                load: Achieved::default(),
+            };
+            cell(5, BitRate(1_000_000), forecast, &whereabouts, observed).agrees
+        };
+        let given_up = || Whereabouts::Source(Why::NotConverged);
+        assert_eq!(agrees(soon, Whereabouts::Destination), Some(true));
+        assert_eq!(agrees(soon, given_up()), Some(false));
+        for forecast in [never, late] {
+            assert_eq!(agrees(forecast, Whereabouts::Destination), Some(false));
+            assert_eq!(agrees(forecast, given_up()), Some(true));
+        }
+        assert_eq!(agrees(soon, Whereabouts::Source(Why::Interrupted)), None);
+        assert_eq!(agrees(never, Whereabouts::Nowhere(Why::RamDiffers)), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! The course of a sweep: a guest that moves to and fro, first without load and limit, then through the
+//! grid, then in search of the smallest interval.
+
+use super::super::experiment::{Experiment, Found, Hop};
+use super::super::stage::Stage;
+use super::super::{Migrate, clocks};
+use super::link::Link;
+use super::load::{Running, Work, kept};
+use super::search::{Came, Search};
+use super::{GIGABIT, attempt};
+use crate::failure::Failure;
+use crate::lab::talk::Talk;
+use crate::values::BitRate;
+use memtwin_lab::Progress;
+use memtwin_migrate::console::Heard;
+use memtwin_migrate::curve::Curve;
+use memtwin_migrate::forecast::{Asked, forecast};
+use memtwin_migrate::{Side, Whereabouts};
+use memtwin_replicate::Stop;
+use memtwin_report::record::{CurvePoint, SweepCell, SweepLoad, Unloaded};
+use std::time::Duration;
+
+/// How long a load runs before it is measured, and until it has told of the second in which it moved.
+const SETTLE: Duration = Duration::from_millis(1200);
+/// The interval of a load that rests, in milliseconds.
+const REST: u64 = 3_600_000;
+/// QEMU's own downtime limit.
+const LIMIT: Duration = Duration::from_millis(300);
+
+/// A sweep that is under way.
+pub(super) struct Course<'c> {
+    pub(super) experiment: Experiment<'c>,
+    pub(super) link: Link,
+    pub(super) work: Work,
+    /// The side that has the guest, and how often it has arrived somewhere.
+    pub(super) here: Side,
+    pub(super) arrivals: usize,
+    /// What was said on consoles that are closed.
+    pub(super) heard: Vec<Heard>,
+    /// Every move that was tried, by the name of its case.
+    pub(super) hops: Vec<(String, Hop)>,
+    pub(super) unloaded: Unloaded,
+    running: Option<(Running, Curve)>,
+    pub(super) loads: Vec<SweepLoad>,
+    pub(super) cells: Vec<SweepCell>,
+    pub(super) search: Option<Search>,
+    /// Nothing more can be tried.
+    pub(super) over: bool,
+}
+
+/// Errors for what can't be swept: said before anything is brought up.
+pub(in super::super) fn check(args: &Migrate) -> Result<(), Failure> {
+    match &args.load[..] {
+        [] => Ok(()),
+        [one] => Work::parse(one).map(drop),
+        _ => Err(Failure::usage("--sweep takes one --load")),
+    }
+}
+
+/// Sweeps.
+pub(in super::super) fn run(
+    args: &Migrate,
+    stage: &mut Stage,
+    stop: &Stop,
+    talk: &mut Talk,
+) -> Result<Found, Failure> {
+    let loads = Experiment { args, stage: &mut *stage, stop }.loads();
+    let work = Work::parse(loads.first().map(String::as_str).unwrap_or_default())?;
+    // The loads are started by the sweep itself.
+    let own = Migrate { no_load: true, load: Vec::new(), ..args.clone() };
+    let link = Link::of(stage);
+    let experiment = Experiment { args: &own, stage, stop };
+    let here = experiment.boot(talk)?;
+    experiment.load(&here.console, talk)?;
+    if let Some(network) = &mut experiment.stage.network {
+        network.begin(talk)?;
+    }
+    let mut course = Course {
+        experiment,
+        link,
+        work,
+        here,
+        arrivals: 0,
+        heard: Vec::new(),
+        hops: Vec::new(),
+        unloaded: Unloaded::default(),
+        running: None,
+        loads: Vec::new(),
+        cells: Vec::new(),
+        search: None,
+        over: false,
+    };
+    let swept = course.unloaded(talk).and_then(|()| course.grid(talk));
+    // What was found until we were told to stop is told.
+    match swept.and_then(|()| course.search(talk)) {
+        Err(error) if !stop.is_set() => return Err(error),
+        _ => {}
+    }
+    if let Some((running, _)) = course.running.take().filter(|_| !course.is_lost()) {
+        // A guest that does not answer any more tells so below.
+        let _ = running.stop(&course.here.console, talk);
+    }
+    course.conclude(talk)
+}
+
+impl Course<'_> {
+    fn unloaded(&mut self, talk: &mut Talk) -> Result<(), Failure> {
+        // Its pages are there and rest: they are what travels first, and what shows the link at its best.
+        let running =
+            self.work.resting().start("rest".to_owned(), REST, &self.here.console, talk)?;
+        talk.say(
+            "moving the guest with a load that rests and no limit, to see what the link carries",
+        );
+        let carried = self.attempt("unloaded".to_owned(), None, talk)?;
+        if !self.is_lost() {
+            running.stop(&self.here.console, talk)?;
+        }
+        let Some((_, hop)) = self.hops.last() else { return Ok(()) };
+        if hop.moved.whereabouts != Whereabouts::Destination {
+            self.over = true;
+            return Ok(());
+        }
+        let first = hop.moved.course.rounds.first().copied().unwrap_or_default();
+        let us = clocks::micros(first.took);
+        self.unloaded = Unloaded { bytes_per_second: carried, bytes: first.bytes, us };
+        let carries = BitRate(carried.saturating_mul(8));
+        talk.say(&format!("unloaded: {:.1} MB, {carries} at best", first.bytes as f64 / 1e6));
+        Ok(())
+    }
+
+    fn grid(&mut self, talk: &mut Talk) -> Result<(), Failure> {
+        let args = self.experiment.args;
+        for interval in crate::values::distinct(&args.sweep.sweep_intervals) {
+            for rate in crate::values::distinct(&args.sweep.sweep_bandwidths) {
+                if self.is_over() {
+                    return Ok(());
+                }
+                self.cell(interval, rate, talk)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn search(&mut self, talk: &mut Talk) -> Result<(), Failure> {
+        let Some((low, high)) = self.experiment.args.sweep.sweep_bounds.0 else { return Ok(()) };
+        let mut search = Search::new(low, high);
+        let gigabit = |cell: &&SweepCell| cell.bits_per_second == GIGABIT.0;
+        for cell in self.cells.iter().filter(gigabit) {
+            search.enter(cell.interval_ms, self.came(cell));
+        }
+        while let Some(interval) = search.next().filter(|_| !self.is_over()) {
+            self.cell(interval, GIGABIT, talk)?;
+            let Some(cell) = self.cells.last() else { return Ok(()) };
+            search.enter(interval, self.came(cell));
+        }
+        self.search = (!self.is_over()).then_some(search);
+        Ok(())
+    }
+
+    /// What came of a cell, as far as its load was the one that was asked for, before and meanwhile.
+    fn came(&self, cell: &SweepCell) -> Came {
+        let load = self.loads.iter().find(|load| load.interval_ms == cell.interval_ms);
+        let before = load.is_some_and(|load| load.kept);
+        match cell.observed.moved {
+            true if before && kept(&cell.observed.load) => Came::Converged,
+            // Whether it kept its intervals or not: one that did would move no sooner.
+            false => Came::Not,
+            true => Came::NotThatLoad,
+        }
+    }
+
+    /// One load over one link: foretold, then tried.
+    fn cell(&mut self, interval: u64, rate: BitRate, talk: &mut Talk) -> Result<(), Failure> {
+        self.run_load(interval, talk)?;
+        let carries = self.carries();
+        let Some((running, curve)) = &mut self.running else { return Ok(()) };
+        let args = self.experiment.args;
+        let asked = Asked {
+            link: rate.bytes().min(carries) as f64,
+            first: self.unloaded.bytes,
+            first_takes: Duration::from_micros(self.unloaded.us),
+            downtime_limit: self.experiment.downtime_limit(),
+            timeout: args.timeout.0,
+        };
+        let foretold = forecast(curve, &asked);
+        talk.say(&format!("every {interval} ms over {rate}: foretold: {foretold}"));
+        running.achieved(&self.here.console, Duration::ZERO, talk)?;
+        let name = format!("interval={interval}ms/bandwidth={}", rate.short());
+        let carried = self.attempt(name, Some(rate), talk)?;
+        let Some((_, hop)) = self.hops.last() else { return Ok(()) };
+        let mut load = Default::default();
+        if !self.is_lost() {
+            // It tells of a second once that is over.
+            std::thread::sleep(SETTLE);
+            if let Some((running, _)) = &mut self.running {
+                load = running.achieved(&self.here.console, hop.moved.pause, talk)?;
+            }
+        }
+        let observed = attempt::observed(&hop.moved, carried, load);
+        talk.say(&format!("observed: {}", super::table::observed(&observed)));
+        let whereabouts = &hop.moved.whereabouts;
+        self.cells.push(attempt::cell(interval, rate, foretold, whereabouts, observed));
+        Ok(())
+    }
+
+    /// The most that the link has carried in any move so far.
+    fn carries(&self) -> u64 {
+        let carried = self.cells.iter().map(|cell| cell.observed.bytes_per_second);
+        carried.chain([self.unloaded.bytes_per_second]).max().unwrap_or_default()
+    }
+
+    /// Has this load run in the guest, and its curve measured.
+    fn run_load(&mut self, interval: u64, talk: &mut Talk) -> Result<(), Failure> {
+        if self.running.as_ref().is_some_and(|(running, _)| running.interval == interval) {
+            return Ok(());
+        }
+        if let Some((running, _)) = self.running.take() {
+            running.stop(&self.here.console, talk)?;
+        }
+        let name = format!("sweep{}", self.loads.len());
+        talk.say(&format!(
+            "guest: dirtyram {} {} {interval}; measuring its dirty-rate curve",
+            self.work.pages, self.work.dirty
+        ));
+        let mut running = self.work.start(name, interval, &self.here.console, talk)?;
+        std::thread::sleep(SETTLE);
+        let memory = self.experiment.stage.source.guest.memory << 20;
+        let limit = self.experiment.downtime_limit();
+        let mut measure = |talk: &mut Talk| -> Result<_, Failure> {
+            let curve = Curve::measure(&mut self.here.qmp, memory, limit);
+            let curve = curve.map_err(Failure::environment)?;
+            Ok((curve, running.achieved(&self.here.console, Duration::ZERO, talk)?))
+        };
+        let (mut curve, mut achieved) = measure(talk)?;
+        if !kept(&achieved) {
+            // Once more: on a busy machine it may have been held up.
+            (curve, achieved) = measure(talk)?;
+        }
+        let points = curve.points().iter();
+        self.loads.push(SweepLoad {
+            interval_ms: interval,
+            achieved,
+            kept: kept(&achieved),
+            curve: points
+                .map(|point| CurvePoint { us: clocks::micros(point.within), bytes: point.bytes })
+                .collect(),
+        });
+        self.running = Some((running, curve));
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.over || self.experiment.stop.is_set()
+    }
+
+    /// Whether the guest runs nowhere.
+    pub(super) fn is_lost(&self) -> bool {
+        let last = self.hops.last().map(|(_, hop)| &hop.moved.whereabouts);
+        matches!(last, Some(Whereabouts::Nowhere(_)))
+    }
+}
+
+impl Experiment<'_> {
+    /// How long the guest may stand still at the end.
+    pub(super) fn downtime_limit(&self) -> Duration {
+        self.args.downtime_limit.map_or(LIMIT, |limit| limit.0)
+    }
+}

@@ -1,0 +1,107 @@
+//! Where the guest is after a migration that broke off.
+
+use crate::drive::{Drive, Event, Hear, LOOK, SETTLE, ask};
+use crate::moved::{Whereabouts, Why};
+use crate::side::Side;
+use memtwin_qmp::QmpError;
+use serde_json::json;
+use std::time::Instant;
+
+impl Drive<'_> {
+    /// Whether the guest runs on at the source, which it must.
+    pub(super) fn back(&mut self, source: &mut Side, why: Why) -> Whereabouts {
+        let began = Instant::now();
+        loop {
+            match source.state() {
+                Ok(state) if state.running => return Whereabouts::Source(why),
+                Ok(_) if began.elapsed() < SETTLE / 4 => std::thread::sleep(LOOK),
+                _ => return Whereabouts::Nowhere(why),
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, destination: &mut Side, said: String) -> Why {
+        // It says why by ending, in its own words.
+        std::thread::sleep(LOOK * 2);
+        if destination.has_ended() {
+            let own = destination.said();
+            return Why::DestinationGone(if own.is_empty() { said } else { own });
+        }
+        Why::Failed(if said.is_empty() { "QEMU does not say why".to_owned() } else { said })
+    }
+
+    /// The source is there and does not answer: where the guest is as far as is known.
+    pub(super) fn unanswered(&self, destination: &mut Side, error: &QmpError) -> Whereabouts {
+        if destination.state().is_ok_and(|state| state.running) {
+            return Whereabouts::Destination;
+        }
+        Whereabouts::Source(match self.stop.is_set() {
+            true => Why::Interrupted,
+            false => Why::Failed(format!("the source does not answer any more: {error}")),
+        })
+    }
+
+    /// The source takes the guest back: only if the destination can't have run it.
+    pub(super) fn take_back(
+        &mut self,
+        source: &mut Side,
+        destination: &mut Side,
+        why: Why,
+    ) -> Whereabouts {
+        let never_ran = self.settings.verify_ram && self.moved.resumed.is_none();
+        // It holds the image's lock, and might still be told to go on by somebody.
+        let hangs =
+            matches!(ask(&mut destination.qmp, "quit", json!({})), Err(QmpError::Timeout { .. }));
+        let began = Instant::now();
+        while !hangs && !destination.has_ended() && began.elapsed() < SETTLE {
+            std::thread::sleep(LOOK);
+        }
+        if !destination.has_ended() && !destination.cut_off() || !never_ran {
+            return Whereabouts::Nowhere(why);
+        }
+        match ask(&mut source.qmp, "cont", json!({})) {
+            Ok(()) => self.back(source, why),
+            Err(_) => Whereabouts::Nowhere(why),
+        }
+    }
+
+    /// The source does not answer any more. A destination that has everything has the guest, and may go
+    /// on with it once the source has surely ended; any other has nothing.
+    pub(super) fn source_gone(
+        &mut self,
+        source: &mut Side,
+        destination: &mut Side,
+        error: &QmpError,
+        hear: Hear<'_>,
+    ) -> Whereabouts {
+        let said = source.said();
+        let why = Why::SourceGone(if said.is_empty() { error.to_string() } else { said });
+        let began = Instant::now();
+        while began.elapsed() < SETTLE / 4 {
+            match destination.state() {
+                Ok(state) if state.running => {
+                    self.moved.resumed = Some(Instant::now());
+                    return Whereabouts::Destination;
+                }
+                // It has read the stream to its end, which the source sends after it has stopped.
+                Ok(state) if state.status == "paused" && self.settings.verify_ram => {
+                    if source.has_surely_ended() {
+                        self.moved.arrived = Some(Instant::now());
+                        hear(Event::Arrived, source, destination);
+                        return self.hand_over(source, destination, hear);
+                    }
+                }
+                Ok(state) if state.status == "inmigrate" => {}
+                _ => break,
+            }
+            std::thread::sleep(LOOK);
+        }
+        Whereabouts::Nowhere(why)
+    }
+}
+
+/// Why a destination does not answer.
+pub(super) fn gone(side: &mut Side, error: &QmpError) -> Why {
+    let said = side.said();
+    Why::DestinationGone(if said.is_empty() { error.to_string() } else { said })
+}

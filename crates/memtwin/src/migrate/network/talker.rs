@@ -35,7 +35,7 @@ impl Talker {
 
     /// The last that it has said.
     pub(super) fn said(&self, progress: &mut dyn Progress) -> Result<String, Failure> {
-        let line = format!("tail -n 3 {}.log 2>/dev/null || true", self.place);
+        let line = format!("if test -e {0}.log; then tail -n 3 {0}.log; fi", self.place);
         host::run(&*self.host, &line, LINE, progress).map_err(Failure::environment)
     }
 

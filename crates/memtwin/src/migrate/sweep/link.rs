@@ -83,7 +83,9 @@ fn line(peer: &str, rate: Option<BitRate>) -> String {
     let device =
         format!("d=$(/usr/bin/ip -o route get {peer} | sed -n 's/.* dev \\([^ ]*\\) .*/\\1/p')");
     match rate {
-        None => format!("{device} && {{ tc qdisc del dev $d root 2>/dev/null || true; }}"),
+        None => format!(
+            "{device} && if tc qdisc show dev $d root | grep -q '^qdisc tbf'; then tc qdisc del dev $d root; fi"
+        ),
         Some(rate) => {
             let burst = (rate.bytes() as f64 * BURST.as_secs_f64()) as u64;
             format!(

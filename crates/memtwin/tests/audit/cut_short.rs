@@ -7,7 +7,7 @@ use crate::moment::{CONT, INT, KILL, Moment, STOP, TERM};
 use memtwin_bare::{Image, Job, Report};
 use memtwin_qemu::{parameters, status};
 use memtwin_qmp::Qmp;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More than the test would wait: an audit that ends has ended for another reason.
 const LONG: &str = "--seconds 1h";
@@ -100,10 +100,10 @@ fn memtwin_is_stopped_while_the_guest_stands_still() {
 #[test]
 fn memtwin_is_stopped_in_qemu_s_last_pass() {
     let image = tempfile::NamedTempFile::new().unwrap();
-    // More than fits into the socket.
-    let job = Job::Write { base: 16 << 20, pages: 4096 };
+    // Far more than fits into the socket, so that the pass lasts; less than QEMU takes for too much.
+    let job = Job::Write { base: 16 << 20, pages: 50_000 };
     std::fs::write(image.path(), Image::X86.with(job).unwrap()).unwrap();
-    let arguments = format!("-M pc -accel kvm -m 64 -kernel {}", image.path().display());
+    let arguments = format!("-M pc -accel kvm -m 256 -kernel {}", image.path().display());
     let Some(mut machine) = Machine::start(PC, &arguments) else { return };
     let counter = Report::offset(Image::X86);
     let runs = |machine: &mut Machine| {
@@ -112,18 +112,21 @@ fn memtwin_is_stopped_in_qemu_s_last_pass() {
     };
     runs(&mut machine);
     let before = machine.setup();
-    for _ in 0..20 {
+    for wait in [50, 80, 40, 110, 60, 140, 20, 200].repeat(3) {
         let mut audit = machine.auditing("--rounds 1");
-        until("it may end", || {
-            // What was told QEMU of the bandwidth in the end, so that it need not try for long.
-            let name = "avail-switchover-bandwidth";
-            let may = parameters(&mut machine.qmp).map(|all| all[name].as_u64() == Some(1 << 30));
-            may.unwrap_or(true) || audit.0.try_wait().unwrap().is_some()
-        });
-        // In the middle, if all goes well: not before QEMU was told that it may.
-        std::thread::sleep(Duration::from_millis(10));
+        // What is told QEMU of the bandwidth in the end, so that it need not try for long.
+        let name = "avail-switchover-bandwidth";
+        let began = Instant::now();
+        while parameters(&mut machine.qmp).is_ok_and(|all| all[name].as_u64() != Some(1 << 30))
+            && audit.0.try_wait().unwrap().is_none()
+        {
+            assert!(began.elapsed() < Duration::from_secs(120), "it never may end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The word for it follows at once, the pass within a tenth of a second; it takes about as long.
+        std::thread::sleep(Duration::from_millis(wait));
         audit.signal(STOP);
-        // It takes a tenth of a second to begin with it.
+        // QEMU may begin with it only now.
         std::thread::sleep(Duration::from_millis(400));
         machine.qmp.set_patience(Duration::from_secs(1));
         let blocked = status(&mut machine.qmp).is_err();

@@ -21,14 +21,18 @@ use memtwin_replicate::Stop;
 use memtwin_report::Trial;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the sums, and between two at the end of the replication.
 const LOOK: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
-/// How much longer the program may write if memory and twin were not seen to differ.
+/// How many rounds of a twin on another host the program must write through: one that waits for the first
+/// copy's end, and some in which the log names pages.
+const ROUNDS: u32 = 5;
+/// How much longer the program may write if memory and twin were not seen to differ, or there were not
+/// so many rounds.
 const GRACE: Duration = Duration::from_secs(60);
 /// How long QEMU may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -163,13 +167,20 @@ impl Experiment<'_> {
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         talk.say(&format!("host: {}", shown.join(" ")));
         let (memory, control) = (self.args.memory.as_path(), turn == Turn::Control);
-        let steer = Steer { memory, window, control, over: AtomicBool::new(false) };
+        let (over, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
+        let steer = Steer { memory, window, control, over, rounds };
         let (qmp, enough) = (self.qmp(), Stop::default());
         let (replicated, written) = thread::scope(|scope| {
             let run = || replicate_qemu::replicate(&replicate, &qmp, &enough, Some(&steer));
             let replication = scope.spawn(run);
             let here = (turn != Turn::Remote).then(|| twin.path());
-            let written = self.meanwhile(turn, guest, here, talk, || replication.is_finished());
+            // Long enough that there is something to be proved.
+            let seen = |looks: &Looks| match here {
+                Some(_) => looks.differed > 0,
+                None => steer.rounds.load(Ordering::Relaxed) >= ROUNDS,
+            };
+            let finished = || replication.is_finished();
+            let written = self.meanwhile(turn, guest, here, talk, seen, finished);
             match &written {
                 Ok(_) => steer.over.store(true, Ordering::Release),
                 Err(_) => enough.set(),
@@ -244,6 +255,7 @@ impl Experiment<'_> {
         guest: &mut WindowGuest,
         twin: Option<&Path>,
         talk: &mut Talk,
+        seen: impl Fn(&Looks) -> bool,
         finished: impl Fn() -> bool,
     ) -> Result<Written, MachineError> {
         let (began, window) = (Instant::now(), self.setup.window());
@@ -258,8 +270,7 @@ impl Experiment<'_> {
             if let Some(line) = look {
                 talk.say(&line);
             }
-            let wanting = twin.is_some() && looks.differed == 0;
-            let patience = if wanting { GRACE } else { Duration::ZERO };
+            let patience = if seen(&looks) { Duration::ZERO } else { GRACE };
             if began.elapsed() >= self.args.seconds.0 + patience {
                 break;
             }

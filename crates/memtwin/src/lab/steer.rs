@@ -7,7 +7,7 @@ use memtwin_report::record::PageAt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Steers a replication of the window.
 #[derive(Debug)]
@@ -17,10 +17,14 @@ pub(super) struct Steer<'s> {
     pub(super) control: bool,
     /// Set when the program has ended.
     pub(super) over: AtomicBool,
+    /// How many rounds have begun.
+    pub(super) rounds: AtomicU32,
 }
 
 impl Course for Steer<'_> {
     fn is_over(&self) -> bool {
+        // Asked once in each round.
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         // What the program wrote was there before we heard of its end.
         self.over.load(Ordering::Acquire)
     }

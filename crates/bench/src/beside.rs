@@ -66,7 +66,7 @@ impl Measured {
                 let ratio = ours / theirs;
                 (ratio, ratio <= most, format!("at most {most} times the cost"))
             }
-            Aim::Reported => (ours / theirs, true, "no aim".to_owned()),
+            Aim::Reported => (ours / theirs, true, REPORTED.to_owned()),
         };
         Self {
             what: what.into(),
@@ -83,12 +83,19 @@ impl Measured {
     }
 }
 
+/// What stands in an aim's place.
+const REPORTED: &str = "no aim";
+
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, ours, beside, theirs, ratio, aim, met, unit, .. } = self;
         let (ours, theirs) = (Quantity(*ours, unit), Quantity(*theirs, unit));
-        let met = if *met { "met" } else { "MISSED" };
-        write!(f, "{what}: {ours}; {beside}: {theirs}; ratio {ratio:.2} ({aim}: {met})")
+        write!(f, "{what}: {ours}; {beside}: {theirs}; ratio {ratio:.2} ({aim}")?;
+        match (aim.as_str(), met) {
+            (REPORTED, _) => f.write_str(")"),
+            (_, true) => f.write_str(": met)"),
+            (_, false) => f.write_str(": MISSED)"),
+        }
     }
 }
 

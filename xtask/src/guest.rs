@@ -1,9 +1,10 @@
 //! `cargo xtask guest`: builds the programs that run in guests.
 
 use crate::interrupt::Interrupt;
+use crate::shown::Shown;
 use clap::Args;
+use memtwin_lab::Arch;
 use memtwin_lab::cross::{self, CrossError};
-use memtwin_lab::{Arch, Progress};
 
 /// What to build.
 #[derive(Args)]
@@ -41,18 +42,5 @@ impl Guest {
             }
         }
         Ok(true)
-    }
-}
-
-/// Progress on a terminal, given up when we are interrupted.
-struct Shown<'a>(&'a Interrupt);
-
-impl Progress for Shown<'_> {
-    fn say(&mut self, line: &str) {
-        eprintln!("{line}");
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.0.is_set()
     }
 }

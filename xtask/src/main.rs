@@ -20,6 +20,7 @@ mod peer;
 mod programs;
 mod repro;
 mod run;
+mod shown;
 mod soak;
 mod steps;
 mod test;

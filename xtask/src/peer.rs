@@ -2,6 +2,7 @@
 //! same emulated board, and what each says when a dirty bit is dropped on purpose (docs/compare.md).
 
 use crate::interrupt::Interrupt;
+use crate::shown::Shown;
 use anyhow::{Context, bail};
 use clap::Args;
 use memtwin_lab::board::{Board, BoardSpec};
@@ -163,17 +164,4 @@ impl Compare {
 
 fn show(mode: &str, program: &str, run: &Run) {
     println!("{mode:<6}  {program:<15} {:>8.1}  {}", run.took.as_secs_f64(), run.said);
-}
-
-/// Progress on a terminal, given up when we are interrupted.
-struct Shown<'a>(&'a Interrupt);
-
-impl Progress for Shown<'_> {
-    fn say(&mut self, line: &str) {
-        eprintln!("{line}");
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.0.is_set()
-    }
 }

@@ -4,16 +4,13 @@ use crate::cli::{Replicate, Twin};
 use crate::failure::Failure;
 use crate::judge::{Conclusion, JudgeError, Judged};
 use memtwin_pages::{Layout, RegionId};
-use memtwin_remote::{
-    Compression, Figures, RemoteError, RemoteTwin, SenderConfig, Target, TwinRegion,
-};
+use memtwin_remote::{Compression, Figures, RemoteError, RemoteTwin, SenderConfig, Target};
 use memtwin_replicate::Stop;
 use memtwin_report::Case;
 use memtwin_report::record::Verdict;
 use memtwin_twin::FileTwin;
 use memtwin_verdict::Image;
 use memtwin_wire::{Method, Outcome};
-use std::io;
 
 /// A twin that was asked for and can be had.
 pub(crate) enum Place {
@@ -94,7 +91,7 @@ impl Judged for RemoteTwin {
     ) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
         let guess = Box::new(move |offset: u64, into: &mut [u8]| memory.read_at(offset, into));
         let region = self.region(region, guess).map_err(JudgeError::from);
-        Some(region.map(|region| Box::new(Far(region)) as Box<dyn Image + 't>))
+        Some(region.map(|region| Box::new(region) as Box<dyn Image + 't>))
     }
 
     fn conclude(&mut self, verdict: &Conclusion<'_>) -> Result<(), String> {
@@ -117,18 +114,5 @@ impl Judged for RemoteTwin {
 
     fn figures(&self) -> Option<Figures> {
         Some(RemoteTwin::figures(self))
-    }
-}
-
-/// A region of a twin on another host.
-struct Far<'t>(TwinRegion<'t>);
-
-impl Image for Far<'_> {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.bytes())
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, into)
     }
 }

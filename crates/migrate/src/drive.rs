@@ -240,10 +240,10 @@ impl Drive<'_> {
     /// Why it is to be cancelled, if it is.
     fn enough(&self, status: &Status, silent: Duration) -> Option<Why> {
         match () {
-            () if self.stop.is_set() => Some(Why::Interrupted),
             // A destination that runs its guest by itself may have it all, and run it, while the source
-            // does not know yet.
+            // does not know yet: cancelled, the source would run it too. Not even for an interrupt.
             () if *status == Status::Device && !self.settings.verify_ram => None,
+            () if self.stop.is_set() => Some(Why::Interrupted),
             () if silent >= self.settings.stall => Some(Why::Stalled(silent)),
             () if self.moved.began.elapsed() >= self.settings.timeout => Some(Why::NotConverged),
             () => None,

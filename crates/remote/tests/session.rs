@@ -7,6 +7,7 @@ mod common;
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
 use memtwin_remote::{Compression, Ended, Receiver, RemoteError, SenderConfig};
 use memtwin_twin::is_marked_incomplete;
+use memtwin_verdict::Image as _;
 use memtwin_wire::{Method, Outcome};
 use std::fs;
 use std::io::{Read, Write};

@@ -11,7 +11,7 @@ use memtwin_mapping::Mapping;
 use memtwin_pages::RegionId;
 use memtwin_process::{Config, ProcessGuest};
 use memtwin_qemu::{BlockMemory, Process, blocks};
-use memtwin_remote::{RemoteTwin, Security, SenderConfig, TwinRegion};
+use memtwin_remote::{RemoteTwin, Security, SenderConfig};
 use memtwin_replicate::{Replication, Round, Sink, Source, Still, Stop};
 use memtwin_stressor::Stressor;
 use memtwin_tap::Tap;
@@ -160,23 +160,10 @@ fn is_identical<S: Source>(
     memory: &dyn Image,
 ) -> Result<()> {
     let guess = move |offset: u64, into: &mut [u8]| memory.read_at(offset, into);
-    let twin = Far(still.sink().region(region, Box::new(guess))?);
+    let twin = still.sink().region(region, Box::new(guess))?;
     let lost = capture(memory, &twin, still.layout().region(region).page_size())?.pages().len();
     ensure!(lost == 0, "the twin differs in {lost} pages");
     Ok(())
-}
-
-/// A region of the twin.
-struct Far<'t>(TwinRegion<'t>);
-
-impl Image for Far<'_> {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.bytes())
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, into)
-    }
 }
 
 /// The process's memory.

@@ -1,7 +1,7 @@
 //! A command of ours on another machine with KVM, once for each of KVM's logs, and its report as ours.
 
 use super::elsewhere::{Elsewhere, Lost, Ran, There};
-use super::merged::Merged;
+use super::merged::{Merged, inside};
 use super::talk::Talk;
 use crate::cli::Output;
 use crate::failure::Failure;
@@ -68,10 +68,12 @@ impl Job<'_> {
             let words = (self.words)(&there.guest, ring, target.as_deref());
             let Ran { rc, said, record } =
                 there.memtwin(&words, self.args.board_timeout.0, talk)?;
-            let sums = said.clone();
+            let theirs = target.as_deref().and_then(|target| inside(&said, target));
             merged.add(log, rc, said, record)?;
             if let Some((outside, window)) = outside {
-                merged.outside(log, outside, &window, &sums);
+                let file = outside.file().to_owned();
+                let sum = outside.sum(&window, theirs.is_some());
+                merged.outside(log, &file, sum, theirs.as_deref());
             }
         }
         Ok(())

@@ -1,13 +1,12 @@
 //! The records of several runs on another machine as one.
 
-use super::outside::Outside;
 use crate::cli::Output;
 use crate::failure::Failure;
-use memtwin_lab::aeshmem::Window;
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
 use serde_json::Value;
+use std::path::Path;
 
 /// What Memtwin returns when there was no clean log in time.
 const NOT_CONVERGED: i32 = ExitCode::NotConverged as i32;
@@ -71,27 +70,27 @@ impl Merged {
         Ok(())
     }
 
-    /// What came of the twin here: its sum is that of the guest's own, among the lines that were said
+    /// What came of the twin here: its sum, or why there is none, beside the guest's own as it was said
     /// there.
     pub(super) fn outside(
         &mut self,
         run: &str,
-        outside: Outside,
-        window: &Window,
-        said: &[String],
+        file: &Path,
+        sum: Result<String, String>,
+        theirs: Option<&str>,
     ) {
-        let file = outside.file().display().to_string();
         let name = format!("{}/{run}/outside", self.case);
         let trial = Trial::new(name, self.source.clone(), &Layout::default());
-        let theirs = inside(said, &outside.target());
-        match outside.sum(window) {
+        match sum {
             Ok(sum) if theirs.is_some_and(|theirs| theirs == sum) => {
-                self.closing.push(format!("    {sum} {file}, received here"));
+                self.closing.push(format!("    {sum} {}, received here", file.display()));
             }
-            Ok(sum) => self.lost.push(trial.differs(format!(
-                "the sum of the twin that was received here is {sum}; the guest's is {}",
-                theirs.unwrap_or("unknown")
-            ))),
+            Ok(sum) => self.lost.push(match theirs {
+                Some(theirs) => trial.differs(format!(
+                    "the sum of the twin that was received here is {sum}; the guest's is {theirs}"
+                )),
+                None => trial.inconclusive("the guest's own sum is not known", Vec::new()),
+            }),
             Err(why) => {
                 let why = format!("the twin that was received here: {why}");
                 self.lost.push(trial.inconclusive(why, Vec::new()));
@@ -127,9 +126,10 @@ impl Merged {
 }
 
 /// The guest's own sum beside that of the twin at a place, as they were said.
-fn inside<'s>(said: &'s [String], place: &str) -> Option<&'s str> {
+pub(super) fn inside(said: &[String], place: &str) -> Option<String> {
     let mut lines = said.iter().skip_while(|line| !line.ends_with(&format!(" {place}"))).skip(1);
-    lines.next()?.split_once(" guest: tstaeshm sum ").map(|(sum, _)| sum.trim_start())
+    let (sum, _) = lines.next()?.split_once(" guest: tstaeshm sum ")?;
+    Some(sum.trim_start().to_owned())
 }
 
 /// What a case's name has behind what all begin with.
@@ -140,6 +140,7 @@ fn rest<'n>(name: &'n str, begin: &str) -> &'n str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memtwin_report::record::Verdict;
 
     fn record() -> Value {
         let trial = |name: &str| Trial::new(name, "qemu:/q", &Layout::default());
@@ -148,6 +149,22 @@ mod tests {
             trial("replicate/qemu/control").inconclusive("x", Vec::new()),
         ];
         serde_json::to_value(RunRecord::new("replicate", cases)).unwrap()
+    }
+
+    #[test]
+    fn a_twin_here_must_be_what_the_guest_has() {
+        let verdicts = |sum: Result<&str, &str>, theirs| {
+            let mut merged = Merged::new("me".to_owned(), "replicate/qemu", "emulated");
+            let sum = sum.map(str::to_owned).map_err(str::to_owned);
+            merged.outside("ring", Path::new("/t"), sum, theirs);
+            let lost = merged.lost.iter().map(|case| (case.name().to_owned(), case.verdict()));
+            (lost.collect::<Vec<_>>(), merged.closing.len())
+        };
+        let case = |verdict| (vec![("replicate/qemu/ring/outside".to_owned(), verdict)], 0);
+        assert_eq!(verdicts(Ok("3 4"), Some("3 4")), (Vec::new(), 1));
+        assert_eq!(verdicts(Ok("3 4"), Some("5 4")), case(Verdict::Differs));
+        assert_eq!(verdicts(Ok("3 4"), None), case(Verdict::Inconclusive));
+        assert_eq!(verdicts(Err("gone"), Some("3 4")), case(Verdict::Inconclusive));
     }
 
     #[test]
@@ -165,7 +182,7 @@ mod tests {
         let said =
             ["1 4 /m", "2 4 tcp://h:1", "3 4 guest: tstaeshm sum 0", "9 4 guest: tstaeshm sum 0"];
         let said = said.map(str::to_owned);
-        assert_eq!(inside(&said, "tcp://h:1"), Some("3 4"));
+        assert_eq!(inside(&said, "tcp://h:1"), Some("3 4".to_owned()));
         assert_eq!((inside(&said, "tcp://h:2"), inside(&said[..2], "tcp://h:1")), (None, None));
         let none = merged.add("x", 3, vec!["no /dev/kvm".to_owned()], None).unwrap_err();
         assert_eq!(none.message, "emulated: x: no /dev/kvm");

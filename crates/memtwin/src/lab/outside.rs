@@ -12,6 +12,11 @@ use memtwin_report::Case;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long the receiver may take to finish its file, and how often it is looked at.
+const FINISH: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_millis(20);
 
 /// A receiver here, and the way to it from there.
 #[derive(Debug)]
@@ -48,16 +53,18 @@ impl Outside {
         format!("tcp://127.0.0.1:{}", self.reverse.port())
     }
 
-    /// The window's sum in the twin's file, once the sender has taken his leave.
+    /// The window's sum in the twin's file, once the sender has taken his leave; `sent`: it has said that
+    /// it did.
     ///
     /// Errors: the twin is not what the sender has, and why.
-    pub(super) fn sum(mut self, window: &Window) -> Result<String, String> {
+    pub(super) fn sum(mut self, window: &Window, sent: bool) -> Result<String, String> {
         let receiver = self.receiver.take().ok_or("no receiver")?;
-        if !receiver.is_finished() {
-            // The sender is gone: what it did not say by now it never will.
-            thread::sleep(std::time::Duration::from_secs(1));
-            self.stop.set();
+        let began = Instant::now();
+        // The disk may be slow. A sender that is gone has said its last.
+        while sent && !receiver.is_finished() && began.elapsed() < FINISH {
+            thread::sleep(TICK);
         }
+        self.stop.set();
         let case = receiver.join().map_err(|_| "the receiver broke")??;
         if !case.passed() {
             return Err(case.reason().unwrap_or("not verified").to_owned());

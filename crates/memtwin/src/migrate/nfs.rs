@@ -35,7 +35,8 @@ pub(super) fn set_up(storage: &Storage, image: &str) -> Vec<String> {
              sleep 0.5; done"
         ));
     }
-    // At first there is nobody who had any.
+    // At first there is nobody who had any. A kernel that has seen that by itself has no grace period left to
+    // be ended, and refuses with EIO.
     lines.push(format!("echo Y >/proc/fs/nfsd/v4_end_grace; {NO_NLM}; true"));
     lines
 }

@@ -8,6 +8,7 @@
 use super::RemoteTwin;
 use crate::RemoteError;
 use memtwin_pages::RegionId;
+use memtwin_verdict::Image;
 use memtwin_wire::{Answer, Asked, Kind, Message};
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -66,14 +67,12 @@ impl RemoteTwin {
     }
 }
 
-impl TwinRegion<'_> {
-    /// How many bytes the region has.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+impl Image for TwinRegion<'_> {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes)
     }
 
-    /// Reads the twin's bytes from `offset` on.
-    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let mut at = offset;
         let mut rest = into;
         while !rest.is_empty() {
@@ -96,7 +95,9 @@ impl TwinRegion<'_> {
         }
         Ok(())
     }
+}
 
+impl TwinRegion<'_> {
     /// The twin's digest of a chunk.
     fn digest(&self, chunk: u64) -> io::Result<[u8; 32]> {
         let mut had = self.had.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,7 @@ use memtwin_remote::{
     Door, Ended, Receiver, ReceiverConfig, RemoteError, RemoteTwin, Security, SenderConfig, Target,
 };
 use memtwin_replicate::{Collector, GuestState, Replication, Source, SourceError, Stop};
+use memtwin_verdict::Image as _;
 use memtwin_wire::Outcome;
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Where the guest is after a migration that broke off.
 
 use crate::drive::{Drive, Event, Hear, LOOK, SETTLE, ask};
+use crate::give_up::ended;
 use crate::moved::{Whereabouts, Why};
 use crate::side::Side;
 use memtwin_qmp::QmpError;
@@ -30,17 +31,6 @@ impl Drive<'_> {
         Why::Failed(if said.is_empty() { "QEMU does not say why".to_owned() } else { said })
     }
 
-    /// The source is there and does not answer: where the guest is as far as is known.
-    pub(super) fn unanswered(&self, destination: &mut Side, error: &QmpError) -> Whereabouts {
-        if destination.state().is_ok_and(|state| state.running) {
-            return Whereabouts::Destination;
-        }
-        Whereabouts::Source(match self.stop.is_set() {
-            true => Why::Interrupted,
-            false => Why::Failed(format!("the source does not answer any more: {error}")),
-        })
-    }
-
     /// The source takes the guest back: only if the destination can't have run it.
     pub(super) fn take_back(
         &mut self,
@@ -49,14 +39,7 @@ impl Drive<'_> {
         why: Why,
     ) -> Whereabouts {
         let never_ran = self.settings.verify_ram && self.moved.resumed.is_none();
-        // It holds the image's lock, and might still be told to go on by somebody.
-        let hangs =
-            matches!(ask(&mut destination.qmp, "quit", json!({})), Err(QmpError::Timeout { .. }));
-        let began = Instant::now();
-        while !hangs && !destination.has_ended() && began.elapsed() < SETTLE {
-            std::thread::sleep(LOOK);
-        }
-        if !destination.has_ended() && !destination.cut_off() || !never_ran {
+        if !ended(destination) || !never_ran {
             return Whereabouts::Nowhere(why);
         }
         match ask(&mut source.qmp, "cont", json!({})) {

@@ -7,6 +7,7 @@
 
 use crate::course::{Course, Round};
 use crate::moved::{Moved, Whereabouts, Why};
+use crate::postcopy::Broken;
 use crate::side::Side;
 use crate::silence::Silence;
 use memtwin_qemu::{
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 /// How often both sides are asked.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// How long a look waits for the destination.
-const GLANCE: Duration = Duration::from_secs(5);
+pub(super) const GLANCE: Duration = Duration::from_secs(5);
 /// How long a side may take to come to the state that it must come to.
 pub(super) const SETTLE: Duration = Duration::from_secs(120);
 
@@ -60,6 +61,8 @@ pub enum Event<'e> {
     Round(&'e Round),
     /// The source has sent everything; the guest stands still on both sides.
     Arrived,
+    /// Postcopy has broken off, and is taken up again.
+    BrokenOff,
     /// RAM is being judged.
     Judging,
     /// The guest runs at the destination.
@@ -96,6 +99,7 @@ pub fn migrate(
     let mut drive = Drive {
         settings,
         stop,
+        runs_there: false,
         moved: Moved {
             whereabouts: Whereabouts::Source(Why::Interrupted),
             course: Course::default(),
@@ -149,6 +153,8 @@ pub(super) fn ask(qmp: &mut Qmp, command: &str, arguments: Value) -> Result<(), 
 pub(super) struct Drive<'d> {
     pub(super) settings: &'d Settings,
     pub(super) stop: &'d Stop,
+    /// Whether the destination was asked not to run the guest, and had run it.
+    pub(super) runs_there: bool,
     pub(super) moved: Moved,
 }
 
@@ -175,14 +181,14 @@ impl Drive<'_> {
     ) -> Option<Whereabouts> {
         let mut cancelled: Option<Why> = None;
         let mut postcopy = self.settings.postcopy;
-        let mut silence = Silence::default();
+        let (mut silence, mut broken) = (Silence::default(), Broken::default());
         loop {
             let told = match migration(&mut source.qmp) {
                 Ok(told) => told,
                 // It may wait for its disk, and will go on.
                 Err(error @ QmpError::Timeout { .. }) if !source.has_ended() => {
                     if self.is_long_over() || self.stop.is_set() {
-                        return Some(self.unanswered(destination, &error));
+                        return Some(self.unanswered(source, destination, &error));
                     }
                     continue;
                 }
@@ -207,27 +213,47 @@ impl Drive<'_> {
                 }
                 Status::Failed => {
                     let said = self.moved.course.last.error_desc.clone();
-                    let why = self.failed(destination, said.unwrap_or_default());
+                    let why = cancelled
+                        .unwrap_or_else(|| self.failed(destination, said.unwrap_or_default()));
                     return Some(self.back(source, why));
                 }
                 // Its memory is on both sides: to cancel it now would lose the guest.
                 Status::PostcopyActive => {
+                    if silent.is_zero() {
+                        broken = Broken::default();
+                    }
+                    if silent >= self.settings.stall {
+                        self.break_off(source, destination);
+                    }
                     std::thread::sleep(LOOK);
                     continue;
                 }
-                Status::PostcopyPaused => {
-                    // Half of its memory is on either side.
-                    let why = "postcopy broke off, with memory on both sides".to_owned();
-                    return Some(Whereabouts::Nowhere(Why::Failed(why)));
+                Status::PostcopyPaused | Status::PostcopyRecover | Status::PostcopyRecoverSetup => {
+                    let paused = status == Status::PostcopyPaused;
+                    let lost = self.take_up(source, destination, &mut broken, paused, hear);
+                    if lost.is_some() {
+                        return lost;
+                    }
+                    std::thread::sleep(LOOK);
+                    continue;
                 }
                 _ => {}
             }
             match &cancelled {
                 Some(why) if self.is_long_over() => return Some(self.back(source, why.clone())),
                 Some(_) => {}
+                None if self.runs_there => {
+                    if self.is_long_over() {
+                        // It must not go on when it hears of the link.
+                        source.cut_off();
+                        return Some(Whereabouts::Destination);
+                    }
+                }
                 None => {
-                    cancelled = self.enough(&status, silent);
-                    if cancelled.is_some() {
+                    if let Some(why) = self.enough(silent)
+                        && self.may_cancel(destination, &status)
+                    {
+                        cancelled = Some(why);
                         // It may have completed just now, which the next look finds.
                         let _ = ask(&mut source.qmp, "migrate_cancel", json!({}));
                     }
@@ -238,11 +264,8 @@ impl Drive<'_> {
     }
 
     /// Why it is to be cancelled, if it is.
-    fn enough(&self, status: &Status, silent: Duration) -> Option<Why> {
+    fn enough(&self, silent: Duration) -> Option<Why> {
         match () {
-            // A destination that runs its guest by itself may have it all, and run it, while the source
-            // does not know yet: cancelled, the source would run it too. Not even for an interrupt.
-            () if *status == Status::Device && !self.settings.verify_ram => None,
             () if self.stop.is_set() => Some(Why::Interrupted),
             () if silent >= self.settings.stall => Some(Why::Stalled(silent)),
             () if self.moved.began.elapsed() >= self.settings.timeout => Some(Why::NotConverged),

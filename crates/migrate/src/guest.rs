@@ -47,7 +47,8 @@ impl GuestSpec {
         still: bool,
     ) -> SideSpec {
         let socket = |what: &str| format!("{folder}/{name}.{what}");
-        let (qmp, qmp_digest, console) = (socket("qmp"), socket("digest"), socket("console"));
+        let (qmp, qmp_digest) = (socket("qmp"), socket("digest"));
+        let (qmp_urgent, console) = (socket("urgent"), socket("console"));
         let mut words = vec![self.qemu.clone()];
         let mut word = |words_: &[&str]| words.extend(words_.iter().map(|word| (*word).to_owned()));
         word(&["-nodefaults", "-no-user-config", "-display", "none", "-name", "memtwin"]);
@@ -73,7 +74,7 @@ impl GuestSpec {
             "-serial",
             "chardev:console",
         ]);
-        for monitor in [&qmp, &qmp_digest] {
+        for monitor in [&qmp, &qmp_digest, &qmp_urgent] {
             word(&["-qmp", &format!("unix:{monitor},server=on,wait=off")]);
         }
         if incoming {
@@ -89,6 +90,7 @@ impl GuestSpec {
             line: line.join(" "),
             qmp,
             qmp_digest,
+            qmp_urgent,
             console,
             logs: logs.to_owned(),
         }

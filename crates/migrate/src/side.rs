@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const START: Duration = Duration::from_secs(180);
 /// How long it may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// And for one to a command out of band, for which it need not wait for anything.
+const URGENT: Duration = Duration::from_secs(20);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(20);
 /// What ssh(1) returns when it is the connection that failed.
@@ -69,12 +71,14 @@ pub struct SideSpec {
     pub name: String,
     /// Memtwin's command on the host.
     pub memtwin: String,
-    /// QEMU's whole line for the host's shell. It makes the three sockets, and waits at none of them.
+    /// QEMU's whole line for the host's shell. It makes the four sockets, and waits at none of them.
     pub line: String,
     /// The monitor's socket on the host.
     pub qmp: String,
     /// A second monitor's, for the digests.
     pub qmp_digest: String,
+    /// A third one's, for what can't wait.
+    pub qmp_urgent: String,
     /// The console's socket.
     pub console: String,
     /// The folder here for what the guest and QEMU say.
@@ -89,6 +93,8 @@ pub struct Side {
     child: Child,
     /// Its monitor.
     pub qmp: Qmp,
+    /// Another, which answers when that one can't: for commands out of band alone.
+    pub(crate) urgent: Qmp,
     /// Its guest's console.
     pub console: Console,
 }
@@ -110,7 +116,8 @@ impl Side {
         command.stdout(log.try_clone().map_err(started)?).stderr(log);
         let mut child = Reaped(Some(command.spawn().map_err(started)?));
         // One command there waits, rather than many from here ask.
-        let sockets = [&spec.qmp, &spec.qmp_digest, &spec.console].map(|path| quoted(path));
+        let sockets =
+            [&spec.qmp, &spec.qmp_digest, &spec.qmp_urgent, &spec.console].map(|path| quoted(path));
         let line =
             format!("for s in {}; do until [ -S $s ]; do sleep 0.1; done; done", sockets.join(" "));
         let waited = {
@@ -123,14 +130,16 @@ impl Side {
             return Err(SideError::Ended { side: spec.name, status, said });
         }
         waited?;
-        let qmp = host.connect(&spec.qmp)?;
-        let qmp = Qmp::resume_on(OwnedFd::from(qmp), PATIENCE)
-            .map_err(|error| SideError::Qmp { side: spec.name.clone(), error })?;
+        let monitor = |error| SideError::Qmp { side: spec.name.clone(), error };
+        let qmp = OwnedFd::from(host.connect(&spec.qmp)?);
+        let qmp = Qmp::resume_on(qmp, PATIENCE).map_err(monitor)?;
+        let urgent = OwnedFd::from(host.connect(&spec.qmp_urgent)?);
+        let urgent = Qmp::urgent_on(urgent, URGENT).map_err(monitor)?;
         let console = host.connect(&spec.console)?;
         let log = spec.logs.join(format!("{}.console.log", spec.name));
         let console = Console::listen(&spec.name, console, &log)?;
         let child = child.0.take().ok_or_else(|| started(io::ErrorKind::NotFound.into()))?;
-        Ok(Self { spec, host, child, qmp, console })
+        Ok(Self { spec, host, child, qmp, urgent, console })
     }
 
     /// `source` or `destination`.

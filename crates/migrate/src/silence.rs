@@ -21,7 +21,7 @@ impl Silence {
         let sent = told.ram.map_or(0, |ram| ram.transferred);
         let since = self.looked.replace(now).map_or(Duration::ZERO, |last| now - last);
         // Before that it connects, which has a limit of its own; after it nothing is left to be sent.
-        let sends = matches!(told.status, Status::Active | Status::Device);
+        let sends = matches!(told.status, Status::Active | Status::Device | Status::PostcopyActive);
         if sends && sent == self.sent {
             self.silent += since.min(LOOK);
         } else {

@@ -1,9 +1,8 @@
 //! The client: one command at a time, each with an id of its own.
 
 use crate::QmpError;
-use crate::connect::greeted;
 use crate::events::{Event, Events};
-use crate::message::{Message, parse, request};
+use crate::message::{Band, Message, parse, request};
 use crate::wire::{LONGEST_LINE, Stop, Wire, deadline};
 use rustix::event::PollFlags;
 use serde::Serialize;
@@ -11,16 +10,11 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::json;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A byte that JSON can't contain, and an end of line: whatever QEMU's parser had half of before,
 /// it gives up (`qobject/json-lexer.c`), says so, and begins anew.
 const BEGIN_ANEW: &[u8] = b"\xff\n";
-
-/// How many clients this process has had: part of every id, as a socket outlives its client.
-static CLIENTS: AtomicU64 = AtomicU64::new(0);
 
 /// A connection to QEMU on which it takes commands.
 ///
@@ -28,49 +22,18 @@ static CLIENTS: AtomicU64 = AtomicU64::new(0);
 /// the connection stays usable.
 #[derive(Debug)]
 pub struct Qmp {
-    wire: Wire,
-    patience: Duration,
-    events: Events,
+    pub(crate) wire: Wire,
+    pub(crate) patience: Duration,
+    pub(crate) events: Events,
     /// What all our ids begin with.
-    ours: String,
-    commands: u64,
+    pub(crate) ours: String,
+    pub(crate) commands: u64,
     /// Whether the other side may be in the middle of a message, and we may be too. Until the
     /// next answer that is ours, what makes no sense is skipped.
-    torn: bool,
+    pub(crate) torn: bool,
 }
 
 impl Qmp {
-    /// Connects to the QMP server at `path` and enters command mode.
-    ///
-    /// `patience` is how long the greeting, and later each answer, may take. Errors: every
-    /// [`QmpError`] that says why there is no QMP behind `path`.
-    pub fn connect(path: &Path, patience: Duration) -> Result<Self, QmpError> {
-        let mut qmp = Self::over(greeted(path, patience)?, patience);
-        let _: IgnoredAny = qmp.execute("qmp_capabilities", ())?;
-        Ok(qmp)
-    }
-
-    /// Takes over a connection from a client that is gone, wherever it was interrupted: half a
-    /// command sent, half an answer read, answers under way.
-    ///
-    /// Two clients must not use one connection at the same time. Errors: QEMU does not answer.
-    pub fn resume_on(socket: OwnedFd, patience: Duration) -> Result<Self, QmpError> {
-        let mut qmp = Self::over(Wire::new(socket), patience);
-        qmp.torn = true;
-        // In command mode it is an unknown command, before it is what is needed: right in both.
-        match qmp.execute::<IgnoredAny>("qmp_capabilities", ()) {
-            Ok(_) => Ok(qmp),
-            Err(error) if error.is_unknown_command() => Ok(qmp),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn over(wire: Wire, patience: Duration) -> Self {
-        let client = CLIENTS.fetch_add(1, Ordering::Relaxed);
-        let ours = format!("memtwin-{}-{client}-", std::process::id());
-        Self { wire, patience, events: Events::default(), ours, commands: 0, torn: false }
-    }
-
     /// How long an answer may take from now on.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
@@ -90,7 +53,20 @@ impl Qmp {
         command: &str,
         arguments: impl Serialize,
     ) -> Result<T, QmpError> {
-        self.run(command, arguments, None)
+        self.run(Band::In, command, arguments, None)
+    }
+
+    /// Executes a command out of band: QEMU takes it even while its main loop, and with it every other
+    /// command, waits for a disk or a stream. Few commands can be executed so; and none, while others on
+    /// the same connection wait for their turn: it needs one of its own ([`Qmp::urgent_on`]).
+    ///
+    /// Errors: as [`Qmp::execute`].
+    pub fn execute_urgently<T: DeserializeOwned>(
+        &mut self,
+        command: &str,
+        arguments: impl Serialize,
+    ) -> Result<T, QmpError> {
+        self.run(Band::Out, command, arguments, None)
     }
 
     /// Has the human monitor run a line, and returns what it prints. It reports its errors as
@@ -106,7 +82,8 @@ impl Qmp {
     ///
     /// Errors: as [`Qmp::execute`].
     pub fn send_fd(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<(), QmpError> {
-        self.run::<IgnoredAny>("getfd", json!({ "fdname": name }), Some(fd)).map(|_| ())
+        let arguments = json!({ "fdname": name });
+        self.run::<IgnoredAny>(Band::In, "getfd", arguments, Some(fd)).map(|_| ())
     }
 
     /// The events that came in while answers were waited for, oldest first. Does not look for new
@@ -167,6 +144,7 @@ impl Qmp {
 
     fn run<T: DeserializeOwned>(
         &mut self,
+        band: Band,
         command: &str,
         arguments: impl Serialize,
         fd: Option<BorrowedFd<'_>>,
@@ -174,7 +152,7 @@ impl Qmp {
         let until = deadline(self.patience);
         self.commands += 1;
         let id = format!("{}{}", self.ours, self.commands);
-        let request = request(command, arguments, &id)?;
+        let request = request(band, command, arguments, &id)?;
         self.send(command, &request, fd, until)?;
         let returned = self.answer(command, &id, until)?;
         serde_json::from_str(&returned).map_err(|error| QmpError::BadAnswer {

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod begin;
 mod client;
 mod connect;
 mod error;

@@ -76,17 +76,31 @@ fn bad_message(line: &[u8], doing: &str, error: &serde_json::Error) -> QmpError 
     }
 }
 
+/// When a command is executed (`docs/interop/qmp-spec.rst`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Band {
+    /// After those before it, by QEMU's main loop.
+    In,
+    /// At once, by the monitor's own thread.
+    Out,
+}
+
 /// A command as a line.
 pub(crate) fn request(
+    band: Band,
     command: &str,
     arguments: impl Serialize,
     id: &str,
 ) -> Result<Vec<u8>, QmpError> {
     let bad = |problem: String| QmpError::BadArguments { command: command.to_owned(), problem };
     let arguments = serde_json::to_value(arguments).map_err(|error| bad(error.to_string()))?;
+    let execute = match band {
+        Band::In => "execute",
+        Band::Out => "exec-oob",
+    };
     let message = match arguments {
-        Value::Null => json!({ "execute": command, "id": id }),
-        Value::Object(_) => json!({ "execute": command, "arguments": arguments, "id": id }),
+        Value::Null => json!({ execute: command, "id": id }),
+        Value::Object(_) => json!({ execute: command, "arguments": arguments, "id": id }),
         other => return Err(bad(format!("{other} is no object"))),
     };
     Ok(format!("{message}\n").into_bytes())

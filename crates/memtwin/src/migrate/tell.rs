@@ -25,6 +25,7 @@ impl<'t> Tell<'t> {
             Event::Round(round) => self.talk.say(&line(round)),
             Event::Look(migration) if self.last.elapsed() >= EVERY => self.look(migration),
             Event::Arrived => self.talk.say("arrived: the guest stands still on both sides"),
+            Event::BrokenOff => self.talk.say("postcopy broke off: taking it up again"),
             Event::Judging => self.talk.say("comparing the memory of both sides, page by page"),
             Event::Resumed => self.talk.say("the guest runs at the destination"),
             Event::Look(_) => return,

@@ -1,9 +1,10 @@
 //! Taking a connection over from a client that was interrupted.
 
-use crate::{PATIENCE, SHORT, Server};
+use crate::{GREETING, PATIENCE, Peer, SHORT, Server, reads_well};
 use memtwin_qmp::{Qmp, QmpError};
 use serde_json::{Value, json};
 use std::io::{BufRead, Read};
+use std::os::unix::net::UnixStream;
 
 #[test]
 fn stale_answers_and_half_a_line_are_skipped() {
@@ -70,4 +71,45 @@ fn a_command_that_was_cut_off_does_not_spoil_the_next() {
     assert_eq!(qmp.execute::<u32>("y", ()).unwrap(), 7);
     assert_eq!(qmp.execute::<u32>("y", ()).unwrap(), 8);
     server.done();
+}
+
+/// A connection for commands out of band: greeted late, asked for the capability, and none of its
+/// commands waits for a turn.
+#[test]
+fn an_urgent_command_goes_out_of_band() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut peer = Peer::new(theirs);
+        peer.say(format!("{GREETING}\r\n"));
+        let mut again = Vec::new();
+        peer.lines.read_until(b'\n', &mut again).unwrap();
+        assert_eq!(again, b"\xff\n");
+        peer.say("{\"error\": {\"class\": \"GenericError\", \"desc\": \"JSON parse error\"}}\n");
+        let command = peer.hear();
+        assert_eq!(command["execute"], "qmp_capabilities");
+        assert_eq!(command["arguments"], json!({"enable": ["oob"]}));
+        peer.answer(&command, json!({}));
+        let command = peer.hear();
+        assert_eq!((&command["exec-oob"], command.get("execute")), (&json!("yank"), None));
+        peer.answer(&command, json!({}));
+    });
+    let mut urgent = Qmp::urgent_on(ours.into(), PATIENCE).unwrap();
+    urgent.execute_urgently::<Value>("yank", json!({ "instances": [] })).unwrap();
+    server.join().unwrap();
+}
+
+#[test]
+fn a_monitor_without_out_of_band_is_refused() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut peer = Peer::new(theirs);
+        peer.say("{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n");
+        peer.lines.read_until(b'\n', &mut Vec::new()).unwrap();
+        let command = peer.hear();
+        let error = json!({"class": "GenericError", "desc": "capability 'oob' not available"});
+        peer.say(format!("{}\n", json!({"error": error, "id": command["id"]})));
+    });
+    let error = Qmp::urgent_on(ours.into(), PATIENCE).unwrap_err();
+    reads_well(&error, &["qmp_capabilities", "'oob' not available"]);
+    server.join().unwrap();
 }

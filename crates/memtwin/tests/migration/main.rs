@@ -3,135 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end at what it did not expect")]
 
-use memtwin_lab::Silent;
-use memtwin_lab::host::{Local, quoted};
-use memtwin_migrate::{
-    Event, Moved, STALL, Settings, Side, SideError, SideSpec, Whereabouts, Why, migrate,
-};
+mod cable;
+mod cut;
+mod pair;
+
+use pair::{ARM, Pair, Stopped, X86, amid, kill, pc, pid_of, run};
+
+use memtwin_lab::host::quoted;
+use memtwin_migrate::{Event, Settings, Side, SideError, Whereabouts, Why, migrate};
 use memtwin_replicate::Stop;
 use memtwin_testbed::{Need, lacks};
-use std::fs::File;
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
-
-const X86: &str = "qemu-system-x86_64";
-const ARM: &str = "qemu-system-aarch64";
-const PC: &str = "-M pc -m 64";
-
-/// The two sides of a test, in a folder of their own.
-struct Pair {
-    folder: tempfile::TempDir,
-    source: Side,
-}
-
-impl Pair {
-    fn new(line: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        File::create(folder.path().join("disk")).unwrap().set_len(1 << 20).unwrap();
-        let source = start(folder.path(), "source", line).unwrap();
-        Self { folder, source }
-    }
-
-    fn destination(&self, line: &str) -> Result<Side, SideError> {
-        start(self.folder.path(), "destination", &format!("{line} -incoming defer -S"))
-    }
-
-    fn settings(&self) -> Settings {
-        let uri = format!("unix:{}", self.folder.path().join("migration").display());
-        Settings {
-            listen: uri.clone(),
-            connect: uri,
-            capabilities: Default::default(),
-            parameters: Default::default(),
-            timeout: Duration::from_secs(300),
-            stall: STALL,
-            verify_ram: true,
-            control: false,
-            postcopy: false,
-        }
-    }
-
-    /// So slow that there is time for something to happen.
-    fn slow(&self) -> Settings {
-        let parameters = [("max-bandwidth", 100_000u64), ("downtime-limit", 1)];
-        let parameters = parameters.map(|(name, value)| (name.to_owned(), value.into()));
-        Settings { parameters: parameters.into_iter().collect(), ..self.settings() }
-    }
-
-    fn runs_at_the_source(&mut self) -> bool {
-        self.source.state().unwrap().running
-    }
-}
-
-fn start(folder: &Path, name: &str, line: &str) -> Result<Side, SideError> {
-    let path = |what: &str| folder.join(format!("{name}.{what}")).display().to_string();
-    let (qmp, qmp_digest, console) = (path("qmp"), path("digest"), path("console"));
-    let disk = folder.join("disk");
-    let line = format!(
-        "{line} -nodefaults -display none -drive if=virtio,format=raw,cache=none,file={disk} \
-         -chardev socket,id=c,path={console},server=on,wait=off -serial chardev:c \
-         -qmp unix:{qmp},server=on,wait=off -qmp unix:{qmp_digest},server=on,wait=off",
-        disk = quoted(&disk.display().to_string()),
-    );
-    let memtwin = env!("CARGO_BIN_EXE_memtwin").to_owned();
-    let logs = folder.to_owned();
-    let name = name.to_owned();
-    let spec = SideSpec { name, memtwin, line, qmp, qmp_digest, console, logs };
-    Side::start(Arc::new(Local), spec, &mut Silent)
-}
-
-fn pc(more: &str) -> String {
-    format!("{X86} {PC} -accel tcg {more}")
-}
-
-fn run(
-    pair: &mut Pair,
-    destination: &mut Side,
-    settings: &Settings,
-    hear: &mut dyn FnMut(Event<'_>, &mut Side, &mut Side),
-) -> Moved {
-    let moved = migrate(&mut pair.source, destination, settings, &Stop::default(), hear).unwrap();
-    assert_eq!(moved.doubled, 0);
-    moved
-}
-
-/// SIGKILL for the QEMU of a side, as from outside.
-fn kill(side: &Side) {
-    assert!(signal("-9", pid_of(side)));
-}
-
-/// A process that stands still until this is dropped.
-struct Stopped(u32);
-
-impl Stopped {
-    fn new(pid: u32) -> Self {
-        assert!(signal("-STOP", pid));
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        signal("-CONT", self.0);
-    }
-}
-
-fn signal(signal: &str, pid: u32) -> bool {
-    Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success()
-}
-
-fn pid_of(side: &Side) -> u32 {
-    side.qmp.peer_pid().unwrap().unwrap()
-}
-
-/// Once something was sent, and once only.
-fn amid(event: &Event<'_>, done: &mut bool) -> bool {
-    let sent =
-        matches!(event, Event::Look(told) if told.ram.is_some_and(|ram| ram.transferred > 0));
-    sent && !std::mem::replace(done, true)
-}
 
 #[test]
 fn a_guest_arrives_intact_and_a_flipped_word_is_found() {
@@ -146,7 +29,7 @@ fn a_guest_arrives_intact_and_a_flipped_word_is_found() {
         Event::Arrived => events.push("arrived"),
         Event::Judging => events.push("judging"),
         Event::Resumed => events.push("resumed"),
-        Event::Look(_) | Event::Round(_) => {}
+        Event::Look(_) | Event::Round(_) | Event::BrokenOff => {}
     });
     assert_eq!(moved.whereabouts, Whereabouts::Destination);
     assert_eq!(events, ["arrived", "judging", "resumed"]);

@@ -1,0 +1,78 @@
+//! Postcopy that broke off. Half of the guest's memory is on either side then, and only both together have
+//! it: so it is never cancelled, but taken up again over a new connection (QEMU's `migrate-recover`).
+//!
+//! The destination's main loop may wait for a page that does not come. So it is told out of band.
+
+use crate::drive::{Drive, Event, Hear, ask};
+use crate::moved::{Whereabouts, Why};
+use crate::side::Side;
+use memtwin_qmp::QmpError;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How long after an attempt the next one follows.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// A postcopy that has broken off.
+#[derive(Debug, Default)]
+pub(super) struct Broken {
+    since: Option<Instant>,
+    tried: Option<Instant>,
+    /// What the last attempt came to.
+    refused: Option<QmpError>,
+}
+
+impl Drive<'_> {
+    /// Nothing comes through any more, and nobody says so: breaks it off, which QEMU does by itself only when
+    /// TCP gives up, after a quarter of an hour.
+    pub(super) fn break_off(&self, source: &mut Side, destination: &mut Side) {
+        for side in [source, destination] {
+            // Refused by one that has noticed.
+            let _ = urgently(side, "migrate-pause", json!({}));
+        }
+    }
+
+    /// Takes it up again: nothing, or where the guest is if that has been tried for long enough.
+    pub(super) fn take_up(
+        &mut self,
+        source: &mut Side,
+        destination: &mut Side,
+        broken: &mut Broken,
+        paused: bool,
+        hear: Hear<'_>,
+    ) -> Option<Whereabouts> {
+        let since = *broken.since.get_or_insert_with(|| {
+            hear(Event::BrokenOff, source, destination);
+            Instant::now()
+        });
+        let gone = [&mut *source, destination].into_iter().find_map(|side| {
+            side.has_ended().then(|| format!("{}'s QEMU is gone: {}", side.name(), side.said()))
+        });
+        let limit = self.settings.stall * 2;
+        if gone.is_some() || since.elapsed() >= limit {
+            let refused = broken.refused.take().map(|error| format!(": {error}"));
+            let why = gone.unwrap_or_else(|| {
+                let seconds = limit.as_secs();
+                format!("not taken up again in {seconds} s{}", refused.unwrap_or_default())
+            });
+            let why = format!("postcopy broke off, with memory on both sides; {why}");
+            return Some(Whereabouts::Nowhere(Why::Failed(why)));
+        }
+        if paused && broken.tried.is_none_or(|tried| tried.elapsed() >= AGAIN) {
+            broken.tried = Some(Instant::now());
+            broken.refused = self.try_again(source, destination).err();
+        }
+        None
+    }
+
+    fn try_again(&self, source: &mut Side, destination: &mut Side) -> Result<(), QmpError> {
+        // It may not have noticed yet; one that has refuses.
+        let _ = urgently(destination, "migrate-pause", json!({}));
+        urgently(destination, "migrate-recover", json!({ "uri": self.settings.listen }))?;
+        ask(&mut source.qmp, "migrate", json!({ "uri": self.settings.connect, "resume": true }))
+    }
+}
+
+fn urgently(side: &mut Side, command: &str, arguments: Value) -> Result<(), QmpError> {
+    side.urgent.execute_urgently(command, arguments).map(|_: Value| ())
+}

@@ -99,6 +99,14 @@ impl Peer {
         self.answer(&command, json!({}));
     }
 
+    /// Hears the line that ends whatever was sent before, and says what QEMU's parser says of it.
+    fn begin_anew(&mut self) {
+        let mut again = Vec::new();
+        self.lines.read_until(b'\n', &mut again).unwrap();
+        assert_eq!(again, b"\xff\n");
+        self.say("{\"error\": {\"class\": \"GenericError\", \"desc\": \"JSON parse error\"}}\n");
+    }
+
     /// Waits until the client hangs up.
     fn wait_for_end(&mut self) {
         let _ = self.lines.read_to_end(&mut Vec::new());

@@ -211,6 +211,11 @@ impl Drive<'_> {
                     let why = cancelled.unwrap_or(Why::Failed("somebody cancelled it".to_owned()));
                     return Some(self.back(source, why));
                 }
+                // It has not heard that the guest has arrived. It must not go on with it.
+                Status::Failed if destination.state().is_ok_and(|state| state.running) => {
+                    source.cut_off();
+                    return Some(Whereabouts::Destination);
+                }
                 Status::Failed => {
                     let said = self.moved.course.last.error_desc.clone();
                     let why = cancelled
@@ -218,21 +223,16 @@ impl Drive<'_> {
                     return Some(self.back(source, why));
                 }
                 // Its memory is on both sides: to cancel it now would lose the guest.
-                Status::PostcopyActive => {
-                    if silent.is_zero() {
-                        broken = Broken::default();
-                    }
-                    if silent >= self.settings.stall {
-                        self.break_off(source, destination);
-                    }
-                    std::thread::sleep(LOOK);
-                    continue;
-                }
-                Status::PostcopyPaused | Status::PostcopyRecover | Status::PostcopyRecoverSetup => {
-                    let paused = status == Status::PostcopyPaused;
-                    let lost = self.take_up(source, destination, &mut broken, paused, hear);
+                Status::PostcopyActive
+                | Status::PostcopyPaused
+                | Status::PostcopyRecover
+                | Status::PostcopyRecoverSetup => {
+                    let lost = self.postcopy(source, destination, &status, silent, &mut broken);
                     if lost.is_some() {
                         return lost;
+                    }
+                    if broken.is_new() {
+                        hear(Event::BrokenOff, source, destination);
                     }
                     std::thread::sleep(LOOK);
                     continue;

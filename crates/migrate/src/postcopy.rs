@@ -3,9 +3,10 @@
 //!
 //! The destination's main loop may wait for a page that does not come. So it is told out of band.
 
-use crate::drive::{Drive, Event, Hear, ask};
+use crate::drive::{Drive, ask};
 use crate::moved::{Whereabouts, Why};
 use crate::side::Side;
+use memtwin_qemu::Status;
 use memtwin_qmp::QmpError;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -17,15 +18,45 @@ const AGAIN: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(super) struct Broken {
     since: Option<Instant>,
+    told: bool,
     tried: Option<Instant>,
     /// What the last attempt came to.
     refused: Option<QmpError>,
 }
 
+impl Broken {
+    /// Whether it has broken off, and nobody was told.
+    pub(super) fn is_new(&mut self) -> bool {
+        self.since.is_some() && !std::mem::replace(&mut self.told, true)
+    }
+}
+
 impl Drive<'_> {
+    /// Looks after a postcopy that sends, or has sent nothing for so long, or has broken off: nothing, or where
+    /// the guest is when that is its end.
+    pub(super) fn postcopy(
+        &self,
+        source: &mut Side,
+        destination: &mut Side,
+        status: &Status,
+        silent: Duration,
+        broken: &mut Broken,
+    ) -> Option<Whereabouts> {
+        if *status != Status::PostcopyActive {
+            return self.take_up(source, destination, *status == Status::PostcopyPaused, broken);
+        }
+        if silent.is_zero() {
+            *broken = Broken::default();
+        }
+        if silent >= self.settings.stall {
+            self.break_off(source, destination);
+        }
+        None
+    }
+
     /// Nothing comes through any more, and nobody says so: breaks it off, which QEMU does by itself only when
     /// TCP gives up, after a quarter of an hour.
-    pub(super) fn break_off(&self, source: &mut Side, destination: &mut Side) {
+    fn break_off(&self, source: &mut Side, destination: &mut Side) {
         for side in [source, destination] {
             // Refused by one that has noticed.
             let _ = urgently(side, "migrate-pause", json!({}));
@@ -33,18 +64,14 @@ impl Drive<'_> {
     }
 
     /// Takes it up again: nothing, or where the guest is if that has been tried for long enough.
-    pub(super) fn take_up(
-        &mut self,
+    fn take_up(
+        &self,
         source: &mut Side,
         destination: &mut Side,
-        broken: &mut Broken,
         paused: bool,
-        hear: Hear<'_>,
+        broken: &mut Broken,
     ) -> Option<Whereabouts> {
-        let since = *broken.since.get_or_insert_with(|| {
-            hear(Event::BrokenOff, source, destination);
-            Instant::now()
-        });
+        let since = *broken.since.get_or_insert_with(Instant::now);
         let gone = [&mut *source, destination].into_iter().find_map(|side| {
             side.has_ended().then(|| format!("{}'s QEMU is gone: {}", side.name(), side.said()))
         });

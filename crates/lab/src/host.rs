@@ -52,8 +52,8 @@ pub trait Host: fmt::Debug + Send + Sync {
 
     /// A port of the loopback interface there that leads to this one of the loopback interface here.
     ///
-    /// Errors: the machine allows no such thing, or is not reached.
-    fn reverse(&self, port: u16) -> Result<Reverse, HostError>;
+    /// Errors: the machine allows no such thing, or is not reached, or the wait is not wanted any more.
+    fn reverse(&self, port: u16, progress: &mut dyn Progress) -> Result<Reverse, HostError>;
 }
 
 /// The machine of a name: `local`, or `ssh://[user@]host[:port]`.

@@ -1,6 +1,7 @@
 //! This machine.
 
 use super::{Host, HostError, Reverse, shell, transfer};
+use crate::Progress;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -37,7 +38,7 @@ impl Host for Local {
         })
     }
 
-    fn reverse(&self, port: u16) -> Result<Reverse, HostError> {
+    fn reverse(&self, port: u16, _: &mut dyn Progress) -> Result<Reverse, HostError> {
         Ok(Reverse::own(port))
     }
 }

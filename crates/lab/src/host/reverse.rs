@@ -2,15 +2,18 @@
 //! runs there reaches us, whatever lies between.
 
 use super::HostError;
+use crate::Progress;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long ssh may take to say which port it is.
 const CONNECT: Duration = Duration::from_secs(60);
+/// How often it is seen whether the wait is still wanted.
+const TICK: Duration = Duration::from_millis(100);
 /// What it says of it.
 const ALLOCATED: &str = "Allocated port ";
 
@@ -30,7 +33,11 @@ impl Reverse {
 
     /// The port that an ssh carries, which says on standard error which it is. It ends once its
     /// standard input does, so it does not outlive us.
-    pub(super) fn through(host: &str, mut command: Command) -> Result<Self, HostError> {
+    pub(super) fn through(
+        host: &str,
+        mut command: Command,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, HostError> {
         let program = command.get_program().display().to_string();
         let started = command
             .stdin(Stdio::piped())
@@ -42,17 +49,26 @@ impl Reverse {
             let host = host.to_owned();
             HostError::Start { host, program, error }
         })?;
+        let unreachable = |last| HostError::Unreachable { host: host.to_owned(), last };
         let told = ssh.stderr.take().map(listen);
         let mut reverse = Self { port: 0, ssh: Some(ssh) };
-        match told.map(|told| told.recv_timeout(CONNECT)) {
-            Some(Ok(Ok(port))) => {
-                reverse.port = port;
-                Ok(reverse)
+        let Some(told) = told else { return Err(unreachable(Vec::new())) };
+        let began = Instant::now();
+        loop {
+            match told.recv_timeout(TICK) {
+                Ok(Ok(port)) => {
+                    reverse.port = port;
+                    return Ok(reverse);
+                }
+                Ok(Err(last)) => return Err(unreachable(last)),
+                Err(RecvTimeoutError::Disconnected) => return Err(unreachable(Vec::new())),
+                Err(RecvTimeoutError::Timeout) => {}
             }
-            Some(Ok(Err(last))) => Err(HostError::Unreachable { host: host.to_owned(), last }),
-            _ => {
-                let last = vec![format!("no port after {} s", CONNECT.as_secs())];
-                Err(HostError::Unreachable { host: host.to_owned(), last })
+            if progress.is_cancelled() {
+                return Err(HostError::Cancelled);
+            }
+            if began.elapsed() >= CONNECT {
+                return Err(unreachable(vec![format!("no port after {} s", CONNECT.as_secs())]));
             }
         }
     }
@@ -105,6 +121,7 @@ fn allocated(line: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Silent;
 
     #[test]
     fn the_port_is_what_ssh_says() {
@@ -120,7 +137,7 @@ mod tests {
         let shell = |line: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", line]);
-            Reverse::through("there", command)
+            Reverse::through("there", command, &mut Silent)
         };
         let error = shell("echo 'remote port forwarding failed' >&2; exit 255").unwrap_err();
         assert!(error.to_string().contains("remote port forwarding failed"), "{error}");
@@ -129,5 +146,32 @@ mod tests {
         let pid = held.ssh.as_ref().unwrap().id();
         drop(held);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    /// Nobody wants it any more.
+    struct Over;
+
+    impl Progress for Over {
+        fn say(&mut self, _: &str) {}
+
+        fn is_cancelled(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_not_wanted_ends_with_its_ssh() {
+        let place = tempfile::tempdir().unwrap();
+        let pid = place.path().join("pid");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ >$0; exec sleep 1000"]).arg(&pid);
+        let began = Instant::now();
+        let error = Reverse::through("there", command, &mut Over).unwrap_err();
+        assert!(error.is_cancelled(), "{error}");
+        assert!(began.elapsed() < CONNECT, "it waited all the same");
+        // It may have been killed before it said who it was.
+        if let Ok(pid) = std::fs::read_to_string(pid) {
+            assert!(!std::path::Path::new(&format!("/proc/{}", pid.trim())).exists());
+        }
     }
 }

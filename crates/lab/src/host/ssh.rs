@@ -1,6 +1,7 @@
 //! Another machine, through the system's ssh(1).
 
 use super::{Host, HostError, Reverse, pump, shell, transfer};
+use crate::Progress;
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -196,8 +197,8 @@ impl Host for Ssh {
         pump::through(&self.name, socket, self.plain(&line))
     }
 
-    fn reverse(&self, port: u16) -> Result<Reverse, HostError> {
-        Reverse::through(&self.name, self.carrier(port))
+    fn reverse(&self, port: u16, progress: &mut dyn Progress) -> Result<Reverse, HostError> {
+        Reverse::through(&self.name, self.carrier(port), progress)
     }
 }
 

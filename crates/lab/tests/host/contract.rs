@@ -33,7 +33,7 @@ pub(crate) fn kept(host: &dyn Host) {
 pub(crate) fn reached_from_there(host: &dyn Host) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let ours = listener.local_addr().unwrap().port();
-    let reverse = host.reverse(ours).unwrap();
+    let reverse = host.reverse(ours, &mut Silent).unwrap();
     let theirs = reverse.port();
     let greet = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();

@@ -183,8 +183,8 @@ impl There {
     }
 
     /// A twin here of a guest there.
-    pub(super) fn outside(&self, name: &str) -> Result<Outside, Failure> {
-        Outside::begin(&*self.host, self.here.path().join(format!("twin-{name}")))
+    pub(super) fn outside(&self, name: &str, talk: &mut Talk) -> Result<Outside, Failure> {
+        Outside::begin(&*self.host, self.here.path().join(format!("twin-{name}")), talk)
     }
 
     fn line(&self, line: &str, limit: Duration, talk: &mut Talk) -> Result<String, HostError> {

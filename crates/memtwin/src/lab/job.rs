@@ -62,7 +62,7 @@ impl Job<'_> {
         for &ring in rings {
             let log = if ring.is_some() { "ring" } else { "bitmap" };
             talk.say(&format!("{}: {}, KVM's {log}", there.host.name(), self.case));
-            let outside = self.outside.map(|window| Ok((there.outside(log)?, window)));
+            let outside = self.outside.map(|window| Ok((there.outside(log, talk)?, window)));
             let outside = outside.transpose().map_err(Lost::Failure)?;
             let target = outside.as_ref().map(|(outside, _)| outside.target());
             let words = (self.words)(&there.guest, ring, target.as_deref());

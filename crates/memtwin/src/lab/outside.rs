@@ -2,6 +2,7 @@
 //! machine is reached.
 
 use super::differing;
+use super::talk::Talk;
 use crate::failure::Failure;
 use crate::receive;
 use memtwin_lab::aeshmem::Window;
@@ -30,13 +31,13 @@ pub(super) struct Outside {
 impl Outside {
     /// Listens on the loopback interface, and lets the machine reach it.
     ///
-    /// Errors: there is no port here or there, or the file can't be had.
-    pub(super) fn begin(host: &dyn Host, file: PathBuf) -> Result<Self, Failure> {
+    /// Errors: there is no port here or there, or the file can't be had, or nobody wants it any more.
+    pub(super) fn begin(host: &dyn Host, file: PathBuf, talk: &mut Talk) -> Result<Self, Failure> {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut door = Door::listen(anywhere, None).map_err(Failure::environment)?;
         let port = door.address().map(|address| address.port());
         let port = port.ok_or_else(|| Failure::environment("no port to receive a twin at"))?;
-        let reverse = host.reverse(port).map_err(Failure::environment)?;
+        let reverse = host.reverse(port, talk).map_err(Failure::environment)?;
         let mut receiver =
             Receiver::new(&file, ReceiverConfig::default()).map_err(Failure::environment)?;
         let stop = Stop::default();

@@ -8,6 +8,7 @@
 mod error;
 mod folder;
 mod hub;
+mod keyboard;
 mod master;
 mod need;
 mod programs;
@@ -165,6 +166,18 @@ impl Lab {
             progress.say(&format!("board {}: {}", board.name, board.about));
         }
         Ok((boards, hub))
+    }
+
+    /// Lets others type at the boards' consoles, by the sockets of [`LabFolder::keyboard`].
+    ///
+    /// Errors: a socket can't be made.
+    pub fn open_keyboards(&self) -> Result<(), LabError> {
+        for board in &self.boards {
+            let socket = self.folder.keyboard(&board.name);
+            let keyboard = board.machine.keyboard().map_err(LabError::file(&socket))?;
+            keyboard::open(&socket, keyboard)?;
+        }
+        Ok(())
     }
 
     /// The board of a name.

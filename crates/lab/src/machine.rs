@@ -10,6 +10,7 @@ use process::record;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -78,6 +79,18 @@ impl Machine {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// One more hand at the console's keyboard. A write to it fails once the machine has ended.
+    ///
+    /// Errors: no file can be opened any more.
+    pub fn keyboard(&self) -> io::Result<File> {
+        Ok(self.orders.as_fd().try_clone_to_owned()?.into())
+    }
+
+    /// Forgets what was said and nobody has waited for: else it is kept as long as the machine runs.
+    pub fn forget(&mut self) {
+        self.lines.try_iter().for_each(drop);
     }
 
     /// Waits until the guest takes orders; what it says of itself: architecture, kernel, page size.

@@ -4,6 +4,7 @@ mod audit;
 pub(crate) mod boards;
 mod check;
 mod conclusion;
+mod console;
 mod differing;
 mod elsewhere;
 mod experiment;
@@ -61,11 +62,12 @@ enum LabCommand {
         #[allow(missing_docs)]
         place: Place,
     },
-    /// Show what a board's console has said
+    /// Show what a board's console has said, and type there: the keys of a terminal, or orders by a pipe
+    /// (docs/lab.md)
     Console {
         /// The board
         name: String,
-        /// And what it goes on to say
+        /// Only look on, and go on with what it says
         #[arg(long, short)]
         follow: bool,
         #[command(flatten)]
@@ -248,7 +250,7 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
         LabCommand::Up(args) => boards::up(args, stop),
         LabCommand::Ssh { name, command, place } => state::ssh(&place.folder(), name, command),
         LabCommand::Console { name, follow, place } => {
-            state::console(&place.folder(), name, *follow)
+            console::run(&place.folder(), name, *follow, stop)
         }
         LabCommand::Probe(args) => probe::run(args, stop),
         LabCommand::Down { place } => state::down(&place.folder()),

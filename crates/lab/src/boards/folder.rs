@@ -63,6 +63,11 @@ impl LabFolder {
         self.path(&format!("{name}.console"))
     }
 
+    /// Where a board's console takes what others type.
+    pub fn keyboard(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.keyboard"))
+    }
+
     /// Leaves the consoles where they are; all else goes.
     pub fn keep_consoles(&mut self) {
         self.0.keep(true);

@@ -40,8 +40,9 @@ const FILES: [(&str, u32, &str); 12] = [
     ("usr/sbin/load", 0o755, include_str!("load.sh")),
 ];
 
+/// The dash makes the console a terminal that signals by its keys.
 const INITTAB: &str = "::sysinit:/usr/lib/memtwin/up\n\
-                       ::respawn:/usr/lib/memtwin/orders\n";
+                       ::respawn:-/usr/lib/memtwin/orders\n";
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
                       statd:x:101:65534::/var/lib/nfs:/usr/sbin/nologin\n\

@@ -146,7 +146,8 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
     });
     let spec = LabSpec { nodes: nodes.collect(), files };
     let folder = LabFolder::at(&folder).map_err(Failure::environment)?;
-    let lab = Lab::boot(&spec, &image, folder, &mut talk).map_err(no_lab)?;
+    let mut lab = Lab::boot(&spec, &image, folder, &mut talk).map_err(no_lab)?;
+    lab.open_keyboards().map_err(no_lab)?;
     let state = State::of(&lab);
     let door = state.write(&lab.folder)?;
     for board in &state.boards {
@@ -154,8 +155,10 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
     }
     talk.say("up until `memtwin lab down`, or Ctrl-C here");
     // Nobody can end it any more, or use it, once its folder is gone.
-    let there = || lab.folder.path("lab.json").exists();
-    while !stop.wait(super::state::TICK) && !door.asked() && there() {}
+    let known = lab.folder.path("lab.json");
+    while !stop.wait(super::state::TICK) && !door.asked() && known.exists() {
+        lab.boards.iter_mut().for_each(|board| board.machine.forget());
+    }
     drop(lab);
     Ok(ExitCode::Verified)
 }

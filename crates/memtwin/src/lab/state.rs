@@ -25,6 +25,8 @@ pub(super) struct BoardState {
     pub(super) name: String,
     pub(super) about: String,
     pub(super) console: PathBuf,
+    /// The socket of its console's keyboard.
+    pub(super) keyboard: PathBuf,
     pub(super) access: BoardAccess,
 }
 
@@ -69,6 +71,7 @@ impl State {
             name: board.name.clone(),
             about: board.about.clone(),
             console: lab.folder.console(&board.name),
+            keyboard: lab.folder.keyboard(&board.name),
             access: board.access.clone(),
         });
         Self { boards: boards.collect() }
@@ -123,6 +126,7 @@ impl BoardState {
             "name": self.name,
             "about": self.about,
             "console": path(&self.console),
+            "keyboard": path(&self.keyboard),
             "port": self.access.port,
             "key": path(&self.access.key),
             "known_hosts": path(&self.access.known_hosts),
@@ -137,6 +141,7 @@ impl BoardState {
             name: text("name")?,
             about: text("about")?,
             console: path("console")?,
+            keyboard: path("keyboard")?,
             access: BoardAccess {
                 port: value["port"].as_u64()?.try_into().ok()?,
                 key: path("key")?,
@@ -215,12 +220,4 @@ pub(super) fn ssh(folder: &Path, name: &str, words: &[String]) -> Result<ExitCod
     command.args(["--", host.target()]).args(words);
     // A person's ssh is ssh itself: its terminal, its signals, its exit code.
     Err(Failure::environment(format!("ssh: {}", command.exec())))
-}
-
-/// `memtwin lab console`: what it has said so far, and with `follow` what it goes on to say.
-pub(super) fn console(folder: &Path, name: &str, follow: bool) -> Result<ExitCode, Failure> {
-    let path = State::read(folder)?.board(name)?.console.clone();
-    let mut command = Command::new("tail");
-    command.args(["-n", "+1"]).args(follow.then_some("-f")).arg(path);
-    Err(Failure::environment(format!("tail: {}", command.exec())))
 }

@@ -2,7 +2,10 @@
 //! with KVM/arm64.
 
 use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until, verdicts};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -65,9 +68,21 @@ pub(crate) fn up_and_down() {
     let probed: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&probed["arch"], &probed["page_size"]), (&"aarch64".into(), &4096.into()));
     assert_eq!(probed["qemu"]["needs"]["ivshmem-plain"], true, "{probed}");
-    let (out, _) = expect(0, &mut lab(&["console", "a"], &state));
-    assert!(out.contains("MEMTWIN READY aarch64"), "{out}");
+    console(&place, &state);
     assert!(used(&state), "the control: there is a QEMU to be found");
+    // A board that has ended shows what it said, and takes nothing.
+    let orders = |text: &str| {
+        fs::write(place.path("orders"), text).unwrap();
+        let mut command = lab(&["console", "a"], &state);
+        command.stdin(fs::File::open(place.path("orders")).unwrap());
+        command
+    };
+    expect(0, &mut orders("1 poweroff"));
+    until("no board", || !used(&state));
+    let (out, err) = expect(0, &mut orders(""));
+    assert!(out.contains("MEMTWIN READY aarch64") && err.contains("has ended"), "{err}{out}");
+    let (_, err) = expect(3, &mut orders("1 run true"));
+    assert!(err.contains("board a has ended: it takes no orders"), "{err}");
     expect(0, &mut lab(&["down"], &state));
     until("all is gone", || !state.exists() && !used(&state));
 
@@ -85,6 +100,45 @@ pub(crate) fn up_and_down() {
     held.signal(2);
     assert_eq!(held.end().code(), Some(130));
     assert!(!state.exists() && !used(&state));
+}
+
+/// What was said is shown; orders by a pipe are answered; a terminal's keys are the board's.
+fn console(place: &Place, state: &Path) {
+    let (out, _) = expect(0, &mut lab(&["console", "a"], state));
+    assert!(out.contains("MEMTWIN READY aarch64"), "{out}");
+    fs::write(place.path("orders"), "x run hostname; exit 7\ny nonsense").unwrap();
+    let orders = fs::File::open(place.path("orders")).unwrap();
+    let (out, _) = expect(0, lab(&["console", "a"], state).stdin(orders));
+    assert!(out.contains("MEMTWIN BEGIN x\r\na\r\n"), "{out}");
+    for answer in ["DONE x rc=7\r\n", "unknown order 'nonsense'", "DONE y rc=127\r\n"] {
+        assert!(out.contains(answer), "{out}");
+    }
+
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = fs::File::options().read(true).write(true).open(name).unwrap();
+    let modes = || tcgetattr(&terminal).unwrap().local_modes;
+    let before = modes();
+    let shared = |file: &fs::File| Stdio::from(file.try_clone().unwrap());
+    let mut command = lab(&["console", "a"], state);
+    command.stdin(shared(&terminal)).stdout(shared(&terminal)).stderr(Stdio::null());
+    let mut held = Held(command.spawn().unwrap());
+    until("its keys are the board's", || modes() != before);
+    // A line that would not end, and the key that ends it.
+    let mut keys = fs::File::from(master);
+    let mut typed = |keys_typed: &[u8]| keys.write_all(keys_typed).unwrap();
+    let log = || fs::read_to_string(state.join("a.console")).unwrap();
+    typed(b"1 run sleep 10000\r");
+    until("it runs", || log().contains("1 run sleep 10000\r\nMEMTWIN BEGIN 1\r\n"));
+    typed(b"\x03");
+    until("it has ended", || log().contains("MEMTWIN DONE 1 rc=130"));
+    typed(b"2 run hostnamx\x7fe\r");
+    until("a second answer", || log().contains("MEMTWIN BEGIN 2\r\na\r\n\r\nMEMTWIN DONE 2 rc=0"));
+    typed(b"\x1d");
+    assert_eq!(held.end().code(), Some(0));
+    assert_eq!(modes(), before);
 }
 
 /// Runs an experiment on a board of its own; the cases that it must have found. What it said.

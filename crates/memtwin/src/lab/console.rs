@@ -1,0 +1,144 @@
+//! `memtwin lab console`: what a board's console has said and goes on to say, and a hand at its keyboard.
+
+mod keys;
+mod orders;
+mod raw;
+mod screen;
+#[cfg(test)]
+mod tests;
+
+use super::state::State;
+use crate::failure::Failure;
+use keys::Keys;
+use memtwin_replicate::Stop;
+use memtwin_report::ExitCode;
+use orders::Orders;
+use raw::Raw;
+use screen::Screen;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// Who decides what is typed.
+trait Hand {
+    /// Whether it wants more of the input now.
+    fn wants(&self) -> bool;
+
+    /// Takes what came of the input; nothing is its end.
+    ///
+    /// Errors: it can't be typed.
+    fn takes(&mut self, input: &[u8]) -> Result<(), Failure>;
+
+    /// Hears what the console says.
+    fn hears(&mut self, said: &[u8]);
+
+    /// What is typed next, if anything is.
+    fn next(&mut self) -> Vec<u8>;
+
+    /// Whether this is all.
+    fn is_done(&self) -> bool;
+
+    /// The board has ended.
+    ///
+    /// Errors: something is left undone.
+    fn ended(&self) -> Result<(), Failure>;
+}
+
+/// Somebody who only looks on.
+struct Nobody;
+
+impl Hand for Nobody {
+    fn wants(&self) -> bool {
+        false
+    }
+
+    fn takes(&mut self, _: &[u8]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn hears(&mut self, _: &[u8]) {}
+
+    fn next(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    fn ended(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Shows it. A terminal's keys are the board's then, and what comes by a pipe are orders; `follow`: only
+/// looks on.
+pub(super) fn run(
+    folder: &Path,
+    name: &str,
+    follow: bool,
+    stop: &Stop,
+) -> Result<ExitCode, Failure> {
+    let state = State::read(folder)?;
+    let board = state.board(name)?;
+    let (stdin, mut stdout) = (rustix::stdio::stdin(), io::stdout());
+    let (is_typed, is_seen) = (stdin.is_terminal(), stdout.is_terminal());
+    let mut screen = Screen::of(&board.console, &mut stdout)?;
+    let Some(keyboard) = keyboard(&board.keyboard)? else {
+        screen.show(&mut Nobody)?;
+        screen::ended();
+        let orders = !follow && !is_typed && rustix::io::read(stdin, &mut [0]) == Ok(1);
+        let failure =
+            || Failure::environment(format!("board {name} has ended: it takes no orders"));
+        return if orders { Err(failure()) } else { Ok(ExitCode::Verified) };
+    };
+    if follow {
+        screen.attend(&keyboard, stdin, &mut Nobody, stop)?;
+    } else if !is_typed {
+        screen.attend(&keyboard, stdin, &mut Orders::of(name), stop)?;
+    } else if !is_seen {
+        // Somebody keeps what was said.
+        screen.show(&mut Nobody)?;
+    } else {
+        tell(&format!(
+            "board {name}: its console takes `ID run LINE` and `ID poweroff`, and is no shell (`memtwin \
+             lab ssh {name}` is); Ctrl-] leaves it"
+        ));
+        let raw = Raw::enter(stdin).map_err(Failure::environment)?;
+        let quit = raw.quit();
+        let attended = screen.attend(&keyboard, stdin, &mut Keys::new(&quit), stop);
+        drop(raw);
+        tell("");
+        attended?;
+        if quit.load(Ordering::Relaxed) {
+            return Err(interrupted());
+        }
+    }
+    Ok(ExitCode::Verified)
+}
+
+/// The way to a console's keyboard; none if the board has ended.
+fn keyboard(socket: &Path) -> Result<Option<UnixStream>, Failure> {
+    let gone = [ErrorKind::ConnectionRefused, ErrorKind::NotFound];
+    let connected = UnixStream::connect(socket).and_then(|stream| {
+        // A board that does not listen must not hold up who wants to leave.
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    });
+    match connected {
+        Err(error) if gone.contains(&error.kind()) => Ok(None),
+        Err(error) => Err(Failure::environment(format!("{}: {error}", socket.display()))),
+        Ok(stream) => Ok(Some(stream)),
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure { code: ExitCode::Interrupted, message: "interrupted".to_owned() }
+}
+
+/// To a person; not part of what the console says.
+fn tell(line: &str) {
+    // Where standard error is gone, nobody listens.
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,17 +1,20 @@
 //! What is tried on boards: our own commands, run there.
 
+#[cfg(test)]
+mod tests;
+
 use crate::board::Board;
 use crate::cross::{self, CrossError, MEMTWIN};
 use crate::host::{self, Host, HostError};
 use crate::image::{Image, ImageError, ImageSpec, SUITE};
+use crate::pieces::{self, Pieces};
 use crate::{Arch, Cache, CacheError, Flavour, MachineError, Progress, Reply, Silent};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a small thing may take on another machine.
 const SHORT: Duration = Duration::from_secs(120);
-/// The line before the record.
-const MARK: &str = "MEMTWIN RECORD";
 
 /// Why an experiment says nothing.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,22 @@ pub enum ExperimentError {
         /// What it said.
         said: Vec<String>,
     },
+    /// Not all of its record was legible.
+    #[error("of {expected} cases on the board, the records of {came} came whole")]
+    Torn {
+        /// How many cases there were; `?` if that was not heard.
+        expected: String,
+        /// How many are known.
+        came: usize,
+    },
+    /// It broke off, and some cases had ended before.
+    #[error("{error}")]
+    Broken {
+        /// Why.
+        error: Box<ExperimentError>,
+        /// The record of the cases that had ended.
+        record: Value,
+    },
 }
 
 /// What came of a command of ours on a board.
@@ -61,7 +80,7 @@ pub struct Outcome {
     /// What it returned: one of Memtwin's exit codes.
     pub rc: i32,
     /// Its run record.
-    pub record: serde_json::Value,
+    pub record: Value,
     /// What it said besides, line by line: its table, or what it complained of.
     pub said: Vec<String>,
 }
@@ -86,7 +105,8 @@ pub fn image(flavour: Flavour, progress: &mut dyn Progress) -> Result<Image, Exp
 
 /// Runs `memtwin check` with these arguments on a board.
 ///
-/// Errors: the board dies, or the check does not end within `limit`.
+/// Errors: the board dies, or the check does not end within `limit`; [`ExperimentError::Broken`] if some of
+/// its cases have ended before.
 pub fn check_on(
     board: &mut Board,
     arguments: &[String],
@@ -95,18 +115,17 @@ pub fn check_on(
 ) -> Result<Outcome, ExperimentError> {
     let words = arguments.iter().map(|word| quoted(word)).collect::<Result<Vec<_>, _>>()?;
     let order = format!("run {}; exit $rc", line("memtwin", "/run", &words.join(" ")));
-    outcome(board.machine.order(&order, limit, progress)?)
+    let mut pieces = Pieces::default();
+    let mut heard = |line: &str| pieces.take(line);
+    let reply = board.machine.order_heard(&order, limit, progress, &mut heard);
+    outcome(reply.map_err(|error| error.without(pieces::is_one).into()), pieces)
 }
 
-/// A shell line that runs a check and shows what it said and its record; `$rc` is what it returned.
-/// Not to a console at once: it is a terminal. The record comes without its indentation, as a console
-/// is slow; no text of JSON's goes over several lines.
+/// A shell line that runs a check and shows its record, in pieces as its cases end, and what it said;
+/// `$rc` is what it returned. Its table goes not to a console at once: it is a terminal.
 fn line(memtwin: &str, folder: &str, words: &str) -> String {
-    let (record, said) = (format!("{folder}/record.json"), format!("{folder}/said"));
-    format!(
-        "rm -f {record}; {memtwin} check --quiet --json {record} {words} >{said} 2>&1; rc=$?; \
-         cat {said}; echo {MARK}; sed 's/^ *//' {record} | tr -d '\\n'"
-    )
+    let said = format!("{folder}/said");
+    format!("{memtwin} check --quiet --pieces {words} 2>&1 >{said}; rc=$?; cat {said}")
 }
 
 /// Memtwin in a folder of its own on a machine, which is removed when this is dropped.
@@ -137,7 +156,8 @@ impl<'h> Visit<'h> {
 
     /// Runs `memtwin check` with these arguments there.
     ///
-    /// Errors: the machine is not reached, or the check does not end within `limit`.
+    /// Errors: the machine is not reached, or the check does not end within `limit`;
+    /// [`ExperimentError::Broken`] if some of its cases have ended before.
     pub fn check(
         &self,
         arguments: &[String],
@@ -147,11 +167,19 @@ impl<'h> Visit<'h> {
         let words: Vec<String> = arguments.iter().map(|word| host::quoted(word)).collect();
         let memtwin = format!("{}/memtwin", self.folder);
         let line = format!("{}; echo; echo $rc", line(&memtwin, &self.folder, &words.join(" ")));
-        let said = host::run(self.host, &line, limit, progress)?;
-        let mut output: Vec<String> = said.lines().map(str::to_owned).collect();
-        // A number that can't be read is no success.
-        let rc = output.pop().and_then(|rc| rc.trim().parse().ok()).unwrap_or(-1);
-        outcome(Reply { rc, output })
+        let mut pieces = Pieces::default();
+        let mut heard = |line: &str| pieces.take(line);
+        let said = host::run_heard(self.host, &line, limit, progress, &mut heard);
+        let reply = said.map(|said| {
+            let mut output: Vec<String> = said.lines().map(str::to_owned).collect();
+            // A number that can't be read is no success.
+            let rc = output.pop().and_then(|rc| rc.trim().parse().ok()).unwrap_or(-1);
+            if output.last().is_some_and(String::is_empty) {
+                output.pop();
+            }
+            Reply { rc, output }
+        });
+        outcome(reply.map_err(ExperimentError::from), pieces)
     }
 }
 
@@ -175,14 +203,29 @@ fn built_for(host: &dyn Host, progress: &mut dyn Progress) -> Result<PathBuf, Ex
     program.ok_or_else(|| CrossError::Nothing { packages: MEMTWIN.to_owned() }.into())
 }
 
-/// Takes the record out of what the board has said.
-fn outcome(Reply { rc, mut output }: Reply) -> Result<Outcome, ExperimentError> {
-    let record = output.iter().position(|line| line == MARK).map(|at| output.split_off(at));
-    let record = record.and_then(|lines| serde_json::from_str(&lines[1..].concat()).ok());
-    match record {
-        Some(record) => Ok(Outcome { rc, record, said: output }),
-        None => Err(ExperimentError::NoRecord { rc, said: output }),
-    }
+/// What came of a check, by the pieces of its record.
+fn outcome(
+    reply: Result<Reply, ExperimentError>,
+    pieces: Pieces,
+) -> Result<Outcome, ExperimentError> {
+    let (expected, came) = (pieces.expected(), pieces.came());
+    let error = match (reply, pieces.record()) {
+        (Ok(Reply { rc, output: said }), None) => ExperimentError::NoRecord { rc, said },
+        (Ok(Reply { rc, output: said }), Some(record)) if expected == Some(came) => {
+            return Ok(Outcome { rc, record, said });
+        }
+        (Ok(_), Some(record)) => {
+            let expected = expected.map_or("?".to_owned(), |expected| expected.to_string());
+            broken(ExperimentError::Torn { expected, came }, record)
+        }
+        (Err(error), None) => error,
+        (Err(error), Some(record)) => broken(error, record),
+    };
+    Err(error)
+}
+
+fn broken(error: ExperimentError, record: Value) -> ExperimentError {
+    ExperimentError::Broken { error: Box::new(error), record }
 }
 
 /// A word as the board's shell takes it back.
@@ -191,52 +234,4 @@ fn quoted(word: &str) -> Result<String, ExperimentError> {
         return Err(ExperimentError::Argument { argument: word.to_owned() });
     }
     Ok(format!("'{word}'"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_is_told_from_what_is_said() {
-        let reply = |lines: &[&str]| Reply {
-            rc: 1,
-            output: lines.iter().map(|line| (*line).to_owned()).collect(),
-        };
-        let Outcome { rc, record, said } =
-            outcome(reply(&["kvm/get differs", MARK, "{\"cases\": []}"])).unwrap();
-        assert_eq!((rc, said), (1, vec!["kvm/get differs".to_owned()]));
-        assert_eq!(record, serde_json::json!({ "cases": [] }));
-        // A command that died has left none, or half of one.
-        for lines in [&["Killed", MARK] as &[&str], &["Killed", MARK, "{\"cases\": ["], &["Killed"]]
-        {
-            let error = outcome(reply(lines)).unwrap_err().to_string();
-            assert_eq!(error, "memtwin on the board returned 1 and no record\n    Killed");
-        }
-    }
-
-    #[test]
-    fn a_visit_leaves_nothing_behind() {
-        let here = tempfile::tempdir().unwrap();
-        let program = here.path().join("fake");
-        // Says what it is given, and returns 7; the fourth argument is where its record goes.
-        let script = "#!/bin/sh\necho \"$5\"; printf '{\\n  \"cases\": []\\n}' >$4; exit 7\n";
-        std::fs::write(&program, script).unwrap();
-        let visit = Visit::begin(&host::Local, Some(&program), &mut Silent).unwrap();
-        let folder = PathBuf::from(&visit.folder);
-        assert!(folder.join("memtwin").is_file());
-        let word = ["it's --one $(word)".to_owned()];
-        let outcome = visit.check(&word, SHORT, &mut Silent).unwrap();
-        assert_eq!((outcome.rc, outcome.said), (7, word.to_vec()));
-        assert_eq!(outcome.record, serde_json::json!({ "cases": [] }));
-        drop(visit);
-        assert!(!folder.exists());
-    }
-
-    #[test]
-    fn an_argument_stays_one_word() {
-        assert_eq!(quoted("--seconds=1 s; $(reboot)").unwrap(), "'--seconds=1 s; $(reboot)'");
-        let error = quoted("it's").unwrap_err().to_string();
-        assert!(error.starts_with("'it's': an argument for a board has no "), "{error}");
-    }
 }

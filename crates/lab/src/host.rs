@@ -73,11 +73,24 @@ pub fn run(
     limit: Duration,
     progress: &mut dyn Progress,
 ) -> Result<String, HostError> {
-    let output = command::output_with_input(&mut host.command(line), limit, progress);
+    run_heard(host, line, limit, progress, &mut |_| false)
+}
+
+/// The same; each line is `heard` when it comes, and is no part of what is returned if that takes it.
+///
+/// Errors: as for [`run`].
+pub fn run_heard(
+    host: &dyn Host,
+    line: &str,
+    limit: Duration,
+    progress: &mut dyn Progress,
+    heard: &mut dyn FnMut(&str) -> bool,
+) -> Result<String, HostError> {
+    let output = command::output_with_input(&mut host.command(line), limit, progress, heard);
     output.map_err(|error| HostError::of_command(host.name(), line, error))
 }
 
-/// The same; what it says on standard error is told while it goes on.
+/// As [`run`]; what it says on standard error is told while it goes on.
 ///
 /// Errors: as for [`run`].
 pub fn run_aloud(

@@ -35,6 +35,7 @@ pub mod kernel;
 mod machine;
 mod modules;
 pub mod peer;
+pub mod pieces;
 mod progress;
 pub mod root;
 mod run_folder;

@@ -1,6 +1,7 @@
 //! `memtwin check`: does this host's dirty log ever miss a write?
 
 mod case;
+mod pieces;
 mod select;
 
 pub(crate) use case::end_guest;
@@ -14,6 +15,7 @@ use memtwin_kvm::{Mode, Offered};
 use memtwin_replicate::Stop;
 use memtwin_report::{Case, ExitCode, Progress, RunRecord, exit};
 use memtwin_vmm::{Granule, StartError, Translation};
+use pieces::Pieces;
 use select::{CaseSpec, Log, Wanted};
 use std::io::Write;
 
@@ -49,6 +51,7 @@ pub(crate) fn run(args: &Check, command: String, stop: &Stop) -> Result<ExitCode
     };
     let mut progress = Progress::new(crate::output::progress_mode(&args.output), cases.len());
     let mut done: Vec<Case> = Vec::new();
+    let mut said = Pieces::new(args.pieces, &command);
     for spec in cases {
         if stop.is_set() {
             break;
@@ -56,9 +59,12 @@ pub(crate) fn run(args: &Check, command: String, stop: &Stop) -> Result<ExitCode
         progress.case(&spec.to_string());
         let Some(case) = run.case(spec, &mut progress) else { break };
         progress.finish_case(&case);
+        said.case(&case);
         done.push(case);
     }
     drop(progress);
+    skipped.iter().for_each(|case| said.case(case));
+    said.end();
     done.extend(skipped);
 
     let code = exit::of_cases(&done, false, stop.is_set());

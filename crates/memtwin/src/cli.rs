@@ -158,6 +158,9 @@ pub(crate) struct Check {
     /// List the cases and run none
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Say the record of each case on stderr as soon as it has ended; not for people
+    #[arg(long, hide = true)]
+    pub(crate) pieces: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) output: Output,

@@ -15,7 +15,7 @@ const SSHD: &str = "/usr/sbin/sshd";
 /// An sshd on the loopback interface, for this user. Killed when dropped.
 #[derive(Debug)]
 pub struct Sshd {
-    _kept: Kept,
+    kept: Kept,
     dir: TempDir,
     port: u16,
 }
@@ -78,12 +78,17 @@ impl Sshd {
             file("known").display()
         );
         fs::write(file("config"), config)?;
-        Ok(Self { _kept: kept, dir, port })
+        Ok(Self { kept, dir, port })
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its process id: its children are its connections.
+    pub fn pid(&self) -> u32 {
+        self.kept.child.id()
     }
 
     /// A file for ssh's option -F, with which it is reached.

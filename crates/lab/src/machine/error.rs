@@ -72,3 +72,17 @@ pub enum MachineError {
     #[error("interrupted")]
     Cancelled,
 }
+
+impl MachineError {
+    /// Without some of the lines that the machine said last.
+    #[must_use]
+    pub(crate) fn without(mut self, left_out: impl Fn(&str) -> bool) -> Self {
+        if let Self::Ended { last, .. }
+        | Self::Panicked { last, .. }
+        | Self::TimedOut { last, .. } = &mut self
+        {
+            last.retain(|line| !left_out(line));
+        }
+        self
+    }
+}

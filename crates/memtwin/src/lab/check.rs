@@ -18,16 +18,18 @@ use memtwin_report::{ExitCode, exit};
 use merged::Merged;
 use plan::Plan;
 use std::fmt;
+use std::path::PathBuf;
 
 /// `memtwin lab run check`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Check {
-    /// Where: on emulated boards, on this machine, on others through ssh
+    /// Where: on emulated boards that are booted for it, on one of `memtwin lab up`, on this machine, on
+    /// others through ssh
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "emulated",
-        value_name = "emulated|local|ssh://[USER@]HOST,…"
+        value_name = "emulated[:NAME]|local|ssh://[USER@]HOST,…"
     )]
     pub(crate) hosts: Vec<String>,
     /// Every size of addresses for each granule, and every kernel that there is
@@ -46,6 +48,9 @@ pub(crate) struct Check {
     /// A board's memory in MiB
     #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u32).range(512..))]
     pub(crate) memory: u32,
+    /// Where `emulated:NAME` is up, if it was started with --state
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// How long the check of a granule may take
     #[arg(long, default_value = "10m", value_name = "TIME")]
     pub(crate) timeout: Time,

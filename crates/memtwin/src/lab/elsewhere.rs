@@ -163,7 +163,10 @@ impl There {
         this.folder = Some(folder.to_owned());
         let arch: Arch = arch.parse().map_err(Failure::environment)?;
         if arch != Arch::Aarch64 {
-            let why = format!("{name}: {arch}; the experiments on other machines are for aarch64");
+            let why = format!(
+                "{name}: {arch}: expected an aarch64 machine, as KVM there runs no aarch64 guest; `--hosts \
+                 emulated` has a board with KVM/arm64, and the command on {name} itself runs the guest under TCG"
+            );
             return Err(Failure::environment(why).into());
         }
         let files = boards::programs(args.board_programs.as_deref(), talk)?;

@@ -141,6 +141,41 @@ fn console(place: &Place, state: &Path) {
     assert_eq!(modes(), before);
 }
 
+/// A board that is up, by the name of its lab's folder: probed, and checked.
+pub(crate) fn check_there() {
+    let (place, record) = (Place::new(), Place::new());
+    let (state, record) = (place.path("s"), record.path("out.json"));
+    let up = run_within(LONG, &mut lab(&["up", "1", "--detach", "--memory", "512"], &state));
+    assert_eq!(up.status.code(), Some(0), "{}", text(&up.stderr));
+    let (out, _) = expect(0, &mut lab(&["probe", "emulated:a", "--json"], &state));
+    let probed: serde_json::Value = serde_json::from_str(&out).unwrap();
+    // Memtwin itself has asked KVM there.
+    assert_eq!(probed["kvm"]["modes"]["ring"], true, "{probed}");
+    let mut command = lab(&["run", "check", "--hosts", "emulated:a"], &state);
+    command.arg("--json").arg(&record).args(["--", "--mode", "get,ring", "--stressor", "once"]);
+    command.args(["--backing", "shm", "--vcpus", "1", "--rounds", "5"]);
+    let output = run_within(LONG, &mut command);
+    let said = text(&output.stderr) + &text(&output.stdout);
+    println!("{said}");
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let found = verdicts(&json(&record));
+    assert!(found.iter().all(|(.., passed)| *passed) && found.len() == 4, "{found:?}");
+    let case = "kvm/ring/shm/vcpus=1/once/host=4k,emulated:a";
+    assert!(found.contains(&(case.to_owned(), "identical".to_owned(), true)), "{found:?}");
+    let mut command = memtwin();
+    command.args(["lab", "ssh", "--state"]).arg(&state).args(["a", "ls /tmp | grep memtwin-"]);
+    let (left, _) = expect(1, &mut command);
+    assert_eq!(left, "", "nothing is left there");
+    // No such board, and no such lab.
+    let check = ["run", "check", "--hosts", "emulated:b"];
+    let (_, err) = expect(2, &mut lab(&check, &state));
+    assert!(err.contains("no board 'b' is up; there are: a"), "{err}");
+    expect(0, &mut lab(&["down"], &state));
+    until("all is gone", || !state.exists() && !used(&state));
+    let (_, err) = expect(3, &mut lab(&check, &state));
+    assert!(err.contains("no lab is up"), "{err}");
+}
+
 /// Runs an experiment on a board of its own; the cases that it must have found. What it said.
 fn experiment(name: &str, options: &[&str], expected: &[(&str, &str)]) -> String {
     let place = Place::new();

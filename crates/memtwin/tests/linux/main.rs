@@ -13,6 +13,7 @@ mod boards;
 mod common;
 mod flood;
 mod guest;
+mod hosts;
 mod lab;
 mod matrix;
 mod moves;
@@ -31,6 +32,7 @@ fn main() {
         trial("lab_run_replicate_names_a_guest_that_panics", arm, true, lab::panics),
         trial("lab_run_replicate_leaves_nothing_when_interrupted", arm, true, lab::interrupted),
         trial("lab_run_check_keeps_what_other_boards_said", arm, true, matrix::one_board_dies),
+        trial("lab_run_check_keeps_what_a_board_said_before_it_died", arm, true, matrix::dies_amid),
         Trial::test("lab_run_check_refuses_what_no_check_takes", || {
             matrix::refused();
             Ok(())
@@ -47,6 +49,10 @@ fn main() {
         trial("migrate_sweeps_loads_and_links", arm, true, moves::swept),
         trial("migrate_moves_between_machines_by_ssh", arm, true, moves::over_ssh),
         trial("lab_run_migrate_is_the_experiment_of_2014", arm, true, moves::seed),
+        host_trial("lab_run_check_on_a_machine_by_ssh", hosts::checks),
+        host_trial("lab_run_check_keeps_what_came_before_the_connection_died", hosts::cut),
+        host_trial("lab_run_refuses_a_machine_that_runs_no_such_guest", hosts::refused),
+        trial("lab_run_check_on_a_board_that_is_up", arm, true, boards::check_there),
         trial("lab_boards_go_up_and_down", arm, false, boards::up_and_down),
         trial("lab_run_replicate_on_a_board", arm, true, boards::replicate),
         trial("lab_run_audit_on_a_board", arm, true, boards::audit),
@@ -57,6 +63,11 @@ fn main() {
         }),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// A test that needs a toolchain for static programs of this machine's own architecture.
+fn host_trial(name: &'static str, test: fn()) -> Trial {
+    trial(name, Arch::host(), true, test)
 }
 
 /// A test that needs a QEMU, Debian's packages and, with `programs`, a toolchain for the guest's. It

@@ -1,9 +1,11 @@
-//! `memtwin lab run check` on two boards, of which the second dies.
+//! `memtwin lab run check` on two boards, of which the second dies, and on one that dies in the middle.
 
-use crate::common::{Place, expect, json, memtwin};
+use crate::common::{Held, Place, expect, json, memtwin, until, verdicts};
 use memtwin_lab::{Flavour, Progress, experiments};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 struct Talk;
 
@@ -71,6 +73,45 @@ pub(crate) fn one_board_dies() {
     assert_eq!(row("16k"), "16k 64k inconclusive 2", "{out}");
     let kept = fs::read_dir(&tmp).unwrap().next().unwrap().unwrap().path();
     assert!(fs::read_to_string(kept.join("console-16k")).unwrap().contains("by order"));
+}
+
+/// A board that dies when the first of its cases has ended.
+pub(crate) fn dies_amid() {
+    experiments::image(Flavour::Standard, &mut Talk).unwrap();
+    let place = Place::new();
+    let (record, tmp) = (place.path("out.json"), place.path("tmp"));
+    fs::create_dir_all(&tmp).unwrap();
+    let mut command = memtwin();
+    command.args(["lab", "run", "check", "--json"]).arg(&record).env("TMPDIR", &tmp);
+    command.args(["--", "--mode", "get", "--stressor", "once,random", "--backing", "shm"]);
+    command.args(["--vcpus", "1", "--seconds", "20s"]).stderr(Stdio::null()).stdout(Stdio::piped());
+    let mut held = Held(command.spawn().unwrap());
+    let console = || {
+        let mut folders = fs::read_dir(&tmp).unwrap().flatten();
+        let console = folders.next().map(|folder| folder.path().join("console-4k"));
+        console.and_then(|console| fs::read_to_string(console).ok()).unwrap_or_default()
+    };
+    // Whole, with the end of its line.
+    until("a case has ended", || {
+        console().split_once("MEMTWIN PIECE ").is_some_and(|(_, piece)| piece.contains('\n'))
+    });
+    let killed = Command::new("pkill").args(["-KILL", "-P", &held.0.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    let status = held.end();
+    let mut out = String::new();
+    held.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    println!("{out}");
+    assert_eq!(status.code(), Some(11), "{out}");
+    assert!(!out.contains("MEMTWIN PIECE"), "what came is no last word: {out}");
+    let name = |end: &str| format!("kvm/get/shm/vcpus=1/{end}");
+    let expected = [
+        ("once/host=4k", "identical", true),
+        ("random/host=4k", "inconclusive", false),
+        ("once/host=4k/control", "inconclusive", false),
+        ("random/host=4k/control", "inconclusive", false),
+    ];
+    let expected = expected.map(|(end, verdict, passed)| (name(end), verdict.to_owned(), passed));
+    assert_eq!(verdicts(&json(&record)), expected);
 }
 
 pub(crate) fn refused() {

@@ -4,10 +4,11 @@
 
 use super::plan::Part;
 use crate::lab::found::account;
-use memtwin_lab::experiments::{ExperimentError, Outcome};
+use memtwin_lab::experiments::ExperimentError;
 use memtwin_pages::Layout;
 use memtwin_report::record::Host;
 use memtwin_report::{Case, RunRecord, Trial};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What the checks came to.
@@ -34,16 +35,18 @@ pub(super) fn name(case: &str, label: &str) -> String {
 }
 
 impl Merged {
-    /// Takes over what a machine has found. `label` makes its label of the record.
+    /// Takes over what a machine has found. `label` makes its label of the record. Returns that, and
+    /// which cases these are, as the machine names them.
     ///
     /// Errors: it is no record of ours; the text says why.
     pub(super) fn add(
         &mut self,
-        outcome: Outcome,
+        record: Value,
         label: impl FnOnce(&Host) -> String,
-    ) -> Result<(), String> {
-        let record: RunRecord = serde_json::from_value(outcome.record)
-            .map_err(|error| format!("its record: {error}"))?;
+    ) -> Result<(String, Vec<String>), String> {
+        let record: RunRecord =
+            serde_json::from_value(record).map_err(|error| format!("its record: {error}"))?;
+        let known = record.cases.iter().map(|case| case.name().to_owned()).collect();
         let label = label(&record.host);
         self.host.get_or_insert_with(|| record.host.clone());
         self.boards.insert(label.clone(), record.host);
@@ -51,7 +54,7 @@ impl Merged {
             let name = name(case.name(), &label);
             case.named(name)
         }));
-        Ok(())
+        Ok((label, known))
     }
 
     /// Nobody can say what these would have come to.
@@ -133,7 +136,8 @@ mod tests {
         record.host = host.clone();
         let record = serde_json::to_value(record).unwrap();
         let mut merged = Merged::default();
-        merged.add(Outcome { rc: 0, record, said: Vec::new() }, |_| "4k".to_owned()).unwrap();
+        let (label, known) = merged.add(record, |_| "4k".to_owned()).unwrap();
+        assert_eq!((label.as_str(), known), ("4k", vec!["kvm/get/a".to_owned()]));
         let error = ExperimentError::Machine(MachineError::Panicked {
             what: "the answer".to_owned(),
             log: "/console".into(),

@@ -127,24 +127,43 @@ fn each(
     merged: &mut Merged,
     talk: &mut Talk,
 ) -> bool {
+    let mut place = unknown.to_owned();
     for (n, part) in parts.iter().enumerate() {
         talk.say(&format!("{} cases: check {}", part.names.len(), part.arguments.join(" ")));
-        match check(part, talk) {
-            Ok(outcome) => {
-                if let Err(reason) = merged.add(outcome, label) {
-                    merged.unknown(unknown, std::slice::from_ref(part), &reason);
+        let (record, error) = match check(part, talk) {
+            Ok(Outcome { record, .. }) => (Some(record), None),
+            Err(ExperimentError::Broken { error, record }) => (Some(record), Some(*error)),
+            Err(error) => (None, Some(error)),
+        };
+        // What has ended has its verdict, whatever became of the machine.
+        let mut left = part.clone();
+        if let Some(record) = record {
+            match merged.add(record, label) {
+                Ok((label, known)) => {
+                    left.names.retain(|name| !known.contains(name));
+                    place = label;
+                }
+                Err(reason) => {
+                    merged.unknown(&place, std::slice::from_ref(part), &reason);
+                    left.names.clear();
                 }
             }
-            Err(_) if talk.is_cancelled() => return false,
-            Err(error) => {
-                let gone = is_gone(&error);
-                let parts = if gone { &parts[n..] } else { std::slice::from_ref(part) };
-                talk.say(&format!("{unknown}: no verdict"));
-                merged.failed(unknown, parts, &error);
-                if gone {
-                    return false;
-                }
-            }
+        }
+        let Some(error) = error else { continue };
+        if talk.is_cancelled() {
+            return false;
+        }
+        let gone = is_gone(&error);
+        let more = if gone { &parts[n + 1..] } else { &[] };
+        talk.say(&format!("{place}: no verdict on {} cases", left.names.len()));
+        if left.names.is_empty() {
+            // All that we know of have come, but it may have had more to say: no pass.
+            left.names.push("check".to_owned());
+        }
+        let left: Vec<Part> = std::iter::once(left).chain(more.iter().cloned()).collect();
+        merged.failed(&place, &left, &error);
+        if gone {
+            return false;
         }
     }
     true

@@ -3,8 +3,9 @@
 use super::{Check, Kernel};
 use crate::cli;
 use crate::failure::Failure;
+use crate::lab::state;
 use clap::Parser;
-use memtwin_lab::host::{self, Host};
+use memtwin_lab::host::Host;
 use memtwin_report::ExitCode;
 use memtwin_vmm::Granule;
 use std::io::Write;
@@ -64,9 +65,11 @@ impl Plan {
                 }
                 places.extend(kernels.into_iter().map(Place::Board));
             } else {
-                let named = host::named(name);
-                let host = named
-                    .map_err(|error| Failure::usage(format!("--hosts: emulated, or {error}")))?;
+                let host = state::host(name, args.state.as_deref());
+                let host = host.map_err(|Failure { code, message }| match code {
+                    ExitCode::Usage => Failure::usage(format!("--hosts: emulated, or {message}")),
+                    code => Failure { code, message },
+                })?;
                 places.push(Place::Host(host));
             }
         }
@@ -137,8 +140,8 @@ impl Part {
             Failure::usage(format!("after --: {}", line.trim_start_matches("error: ")))
         })?;
         let cli::Output { json, format, quiet } = &check.output;
-        if json.is_some() || *quiet || format != "human" || check.dry_run || check.memory.is_some()
-        {
+        let ours = check.dry_run || check.pieces;
+        if json.is_some() || *quiet || format != "human" || ours || check.memory.is_some() {
             return Err(Failure::usage(
                 "after --: --json, --format, --quiet and --dry-run go before it, and --memory is of no use there",
             ));

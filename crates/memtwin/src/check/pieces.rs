@@ -1,0 +1,42 @@
+//! Each case's record as soon as it has ended, for who asks from another machine: what has ended is known
+//! there, whatever becomes of this one (`memtwin_lab::pieces`).
+
+use memtwin_lab::pieces;
+use memtwin_report::{Case, RunRecord};
+use std::io::Write;
+
+/// Says them on standard error, if they are wanted.
+pub(super) struct Pieces<'c> {
+    wanted: bool,
+    command: &'c str,
+    said: usize,
+}
+
+impl<'c> Pieces<'c> {
+    pub(super) fn new(wanted: bool, command: &'c str) -> Self {
+        Self { wanted, command, said: 0 }
+    }
+
+    /// A case has ended.
+    pub(super) fn case(&mut self, case: &Case) {
+        let record = RunRecord::new(self.command, vec![case.clone()]);
+        if self.wanted
+            && let Ok(record) = serde_json::to_string(&record)
+        {
+            self.said += 1;
+            say(&pieces::line(&record));
+        }
+    }
+
+    /// That was the last.
+    pub(super) fn end(&self) {
+        if self.wanted {
+            say(&pieces::last(self.said));
+        }
+    }
+}
+
+fn say(line: &str) {
+    // Who does not hear it knows that by the number of the last.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -2,6 +2,7 @@
 
 mod audit;
 pub(crate) mod boards;
+mod both;
 mod check;
 mod conclusion;
 mod console;

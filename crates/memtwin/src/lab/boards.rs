@@ -1,5 +1,6 @@
 //! `memtwin lab up|ssh|console|down`: boards with networks, for a person.
 
+use super::both::both;
 use super::replicate::need_qemu;
 use super::state::{State, default_folder};
 use super::talk::Talk;
@@ -86,10 +87,19 @@ pub(crate) struct Up {
 }
 
 /// The image of boards, built if it is not in the cache.
-pub(crate) fn image(kernel: Kernel, talk: &mut Talk) -> Result<BoardImage, Failure> {
+fn image(kernel: Kernel, talk: &mut Talk) -> Result<BoardImage, Failure> {
     let place = Cache::place().map_err(Failure::environment)?;
     let cache = Cache::open(&place, talk).map_err(Failure::environment)?;
     root::build(&cache, kernel.flavour(), talk).map_err(Failure::environment)
+}
+
+/// What boards boot of, and what runs on them: the one comes from the network while the other is built.
+pub(crate) fn image_and_programs(
+    kernel: Kernel,
+    given: Option<&Path>,
+    talk: &Talk,
+) -> Result<(BoardImage, Vec<LabFile>), Failure> {
+    both(talk, |talk| image(kernel, talk), |talk| programs(given, talk))
 }
 
 /// What runs on boards and in their guests.
@@ -132,8 +142,7 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
         return super::state::detached(&folder);
     }
     let mut talk = Talk::new(args.quiet, stop);
-    let image = image(args.board.kernel, &mut talk)?;
-    let files = programs(args.programs.as_deref(), &mut talk)?;
+    let (image, files) = image_and_programs(args.board.kernel, args.programs.as_deref(), &talk)?;
     let nodes = (0..args.boards).map(|index| Node {
         name: char::from(b'a' + index).to_string(),
         spec: args.board.spec(),

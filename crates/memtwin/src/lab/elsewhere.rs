@@ -118,8 +118,8 @@ impl There {
         talk: &mut Talk,
     ) -> Result<Self, Lost> {
         need_qemu(Arch::Aarch64)?;
-        let image = boards::image(args.board_kernel, talk)?;
-        let mut files = boards::programs(args.board_programs.as_deref(), talk)?;
+        let programs = args.board_programs.as_deref();
+        let (image, mut files) = boards::image_and_programs(args.board_kernel, programs, talk)?;
         let Image { kernel, initrd } = guest(Arch::Aarch64, &files, modules, talk)?;
         for (name, from) in [("kernel", kernel), ("initrd", initrd)] {
             files.push(LabFile { path: format!("guest/{name}"), from, program: false });

@@ -6,7 +6,7 @@ use super::network::Lan;
 use super::nfs;
 use super::stage::{FOLDERS, Platform, Stage};
 use crate::failure::Failure;
-use crate::lab::boards::{Kernel, image, no_lab, programs};
+use crate::lab::boards::{Kernel, image_and_programs, no_lab};
 use crate::lab::image::cache;
 use crate::lab::talk::Talk;
 use memtwin_lab::board::BoardSpec;
@@ -37,8 +37,8 @@ const FOLDER: &str = "/run/memtwin";
 pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stage, Failure> {
     let mut folder = RunFolder::temporary(FOLDERS).map_err(Failure::environment)?;
     folder.keep(args.keep);
-    let board_image = image(Kernel::Pages4K, talk)?;
-    let mut files = programs(args.programs.as_deref(), talk)?;
+    let (board_image, mut files) =
+        image_and_programs(Kernel::Pages4K, args.programs.as_deref(), talk)?;
     files.extend(guest_files(args, plan, &files, folder.path(), talk)?);
     let spec = LabSpec { nodes: nodes(plan), files };
     let place = LabFolder::temporary().map_err(no_lab)?;

@@ -37,7 +37,7 @@ impl Board {
                 thread::sleep(Duration::from_millis(100));
                 lines.get_ref().set_nonblocking(true).unwrap();
                 let early =
-                    lines.buffer().len() > 0 || lines.fill_buf().is_ok_and(|b| !b.is_empty());
+                    !lines.buffer().is_empty() || lines.fill_buf().is_ok_and(|b| !b.is_empty());
                 lines.get_ref().set_nonblocking(false).unwrap();
                 give.send(if early { format!("{order}: too early") } else { order.clone() })
                     .unwrap();

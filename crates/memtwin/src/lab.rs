@@ -18,7 +18,7 @@ mod outside;
 mod probe;
 pub(crate) mod replicate;
 mod replicate_there;
-mod state;
+pub(crate) mod state;
 mod steer;
 pub(crate) mod talk;
 mod twin_file;

@@ -7,13 +7,17 @@ mod conclusion;
 mod experiment;
 mod fault;
 mod faults;
+mod holder;
 mod hosts;
 mod judge;
 mod local;
+mod machines;
 mod network;
 mod nfs;
 mod seed;
 mod settings;
+mod site;
+mod spec;
 mod ssh;
 mod stage;
 mod sweep;
@@ -25,8 +29,9 @@ use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use crate::values::{Size, Time};
 use clap::{Args, ValueEnum};
-use experiment::Experiment;
+use experiment::{Experiment, Found};
 use fault::Fault;
+use holder::Left;
 use hosts::Hosts;
 use memtwin_lab::Arch;
 use memtwin_migrate::plan::{Plan, SEED};
@@ -37,10 +42,18 @@ use std::path::PathBuf;
 /// `memtwin migrate`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Migrate {
-    /// Where: on three emulated boards; by two QEMUs on this machine; or on two machines by ssh that have
-    /// mounted the plan's `boards.mount` (the last two without the guest's network)
-    #[arg(long, default_value = "emulated", value_name = "emulated|local|ssh://A,ssh://B")]
+    /// Where: on three emulated boards; by two QEMUs on this machine; on two machines by ssh that have
+    /// mounted the plan's `boards.mount` (these two without the guest's network); or on three machines, an
+    /// NFS server first. `emulated:NAME` is a machine too, a board of `memtwin lab up`
+    #[arg(
+        long,
+        default_value = "emulated",
+        value_name = "emulated|local|ssh://A,ssh://B|ssh://STORAGE,ssh://A,ssh://B"
+    )]
     pub(crate) hosts: Hosts,
+    /// Where `emulated:NAME` is up, if it was started with --state
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// The lab: `seed`, or a file as `memtwin lab plan seed` prints it
     #[arg(long, default_value = "seed", value_name = "PLAN")]
     pub(crate) plan: PathBuf,
@@ -148,20 +161,20 @@ pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCo
         sweep::check(args)?;
     }
     crate::output::probe(&args.output)?;
-    let mut talk = Talk::new(args.output.quiet, stop);
-    let done = match &args.hosts {
-        Hosts::Local => local::stage(args, &mut talk),
-        Hosts::Emulated => plan(args).and_then(|plan| seed::stage(args, &plan, &mut talk)),
-        Hosts::Ssh(both) => plan(args).and_then(|plan| ssh::stage(args, &plan, both, &mut talk)),
-    }
-    .and_then(|mut stage| match args.sweep.sweep {
-        true => sweep::run(args, &mut stage, stop, &mut talk),
-        false => Experiment { args, stage: &mut stage, stop }.run(&mut talk),
-    });
+    let left = Left::default();
+    let done = found(args, stop, &left, &mut Talk::new(args.output.quiet, stop));
+    let left = left.lines().join("\n");
     let found = match done {
-        Err(_) if stop.is_set() => {
+        Err(_) if stop.is_set() && left.is_empty() => {
             let message = "interrupted; nothing is left behind".to_owned();
             return Err(Failure { code: ExitCode::Interrupted, message });
+        }
+        Err(_) if stop.is_set() => {
+            let message = format!("interrupted\n{left}");
+            return Err(Failure { code: ExitCode::Interrupted, message });
+        }
+        Err(Failure { code, message }) if !left.is_empty() => {
+            return Err(Failure { code, message: format!("{message}\n{left}") });
         }
         found => found?,
     };
@@ -178,7 +191,29 @@ pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCo
         Some(missed) if code == ExitCode::Verified => {
             Err(Failure::environment(format!("--fault: {missed}")))
         }
+        _ if !left.is_empty() => {
+            let code = if code == ExitCode::Verified { ExitCode::Environment } else { code };
+            Err(Failure { code, message: left })
+        }
         _ => Ok(code),
+    }
+}
+
+/// Puts everything in its place, and takes it away again when it is over; what came of it.
+fn found(args: &Migrate, stop: &Stop, left: &Left, talk: &mut Talk) -> Result<Found, Failure> {
+    let mut stage = match &args.hosts {
+        Hosts::Local => local::stage(args, talk)?,
+        Hosts::Emulated => seed::stage(args, &plan(args)?, talk)?,
+        Hosts::Two(both) => ssh::stage(args, &plan(args)?, both, left, talk)?,
+        Hosts::Three(three) => site::stage(args, &plan(args)?, three, left, talk)?,
+    };
+    let found = match args.sweep.sweep {
+        true => sweep::run(args, &mut stage, stop, talk),
+        false => Experiment { args, stage: &mut stage, stop }.run(talk),
+    };
+    match stage.lost() {
+        Some(message) => Err(Failure { code: ExitCode::Inconclusive, message }),
+        None => found,
     }
 }
 

@@ -157,15 +157,20 @@ impl BoardState {
     }
 }
 
+/// A board of the lab that is up.
+///
+/// Errors: no such board is.
+pub(crate) fn board(name: &str, folder: Option<&Path>) -> Result<Ssh, Failure> {
+    let folder = folder.map_or_else(default_folder, Path::to_owned);
+    Ok(State::read(&folder)?.board(name)?.host())
+}
+
 /// The machine of a name: `emulated:NAME` is a board of the lab that is up.
 ///
 /// Errors: it is no name, or no such board is up.
 pub(super) fn host(name: &str, folder: Option<&Path>) -> Result<Box<dyn Host>, Failure> {
     match name.strip_prefix("emulated:") {
-        Some(board) => {
-            let folder = folder.map_or_else(default_folder, Path::to_owned);
-            Ok(Box::new(State::read(&folder)?.board(board)?.host()))
-        }
+        Some(name) => Ok(Box::new(board(name, folder)?)),
         None => memtwin_lab::host::named(name).map_err(Failure::usage),
     }
 }

@@ -9,8 +9,10 @@ pub(crate) enum Hosts {
     Emulated,
     /// Both on this machine.
     Local,
-    /// On two machines that ssh reaches.
-    Ssh([String; 2]),
+    /// On two machines that have a folder in common.
+    Two([String; 2]),
+    /// On the last two of three machines, of which the first is the NFS server.
+    Three([String; 3]),
 }
 
 impl FromStr for Hosts {
@@ -22,17 +24,22 @@ impl FromStr for Hosts {
             "local" => return Ok(Self::Local),
             _ => {}
         }
-        let hosts: Vec<&str> = text.split(',').collect();
-        if !hosts.iter().all(|host| host.starts_with("ssh://")) {
-            return Err("expected emulated, local or ssh://A,ssh://B".to_owned());
+        let machine = |name: &&str| name.starts_with("ssh://") || name.starts_with("emulated:");
+        let machines: Vec<&str> = text.split(',').collect();
+        if !machines.iter().all(machine) {
+            return Err(
+                "expected emulated, local, or machines as ssh://A,ssh://B or ssh://STORAGE,ssh://A,ssh://B \
+                 (emulated:NAME is one of `memtwin lab up`)"
+                    .to_owned(),
+            );
         }
-        match hosts[..] {
-            [a, b] => Ok(Self::Ssh([a, b].map(str::to_owned))),
-            [_] => Err("one machine: expected two, ssh://A,ssh://B, which may be the same".to_owned()),
-            // Nobody has tried it: a server's exports and a board's routes are not ours to change blindly.
-            _ => Err("more than two machines: an NFS server, taps and routes are set up on emulated boards \
-                      alone; mount the export on two machines and give these"
-                .to_owned()),
+        match machines[..] {
+            [a, b] => Ok(Self::Two([a, b].map(str::to_owned))),
+            [storage, a, b] => Ok(Self::Three([storage, a, b].map(str::to_owned))),
+            [_] => {
+                Err("one machine: expected two, ssh://A,ssh://B, which may be the same".to_owned())
+            }
+            _ => Err("more than three machines: expected the NFS server and two boards".to_owned()),
         }
     }
 }
@@ -42,14 +49,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_read_and_what_is_not_tried_is_refused() {
+    fn hosts_are_read() {
         assert_eq!("local".parse(), Ok(Hosts::Local));
-        let two = Hosts::Ssh(["ssh://root@a:22", "ssh://b"].map(str::to_owned));
+        let two = Hosts::Two(["ssh://root@a:22", "ssh://b"].map(str::to_owned));
         assert_eq!("ssh://root@a:22,ssh://b".parse(), Ok(two));
+        let three = Hosts::Three(["ssh://s", "emulated:a", "emulated:b"].map(str::to_owned));
+        assert_eq!("ssh://s,emulated:a,emulated:b".parse(), Ok(three));
         let wrong = |text: &str| text.parse::<Hosts>().unwrap_err();
-        assert!(wrong("ssh://a,ssh://b,ssh://storage").contains("emulated boards alone"));
         assert!(wrong("ssh://a").contains("expected two"));
-        for odd in ["", "ssh://a,local", "emulated:a", "a,b"] {
+        assert!(wrong("emulated:a").contains("expected two"));
+        assert!(wrong("ssh://a,ssh://b,ssh://c,ssh://d").contains("more than three"));
+        for odd in ["", "ssh://a,local", "emulated,emulated", "a,b"] {
             assert!(wrong(odd).starts_with("expected emulated"), "{odd}");
         }
     }

@@ -18,21 +18,23 @@ use std::sync::Arc;
 /// The size of the disk that is made.
 const DISK: u64 = 64 << 20;
 
-/// The guest's kernel and initramfs, for a guest without a network; and its disk, made at that path.
+/// The guest's kernel and initramfs, with these modules besides those for its disk; and that, made at that path.
 pub(super) fn files(
     args: &Migrate,
     fstype: &str,
     bytes: u64,
     disk: &Path,
+    modules: &[&str],
     talk: &mut Talk,
 ) -> Result<Image, Failure> {
     let programs = programs(args.arch, args.programs.as_deref(), args.source.as_deref(), talk)?;
     let cache = cache(talk)?;
+    let modules: Vec<&str> = DISK_MODULES.iter().chain(modules).copied().collect();
     let spec = ImageSpec {
         arch: args.arch,
         suite: SUITE,
         kernel: Flavour::Standard,
-        modules: &DISK_MODULES,
+        modules: &modules,
         programs: &[],
         files: &[],
     };
@@ -62,7 +64,7 @@ pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
     folder.keep(args.keep);
     let place = folder.path().to_owned();
     let disk = place.join("migr.root");
-    let image = files(args, "ext3", DISK, &disk, talk)?;
+    let image = files(args, "ext3", DISK, &disk, &[], talk)?;
 
     let text = |path: &Path| path.to_string_lossy().into_owned();
     // One block of RAM, and a CPU without FEAT_HAFDBS: under TCG QEMU's log is sound for those alone
@@ -81,11 +83,7 @@ pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
         fstype: "ext3".to_owned(),
         network: None,
     };
-    let there = GuestSpec {
-        cpu: args.destination_cpu.clone().unwrap_or_else(|| guest.cpu.clone()),
-        machine: args.destination_machine.clone().unwrap_or_else(|| guest.machine.clone()),
-        ..guest.clone()
-    };
+    let there = args.there(&guest);
     let memtwin = std::env::current_exe().map_err(Failure::environment)?;
     let uri = format!("unix:{}", text(&place.join("migration")));
     let platform = |guest| Platform {
@@ -104,6 +102,7 @@ pub(super) fn stage(args: &Migrate, talk: &mut Talk) -> Result<Stage, Failure> {
         name: "qemu:local".to_owned(),
         network: None,
         breakable: None,
+        held: Vec::new(),
         _held: vec![Box::new(folder)],
     })
 }

@@ -26,10 +26,32 @@ const PORT: u16 = 7;
 const PING: f64 = 0.2;
 const RECORD: u32 = 20;
 
+/// What storage has for it.
+#[derive(Clone, Debug)]
+pub(super) struct Tools {
+    /// Programs, by their paths: a shell that is busybox would take its own.
+    pub(super) ip: String,
+    pub(super) ping: String,
+    /// Our own, which speaks to the guest.
+    pub(super) netload: String,
+    /// A folder for what they say.
+    pub(super) folder: String,
+}
+
+impl Tools {
+    /// Those of an emulated board.
+    pub(super) fn board() -> Self {
+        let [ip, ping, netload, folder] =
+            ["/usr/bin/ip", "/usr/bin/ping", "netload", "/run"].map(str::to_owned);
+        Self { ip, ping, netload, folder }
+    }
+}
+
 /// The network of a plan.
 #[derive(Debug)]
 pub(super) struct Lan {
     storage: Arc<dyn Host>,
+    tools: Tools,
     guest: String,
     guest_net: String,
     gateway: String,
@@ -43,10 +65,11 @@ pub(super) struct Lan {
 }
 
 impl Lan {
-    pub(super) fn new(plan: &Plan, storage: Arc<dyn Host>) -> Self {
+    pub(super) fn new(plan: &Plan, storage: Arc<dyn Host>, tools: Tools) -> Self {
         let text = |address: &str| ip(address).to_owned();
         Self {
             storage,
+            tools,
             guest: text(&plan.guest.address),
             guest_net: plan.guest.address.clone(),
             gateway: text(&plan.boards.tap_address),
@@ -74,14 +97,15 @@ impl Network for Lan {
 
     fn begin(&mut self, progress: &mut dyn Progress) -> Result<(), Failure> {
         let storage = &*self.storage;
+        let Tools { ping, netload, folder, .. } = &self.tools;
         // The first packet finds the way, and may take its time.
         let reached =
-            host::run(storage, &format!("/usr/bin/ping -c 1 -W 20 {}", self.guest), LINE, progress);
+            host::run(storage, &format!("{ping} -c 1 -W 20 {}", self.guest), LINE, progress);
         reached.map_err(Failure::environment)?;
-        let ping = format!("/usr/bin/ping -D -i {PING} {}", self.guest);
-        self.ping = Some(Talker::start(&self.storage, "ping", &ping)?);
-        let stream = format!("netload send {}:{PORT} --interval {RECORD}", self.guest);
-        let mut stream = Talker::start(&self.storage, "stream", &stream)?;
+        let line = format!("{ping} -D -i {PING} {}", self.guest);
+        self.ping = Some(Talker::start(&self.storage, folder, "ping", &line)?);
+        let line = format!("{netload} send {}:{PORT} --interval {RECORD}", self.guest);
+        let mut stream = Talker::start(&self.storage, folder, "stream", &line)?;
         let began = Instant::now();
         loop {
             let said = stream.said(progress)?;
@@ -125,7 +149,8 @@ impl Network for Lan {
              echo reaches $1 && return; done; }}; {} wait",
             pings.join(" ")
         ));
-        let route = format!("/usr/bin/ip route replace {} via {}", self.guest, to);
+        // Not `replace`: one that has been taken away meanwhile is not set again.
+        let route = format!("{} route change {} via {}", self.tools.ip, self.guest, to);
         let held = began.elapsed();
         let switched = host::run(&*self.storage, &route, LINE, progress);
         switched.map_err(Failure::environment)?;

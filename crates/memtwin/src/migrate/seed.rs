@@ -2,8 +2,9 @@
 
 use super::Migrate;
 use super::board_faults::BoardFaults;
-use super::network::Lan;
+use super::network::{Lan, Tools};
 use super::nfs;
+use super::spec::{self, Files};
 use super::stage::{FOLDERS, Platform, Stage};
 use crate::failure::Failure;
 use crate::lab::boards::{Kernel, image_and_programs, no_lab};
@@ -16,7 +17,7 @@ use memtwin_lab::host::{self, Host};
 use memtwin_lab::image::{ImageSpec, SUITE};
 use memtwin_lab::{Arch, Flavour, Progress, RunFolder};
 use memtwin_migrate::plan::{Plan, ip};
-use memtwin_migrate::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
+use memtwin_migrate::{DISK_MODULES, NETWORK_MODULES};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,12 +60,13 @@ pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stag
         ));
         lines(&**board, &board_lines(plan), talk)?;
     }
-    let guest = guest(plan);
-    let there = GuestSpec {
-        cpu: args.destination_cpu.clone().unwrap_or_else(|| guest.cpu.clone()),
-        machine: args.destination_machine.clone().unwrap_or_else(|| guest.machine.clone()),
-        ..guest.clone()
+    let files = Files {
+        kernel: KERNEL.to_owned(),
+        initrd: INITRD.to_owned(),
+        disk: format!("{}/{}", plan.boards.mount, plan.storage.image),
     };
+    let guest = spec::guest(plan, files, true, true);
+    let there = args.there(&guest);
     let cable = |name: &str| {
         let port = lab.hub.of(name);
         port.ok_or_else(|| Failure::environment(format!("no cable to {name}")))
@@ -90,8 +92,9 @@ pub(super) fn stage(args: &Migrate, plan: &Plan, talk: &mut Talk) -> Result<Stag
         disk: (Arc::clone(&storage), format!("{}/{}", plan.storage.folder, plan.storage.image)),
         folder: folder.path().to_owned(),
         name: format!("plan:{}", plan.name),
-        network: Some(Box::new(Lan::new(plan, storage))),
+        network: Some(Box::new(Lan::new(plan, storage, Tools::board()))),
         breakable: Some(Arc::new(faults)),
+        held: Vec::new(),
         _held: vec![Box::new(lab), Box::new(folder)],
     })
 }
@@ -156,23 +159,6 @@ fn guest_files(
         program: false,
     };
     Ok(vec![file(KERNEL, image.kernel), file(INITRD, image.initrd), file(IMAGE, disk)])
-}
-
-fn guest(plan: &Plan) -> GuestSpec {
-    GuestSpec {
-        qemu: "qemu-system-aarch64".to_owned(),
-        accel: "kvm".to_owned(),
-        machine: "virt,gic-version=3".to_owned(),
-        cpu: "host".to_owned(),
-        cpus: plan.guest.cpus,
-        memory: plan.guest.memory,
-        console: "ttyAMA0".to_owned(),
-        kernel: KERNEL.to_owned(),
-        initrd: INITRD.to_owned(),
-        disk: format!("{}/{}", plan.boards.mount, plan.storage.image),
-        fstype: plan.guest.fstype.clone(),
-        network: Some((plan.boards.tap.clone(), plan.guest.mac.clone())),
-    }
 }
 
 /// What storage does: it serves the disk, and knows the way to the guest.

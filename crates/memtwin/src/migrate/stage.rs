@@ -1,6 +1,7 @@
 //! What an experiment takes place on: two hosts, the files and sockets on them, how they reach each other.
 
 use super::faults::Breakable;
+use super::holder::Holder;
 use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_lab::host::Host;
@@ -13,7 +14,8 @@ use std::time::Duration;
 pub(super) const FOLDERS: &str = "memtwin-migrate-";
 
 /// Why its network is not judged where a guest has none.
-pub(crate) const NO_NETWORK: &str = "the guest has a network on emulated boards alone";
+pub(crate) const NO_NETWORK: &str =
+    "the guest has a network on emulated boards, and on three machines alone";
 
 /// A host with room for a QEMU.
 #[derive(Debug)]
@@ -45,8 +47,17 @@ pub(crate) struct Stage {
     pub(crate) network: Option<Box<dyn Network>>,
     /// What can be broken on purpose, where something can.
     pub(crate) breakable: Option<Arc<dyn Breakable>>,
+    /// What is set up on machines that are somebody's, and undone, in this order, when all is over.
+    pub(crate) held: Vec<Holder>,
     /// What is removed, and switched off, when all is over.
     pub(crate) _held: Vec<Box<dyn std::any::Any>>,
+}
+
+impl Stage {
+    /// Why what is found on it is worth nothing, if that is so: what it stands on was pulled away.
+    pub(super) fn lost(&mut self) -> Option<String> {
+        self.held.iter_mut().find_map(Holder::lost)
+    }
 }
 
 /// What an experiment does with the guest's network.

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// An experiment on a board, on a busy machine; its own limits are shorter.
 pub(crate) const LONG: Duration = Duration::from_secs(1500);
 
-fn lab(words: &[&str], state: &Path) -> Command {
+pub(crate) fn lab(words: &[&str], state: &Path) -> Command {
     let mut command = memtwin();
     command.arg("lab").args(words).arg("--state").arg(state);
     command
@@ -29,7 +29,7 @@ fn used(folder: &Path) -> bool {
 }
 
 /// Programs that need no toolchain: boards boot without ours.
-fn no_programs(place: &Place) -> String {
+pub(crate) fn no_programs(place: &Place) -> String {
     let folder = place.path("programs");
     fs::create_dir_all(&folder).unwrap();
     for name in ["memtwin", "netload", "diskload", "dirtyram", "tstaeshm", "writeout"] {

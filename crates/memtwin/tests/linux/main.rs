@@ -17,6 +17,7 @@ mod hosts;
 mod lab;
 mod matrix;
 mod moves;
+mod site;
 mod writers;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -53,6 +54,7 @@ fn main() {
         host_trial("lab_run_check_keeps_what_came_before_the_connection_died", hosts::cut),
         host_trial("lab_run_refuses_a_machine_that_runs_no_such_guest", hosts::refused),
         trial("lab_run_check_on_a_board_that_is_up", arm, true, boards::check_there),
+        trial("migrate_leaves_three_machines_as_they_were", arm, true, site::three_machines),
         trial("lab_boards_go_up_and_down", arm, false, boards::up_and_down),
         trial("lab_run_replicate_on_a_board", arm, true, boards::replicate),
         trial("lab_run_audit_on_a_board", arm, true, boards::audit),

@@ -22,10 +22,15 @@ pub(super) struct Talker {
 }
 
 impl Talker {
-    /// Starts the program of a line. It ends with us.
-    pub(super) fn start(host: &Arc<dyn Host>, name: &str, line: &str) -> Result<Self, Failure> {
+    /// Starts the program of a line, which speaks into a file in that folder. It ends with us.
+    pub(super) fn start(
+        host: &Arc<dyn Host>,
+        folder: &str,
+        name: &str,
+        line: &str,
+    ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::environment(format!("{line}: {error}"));
-        let place = format!("/run/memtwin.{name}");
+        let place = format!("{folder}/memtwin.{name}");
         let line = format!("echo $$ >{place}.pid; exec {line} >{place}.log 2>&1");
         let mut command = host.command(&line);
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,0 +1,44 @@
+//! The guest of a plan, as both sides are given it.
+
+use super::Migrate;
+use memtwin_migrate::GuestSpec;
+use memtwin_migrate::plan::Plan;
+
+/// Where a guest's files are on a host.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub(super) kernel: String,
+    pub(super) initrd: String,
+    pub(super) disk: String,
+}
+
+/// The guest of a plan.
+pub(super) fn guest(plan: &Plan, files: Files, kvm: bool, network: bool) -> GuestSpec {
+    // Under TCG the log is sound for a CPU without FEAT_HAFDBS (docs/findings.md).
+    let (accel, cpu) = if kvm { ("kvm", "host") } else { ("tcg", "cortex-a72") };
+    GuestSpec {
+        qemu: "qemu-system-aarch64".to_owned(),
+        accel: accel.to_owned(),
+        machine: "virt,gic-version=3".to_owned(),
+        cpu: cpu.to_owned(),
+        cpus: plan.guest.cpus,
+        memory: plan.guest.memory,
+        console: "ttyAMA0".to_owned(),
+        kernel: files.kernel,
+        initrd: files.initrd,
+        disk: files.disk,
+        fstype: plan.guest.fstype.clone(),
+        network: network.then(|| (plan.boards.tap.clone(), plan.guest.mac.clone())),
+    }
+}
+
+impl Migrate {
+    /// The same guest as the destination is told to expect it.
+    pub(super) fn there(&self, guest: &GuestSpec) -> GuestSpec {
+        GuestSpec {
+            cpu: self.destination_cpu.clone().unwrap_or_else(|| guest.cpu.clone()),
+            machine: self.destination_machine.clone().unwrap_or_else(|| guest.machine.clone()),
+            ..guest.clone()
+        }
+    }
+}

@@ -2,11 +2,15 @@
 //! downloads lie in the cache, the system's apt and dpkg are not touched, and no root is needed. apt
 //! verifies what it fetches with the keys that the system's sources name.
 
+mod configuration;
+mod package;
 mod thinned;
 
 use crate::command::{self, CommandError};
 use crate::sources::{Sources, SourcesError};
 use crate::{Arch, Cache, CacheError, Progress};
+pub use package::Package;
+use package::{printed, set_key};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,27 +52,6 @@ impl AptError {
     }
 }
 
-/// A version of a package.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The size of its file in bytes.
-    pub bytes: u64,
-    /// The digest of its file, as apt's signed lists have it.
-    pub digest: String,
-}
-
-impl Package {
-    /// Its key in the cache.
-    fn key(&self) -> String {
-        let digest: String = self.digest.chars().take(16).collect();
-        format!("{}_{}_{digest}", self.name, self.version.replace([':', '/'], "-"))
-    }
-}
-
 /// apt for one suite and one architecture.
 #[derive(Debug)]
 pub struct Apt<'a> {
@@ -96,9 +79,17 @@ impl<'a> Apt<'a> {
         let digest = blake3::hash(sources.as_bytes()).to_hex();
         let name = format!("apt/{suite}-{}-{}", arch.debian(), &digest[..8]);
         let apt = Self { cache, arch, suite: suite.to_owned(), folder: cache.folder(&name) };
-        apt.configure(&sources)?;
+        let own = configuration::files(&apt.folder, arch, &sources);
+        if !configuration::is_there(&own) {
+            cache.alone(progress)?;
+            configuration::write(&apt.folder, &own)?;
+        }
         if !apt.fetched().exists() {
-            apt.refresh(progress)?;
+            cache.alone(progress)?;
+            // Another may have fetched them meanwhile.
+            if !apt.fetched().exists() {
+                apt.refresh(progress)?;
+            }
         }
         Ok(apt)
     }
@@ -107,6 +98,7 @@ impl<'a> Apt<'a> {
     ///
     /// Errors: one of them can't be had.
     pub fn refresh(&self, progress: &mut dyn Progress) -> Result<(), AptError> {
+        self.cache.alone(progress)?;
         progress.say(&format!("lists of {} for {}", self.suite, self.arch));
         // What the old lists said holds no longer, whatever comes of this.
         for old in [self.answers(), self.fetched()] {
@@ -179,7 +171,7 @@ impl<'a> Apt<'a> {
         packages: &[Package],
         progress: &mut dyn Progress,
     ) -> Result<PathBuf, AptError> {
-        self.cache.entry::<AptError>("sets", &set_key(packages), |folder| {
+        self.cache.entry::<AptError>("sets", &set_key(packages), progress, |folder, progress| {
             let bytes: u64 = packages.iter().map(|package| package.bytes).sum();
             progress.say(&format!("{} packages ({:.1} MB)", packages.len(), bytes as f64 / 1e6));
             let exact = packages.iter().map(|p| format!("{}={}", p.name, p.version));
@@ -218,7 +210,7 @@ impl<'a> Apt<'a> {
         progress: &mut dyn Progress,
     ) -> Result<PathBuf, AptError> {
         let Package { name, version, bytes, .. } = package;
-        self.cache.entry("packages", &package.key(), |folder| {
+        self.cache.entry("packages", &package.key(), progress, |folder, progress| {
             progress.say(&format!("package {name} {version} ({:.1} MB)", *bytes as f64 / 1e6));
             let mut apt = self.command("apt-get");
             apt.args(["download", &format!("{name}={version}")]).current_dir(folder);
@@ -255,6 +247,8 @@ impl<'a> Apt<'a> {
         if let Ok(answer) = fs::read_to_string(&kept) {
             return Ok(answer);
         }
+        // apt writes an index of the lists when it reads them.
+        self.cache.alone(progress)?;
         let answer = command::output(self.command(program).args(words), LIMIT, progress)?;
         let unfinished = kept.with_extension("unfinished");
         fs::create_dir_all(self.answers()).map_err(CacheError::at(&self.answers()))?;
@@ -271,24 +265,6 @@ impl<'a> Apt<'a> {
     fn fetched(&self) -> PathBuf {
         self.folder.join("fetched")
     }
-
-    fn configure(&self, sources: &str) -> Result<(), AptError> {
-        for folder in ["state/lists/partial", "cache/archives/partial"] {
-            let folder = self.folder.join(folder);
-            fs::create_dir_all(&folder).map_err(CacheError::at(&folder))?;
-        }
-        let configuration = configuration(&self.folder, self.arch);
-        let files = [("list.sources", sources), ("status", ""), ("apt.conf", &configuration)];
-        for (name, text) in files {
-            let path = self.folder.join(name);
-            // What is the same is not written again: apt would rebuild its index.
-            if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
-                continue;
-            }
-            fs::write(&path, text).map_err(CacheError::at(&path))?;
-        }
-        Ok(())
-    }
 }
 
 /// What is to be removed may be gone.
@@ -296,81 +272,9 @@ fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Our apt's configuration (apt.conf(5)). The system's is read before it, and holds as far as it is
-/// about proxies and the like; but not its hooks, which would see to the system's own state.
-fn configuration(folder: &Path, arch: Arch) -> String {
-    let (folder, arch) = (folder.display(), arch.debian());
-    format!(
-        r#"#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear APT::Architectures;
-APT::Architecture "{arch}";
-APT::Architectures {{ "{arch}"; }};
-APT::Sandbox::User "root";
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-Acquire::Retries "3";
-Dir::State "{folder}/state";
-Dir::State::status "{folder}/status";
-Dir::Cache "{folder}/cache";
-Dir::Cache::pkgcache "pkgcache.bin";
-Dir::Cache::srcpkgcache "srcpkgcache.bin";
-Dir::Etc::sourcelist "{folder}/list.sources";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-"#
-    )
-}
-
-/// A line of `--print-uris`: `'URI' NAME_VERSION_ARCH.deb BYTES ALGORITHM:DIGEST`.
-fn printed(line: &str) -> Option<Package> {
-    let (_, rest) = line.strip_prefix('\'')?.split_once("' ")?;
-    let mut rest = rest.split_whitespace();
-    let mut file = rest.next()?.strip_suffix(".deb")?.split('_');
-    let (name, version) = (file.next()?.to_owned(), file.next()?.replace("%3a", ":"));
-    let bytes = rest.next()?.parse().ok()?;
-    let (_, digest) = rest.next()?.split_once(':')?;
-    Some(Package { name, version, bytes, digest: digest.to_owned() })
-}
-
-/// The key of packages together.
-fn set_key(packages: &[Package]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    packages.iter().for_each(|package| {
-        hasher.update(package.digest.as_bytes()).update(b" ");
-    });
-    hasher.finalize().to_hex()[..16].to_owned()
-}
-
 /// The package that lies in a folder, alone.
 fn only_file(folder: &Path) -> Option<PathBuf> {
     let paths = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let mut debs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "deb"));
     debs.next().filter(|_| debs.next().is_none())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_apt_prints_is_a_package() {
-        let line = "'http://mirror.example/b/busybox-static_1.37.0-6%2bb9_arm64.deb' busybox-static_1%3a1.37.0-6+b9_arm64.deb 847552 SHA256:c833be48abfa16bc19c4966ec93e289f";
-        let package = printed(line).unwrap();
-        assert_eq!(package.name, "busybox-static");
-        assert_eq!(package.version, "1:1.37.0-6+b9");
-        assert_eq!(package.bytes, 847_552);
-        assert_eq!(package.key(), "busybox-static_1-1.37.0-6+b9_c833be48abfa16bc");
-        assert_eq!(printed("Get:1 something"), None);
-        assert_eq!(printed(""), None);
-    }
-
-    #[test]
-    fn the_configuration_is_about_our_folder_alone() {
-        let text = configuration(Path::new("/cache/apt"), Arch::Aarch64);
-        assert!(text.contains("Dir::State \"/cache/apt/state\";"));
-        assert!(text.contains("APT::Architecture \"arm64\";"));
-    }
 }

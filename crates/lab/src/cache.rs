@@ -1,8 +1,11 @@
 //! A folder of things that are expensive to make. Each is made elsewhere and put in its place when it
 //! is whole, so what is there is whole, whatever happened.
+//!
+//! Many programs may take from it at the same time; who makes something is alone with it.
 
 use crate::Progress;
 use rustix::fs::{FlockOperation, flock};
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,13 +41,14 @@ impl CacheError {
     }
 }
 
-/// The cache, ours alone until this is dropped: drop it once everything is built. What it has given
-/// out stays.
+/// The cache. Drop it once everything is built; what it has given out stays.
 #[derive(Debug)]
 pub struct Cache {
     folder: PathBuf,
     /// Locked as long as it is open.
-    _lock: File,
+    lock: File,
+    /// Whether nobody else has it open.
+    alone: Cell<bool>,
 }
 
 impl Cache {
@@ -60,7 +64,7 @@ impl Cache {
             .ok_or(CacheError::NoPlace)
     }
 
-    /// Opens a cache, made if it isn't there; waits while another program has it.
+    /// Opens a cache, made if it isn't there; waits while another program makes something in it.
     ///
     /// Errors: the folder can't be made or locked, or the wait is cancelled.
     pub fn open(folder: &Path, progress: &mut dyn Progress) -> Result<Self, CacheError> {
@@ -69,22 +73,40 @@ impl Cache {
         let folder = folder.canonicalize().map_err(CacheError::at(folder))?;
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(CacheError::at(&path))?;
+        let cache = Self { folder, lock, alone: Cell::new(false) };
+        cache.locked(FlockOperation::NonBlockingLockShared, progress)?;
+        Ok(cache)
+    }
+
+    /// Waits until nobody else has it open. What was not there before may be there then.
+    ///
+    /// Errors: the wait is cancelled, or the system refuses.
+    pub(crate) fn alone(&self, progress: &mut dyn Progress) -> Result<(), CacheError> {
+        if self.alone.get() {
+            return Ok(());
+        }
+        self.locked(FlockOperation::NonBlockingLockExclusive, progress)?;
+        self.alone.set(true);
+        self.clear_unfinished()
+    }
+
+    fn locked(&self, how: FlockOperation, progress: &mut dyn Progress) -> Result<(), CacheError> {
         let mut waits = false;
-        while let Err(errno) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        while let Err(errno) = flock(&self.lock, how) {
             if errno != rustix::io::Errno::WOULDBLOCK {
-                return Err(CacheError::at(&path)(errno.into()));
+                return Err(CacheError::at(&self.folder.join("lock"))(errno.into()));
             }
             if progress.is_cancelled() {
                 return Err(CacheError::Cancelled);
             }
             if !std::mem::replace(&mut waits, true) {
-                progress.say(&format!("waiting: another program uses {}", folder.display()));
+                progress.say(&format!("waiting: another program uses {}", self.folder.display()));
             }
+            // Of two that wait to be alone neither would be, if both kept the lock that they share.
+            let _ = flock(&self.lock, FlockOperation::Unlock);
             std::thread::sleep(TICK);
         }
-        let cache = Self { folder, _lock: lock };
-        cache.clear_unfinished()?;
-        Ok(cache)
+        Ok(())
     }
 
     /// A folder in it.
@@ -97,18 +119,24 @@ impl Cache {
         self.folder.join(kind).join(key).exists()
     }
 
-    /// The folder of a kind and a key. If it isn't there it is made: `make` fills an empty one, which
-    /// is put in its place when that has succeeded.
+    /// The folder of a kind and a key. If it isn't there it is made, once we are alone: `make` fills an
+    /// empty one, which is put in its place when that has succeeded.
     ///
     /// Errors: those of `make`, after which nothing is there.
     pub(crate) fn entry<E: From<CacheError>>(
         &self,
         kind: &str,
         key: &str,
-        make: impl FnOnce(&Path) -> Result<(), E>,
+        progress: &mut dyn Progress,
+        make: impl FnOnce(&Path, &mut dyn Progress) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         let kind = self.folder.join(kind);
         let place = kind.join(key);
+        if place.exists() {
+            return Ok(place);
+        }
+        self.alone(progress)?;
+        // Another may have made it meanwhile.
         if place.exists() {
             return Ok(place);
         }
@@ -116,7 +144,7 @@ impl Cache {
         fs::create_dir_all(&kind).map_err(CacheError::at(&kind))?;
         fs::create_dir_all(&unfinished).map_err(CacheError::at(&unfinished))?;
         let folder = tempfile::tempdir_in(&unfinished).map_err(CacheError::at(&unfinished))?;
-        make(folder.path())?;
+        make(folder.path(), progress)?;
         // What the system has not written yet when the power fails would be there, but empty.
         let opened = File::open(folder.path()).map_err(CacheError::at(folder.path()))?;
         rustix::fs::syncfs(&opened).map_err(|e| CacheError::at(folder.path())(e.into()))?;
@@ -146,6 +174,9 @@ impl Cache {
 mod tests {
     use super::*;
     use crate::Silent;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
 
     fn cache(folder: &Path) -> Cache {
         Cache::open(folder, &mut Silent).unwrap()
@@ -155,13 +186,14 @@ mod tests {
     fn a_thing_is_made_once() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path());
-        let made = cache.entry("kind", "key", |folder| {
+        let made = cache.entry("kind", "key", &mut Silent, |folder, _| {
             fs::write(folder.join("file"), "whole").map_err(CacheError::at(folder))
         });
         let made = made.unwrap();
         assert_eq!(fs::read(made.join("file")).unwrap(), b"whole");
         assert!(cache.has("kind", "key"));
-        let again = cache.entry("kind", "key", |_| Err(CacheError::NoPlace)).unwrap();
+        let again =
+            cache.entry("kind", "key", &mut Silent, |_, _| Err(CacheError::NoPlace)).unwrap();
         assert_eq!(again, made);
     }
 
@@ -169,7 +201,7 @@ mod tests {
     fn a_failure_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path());
-        let failed = cache.entry("kind", "key", |folder| {
+        let failed = cache.entry("kind", "key", &mut Silent, |folder, _| {
             fs::write(folder.join("file"), "half").unwrap();
             Err(CacheError::NoPlace)
         });
@@ -185,7 +217,7 @@ mod tests {
         let others = folder.path().join("unfinished/others");
         fs::create_dir_all(&left).unwrap();
         fs::create_dir_all(&others).unwrap();
-        drop(cache(folder.path()));
+        cache(folder.path()).alone(&mut Silent).unwrap();
         assert!(!left.exists());
         assert!(others.exists());
     }
@@ -204,14 +236,57 @@ mod tests {
     }
 
     #[test]
-    fn it_belongs_to_one_at_a_time() {
+    fn who_makes_something_is_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let ours = cache(folder.path());
-        let mut impatient = Impatient(Vec::new());
-        let theirs = Cache::open(folder.path(), &mut impatient);
-        assert!(matches!(theirs, Err(CacheError::Cancelled)));
-        assert!(impatient.0[0].starts_with("waiting: another program uses "), "{:?}", impatient.0);
+        let (ours, others) = (cache(folder.path()), cache(folder.path()));
+        let impatient = || Impatient(Vec::new());
+        let waits = |waited: Impatient| {
+            assert!(waited.0[0].starts_with("waiting: another program uses "), "{:?}", waited.0);
+        };
+        // Nothing is made, or taken away, while another looks on.
+        let mut waited = impatient();
+        let made = ours.entry("kind", "key", &mut waited, |_, _| Ok::<_, CacheError>(()));
+        assert!(matches!(made, Err(CacheError::Cancelled)));
+        waits(waited);
+        assert!(!others.has("kind", "key"));
+        drop(others);
+        let make = |_: &Path, _: &mut dyn Progress| {
+            let mut waited = impatient();
+            let theirs = Cache::open(folder.path(), &mut waited);
+            assert!(matches!(theirs, Err(CacheError::Cancelled)));
+            waits(waited);
+            Ok::<_, CacheError>(())
+        };
+        let made = ours.entry("kind", "key", &mut Silent, make).unwrap();
         drop(ours);
-        assert!(Cache::open(folder.path(), &mut Silent).is_ok());
+        // What is there is everybody's.
+        let (ours, others) = (cache(folder.path()), cache(folder.path()));
+        for cache in [ours, others] {
+            let there = cache.entry("kind", "key", &mut Silent, |_, _| Err(CacheError::NoPlace));
+            assert_eq!(there.unwrap(), made);
+        }
+    }
+
+    #[test]
+    fn two_that_want_the_same_make_it_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (made, together) = (AtomicU32::new(0), Barrier::new(2));
+        thread::scope(|scope| {
+            let (together, path, made) = (&together, folder.path(), &made);
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    let cache = cache(path);
+                    // Both have it open, and neither finds it.
+                    together.wait();
+                    let make = |folder: &Path, _: &mut dyn Progress| {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        fs::write(folder.join("file"), "whole").map_err(CacheError::at(folder))
+                    };
+                    let place = cache.entry("kind", "key", &mut Silent, make).unwrap();
+                    assert_eq!(fs::read(place.join("file")).unwrap(), b"whole");
+                });
+            }
+        });
+        assert_eq!(made.load(Ordering::Relaxed), 1);
     }
 }

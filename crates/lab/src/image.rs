@@ -127,7 +127,7 @@ impl ImageSpec<'_> {
         let [kernel, busybox] = self.packages(apt, progress)?;
         let own = self.own_files()?;
         let key = self.key(&[&kernel, &busybox], &own);
-        let folder = cache.entry("images", &key, |folder| {
+        let folder = cache.entry("images", &key, progress, |folder, progress| {
             let unpacked = match self.kernel {
                 Flavour::Pages64K => own::built(cache, &kernel)?,
                 _ => Kernel::find(&apt.unpacked(&kernel, progress)?)?,

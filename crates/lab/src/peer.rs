@@ -49,7 +49,7 @@ pub fn build(progress: &mut dyn Progress) -> Result<Peer, KernelError> {
         test: folder.join(TEST),
         dropping: folder.join(dropping()),
     };
-    // Others would wait for the cache as long as it is open.
+    // Others that make something in the cache would wait as long as it is open.
     let (package, key, source) = {
         let cache = Cache::open(&place, progress)?;
         let apt = Apt::open(&cache, arch, SUITE, progress)?;
@@ -66,7 +66,7 @@ pub fn build(progress: &mut dyn Progress) -> Result<Peer, KernelError> {
     let room = Room::enter(&place.join("building-peer"), progress)?;
     make(&source, &room.folder, arch, progress)?;
     let cache = Cache::open(&place, progress)?;
-    let folder = cache.entry(KIND, &key, |folder| {
+    let folder = cache.entry(KIND, &key, progress, |folder, _| {
         for name in [TEST.to_owned(), dropping()] {
             let built = room.folder.join(&name);
             fs::copy(&built, folder.join(&name)).map_err(CacheError::at(&built))?;

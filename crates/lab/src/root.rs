@@ -143,7 +143,7 @@ fn build_root(
     if !cache.has("roots", &key) {
         room(&cache.folder(""))?;
     }
-    let folder = cache.entry("roots", &key, |folder| {
+    let folder = cache.entry("roots", &key, progress, |folder, progress| {
         let debs = apt.files(&packages, progress)?;
         progress.say(&format!("root file system {key}"));
         let root = folder.join("root");

@@ -39,7 +39,7 @@ pub fn build(
 ) -> Result<PathBuf, KernelError> {
     let arch = Arch::Aarch64;
     let place = Cache::place()?;
-    // The cache is ours alone as long as it is open: others would wait for a build of many minutes.
+    // Others that make something in the cache would wait for a build of many minutes.
     let (key, source) = {
         let cache = Cache::open(&place, progress)?;
         let apt = Apt::open(&cache, arch, suite, progress)?;
@@ -54,7 +54,7 @@ pub fn build(
     let room = Room::enter(&place.join("building"), progress)?;
     let image = make(&source, &room.folder, arch, jobs, progress)?;
     let cache = Cache::open(&place, progress)?;
-    cache.entry(KIND, &key, |folder| {
+    cache.entry(KIND, &key, progress, |folder, _| {
         let boot = folder.join("boot");
         fs::create_dir_all(&boot).map_err(CacheError::at(&boot))?;
         for (from, to) in

@@ -37,7 +37,7 @@ pub(super) fn build(
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }
     let key = hasher.finalize().to_hex()[..16].to_owned();
-    let folder = cache.entry("boots", &key, |folder| {
+    let folder = cache.entry("boots", &key, progress, |folder, progress| {
         let kernel = Kernel::find(&apt.unpacked(&package, progress)?)?;
         let busybox = apt.unpacked(&busybox, progress)?.join("usr/bin/busybox");
         progress.say(&format!("initramfs {key} of boards"));

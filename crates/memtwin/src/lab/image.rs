@@ -86,7 +86,7 @@ pub(crate) fn programs(
     cross::build(&source, arch, &[cross::GUEST], progress).map_err(Failure::environment)
 }
 
-/// The cache, ours until it is dropped.
+/// The cache. Nobody makes anything in it but us until it is dropped.
 pub(crate) fn cache(progress: &mut dyn Progress) -> Result<Cache, Failure> {
     let place = Cache::place().map_err(Failure::environment)?;
     Cache::open(&place, progress).map_err(Failure::environment)

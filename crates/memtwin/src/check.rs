@@ -64,7 +64,9 @@ pub(crate) fn run(args: &Check, command: String, stop: &Stop) -> Result<ExitCode
     }
     drop(progress);
     skipped.iter().for_each(|case| said.case(case));
-    said.end();
+    if !stop.is_set() {
+        said.end();
+    }
     done.extend(skipped);
 
     let code = exit::of_cases(&done, false, stop.is_set());

@@ -28,7 +28,7 @@ impl<'c> Pieces<'c> {
         }
     }
 
-    /// That was the last.
+    /// That was the last. Who does not hear it knows that more was to come.
     pub(super) fn end(&self) {
         if self.wanted {
             say(&pieces::last(self.said));

@@ -12,8 +12,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long QEMU may take for an answer. Usually a millisecond.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long QEMU may take to greet us: somebody else may have its monitor.
+const GREETING: Duration = Duration::from_secs(5);
+/// How long it may take for an answer. Usually a millisecond, but seconds on a machine with too much to do.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// The hidden command of the process that leaves QEMU as it was found if we are killed.
 const GUARDIAN: &str = "guardian";
@@ -34,7 +36,8 @@ impl Attached {
     ///
     /// Errors: no QMP there, or the memory can't be read.
     pub(crate) fn new(socket: &Path, pid: Option<u32>) -> Result<Self, Failure> {
-        let mut qmp = Qmp::connect(socket, PATIENCE).map_err(Failure::environment)?;
+        let mut qmp = Qmp::connect(socket, GREETING).map_err(Failure::environment)?;
+        qmp.set_patience(ANSWER);
         let about = |qmp: &mut Qmp| Ok((version(qmp)?, target(qmp)?, kvm(qmp)?.enabled));
         let about: Result<_, memtwin_qmp::QmpError> = about(&mut qmp);
         let (version, arch, kvm) = about.map_err(Failure::environment)?;

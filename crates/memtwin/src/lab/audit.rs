@@ -81,6 +81,10 @@ pub(super) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
             modules: &MODULES,
             ring: args.dirty_ring,
             outside: None,
+            only_here: &[
+                ("--arch x86_64", args.arch != Arch::Aarch64),
+                ("--accel tcg", args.accel == Some(Accel::Tcg)),
+            ],
             words: &words,
         };
         return job.run(command, &args.output, stop);

@@ -30,6 +30,8 @@ pub(super) struct Job<'j> {
     pub(super) ring: Option<u32>,
     /// A window of which a twin is kept here as well.
     pub(super) outside: Option<Window>,
+    /// Options that hold on this machine alone, and whether one was given.
+    pub(super) only_here: &'j [(&'static str, bool)],
     /// Its words.
     pub(super) words: &'j Words<'j>,
 }
@@ -42,6 +44,13 @@ impl Job<'_> {
         output: &Output,
         stop: &Stop,
     ) -> Result<ExitCode, Failure> {
+        if let Some((option, _)) = self.only_here.iter().find(|(_, given)| *given) {
+            return Err(Failure::usage(format!(
+                "{option}: on {} the guest is an aarch64 one, as KVM there has it; leave the option out, or take \
+                 --hosts local",
+                self.hosts
+            )));
+        }
         crate::output::probe(output)?;
         let mut talk = Talk::new(output.quiet, stop);
         let mut merged = Merged::new(command, self.case, self.hosts);

@@ -1,9 +1,10 @@
 //! `memtwin lab run replicate --hosts HOST`: the experiment on a machine with KVM.
 
-use super::Replicate;
 use super::job::Job;
+use super::{Accel, Replicate};
 use crate::failure::Failure;
 use crate::values::Time;
+use memtwin_lab::Arch;
 use memtwin_lab::aeshmem::Window;
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
@@ -39,6 +40,12 @@ pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
         modules: &[],
         ring: args.dirty_ring,
         outside: Some(Window { address: None, offset: 0, bytes: args.size.0 }),
+        only_here: &[
+            ("--arch x86_64", args.arch != Arch::Aarch64),
+            ("--accel tcg", args.accel == Some(Accel::Tcg)),
+            ("--layout", args.layout.is_some()),
+            ("--cpu", args.cpu.is_some()),
+        ],
         words: &words,
     };
     job.run(command, &args.output, stop)

@@ -155,6 +155,11 @@ pub(crate) fn refused() {
         return;
     }
     for experiment in ["replicate", "audit"] {
+        // Nothing that is asked for is passed over in silence, and nothing is asked of the machine before.
+        for option in ["--arch x86_64", "--accel tcg"] {
+            let (_, err) = expect(2, far.lab_run(experiment).args(option.split(' ')));
+            assert!(err.contains(option) && err.contains("take --hosts local"), "{err}");
+        }
         let (out, err) = expect(3, &mut far.lab_run(experiment));
         assert!(err.contains("x86_64: expected an aarch64 machine"), "{err}");
         assert!(err.contains("--hosts emulated"), "{err}");

@@ -26,6 +26,8 @@ const END: Duration = Duration::from_secs(20);
 /// What ssh(1) returns when it is the connection that failed.
 const NO_CONNECTION: i32 = 255;
 const TICK: Duration = Duration::from_millis(50);
+/// What passes between the last word of a QEMU and its end, or the end of what carries it.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// Why a side does not come about.
 #[derive(Debug, thiserror::Error)]
@@ -124,20 +126,16 @@ impl Side {
             let mut while_it_lives = WhileAlive { child: &mut child, progress };
             host::run(&*host, &line, START, &mut while_it_lives)
         };
-        if let Some(status) = child.ended() {
-            let said = std::fs::read_to_string(&said).unwrap_or_default();
-            let status = status.to_string();
-            return Err(SideError::Ended { side: spec.name, status, said });
-        }
-        waited?;
-        let monitor = |error| SideError::Qmp { side: spec.name.clone(), error };
-        let qmp = OwnedFd::from(host.connect(&spec.qmp)?);
-        let qmp = Qmp::resume_on(qmp, PATIENCE).map_err(monitor)?;
-        let urgent = OwnedFd::from(host.connect(&spec.qmp_urgent)?);
-        let urgent = Qmp::urgent_on(urgent, URGENT).map_err(monitor)?;
-        let console = host.connect(&spec.console)?;
-        let log = spec.logs.join(format!("{}.console.log", spec.name));
-        let console = Console::listen(&spec.name, console, &log)?;
+        let reached = waited.map_err(SideError::from).and_then(|_| reach(&*host, &spec));
+        // It makes its sockets before it asks for memory, and may end while they are connected.
+        let reached = reached.map_err(|error| match child.ends() {
+            Some(status) => {
+                let said = std::fs::read_to_string(&said).unwrap_or_default();
+                SideError::Ended { side: spec.name.clone(), status: status.to_string(), said }
+            }
+            None => error,
+        });
+        let (qmp, urgent, console) = reached?;
         let child = child.0.take().ok_or_else(|| started(io::ErrorKind::NotFound.into()))?;
         Ok(Self { spec, host, child, qmp, urgent, console })
     }
@@ -236,12 +234,36 @@ impl Drop for Side {
     }
 }
 
+/// Connects to all that a QEMU has made.
+fn reach(host: &dyn Host, spec: &SideSpec) -> Result<(Qmp, Qmp, Console), SideError> {
+    let monitor = |error| SideError::Qmp { side: spec.name.clone(), error };
+    let qmp = OwnedFd::from(host.connect(&spec.qmp)?);
+    let qmp = Qmp::resume_on(qmp, PATIENCE).map_err(monitor)?;
+    let urgent = OwnedFd::from(host.connect(&spec.qmp_urgent)?);
+    let urgent = Qmp::urgent_on(urgent, URGENT).map_err(monitor)?;
+    let console = host.connect(&spec.console)?;
+    let log = spec.logs.join(format!("{}.console.log", spec.name));
+    Ok((qmp, urgent, Console::listen(&spec.name, console, &log)?))
+}
+
 /// A child that is ended unless it is taken out.
 struct Reaped(Option<Child>);
 
 impl Reaped {
     fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.0.as_mut()?.try_wait().ok()?
+    }
+
+    /// How it ended, if it does so within a moment.
+    fn ends(&mut self) -> Option<std::process::ExitStatus> {
+        let began = Instant::now();
+        while began.elapsed() < MOMENT {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            std::thread::sleep(TICK);
+        }
+        None
     }
 }
 

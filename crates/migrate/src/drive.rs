@@ -6,8 +6,9 @@
 //! run it. Until it does, the source can take the guest back.
 
 use crate::course::{Course, Round};
+use crate::give_up::Held;
 use crate::moved::{Moved, Whereabouts, Why};
-use crate::postcopy::Broken;
+use crate::postcopy::{Broken, is_postcopy};
 use crate::side::Side;
 use crate::silence::Silence;
 use memtwin_qemu::{
@@ -99,7 +100,7 @@ pub fn migrate(
     let mut drive = Drive {
         settings,
         stop,
-        runs_there: false,
+        told: false,
         moved: Moved {
             whereabouts: Whereabouts::Source(Why::Interrupted),
             course: Course::default(),
@@ -153,8 +154,8 @@ pub(super) fn ask(qmp: &mut Qmp, command: &str, arguments: Value) -> Result<(), 
 pub(super) struct Drive<'d> {
     pub(super) settings: &'d Settings,
     pub(super) stop: &'d Stop,
-    /// Whether the destination was asked not to run the guest, and had run it.
-    pub(super) runs_there: bool,
+    /// Whether a destination that would run its guest by itself was told not to: who lets it run then are we.
+    pub(super) told: bool,
     pub(super) moved: Moved,
 }
 
@@ -211,10 +212,9 @@ impl Drive<'_> {
                     let why = cancelled.unwrap_or(Why::Failed("somebody cancelled it".to_owned()));
                     return Some(self.back(source, why));
                 }
-                // It has not heard that the guest has arrived. It must not go on with it.
+                // It has not heard that the guest has arrived.
                 Status::Failed if destination.state().is_ok_and(|state| state.running) => {
-                    source.cut_off();
-                    return Some(Whereabouts::Destination);
+                    return Some(self.stays_there(source));
                 }
                 Status::Failed => {
                     let said = self.moved.course.last.error_desc.clone();
@@ -223,10 +223,7 @@ impl Drive<'_> {
                     return Some(self.back(source, why));
                 }
                 // Its memory is on both sides: to cancel it now would lose the guest.
-                Status::PostcopyActive
-                | Status::PostcopyPaused
-                | Status::PostcopyRecover
-                | Status::PostcopyRecoverSetup => {
+                _ if is_postcopy(&status) => {
                     let lost = self.postcopy(source, destination, &status, silent, &mut broken);
                     if lost.is_some() {
                         return lost;
@@ -242,20 +239,18 @@ impl Drive<'_> {
             match &cancelled {
                 Some(why) if self.is_long_over() => return Some(self.back(source, why.clone())),
                 Some(_) => {}
-                None if self.runs_there => {
-                    if self.is_long_over() {
-                        // It must not go on when it hears of the link.
-                        source.cut_off();
-                        return Some(Whereabouts::Destination);
-                    }
-                }
                 None => {
-                    if let Some(why) = self.enough(silent)
-                        && self.may_cancel(destination, &status)
-                    {
-                        cancelled = Some(why);
-                        // It may have completed just now, which the next look finds.
-                        let _ = ask(&mut source.qmp, "migrate_cancel", json!({}));
+                    if let Some(why) = self.enough(silent) {
+                        match self.hold(destination) {
+                            Held::Runs => return Some(self.stays_there(source)),
+                            // What has not all of it can't run it, whether it says so or not.
+                            Held::Unknown if status == Status::Device => {}
+                            Held::Never | Held::Unknown => {
+                                cancelled = Some(why);
+                                // It may have completed just now, which the next look finds.
+                                let _ = ask(&mut source.qmp, "migrate_cancel", json!({}));
+                            }
+                        }
                     }
                 }
             }

@@ -4,32 +4,30 @@
 
 use crate::drive::{Drive, GLANCE, LOOK, SETTLE, ask};
 use crate::moved::{Whereabouts, Why};
+use crate::postcopy::is_postcopy;
 use crate::side::Side;
-use memtwin_qemu::Status;
 use memtwin_qmp::QmpError;
 use serde_json::{Value, json};
 use std::time::Instant;
 
 /// What a destination does that was told not to run its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
+pub(super) enum Held {
     /// It has not run it, and won't.
     Never,
-    /// It has run it, and does.
+    /// It has all of it, and runs it.
     Runs,
     /// It does not say.
     Unknown,
 }
 
 impl Drive<'_> {
-    /// Whether the migration may be cancelled. If so, the destination does not run the guest any more.
-    pub(super) fn may_cancel(&mut self, destination: &mut Side, status: &Status) -> bool {
-        match self.hold(destination) {
-            Held::Never => true,
-            Held::Runs => false,
-            // One that has not all of it can't run it.
-            Held::Unknown => *status != Status::Device,
-        }
+    /// The destination runs the guest: a source that does not know of it must not go on when it hears of the
+    /// link.
+    pub(super) fn stays_there(&mut self, source: &mut Side) -> Whereabouts {
+        source.cut_off();
+        self.moved.resumed.get_or_insert_with(Instant::now);
+        Whereabouts::Destination
     }
 
     /// The source is there and does not answer: in its last pass it waits for a link that is cut, or for its
@@ -41,19 +39,14 @@ impl Drive<'_> {
         error: &QmpError,
     ) -> Whereabouts {
         let unanswered = format!("the source does not answer any more: {error}");
-        if matches!(self.moved.course.last.status, Status::PostcopyActive) {
+        if is_postcopy(&self.moved.course.last.status) {
             return Whereabouts::Nowhere(Why::Failed(format!(
                 "{unanswered}; in postcopy the guest's memory is on both sides"
             )));
         }
         match self.hold(destination) {
             Held::Never => {}
-            Held::Runs => {
-                // It must not go on when it hears of the link.
-                source.cut_off();
-                self.moved.resumed.get_or_insert_with(Instant::now);
-                return Whereabouts::Destination;
-            }
+            Held::Runs => return self.stays_there(source),
             Held::Unknown => {
                 let why = format!("{unanswered}, nor does the destination");
                 return Whereabouts::Nowhere(Why::Failed(why));
@@ -76,10 +69,11 @@ impl Drive<'_> {
     }
 
     /// Sees to it that a destination that runs its guest by itself does not, unless it has.
-    fn hold(&mut self, destination: &mut Side) -> Held {
+    pub(super) fn hold(&mut self, destination: &mut Side) -> Held {
         if self.settings.verify_ram || destination.has_surely_ended() {
             return Held::Never;
         }
+        self.told = true;
         let patience = destination.qmp.patience();
         destination.qmp.set_patience(patience.min(GLANCE));
         // Before it has everything, this means that it will not run it when it has (QEMU's qmp_stop).
@@ -88,7 +82,6 @@ impl Drive<'_> {
         match state {
             Ok(state) if state.status == "inmigrate" && ended(destination) => Held::Never,
             Ok(state) if state.status != "inmigrate" => {
-                self.runs_there = true;
                 let _ = ask(&mut destination.qmp, "cont", json!({}));
                 Held::Runs
             }

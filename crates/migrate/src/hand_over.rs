@@ -36,6 +36,12 @@ impl Drive<'_> {
                 return self.take_back(source, destination, Why::Failed(refused.to_string()));
             }
         }
+        // It had not said that it heard us, and everything came all the same.
+        if self.told
+            && let Err(refused) = self.go_on(source, destination)
+        {
+            return Whereabouts::Nowhere(Why::Failed(refused.to_string()));
+        }
         self.moved.resumed.get_or_insert_with(Instant::now);
         self.look(source, destination);
         let began = Instant::now();

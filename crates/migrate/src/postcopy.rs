@@ -24,6 +24,17 @@ pub(super) struct Broken {
     refused: Option<QmpError>,
 }
 
+/// Whether its memory is on both sides, or may be.
+pub(super) fn is_postcopy(status: &Status) -> bool {
+    matches!(
+        status,
+        Status::PostcopyActive
+            | Status::PostcopyPaused
+            | Status::PostcopyRecover
+            | Status::PostcopyRecoverSetup
+    )
+}
+
 impl Broken {
     /// Whether it has broken off, and nobody was told.
     pub(super) fn is_new(&mut self) -> bool {

@@ -237,7 +237,8 @@ impl Place {
         }
         // Zero: removed since, which nobody can hold against us.
         if there.st_nlink > 1 {
-            let links = u64::try_from(there.st_nlink).unwrap_or(u64::MAX);
+            #[allow(clippy::useless_conversion, reason = "it has 32 bits on aarch64")]
+            let links = u64::from(there.st_nlink);
             return Err(SafePathError::ManyNames { path: self.path(), links });
         }
         Ok(())

@@ -9,7 +9,7 @@ use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_qemu::{Block, BlockMemory, Process, blocks};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{Plan, Replication, Stop, Until};
-use memtwin_tap::Tap;
+use memtwin_tap::{Tap, Target};
 use memtwin_testbed::Qemu;
 use memtwin_twin::MemoryTwin;
 use memtwin_verdict::{Image, capture};
@@ -34,6 +34,12 @@ fn guardian(memtwin: &Path) -> Command {
     let mut command = Command::new(memtwin);
     command.arg("guardian");
     command
+}
+
+/// What a tap has to know of it. The guest may stand still for as long as it takes: that is measured.
+pub(crate) fn target(qemu: &Qemu) -> Result<Target> {
+    let notes = memtwin_safe_path::runtime_dir()?;
+    Ok(Target { monitor: qemu.qmp(), pid: qemu.pid(), max_pause: Duration::from_secs(60), notes })
 }
 
 /// A QEMU that stands still, with random bytes for its memory.
@@ -72,7 +78,13 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
     for _ in 0..turns {
         let mut still = Still::start(dir)?;
         let began = Instant::now();
-        let tap = Tap::open(&mut still.qmp, &still.blocks, guardian(memtwin), &stop)?;
+        let tap = Tap::open(
+            &mut still.qmp,
+            &target(&still.qemu)?,
+            &still.blocks,
+            guardian(memtwin),
+            &stop,
+        )?;
         let opened = began.elapsed();
         // The twin's memory is allotted here, and QEMU waits.
         let mut replication = Replication::start(tap, MemoryTwin::populated(), ())?;
@@ -145,7 +157,7 @@ impl Image for InPlace {
 
 /// A bare-metal guest under KVM that writes flat out, once it does.
 struct Writer {
-    _qemu: Qemu,
+    qemu: Qemu,
     /// What its QEMU was started with, and a destination of it is started with as well.
     arguments: Vec<OsString>,
     qmp: Qmp,
@@ -172,7 +184,7 @@ impl Writer {
         let block = blocks.iter().find(|block| block.name == "pc.ram").context("no pc.ram")?;
         let ram = BlockMemory::new(process, block)?;
         let report = machine.image.report();
-        let this = Self { _qemu: qemu, arguments, qmp, blocks, ram, report };
+        let this = Self { qemu, arguments, qmp, blocks, ram, report };
         let since = Instant::now();
         while this.report()?.passes < 2 {
             ensure!(since.elapsed() < Duration::from_secs(120), "the guest does not write");
@@ -194,9 +206,10 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..turns.min(3) {
         let mut writer = Writer::start(1024)?;
+        let to = target(&writer.qemu)?;
         let Writer { qmp, blocks, arguments, .. } = &mut writer;
         let process = Arc::new(Process::find(qmp, blocks)?);
-        let tap = Tap::open(qmp, blocks, guardian(memtwin), &stop)?;
+        let tap = Tap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
         let layout = tap.regions().clone();
         let mut twin = MemoryTwin::populated();
         let mut replication = Replication::start(tap, &mut twin, ())?;
@@ -211,7 +224,7 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
             capture(&memory, &part, region.page_size())?;
         }
         still.release()?;
-        let stood = replication.source().stood().and_then(|stood| stood.time());
+        let stood = replication.source().paused().and_then(|paused| paused.time());
         ours.push(stood.context("it never stood still")?);
         replication.finish()?;
         unlimited(qmp)?;
@@ -257,13 +270,14 @@ pub(crate) fn felt(memtwin: &Path, turns: usize) -> Result<Measured> {
     // Seconds for a million pages.
     let cost = |pages: u64, time: Duration| time.as_secs_f64() * 1e6 / pages.max(1) as f64;
     for _ in 0..turns {
+        let to = target(&writer.qemu)?;
         let Writer { qmp, blocks, ram, report, .. } = &mut writer;
         let ticks = || -> Result<u64> {
             let mut bytes = [0; Report::LEN];
             ram.read(*report, &mut bytes)?;
             Ok(Report::from_bytes(&bytes).ticks)
         };
-        let tap = Tap::open(qmp, blocks, guardian(memtwin), &stop)?;
+        let tap = Tap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
         let mut replication = Replication::start(tap, MemoryTwin::populated(), ())?;
         replication.round(&stop)?;
         let (before, began) = (ticks()?, Instant::now());

@@ -59,6 +59,7 @@ pub(crate) fn audit(args: &Audit, stop: &Stop) -> Result<Audited, Failure> {
                 (every, left) => every.or(left),
             },
             time: left,
+            max_pause: args.max_pause.0,
             seed: args.seed.unwrap_or_else(crate::seed::fresh),
             stop,
         };
@@ -117,8 +118,8 @@ fn dry_run(attached: &Attached) -> Result<ExitCode, Failure> {
     }
     lines.push(
         "while it runs: migration capabilities return-path and switchover-ack on, others off; \
-         parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth and tls-creds; all \
-         put back at the end; the guest is paused at the end while its memory is read"
+         parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth, mode and tls-creds; all \
+         put back at the end; the guest is paused at the end while its memory is read, for --max-pause at most"
             .to_owned(),
     );
     for line in lines {

@@ -11,6 +11,7 @@ use memtwin_remote::{Target, TargetError};
 use memtwin_report::json::JsonTarget;
 use memtwin_stressor::Stressor;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -222,6 +223,9 @@ pub(crate) struct Replicate {
     /// QEMU's process id [default: found by its socket]
     #[arg(long, value_name = "PID", help_heading = "QEMU")]
     pub(crate) pid: Option<u32>,
+    /// How long the guest may stand still for us at most
+    #[arg(long, default_value = "250ms", value_name = "TIME", value_parser = pause, overrides_with = "max_pause", help_heading = "QEMU")]
+    pub(crate) max_pause: Time,
     /// With --until clean: give up after so long (exit code 10)
     #[arg(long, value_name = "TIME", requires = "until")]
     pub(crate) timeout: Option<Time>,
@@ -253,6 +257,10 @@ pub(crate) struct Audit {
     /// QEMU's process id [default: found by its socket]
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
+    /// How long the guest may stand still for us at most; what could not be compared by then is
+    /// inconclusive
+    #[arg(long, default_value = "250ms", value_name = "TIME", value_parser = pause, overrides_with = "max_pause")]
+    pub(crate) max_pause: Time,
     /// Where the control's random choices begin
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -262,6 +270,12 @@ pub(crate) struct Audit {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) output: Output,
+}
+
+fn pause(text: &str) -> Result<Time, String> {
+    let time: Time = text.parse()?;
+    let (least, most) = (Duration::from_millis(1), Duration::from_secs(3600));
+    if (least..=most).contains(&time.0) { Ok(time) } else { Err("expected 1ms to 1h".to_owned()) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -7,7 +7,7 @@ use memtwin_pages::{Layout, Region, RegionId};
 use memtwin_remote::{Figures, RemoteError};
 use memtwin_replicate::{Observer, Sink, Source, Still};
 use memtwin_report::record::{Blake3, Digest, Digests, LostPage, PageAt};
-use memtwin_twin::{Discard, FileTwin, MemoryTwin, TwinError, offset_of};
+use memtwin_twin::{DirTwin, Discard, FileTwin, MemoryTwin, TwinError, offset_of};
 use memtwin_verdict::{CompareError, Comparison, Difference, Image, compare};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -77,6 +77,19 @@ impl Judged for FileTwin {
         _memory: &'t dyn Image,
     ) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
         part(self.reader(), layout, region)
+    }
+}
+
+impl Judged for DirTwin {
+    fn image<'t>(
+        &'t self,
+        layout: &Layout,
+        region: RegionId,
+        _memory: &'t dyn Image,
+    ) -> Option<Result<Box<dyn Image + 't>, JudgeError>> {
+        let len = layout.region(region).bytes();
+        let whole = |file| Box::new(FilePart { file, offset: 0, len }) as Box<dyn Image + 't>;
+        Some(self.reader(region).map(whole).map_err(JudgeError::from))
     }
 }
 

@@ -32,6 +32,9 @@ use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
 use std::path::PathBuf;
 
+/// How long a guest of ours may stand still: an emulated board takes its time.
+const MAX_PAUSE: &str = "1m";
+
 /// `memtwin lab`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Lab {

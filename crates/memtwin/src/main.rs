@@ -4,6 +4,7 @@
 
 mod audit;
 mod bitmap_file;
+mod bounded;
 mod check;
 mod cli;
 mod convergence;

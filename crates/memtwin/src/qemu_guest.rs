@@ -7,7 +7,9 @@ use memtwin_qemu::{
 };
 use memtwin_qmp::Qmp;
 use memtwin_report::ExitCode;
-use std::path::Path;
+use memtwin_safe_path::SafePathError;
+use memtwin_tap::Target;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,7 @@ pub(crate) struct Attached {
     pub(crate) arch: String,
     pub(crate) kvm: bool,
     pub(crate) blocks: Vec<Block>,
+    socket: PathBuf,
     process: Arc<Process>,
 }
 
@@ -47,9 +50,28 @@ impl Attached {
             None => Process::find(&qmp, &blocks),
         };
         let process = Arc::new(process.map_err(Failure::environment)?);
-        let this = Self { qmp, version, arch, kvm, blocks, process };
+        let this = Self { qmp, version, arch, kvm, blocks, socket: socket.to_owned(), process };
         this.try_memory().map_err(Failure::environment)?;
         Ok(this)
+    }
+
+    /// What a tap has to know of it, the guest's pause bounded so.
+    ///
+    /// Errors: there is no private directory for a note.
+    pub(crate) fn target(&self, max_pause: Duration) -> Result<Target, SafePathError> {
+        // We may be asked to go elsewhere; the socket stays where it is.
+        let monitor = std::path::absolute(&self.socket).unwrap_or_else(|_| self.socket.clone());
+        let notes = memtwin_safe_path::runtime_dir()?;
+        Ok(Target { monitor, pid: self.process.pid(), max_pause, notes })
+    }
+
+    /// Asks for the blocks again: memory may have been plugged or unplugged.
+    ///
+    /// Errors: QEMU can't be asked, or a block can't be read.
+    pub(crate) fn look_again(&mut self) -> Result<(), String> {
+        self.blocks = blocks(&mut self.qmp).map_err(|error| error.to_string())?;
+        self.process = Arc::new(self.process.again().map_err(|error| error.to_string())?);
+        self.try_memory().map_err(|error| error.to_string())
     }
 
     /// Errors if a block can't be read: found out before anything is begun.

@@ -2,7 +2,7 @@
 //! the twin for as long as it is told to; then the guest is paused, judged, and let run.
 
 mod ending;
-mod local;
+mod pause;
 
 use crate::bitmap_file::BitmapFile;
 use crate::cli::{Replicate, Twin, Until};
@@ -12,20 +12,17 @@ use crate::failure::Failure;
 use crate::judge::{Findings, Judged};
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::remote_twin::{self, Place};
-use crate::standing::read;
 use ending::{End, EndOf};
-use local::Local;
 use memtwin_pages::Layout;
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{
-    Ended, Observer, Plan, Replication, RoundError, Shadow, Sink, Source, Stop,
+    BufferedSource, Ended, Observer, Plan, Replication, RoundError, Sink, Source, Stop,
     Until as EngineUntil,
 };
 use memtwin_report::record::PageAt;
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
 use memtwin_tap::Tap;
 use memtwin_twin::{DirTwin, Discard};
-use memtwin_verdict::compare;
 use std::path::Path;
 
 /// Replicates, judges, and writes the report.
@@ -67,8 +64,10 @@ pub(crate) fn replicate(
     let mut attached = Attached::new(socket, args.pid)?;
     let process = attached.process();
     let title = attached.title();
+    let target = attached.target(args.max_pause.0).map_err(Failure::environment)?;
     let Attached { qmp, blocks, .. } = &mut attached;
-    let mut tap = Tap::open(qmp, blocks, guardian_command(), stop).map_err(Failure::environment)?;
+    let mut tap =
+        Tap::open(qmp, &target, blocks, guardian_command(), stop).map_err(Failure::environment)?;
     if let Some(name) = &args.block {
         tap = tap.only(name).ok_or_else(|| {
             let names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
@@ -131,21 +130,20 @@ impl Session<'_> {
         let observers = ((&mut recorder, &mut progress), bitmap.as_mut());
         let end = match twin {
             QemuTwin::Dir(mut twin) => {
-                let end = self.local(tap, &mut twin, observers)?;
+                let end = self.judged(tap, &mut twin, observers)?;
                 let images: Vec<String> =
                     twin.images().map(|image| image.display().to_string()).collect();
                 twin.finish(end.is_good()).map_err(Failure::environment)?;
                 (end, images)
             }
             QemuTwin::Place(Place::File(mut twin)) => {
-                let end = self.local(tap, &mut twin, observers)?;
+                let end = self.judged(tap, &mut twin, observers)?;
                 let images = vec![twin.path().display().to_string()];
                 twin.finish(end.is_good()).map_err(Failure::environment)?;
                 (end, images)
             }
             QemuTwin::Place(Place::Remote(mut twin)) => {
-                let source = Shadow::new(tap, self.stop.clone());
-                let end = self.far(source, &mut *twin, observers)?;
+                let end = self.judged(tap, &mut *twin, observers)?;
                 let case = end.case(&self, &Recorder::default());
                 let told = remote_twin::conclude(&mut *twin, &case, self.layout);
                 let end = match told {
@@ -161,8 +159,15 @@ impl Session<'_> {
         let case = end.case(&self, &recorder);
         let trial = end.trial(&self, &recorder);
         let mut closing: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
-        let not_converged = self.args.until.is_some()
-            && matches!(&end, EndOf::Reached(end) if matches!(end.ended, Ended::Rounds | Ended::Time));
+        let ended = match &end {
+            EndOf::Reached(End { ended, .. }) | EndOf::Discarded(ended) => Some(*ended),
+            EndOf::Broken(..) => None,
+        };
+        let not_converged =
+            self.args.until.is_some() && matches!(ended, Some(Ended::Rounds | Ended::Time));
+        if ended == Some(Ended::GuestStopped) {
+            closing.push("ended early: somebody else has paused the guest".to_owned());
+        }
         if not_converged {
             closing.push("did not converge: the log was never clean within the limit".to_owned());
             closing.push(convergence::numbers(recorder.rounds(), self.layout, None));
@@ -203,78 +208,34 @@ impl Session<'_> {
         }
     }
 
-    /// A twin in files: the guest stands still only while its memory is read.
-    fn local<K: Local>(
+    /// The guest stands still only while its memory is read, against what has come of it; then it runs on,
+    /// the rest goes to the twin, and the twin is judged.
+    fn judged<K: Judged>(
         &self,
         tap: Tap<'_>,
         twin: &mut K,
         observers: Observers<'_>,
     ) -> Result<EndOf, Failure> {
+        let source = BufferedSource::new(tap, self.stop.clone());
         let mut replication =
-            Replication::start(tap, &mut *twin, observers).map_err(Failure::environment)?;
-        let parts = replication.sink().parts(self.layout).map_err(Failure::environment)?;
+            Replication::start(source, &mut *twin, observers).map_err(Failure::environment)?;
         let reached = (|| {
             let (ended, injected) = self.rounds(&mut replication)?;
-            let mut still = replication.stand_still(self.stop)?;
-            let read = read(&still, self.layout, self.memories, &parts);
-            still.source().confirm_still()?;
-            still.release()?;
+            let read = replication.read_paused(self.stop, |source| self.read(source))?;
+            replication.settle(self.stop)?;
             Ok::<_, RoundError>((ended, injected, read))
         })();
-        let finished = replication.finish();
-        let (ended, injected, read) = match reached.and_then(|reached| finished.map(|()| reached)) {
+        let (ended, injected, read) = match reached {
             Ok(reached) => reached,
             Err(error) => return Ok(EndOf::Broken(error.to_string(), Findings::default())),
         };
         let mut findings = Findings::default();
-        let judge = || {
-            for ((read, part), (id, region)) in read?.iter().zip(&parts).zip(self.layout.iter()) {
-                let comparison = compare(&read.memory, part, region.page_size())?;
-                let missing =
-                    comparison.differing.iter().any(|page| read.never_sent.contains(page.page));
-                if missing {
-                    return Ok(Some(never_sent(region.name())));
-                }
-                let last = |page| read.last_round.get(&page).copied().unwrap_or_default();
-                findings.enter(id, region, &comparison, last);
-            }
-            Ok::<_, memtwin_verdict::CompareError>(None)
-        };
-        let trouble = judge().unwrap_or_else(|error| Some(error.to_string()));
-        Ok(EndOf::Reached(End { ended, findings, trouble, injected }))
-    }
-
-    /// A twin on another host, asked while the guest stands still.
-    fn far<K: Judged>(
-        &self,
-        source: Shadow<Tap<'_>>,
-        twin: &mut K,
-        observers: Observers<'_>,
-    ) -> Result<EndOf, Failure> {
-        let mut replication =
-            Replication::start(source, &mut *twin, observers).map_err(Failure::environment)?;
-        let mut findings = Findings::default();
-        let reached = (|| {
-            let (ended, injected) = self.rounds(&mut replication)?;
-            let mut still = replication.stand_still(self.stop)?;
-            let mut trouble = findings.look_at(&still, self.memories).err().map(|e| e.to_string());
-            for (id, region) in self.layout.iter() {
-                // Whatever it holds, the twin has zeros there: that is no loss of the log's.
-                if !still.source().never_sent(id).is_empty() && !findings.lost().is_empty() {
-                    trouble = Some(never_sent(region.name()));
-                }
-            }
-            still.source().inner_mut().confirm_still()?;
-            still.release()?;
-            Ok::<_, RoundError>((ended, injected, trouble))
-        })();
-        let finished = replication.finish();
-        Ok(match reached.and_then(|reached| finished.map(|()| reached)) {
-            Ok((ended, injected, trouble)) => {
-                EndOf::Reached(End { ended, findings, trouble, injected })
-            }
-            Err(error) => EndOf::Broken(error.to_string(), findings),
-        })
+        let judged = self.judge(&replication, &read, &mut findings);
+        let trouble = judged.unwrap_or_else(|error| Some(error.to_string()));
+        match replication.finish() {
+            Ok(()) => Ok(EndOf::Reached(End { ended, findings, trouble, injected })),
+            Err(error) => Ok(EndOf::Broken(error.to_string(), findings)),
+        }
     }
 
     /// No twin: to measure.
@@ -283,13 +244,9 @@ impl Session<'_> {
             Replication::start(tap, Discard, observers).map_err(Failure::environment)?;
         let ended = replication.run(&self.plan(), self.stop, |_| ());
         let finished = replication.finish();
-        Ok(match ended.and(finished) {
-            Ok(()) => EndOf::Discarded,
+        Ok(match ended.and_then(|ended| finished.map(|()| ended)) {
+            Ok(ended) => EndOf::Discarded(ended),
             Err(error) => EndOf::Broken(error.to_string(), Findings::default()),
         })
     }
-}
-
-fn never_sent(block: &str) -> String {
-    format!("RAMBlock {block}: pages differ that QEMU never sent: discarded memory?")
 }

@@ -20,6 +20,7 @@ mod maps;
 mod memory;
 mod migration;
 mod process;
+mod process_id;
 mod ramblock;
 mod refusal;
 mod settings;
@@ -30,6 +31,7 @@ pub use dirty_rate::{Dirtied, DirtyRateError, dirtied};
 pub use memory::BlockMemory;
 pub use migration::{Migration, Ram, Status, migration};
 pub use process::{MemoryError, Process};
+pub use process_id::ProcessId;
 pub use settings::{
     Capabilities, Parameters, Settings, SettingsError, capabilities, parameters, set_capabilities,
     set_parameters,

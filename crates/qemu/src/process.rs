@@ -145,6 +145,16 @@ impl Process {
         Ok(process)
     }
 
+    /// The same process, with the memory that it has now.
+    ///
+    /// Errors: it has ended, or may not be looked at.
+    pub fn again(&self) -> Result<Self, MemoryError> {
+        self.alive()?;
+        let again = Self::open(self.pid)?;
+        // Only if it has not ended since is the other one this one.
+        self.alive().map(|()| again)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid

@@ -11,6 +11,8 @@
 //!   off its backlog only after the sink has committed it. An error, anywhere, loses no bit.
 //! - A comparison needs a [`Still`], which exists only while the guest is paused, the log was
 //!   collected clean and everything is committed; dropping it lets the guest run again.
+//! - A guest that must not stand still for long is read in [`Replication::read_paused`]: nothing goes to the
+//!   sink meanwhile, so no disk and no network is waited for.
 //! - Dropping the [`Replication`] switches logging off and lets the guest run again.
 //!
 //! No operating system, no `unsafe`.
@@ -18,21 +20,22 @@
 #![forbid(unsafe_code)]
 
 mod backlog;
+mod buffered;
 mod delivery;
 mod events;
+mod paused;
 mod plan;
 mod round;
 mod session;
-mod shadow;
 mod sink;
 mod source;
 mod still;
 mod stop;
 
+pub use buffered::BufferedSource;
 pub use events::{Event, Observer, Round, RoundKind, Share};
 pub use plan::{Ended, Plan, Until};
 pub use session::{Replication, RoundError};
-pub use shadow::Shadow;
 pub use sink::{Again, Sink, SinkError, Written};
 pub use source::{Collector, Deliver, Delivery, GuestState, Source, SourceError};
 pub use still::Still;

@@ -8,7 +8,7 @@ use crate::{
     Event, GuestState, Observer, Round, RoundKind, Share, Sink, SinkError, Source, SourceError,
     Stop,
 };
-use memtwin_pages::{Layout, PageSet};
+use memtwin_pages::{Layout, PageSet, RegionId};
 use std::time::{Duration, Instant};
 
 /// A paused guest's log is clean after the round that empties it, if pausing means anything. A few
@@ -104,6 +104,15 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         self.next.saturating_sub(1)
     }
 
+    /// The round in which a page last went to the twin.
+    pub fn last_round(&self, region: RegionId, page: u64) -> u32 {
+        self.backlog.last_round(region, page)
+    }
+
+    pub(crate) fn begin_pause(&mut self) {
+        self.paused = Some(Instant::now());
+    }
+
     /// Whether the guest still runs; an error if it died or is stuck.
     pub fn guest(&mut self) -> Result<GuestState, RoundError> {
         Ok(self.source.guest()?)
@@ -139,8 +148,20 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         } else {
             self.collect_and_copy(n, kind, stop)?
         };
+        Ok(self.report(n, kind, &tallies, collect, began.elapsed()))
+    }
+
+    /// Says what a committed round came to.
+    pub(crate) fn report(
+        &mut self,
+        n: u32,
+        kind: RoundKind,
+        tallies: &[Tally],
+        collect: Duration,
+        total_time: Duration,
+    ) -> Round {
         self.observer
-            .event(&Event::Shares { round: n, of: &shares(self.backlog.named(), &tallies) });
+            .event(&Event::Shares { round: n, of: &shares(self.backlog.named(), tallies) });
         let total = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum();
         let round = Round {
             n,
@@ -151,11 +172,11 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             zero_pages: total(|tally| tally.zero),
             bytes: total(|tally| tally.bytes),
             collect,
-            copy: began.elapsed() - collect,
-            total: began.elapsed(),
+            copy: total_time - collect,
+            total: total_time,
         };
         self.observer.event(&Event::Round(&round));
-        Ok(round)
+        round
     }
 
     /// A round of a source that is asked for its log and read. Returns how long collecting took.
@@ -171,8 +192,17 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             // is then seen by the next collection.
             self.source.collect(&mut self.backlog)?;
         }
-        self.sink.give_back(&mut self.backlog.owing());
         let collect = began.elapsed();
+        Ok((self.copy_and_commit(n, stop)?, collect))
+    }
+
+    /// Copies everything that is owed, and commits it.
+    pub(crate) fn copy_and_commit(
+        &mut self,
+        n: u32,
+        stop: &Stop,
+    ) -> Result<Vec<Tally>, RoundError> {
+        self.sink.give_back(&mut self.backlog.owing());
         self.observer.event(&Event::Collected { round: n, named: self.backlog.named() });
         let tallies = self.stage.copy(
             &self.backlog,
@@ -184,7 +214,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         self.sink.commit(n)?;
         self.backlog.committed(n);
         self.next = n + 1;
-        Ok((tallies, collect))
+        Ok(tallies)
     }
 
     /// A round of a source that hands its pages over.
@@ -245,7 +275,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     }
 
     /// Waits until everything committed is in the twin. Whether nothing was lost on the way.
-    fn is_settled(&mut self) -> Result<bool, RoundError> {
+    pub(crate) fn is_settled(&mut self) -> Result<bool, RoundError> {
         match self.sink.settle() {
             Err(error) if !error.is_again() => return Err(error.into()),
             _ => {}

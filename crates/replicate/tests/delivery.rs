@@ -5,8 +5,8 @@
 
 use memtwin_pages::{Gpa, Layout, PageSet, PageSize, Region, RegionId};
 use memtwin_replicate::{
-    Collector, Deliver, Delivery, Event, GuestState, Observer, Replication, RoundError, RoundKind,
-    Shadow, Share, Sink, SinkError, Source, SourceError, Stop, Written,
+    BufferedSource, Collector, Deliver, Delivery, Event, GuestState, Observer, Replication,
+    RoundError, RoundKind, Share, Sink, SinkError, Source, SourceError, Stop, Written,
 };
 use proptest::prelude::*;
 
@@ -191,7 +191,7 @@ proptest! {
     ) {
         let stop = Stop::default();
         let deltas = rounds.len();
-        let source = Shadow::new(Pushing::new(rounds), stop.clone());
+        let source = BufferedSource::new(Pushing::new(rounds), stop.clone());
         let twin = Twin { fails_at: Some(fails_at), ..Twin::default() };
         let mut replication = Replication::start(source, twin, ()).unwrap();
         for _ in 0..deltas + 2 {

@@ -140,6 +140,10 @@ impl Progress {
             return;
         }
         self.state.hear(event);
+        // A guest stands still: a terminal that takes no more must not hold it up.
+        if self.state.is_paused() {
+            return;
+        }
         let now = match (&self.view, event) {
             (View::Live(_), Event::Copied { .. }) => self.pace.glance(clock),
             (View::Live(_), _) => self.pace.look(clock()),

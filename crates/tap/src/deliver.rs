@@ -1,26 +1,29 @@
 //! A round of a tap: what is read from the stream until everything that was pending has come.
 
-use crate::pace::Pace;
+use crate::reader::ReadResult;
 use crate::tap::{Tap, log};
-use crate::watch::Receiver;
-use crate::wire::Got;
+use crate::throttle::Throttle;
+use crate::tracker::Receiver;
 use memtwin_qemu::{migration, status};
 use memtwin_replicate::{Deliver, Delivery, RoundError, RoundKind, SourceError, Stop};
 use memtwin_stream::{FeedError, Phase, return_path};
 use std::time::{Duration, Instant};
 
 /// How often a wait looks whether it was asked to stop.
-const LOOK: Duration = Duration::from_millis(50);
-/// After how much silence QEMU is asked whether all is well. At [`Pace::Held`] a section comes in
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// After how much silence QEMU is asked whether all is well. At [`Throttle::Held`] a section comes in
 /// each tenth of a second, but a QEMU that syncs the log of a terabyte takes its time.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long QEMU may look for a moment at which the guest need not stand still for long; then it
-/// must end all the same.
+/// How long QEMU may look for a moment at which the guest need not stand still for long.
 const LENIENT: Duration = Duration::from_secs(2);
+/// How long it may look for one at which the pause is just short enough.
+const NO_MOMENT: Duration = Duration::from_secs(20);
+/// How often it is asked whether the guest still runs, when it may be paused.
+const PAUSE_INTERVAL: Duration = Duration::from_millis(10);
 /// After the last page come the devices. When nothing has come for so long, they are all sent.
 const QUIET: Duration = Duration::from_millis(10);
-/// How long the guest may take to stand still after that.
-const STANDING: Duration = Duration::from_secs(10);
+/// How long the guest may take to stand still after that, where no pause of ours is counted.
+const STAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Deliver for Tap<'_> {
     fn deliver(
@@ -29,7 +32,7 @@ impl Deliver for Tap<'_> {
         into: &mut dyn Delivery,
         stop: &Stop,
     ) -> Result<(), RoundError> {
-        self.watch.begin();
+        self.tracker.begin();
         match kind {
             RoundKind::PreCopy => {
                 self.round(into, stop)?;
@@ -38,7 +41,7 @@ impl Deliver for Tap<'_> {
             RoundKind::Delta => self.delta(into, stop),
             RoundKind::Final => {
                 self.last(into, stop)?;
-                self.judged = self.stood;
+                self.judged = self.paused;
                 Ok(())
             }
         }
@@ -50,12 +53,12 @@ impl Tap<'_> {
     fn delta(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
         // What came since the last round, and does not tell of now.
         while self.step(Duration::ZERO, into)? {}
-        self.watch.sections = 0;
-        self.until(into, stop, |tap| tap.watch.sections > 0)?;
-        if self.has_ended() || (self.watch.pages == 0 && self.nothing_pending()?) {
+        self.tracker.sections = 0;
+        self.until(into, stop, |tap| tap.tracker.sections > 0)?;
+        if self.has_ended() || (self.tracker.pages == 0 && self.nothing_pending()?) {
             return Ok(());
         }
-        self.pace(Pace::Full)?;
+        self.throttle(Throttle::Full)?;
         self.round(into, stop)?;
         self.hold()
     }
@@ -63,9 +66,9 @@ impl Tap<'_> {
     /// Reads on until what was pending when the round began has come.
     fn round(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
         loop {
-            self.watch.empty = false;
-            self.until(into, stop, |tap| tap.watch.empty || tap.watch.is_once_around())?;
-            if self.watch.is_once_around() || self.has_ended() {
+            self.tracker.empty = false;
+            self.until(into, stop, |tap| tap.tracker.empty || tap.tracker.is_once_around())?;
+            if self.tracker.is_once_around() || self.has_ended() {
                 return Ok(());
             }
             if self.nothing_pending()? {
@@ -79,15 +82,10 @@ impl Tap<'_> {
     /// of one byte takes ten bytes, so thousands may be on the way.
     fn catch_up(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
         // Not until nothing is there: a QEMU that goes at full pace always has something more.
-        let upto = self.counters.bytes + self.unread()?;
+        let upto = self.counters.bytes + self.reader.unread().map_err(log)?;
         self.until(into, stop, |tap| tap.counters.bytes >= upto)?;
-        let sections = self.watch.sections;
-        self.until(into, stop, |tap| tap.watch.sections > sections)
-    }
-
-    /// How many bytes have come and were not taken yet.
-    fn unread(&self) -> Result<u64, SourceError> {
-        Ok(self.ahead.len() as u64 + self.wire.waiting().map_err(log)?)
+        let sections = self.tracker.sections;
+        self.until(into, stop, |tap| tap.tracker.sections > sections)
     }
 
     /// Whether QEMU has sent everything that it knows to be dirty. An empty section alone does not
@@ -99,40 +97,30 @@ impl Tap<'_> {
 
     fn hold(&mut self) -> Result<(), RoundError> {
         if !self.has_ended() {
-            self.pace(Pace::Held)?;
+            self.throttle(Throttle::Held)?;
         }
         Ok(())
     }
 
     /// The last pages, with which QEMU pauses the guest; nothing when they have come.
     fn last(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
-        if self.has_ended() && self.stood_still()? {
+        if self.may_end && self.has_ended() && self.stood_still()? {
             return Ok(());
         }
         if !self.has_ended() {
             // Most of it while the guest still runs.
-            self.pace(Pace::Full)?;
+            self.throttle(Throttle::Full)?;
             self.round(into, stop)?;
         }
+        self.left_early = self.has_ended();
         if !self.has_ended() {
-            self.watched()?;
-            self.pace(Pace::MayEnd)?;
-            if !std::mem::replace(&mut self.may_end, true) {
-                self.wire.send(&return_path::switchover_ack()).map_err(log)?;
-            }
-            let since = Instant::now();
-            self.until(into, stop, |tap| tap.watch.switchover || since.elapsed() > LENIENT)?;
-            if !self.watch.switchover {
-                self.pace(Pace::MustEnd)?;
-            }
-            self.until(into, stop, Tap::has_ended)?;
+            self.let_it_end(into, stop)?;
         }
         self.may_end = true;
         while self.step(QUIET, into)? {}
-        self.drained = true;
         let since = Instant::now();
-        while !self.stood_still()? {
-            if since.elapsed() > STANDING {
+        while self.count_pause()? || !self.stood_still()? {
+            if since.elapsed() > STAND_TIMEOUT {
                 let reason = "QEMU has sent its last page, and the guest still runs";
                 return Err(SourceError::Guest(reason.to_owned()).into());
             }
@@ -140,10 +128,62 @@ impl Tap<'_> {
                 return Err(RoundError::Interrupted);
             }
         }
-        if let Ok(now) = migration(self.qmp) {
-            self.counters.qemu = now.ram;
+        self.agrees_with_qemu()
+    }
+
+    /// Lets QEMU pause the guest and send what is left, when it finds that this is little enough.
+    fn let_it_end(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
+        self.count_pause()?;
+        self.throttle(Throttle::MayEnd(self.max_pause))?;
+        if !std::mem::replace(&mut self.may_end, true) {
+            let word = return_path::switchover_ack();
+            self.reader.socket().send(&word).map_err(log)?;
+        }
+        let since = Instant::now();
+        let mut must_end = false;
+        while !self.has_ended() {
+            if stop.is_set() {
+                return Err(RoundError::Interrupted);
+            }
+            let until = Instant::now() + PAUSE_INTERVAL;
+            while !self.has_ended() && Instant::now() < until && self.step(PAUSE_INTERVAL, into)? {}
+            if !self.count_pause()? || self.has_ended() {
+                continue;
+            }
+            if since.elapsed() > NO_MOMENT {
+                return Err(self.no_moment().into());
+            }
+            if since.elapsed() > LENIENT && !std::mem::replace(&mut must_end, true) {
+                self.throttle(Throttle::MustEnd(self.max_pause))?;
+            }
         }
         Ok(())
+    }
+
+    fn no_moment(&self) -> SourceError {
+        SourceError::Guest(format!(
+            "it writes so fast that its last pages would take longer than it may stand still (--max-pause \
+             {} ms): in {} s there was no moment for them; a larger --max-pause lets it stand still longer",
+            self.max_pause.as_millis(),
+            NO_MOMENT.as_secs()
+        ))
+    }
+
+    /// Errors unless as many pages have come as QEMU says that it has sent.
+    fn agrees_with_qemu(&mut self) -> Result<(), RoundError> {
+        let now = migration(self.qmp).map_err(log)?;
+        self.counters.qemu = now.ram;
+        let sent = now.ram.map(|ram| ram.normal + ram.duplicate);
+        if sent == Some(self.counters.pages) {
+            return Ok(());
+        }
+        let sent =
+            sent.map_or("does not say how many".to_owned(), |sent| format!("has sent {sent}"));
+        let problem = format!(
+            "{} pages have come, and QEMU {sent}: pages were lost between QEMU and here, not by its log",
+            self.counters.pages
+        );
+        Err(SourceError::Log(problem.into()).into())
     }
 
     /// Whether all of memory has come.
@@ -169,7 +209,7 @@ impl Tap<'_> {
             if stop.is_set() {
                 return Err(RoundError::Interrupted);
             }
-            if self.step(LOOK, into)? {
+            if self.step(POLL_INTERVAL, into)? {
                 silent = Instant::now();
             } else if silent.elapsed() > SILENCE {
                 silent = Instant::now();
@@ -183,27 +223,23 @@ impl Tap<'_> {
     }
 
     /// Reads a piece and hands its pages over. Whether there was one in time.
-    fn step(&mut self, patience: Duration, into: &mut dyn Delivery) -> Result<bool, RoundError> {
-        let ahead = std::mem::take(&mut self.ahead);
-        let bytes = if ahead.is_empty() {
-            match self.wire.read(patience).map_err(log)? {
-                Got::Bytes(count) => self.wire.bytes(count),
-                Got::Nothing => return Ok(false),
-                Got::End => return Err(self.ended().into()),
-            }
-        } else {
-            &ahead
-        };
-        let before = self.watch.pages;
+    fn step(&mut self, timeout: Duration, into: &mut dyn Delivery) -> Result<bool, RoundError> {
+        match self.reader.read(timeout) {
+            ReadResult::Bytes => {}
+            ReadResult::Nothing => return Ok(false),
+            ReadResult::End => return Err(self.ended().into()),
+        }
+        let bytes = self.reader.bytes();
+        let before = self.tracker.pages;
         let mut receiver = Receiver {
             into,
             page_shift: self.decoder.page_bytes().ilog2(),
-            watch: &mut self.watch,
+            watch: &mut self.tracker,
             regions: &self.regions,
         };
         let fed = self.decoder.feed(bytes, &mut receiver);
         self.counters.bytes += bytes.len() as u64;
-        self.counters.pages += self.watch.pages - before;
+        self.counters.pages += self.tracker.pages - before;
         fed.map_err(|error| match error {
             FeedError::Decode(error) => RoundError::Source(log(error)),
             FeedError::Visitor(error) => RoundError::Sink(error),

@@ -1,6 +1,6 @@
 //! Why a QEMU can't be tapped: the facts and a way out, in one line.
 
-use crate::UndoError;
+use crate::{CloseError, UndoError};
 use memtwin_pages::{PageSizeError, RegionError};
 use memtwin_qemu::{SettingsError, Status};
 use memtwin_qmp::QmpError;
@@ -36,6 +36,33 @@ pub enum OpenError {
         version: String,
         /// What it lacks.
         missing: &'static str,
+    },
+    /// Another Memtwin is at work on it.
+    #[error(
+        "another Memtwin, or the guardian of one that was killed, is at work on this QEMU (process {pid}); wait for its end"
+    )]
+    InUse {
+        /// QEMU's process.
+        pid: u32,
+    },
+    /// What an earlier run left could not be put back.
+    #[error(
+        "an earlier run was killed and has left migration settings changed, and they can't be put back: {undo}"
+    )]
+    Leftovers {
+        /// Why.
+        undo: UndoError,
+    },
+    /// Pages of this size are not decoded.
+    #[error(
+        "this target has pages of {page_bytes} bytes, and its migration stream is decoded with pages of {ours}: \
+         this target can't be audited by this version of Memtwin"
+    )]
+    OtherPageSize {
+        /// The target's, in bytes.
+        page_bytes: u64,
+        /// What the stream is decoded with.
+        ours: u64,
     },
     /// QEMU refused the settings.
     #[error("the migration settings: {0}")]
@@ -75,6 +102,6 @@ pub enum OpenError {
         /// What failed first.
         first: Box<OpenError>,
         /// What failed then.
-        undo: UndoError,
+        undo: CloseError,
     },
 }

@@ -1,50 +1,68 @@
-//! A process that outlives us: when we are killed it leaves QEMU as it was found, and when we are
-//! stopped at the wrong moment it lets the guest run.
+//! A process that outlives us: when we are killed it leaves QEMU as it was found, and when we can't go on
+//! while the guest stands still for us, it lets the guest run.
 //!
-//! QEMU itself ends the migration and lets the guest run on when the stream is closed at our end.
+//! QEMU itself ends the migration and lets the guest run on when the stream is ended at our end.
 //! What it does not know is which settings there were before; and a process that is stopped
-//! (SIGSTOP, Ctrl-Z) closes nothing. So the guardian has a copy of the QMP connection and one of our
-//! end of the stream, and listens to us:
+//! (SIGSTOP, Ctrl-Z) or waits for a disk ends nothing. So the guardian has a copy of the QMP connection,
+//! one of our end of the stream, and the note of what there is to undo; it does no input or output of its
+//! own but with QEMU and us, and listens:
 //!
 //! ```text
-//! we -> guardian   what there is to undo (JSON)   + our end of the stream
-//! we -> guardian   watch      from here on QEMU may pause the guest: a stop of ours stops it too
-//! guardian -> we   stopped    we were stopped for so long that it has shut the stream
+//! we -> guardian   what there is to undo (JSON)   + our end of the stream, and the note
+//! we -> guardian   watch N    in N milliseconds it ends the stream, unless it hears from us again
+//! we -> guardian   unwatch    the guest does not stand still for us
+//! guardian -> we   ended C    it has ended the stream; our state was C (proc_pid_stat(5))
+//! we -> guardian   take over  we could not leave QEMU as it was: the rest is the guardian's
 //! we -> guardian   dismissed  QEMU is as it was
 //! ```
 //!
-//! The end of this without the last word is our death, or that we can't do it.
+//! The end of this without the last word is our death.
 
+mod channel;
 mod life;
-mod talk;
-mod watch;
+mod state;
 
 pub use life::guardian_main;
 
+use crate::note::Note;
 use crate::undo::Undo;
+use channel::{GuardianChannel, Heard};
+use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-use talk::{Heard, Talk};
+use std::time::{Duration, Instant};
 
-/// The word by which a guardian is dismissed.
 const DISMISSED: &str = "dismissed";
-/// The word from which on it watches whether we are stopped.
-const WATCH: &str = "watch";
-/// Its word for that we were.
-const STOPPED: &str = "stopped";
-/// For how long we may be stopped while the guest stands still.
-pub(crate) const STOPPED_FOR: Duration = Duration::from_secs(3);
+const TAKE_OVER: &str = "take over";
+const UNWATCH: &str = "unwatch";
+/// Followed by milliseconds.
+const WATCH: &str = "watch ";
+/// Followed by a state.
+const ENDED: &str = "ended ";
+
+/// How long one that has taken over may try in all.
+pub(crate) const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long its success is waited for.
+const SUCCESS_TIMEOUT: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The first word.
+#[derive(Debug, Serialize, Deserialize)]
+struct Orders {
+    undo: Undo,
+    note: PathBuf,
+}
 
 /// A guardian at its post. Dropped, it is dismissed.
 #[derive(Debug)]
 pub(crate) struct Guardian {
     child: Child,
-    talk: Option<Talk>,
+    channel: Option<GuardianChannel>,
     dismiss: bool,
-    has_cut: bool,
+    ended_in: Option<char>,
 }
 
 impl Guardian {
@@ -54,44 +72,70 @@ impl Guardian {
         mut command: Command,
         qmp: OwnedFd,
         stream: BorrowedFd<'_>,
+        note: &Note,
         undo: &Undo,
     ) -> io::Result<Self> {
-        let (talk, theirs) = Talk::pair()?;
+        let (channel, theirs) = GuardianChannel::pair()?;
         // In a group of its own: what interrupts us is not for the guardian.
         command.stdin(Stdio::from(theirs)).stdout(Stdio::from(qmp)).process_group(0);
         let child = command.spawn()?;
         // Our copy of its end goes with this; it would keep the guardian's death from us.
         drop(command);
-        let this = Self { child, talk: Some(talk), dismiss: true, has_cut: false };
-        let undo = serde_json::to_string(undo).map_err(io::Error::other)?;
-        this.say(&undo, Some(stream))?;
+        let this = Self { child, channel: Some(channel), dismiss: true, ended_in: None };
+        let orders = Orders { undo: undo.clone(), note: note.path().to_owned() };
+        let orders = serde_json::to_string(&orders).map_err(io::Error::other)?;
+        this.send(&orders, &[stream, note.as_fd()])?;
         Ok(this)
     }
 
-    /// From here on QEMU may pause the guest at any time.
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The guest may stand still for us for so long from now on, and no longer unless this is said again.
     ///
     /// Errors: there is no guardian any more.
-    pub(crate) fn watch(&self) -> io::Result<()> {
-        self.say(WATCH, None)
+    pub(crate) fn watch(&self, pause: Duration) -> io::Result<()> {
+        self.send(&format!("{WATCH}{}", pause.as_millis()), &[])
     }
 
-    /// Whether it has cut the stream, as we were stopped.
-    pub(crate) fn has_cut(&mut self) -> bool {
-        if let Some(talk) = &self.talk
-            && let Ok(Heard::Word(word)) = talk.hear(Some(Duration::ZERO))
+    /// The guest does not stand still for us any more.
+    pub(crate) fn unwatch(&self) {
+        // One that is gone watches nothing.
+        let _ = self.send(UNWATCH, &[]);
+    }
+
+    /// The state in which we were when it ended the stream, if it has.
+    pub(crate) fn ended_in(&mut self) -> Option<char> {
+        if let Some(channel) = &self.channel
+            && let Ok(Heard::Word(word)) = channel.receive(Some(Duration::ZERO))
+            && let Some(state) = word.strip_prefix(ENDED)
         {
-            self.has_cut |= word == STOPPED;
+            self.ended_in = state.chars().next();
         }
-        self.has_cut
+        self.ended_in
     }
 
-    /// Leaves the rest to it: it finds what we have found, and may have more patience or luck.
-    pub(crate) fn hand_over(mut self) {
+    /// Leaves the rest to it, and waits a moment for its success. Whether it had any.
+    pub(crate) fn hand_over(mut self) -> bool {
         self.dismiss = false;
+        if self.send(TAKE_OVER, &[]).is_err() {
+            return false;
+        }
+        let since = Instant::now();
+        while since.elapsed() < SUCCESS_TIMEOUT {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.success(),
+                Ok(None) => std::thread::sleep(POLL_INTERVAL),
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
-    fn say(&self, word: &str, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        self.talk.as_ref().ok_or(io::ErrorKind::BrokenPipe)?.say(word, fd)
+    fn send(&self, word: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.channel.as_ref().ok_or(io::ErrorKind::BrokenPipe)?.send(word, fds)
     }
 }
 
@@ -99,10 +143,9 @@ impl Drop for Guardian {
     fn drop(&mut self) {
         if self.dismiss {
             // One that is gone needs no word.
-            let _ = self.say(DISMISSED, None);
+            let _ = self.send(DISMISSED, &[]);
+            self.channel = None;
+            let _ = self.child.wait();
         }
-        self.talk = None;
-        // Also one that takes over: two clients must not use one connection at a time.
-        let _ = self.child.wait();
     }
 }

@@ -19,19 +19,24 @@
 
 #![forbid(unsafe_code)]
 
+mod cleanup;
 mod deliver;
 mod error;
 mod guardian;
+mod note;
 mod opening;
-mod pace;
-mod stood;
+mod pause;
+mod reader;
+mod socket;
 mod tap;
+mod throttle;
+mod tracker;
 mod undo;
-mod watch;
-mod wire;
 
+pub use cleanup::CloseError;
 pub use error::OpenError;
 pub use guardian::guardian_main;
-pub use stood::Stood;
+pub use opening::Target;
+pub use pause::PausedInterval;
 pub use tap::{Counters, Tap};
 pub use undo::{Undo, UndoError};

@@ -1,27 +1,35 @@
 //! The beginning of a tap: from a QMP connection to a migration that has listed its blocks.
 
+use crate::cleanup::Cleanup;
 use crate::error::OpenError;
 use crate::guardian::Guardian;
-use crate::pace::Pace;
+use crate::note::{Note, Taken};
+use crate::reader::{ReadResult, StreamReader};
+use crate::socket::StreamSocket;
+use crate::throttle::Throttle;
+use crate::tracker::Opening;
 use crate::undo::Undo;
-use crate::watch::Opening;
-use crate::wire::{Got, Wire};
-use memtwin_qemu::{Settings, capabilities, migration, parameters, status, version};
+use memtwin_qemu::{ProcessId, Settings, capabilities, migration, parameters, status, version};
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_replicate::Stop;
 use memtwin_stream::{BlockEntry, Decoder, FeedError, Limits};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The page size of targets whose stream does not say (x86; docs/qemu.md).
+/// The page size of most targets, in bytes: before QEMU has said which it is.
 const USUAL_PAGE_BYTES: u32 = 4096;
+/// The page sizes whose records are decoded, in bytes (docs/qemu.md).
+const DECODED_PAGES: RangeInclusive<u32> = 1 << 10..=1 << 16;
 /// What QEMU calls the socket that it is given.
 const SOCKET_NAME: &str = "memtwin-tap";
 /// How long QEMU may take until it has listed its blocks: it switches dirty logging on before.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(50);
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const SETUP_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Capabilities that change the stream or the guest in a way that a tap has no use for.
 const UNWANTED: [&str; 15] = [
@@ -42,38 +50,81 @@ const UNWANTED: [&str; 15] = [
     "zero-copy-send",
 ];
 
+/// The QEMU that is to be tapped, and how.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The socket of its monitor, to connect again when the connection breaks.
+    pub monitor: PathBuf,
+    /// Its process.
+    pub pid: u32,
+    /// How long the guest may stand still for us at most.
+    pub max_pause: Duration,
+    /// A directory that is ours alone and outlives us: for the note of what there is to undo.
+    pub notes: PathBuf,
+}
+
 /// A migration to us that has begun.
 #[derive(Debug)]
 pub(crate) struct Begun {
-    pub(crate) wire: Wire,
+    pub(crate) reader: StreamReader,
     pub(crate) decoder: Decoder,
     pub(crate) blocks: Vec<BlockEntry>,
     pub(crate) machine: String,
-    /// What was read behind the list of blocks.
-    pub(crate) ahead: Vec<u8>,
-    pub(crate) undo: Undo,
-    /// Kept for its end.
-    pub(crate) guardian: Guardian,
+    /// Whether the guest ran.
+    pub(crate) ran: bool,
+    pub(crate) cleanup: Cleanup,
 }
 
 /// Begins a migration to us. `guardian` executes a program that calls
 /// [`guardian_main`](crate::guardian_main).
 ///
-/// Errors: QEMU is left as it was.
-pub(crate) fn begin(qmp: &mut Qmp, guardian: Command, stop: &Stop) -> Result<Begun, OpenError> {
-    let wanted = look(qmp)?;
-    let undo = Undo { settings: wanted.before(qmp)?, ran: status(qmp)?.running };
+/// Errors: QEMU is left as it was, or what was left is in the error.
+pub(crate) fn begin(
+    qmp: &mut Qmp,
+    target: &Target,
+    guardian: Command,
+    stop: &Stop,
+) -> Result<Begun, OpenError> {
     let system = |what| move |errno| OpenError::System { what, errno };
-    let (wire, theirs) = Wire::pair().map_err(system("a socket for the stream"))?;
+    let qemu = ProcessId::of(target.pid).map_err(system("QEMU's process"))?;
+    let taken = Note::take(&target.notes, &qemu);
+    let note = match taken.map_err(system("the note of QEMU's settings"))? {
+        Taken::InUse => return Err(OpenError::InUse { pid: target.pid }),
+        Taken::Ours(note, None) => note,
+        Taken::Ours(note, Some(left)) => {
+            // Before anything is looked at: what was left is not the owner's own.
+            left.put_back(qmp).map_err(|undo| OpenError::Leftovers { undo })?;
+            note
+        }
+    };
+    let wanted = look(qmp)?;
+    let mut parameters = Throttle::all_values(target.max_pause);
+    for (name, value) in &wanted.parameters {
+        parameters.entry(name.clone()).or_default().push(value.clone());
+    }
+    let undo = Undo {
+        settings: wanted.before(qmp)?,
+        capabilities: wanted.capabilities.clone(),
+        parameters,
+        ran: status(qmp)?.running,
+        qemu,
+        monitor: target.monitor.clone(),
+        peer: qmp.peer_pid().map_err(system("SO_PEERCRED of the QMP socket"))?,
+    };
+    let (socket, theirs) = StreamSocket::pair().map_err(system("a socket for the stream"))?;
     let copy = qmp.try_clone().map_err(system("copying the QMP connection"))?;
     // Before anything is changed.
-    let guardian = Guardian::post(guardian, copy, wire.as_fd(), &undo)
+    note.write(&undo).map_err(system("the note of QEMU's settings"))?;
+    let guardian = Guardian::post(guardian, copy, socket.as_fd(), &note, &undo)
+        .inspect_err(|_| note.remove())
         .map_err(system("starting the guardian process"))?;
-    match change(qmp, &wanted, wire, theirs, stop) {
-        Ok((wire, Listed { decoder, blocks, machine, ahead })) => {
-            Ok(Begun { wire, decoder, blocks, machine, ahead, undo, guardian })
+    let ran = undo.ran;
+    let cleanup = Cleanup::new(undo, note, guardian);
+    match begun(qmp, &wanted, &socket, theirs, stop) {
+        Ok(Listed { reader, decoder, blocks, machine }) => {
+            Ok(Begun { reader, decoder, blocks, machine, ran, cleanup })
         }
-        Err(first) => Err(match undo.run(qmp) {
+        Err(first) => Err(match cleanup.finish(qmp, &socket) {
             Ok(()) => first,
             Err(undo) => OpenError::AndUndo { first: Box::new(first), undo },
         }),
@@ -101,9 +152,13 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
     if let Some(missing) = missing {
         return Err(OpenError::TooOld { version: version(qmp)?.to_string(), missing });
     }
-    let mut settings = Pace::Full.settings(USUAL_PAGE_BYTES);
+    let mut settings = Throttle::Full.settings(USUAL_PAGE_BYTES);
     for unwanted in UNWANTED.into_iter().filter(|name| has.contains_key(*name)) {
         settings = settings.capability(unwanted, false);
+    }
+    // cpr-reboot pauses the guest at the beginning: for as long as its RAM takes to be sent.
+    if knows.contains_key("mode") {
+        settings = settings.parameter("mode", "normal");
     }
     // A stream in TLS is for somebody else; what crosses this socket does not leave the machine.
     if knows.contains_key("tls-creds") {
@@ -112,85 +167,107 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
     Ok(settings.capability("return-path", true).capability("switchover-ack", true))
 }
 
-/// Changes the settings, and has QEMU migrate into the other end of the wire.
-///
-/// Errors: the wire is shut, so that QEMU does not wait for us.
-fn change(
-    qmp: &mut Qmp,
-    wanted: &Settings,
-    mut wire: Wire,
-    theirs: OwnedFd,
-    stop: &Stop,
-) -> Result<(Wire, Listed), OpenError> {
-    let begun = begun(qmp, wanted, &mut wire, theirs, stop);
-    // The guardian has a copy of it: that it is dropped here does not end it.
-    begun.inspect_err(|_| wire.shut()).map(|listed| (wire, listed))
-}
-
+/// Changes the settings, and has QEMU migrate into the other end of the socket.
 fn begun(
     qmp: &mut Qmp,
     wanted: &Settings,
-    wire: &mut Wire,
+    socket: &StreamSocket,
     theirs: OwnedFd,
     stop: &Stop,
 ) -> Result<Listed, OpenError> {
+    let reader = StreamReader::start(socket.clone())
+        .map_err(|errno| OpenError::System { what: "a thread for the stream", errno })?;
     wanted.apply(qmp)?;
     qmp.send_fd(SOCKET_NAME, theirs.as_fd())?;
     drop(theirs);
     let uri = json!({ "uri": format!("fd:{SOCKET_NAME}") });
-    let begun: Result<serde_json::Value, QmpError> = qmp.execute("migrate", uri);
+    let begun: Result<Value, QmpError> = qmp.execute("migrate", uri);
     match begun {
         Ok(_) => {}
         // A blocker that shows only now.
         Err(QmpError::Refused { desc, .. }) => {
             // It was not taken, and would lie there until the monitor's client goes.
-            let _: Result<serde_json::Value, _> =
-                qmp.execute("closefd", json!({ "fdname": SOCKET_NAME }));
+            let _: Result<Value, _> = qmp.execute("closefd", json!({ "fdname": SOCKET_NAME }));
             return Err(OpenError::Blocked { reasons: vec![desc] });
         }
         Err(error) => return Err(error.into()),
     }
-    listed(qmp, wire, stop)
+    let since = Instant::now();
+    let page_bytes = page_bytes(qmp, &reader, since, stop)?;
+    let listed = listed(qmp, reader, page_bytes, since, stop)?;
+    match u64::from(listed.decoder.page_bytes()) {
+        ours if ours == page_bytes => Ok(listed),
+        // Pages of another size than the stream is decoded with would be misread.
+        ours => Err(OpenError::OtherPageSize { page_bytes, ours }),
+    }
+}
+
+/// The target's page size in bytes, from QEMU itself: most targets' streams do not say it. QEMU says it
+/// once the migration is set up.
+fn page_bytes(
+    qmp: &mut Qmp,
+    reader: &StreamReader,
+    since: Instant,
+    stop: &Stop,
+) -> Result<u64, OpenError> {
+    loop {
+        let now = migration(qmp)?;
+        if let Some(bytes) = now.ram.map(|ram| ram.page_size).filter(|bytes| *bytes > 0) {
+            return Ok(bytes);
+        }
+        if !now.status.is_under_way() || reader.why_ended().is_some() {
+            return Err(OpenError::Ended { reason: why(qmp) });
+        }
+        if since.elapsed() > LIST_TIMEOUT {
+            return Err(OpenError::Silent { seconds: LIST_TIMEOUT.as_secs() });
+        }
+        if stop.wait(SETUP_INTERVAL) {
+            return Err(OpenError::Ended { reason: "interrupted".to_owned() });
+        }
+    }
 }
 
 /// The beginning of the stream, up to the list of blocks.
 struct Listed {
+    reader: StreamReader,
     decoder: Decoder,
     blocks: Vec<BlockEntry>,
     machine: String,
-    ahead: Vec<u8>,
 }
 
-fn listed(qmp: &mut Qmp, wire: &mut Wire, stop: &Stop) -> Result<Listed, OpenError> {
-    let mut decoder = Decoder::new(Limits::default(), USUAL_PAGE_BYTES);
+fn listed(
+    qmp: &mut Qmp,
+    mut reader: StreamReader,
+    page_bytes: u64,
+    since: Instant,
+    stop: &Stop,
+) -> Result<Listed, OpenError> {
+    let decoded = u32::try_from(page_bytes).ok().filter(|bytes| DECODED_PAGES.contains(bytes));
+    let ours = u64::from(USUAL_PAGE_BYTES);
+    let decoded = decoded.ok_or(OpenError::OtherPageSize { page_bytes, ours })?;
+    let mut decoder = Decoder::new(Limits::default(), decoded);
     let mut opening = Opening::default();
-    let since = Instant::now();
     loop {
-        let got = wire
-            .read(LOOK)
-            .map_err(|errno| OpenError::System { what: "reading QEMU's stream", errno })?;
-        let bytes = match got {
-            Got::Bytes(count) => wire.bytes(count),
-            Got::End => return Err(OpenError::Ended { reason: why(qmp) }),
-            Got::Nothing if stop.is_set() => {
+        match reader.read(POLL_INTERVAL) {
+            ReadResult::Bytes => {}
+            ReadResult::End => return Err(OpenError::Ended { reason: why(qmp) }),
+            ReadResult::Nothing if stop.is_set() => {
                 return Err(OpenError::Ended { reason: "interrupted".to_owned() });
             }
-            Got::Nothing if since.elapsed() > PATIENCE => {
-                return Err(OpenError::Silent { seconds: PATIENCE.as_secs() });
+            ReadResult::Nothing if since.elapsed() > LIST_TIMEOUT => {
+                return Err(OpenError::Silent { seconds: LIST_TIMEOUT.as_secs() });
             }
-            Got::Nothing => continue,
-        };
-        for (at, byte) in bytes.iter().enumerate() {
+            ReadResult::Nothing => continue,
+        }
+        for at in 0..reader.bytes().len() {
             // One by one, so that no page is taken: there is no twin for it yet.
-            decoder.feed(std::slice::from_ref(byte), &mut opening).map_err(
-                |error| match error {
-                    FeedError::Decode(error) => OpenError::Stream(error),
-                    FeedError::Visitor(never) => match never {},
-                },
-            )?;
+            decoder.feed(&reader.bytes()[at..=at], &mut opening).map_err(|error| match error {
+                FeedError::Decode(error) => OpenError::Stream(error),
+                FeedError::Visitor(never) => match never {},
+            })?;
             if let Some(blocks) = opening.blocks.take() {
-                let ahead = bytes[at + 1..].to_vec();
-                return Ok(Listed { decoder, blocks, machine: opening.machine, ahead });
+                reader.put_back(at + 1);
+                return Ok(Listed { reader, decoder, blocks, machine: opening.machine });
             }
         }
     }

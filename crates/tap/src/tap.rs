@@ -1,27 +1,19 @@
 //! The tap as a source.
 
+use crate::cleanup::Cleanup;
 use crate::error::OpenError;
-use crate::guardian::Guardian;
-use crate::opening::{Begun, begin, why};
-use crate::pace::Pace;
-use crate::stood::Stood;
-use crate::undo::{Undo, UndoError};
-use crate::watch::Watch;
-use crate::wire::{Got, Wire};
+use crate::opening::{Begun, Target, begin, why};
+use crate::pause::PausedInterval;
+use crate::reader::{EndReason, StreamReader};
+use crate::throttle::Throttle;
+use crate::tracker::RoundTracker;
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
-use memtwin_qemu::{Block, Ram, migration, status};
+use memtwin_qemu::{Block, Ram, status};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Stop};
 use memtwin_stream::{BlockEntry, Decoder};
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-/// What is read between rounds is kept, up to this many bytes.
-const MOST_AHEAD: usize = 256 << 20;
-/// After so long without a byte, QEMU is not stuck in sending.
-const QUIET: Duration = Duration::from_millis(20);
-/// How long is read ahead at once.
-const AHEAD: Duration = Duration::from_millis(200);
 
 /// A running QEMU, held in pre-copy.
 ///
@@ -29,34 +21,30 @@ const AHEAD: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Tap<'q> {
     pub(crate) qmp: &'q mut Qmp,
-    pub(crate) wire: Wire,
+    pub(crate) reader: StreamReader,
     pub(crate) decoder: Decoder,
-    /// What was read ahead of the first delivery.
-    pub(crate) ahead: Vec<u8>,
-    pub(crate) watch: Watch,
+    pub(crate) tracker: RoundTracker,
     pub(crate) counters: Counters,
+    /// Whether the guest ran when the tap was opened.
+    pub(crate) ran: bool,
+    /// How long the guest may stand still for us.
+    pub(crate) max_pause: Duration,
+    /// When it must run again, from the moment when it is seen to be paused.
+    pub(crate) resume_by: Option<Instant>,
     /// When the guest was paused last, and when it was let run on.
-    pub(crate) stood: Option<Stood>,
-    /// The same as it was when the last pages had come: the stand-still that is judged.
-    pub(crate) judged: Option<Stood>,
+    pub(crate) paused: Option<PausedInterval>,
+    /// The same as it was when the last pages had come: the pause that is judged.
+    pub(crate) judged: Option<PausedInterval>,
     /// Whether QEMU may end: the word was given.
     pub(crate) may_end: bool,
-    /// Whether everything that QEMU sends was read.
-    pub(crate) drained: bool,
+    /// Whether it had sent everything before it was given that word.
+    pub(crate) left_early: bool,
     layout: Layout,
     /// Which region each listed block is, if it is one.
     pub(crate) regions: Vec<Option<RegionId>>,
     machine: String,
-    /// `None` when QEMU was left as it was found.
-    pub(crate) post: Option<Post>,
-}
-
-/// What must be undone, and who does it if we can't.
-#[derive(Debug)]
-pub(crate) struct Post {
-    undo: Undo,
-    /// Dismissed when dropped.
-    pub(crate) guardian: Guardian,
+    /// `None` when QEMU was left as it was found, or to the guardian.
+    pub(crate) cleanup: Option<Cleanup>,
 }
 
 /// What came in a tap's stream, and what QEMU says it has sent.
@@ -74,33 +62,36 @@ impl<'q> Tap<'q> {
     /// Begins a migration to us, up to the list of blocks. From here on QEMU logs what the guest
     /// writes; pages come with the first round.
     ///
-    /// `blocks` says where in the guest's physical memory each RAMBlock lies; `guardian` executes
+    /// `target` is the QEMU that `qmp` speaks with; `blocks` says where in the guest's physical memory each RAMBlock lies; `guardian` executes
     /// a program that calls [`guardian_main`](crate::guardian_main) and does nothing else.
     ///
     /// Errors: QEMU is left as it was.
     pub fn open(
         qmp: &'q mut Qmp,
+        target: &Target,
         blocks: &[Block],
         guardian: Command,
         stop: &Stop,
     ) -> Result<Self, OpenError> {
-        let Begun { wire, decoder, blocks: listed, machine, ahead, undo, guardian } =
-            begin(qmp, guardian, stop)?;
+        let Begun { reader, decoder, blocks: listed, machine, ran, cleanup } =
+            begin(qmp, target, guardian, stop)?;
         let mut this = Self {
             qmp,
-            wire,
+            reader,
             decoder,
-            ahead,
-            watch: Watch::default(),
+            tracker: RoundTracker::default(),
             counters: Counters::default(),
-            stood: None,
+            ran,
+            max_pause: target.max_pause,
+            resume_by: None,
+            paused: None,
             judged: None,
             may_end: false,
-            drained: false,
+            left_early: false,
             layout: Layout::default(),
             regions: (0..listed.len()).map(|at| Some(RegionId(at))).collect(),
             machine,
-            post: Some(Post { undo, guardian }),
+            cleanup: Some(cleanup),
         };
         // On an error here dropping it leaves QEMU as it was.
         this.layout = layout(&listed, blocks, this.page_size()?)?;
@@ -138,63 +129,55 @@ impl<'q> Tap<'q> {
 
     /// Leaves QEMU as it was found. Does nothing the second time.
     ///
-    /// Errors: QEMU could not be left so; it is tried once more when the tap is dropped.
-    pub fn close(&mut self) -> Result<(), UndoError> {
-        let Some(post) = &self.post else { return Ok(()) };
-        // In its last pass QEMU writes to us with its big lock held: until we read on, or end the
-        // stream, it answers no command, and could not be told to cancel.
-        if !self.drained {
-            self.wire.shut();
-        }
-        if let Ok(now) = migration(self.qmp) {
-            self.counters.qemu = now.ram.or(self.counters.qemu);
-        }
-        post.undo.run(self.qmp)?;
+    /// Errors: QEMU could not be left so, and who goes on with it; or it had left pre-copy before it was
+    /// asked to, so that what came was not the log of a guest that was held.
+    pub fn close(&mut self) -> Result<(), SourceError> {
+        let Some(cleanup) = self.cleanup.take() else { return Ok(()) };
+        cleanup.finish(self.qmp, self.reader.socket()).map_err(log)?;
+        let now = status(self.qmp).map_err(log)?;
         self.note_events();
-        self.post = None;
-        Ok(())
-    }
-
-    /// Reads what QEMU sends between rounds, for the next one. If somebody else pauses the guest,
-    /// QEMU goes on to its last pass, with its big lock held: unless it is read, no command is
-    /// answered, ours or anybody's.
-    fn read_ahead(&mut self) -> Result<(), SourceError> {
-        // For a while: one that does not hold still has more to say each time.
-        let since = Instant::now();
-        while self.ahead.len() < MOST_AHEAD && since.elapsed() < AHEAD {
-            match self.wire.read(QUIET).map_err(log)? {
-                Got::Bytes(count) => self.ahead.extend_from_slice(self.wire.bytes(count)),
-                // Why it ended is found out by who asks next.
-                Got::Nothing | Got::End => break,
-            }
+        if self.left_early && self.ran && now.running {
+            return Err(SourceError::Log(
+                "QEMU left pre-copy before it was asked to: this QEMU can't be held, and what it sent says \
+                 nothing about its log"
+                    .into(),
+            ));
         }
         Ok(())
     }
 
-    /// Sets how fast QEMU goes.
-    pub(crate) fn pace(&mut self, pace: Pace) -> Result<(), SourceError> {
-        pace.set(self.qmp, self.decoder.page_bytes()).map_err(log)
+    /// Sets how fast QEMU goes, if the migration under way is ours.
+    pub(crate) fn throttle(&mut self, throttle: Throttle) -> Result<(), SourceError> {
+        if self.reader.why_ended().is_some() {
+            return Err(self.ended());
+        }
+        throttle.set(self.qmp, self.decoder.page_bytes()).map_err(log)
     }
 
     /// Why there is no more stream.
     pub(crate) fn ended(&mut self) -> SourceError {
-        let why = self.was_stopped().unwrap_or_else(|| why(self.qmp));
-        SourceError::Guest(format!("QEMU ended the migration: {why}"))
+        if let Some(why) = self.was_cut() {
+            return SourceError::Guest(why);
+        }
+        match self.reader.why_ended() {
+            Some(EndReason::Stalled) => SourceError::Log(
+                "nothing was taken from QEMU's stream for too long, so it was ended for QEMU not to wait: \
+                 the machine is too busy"
+                    .into(),
+            ),
+            Some(EndReason::Failed(errno)) => SourceError::Log(errno.into()),
+            _ => {
+                let why = why(self.qmp);
+                SourceError::Guest(format!("QEMU ended the migration: {why}"))
+            }
+        }
     }
 }
 
 impl Drop for Tap<'_> {
     fn drop(&mut self) {
-        // Nobody is left to hear of a failure. A QEMU that is there and was not left as it was found
-        // is the guardian's; the end of the stream at least lets the guest run.
-        let failed = self.close().err();
-        if let Some(error) = failed
-            && !error.is_gone()
-            && let Some(post) = self.post.take()
-        {
-            self.wire.shut();
-            post.guardian.hand_over();
-        }
+        // Nobody is left to hear of a failure; a QEMU that was not left as it was found is the guardian's.
+        let _ = self.close();
     }
 }
 
@@ -222,15 +205,14 @@ impl Source for Tap<'_> {
     }
 
     fn resume(&mut self) -> Result<(), SourceError> {
-        if self.may_end { self.close().map_err(log) } else { Ok(()) }
+        if self.may_end { self.close() } else { Ok(()) }
     }
 
     fn stop_logging(&mut self) -> Result<(), SourceError> {
-        self.close().map_err(log)
+        self.close()
     }
 
     fn guest(&mut self) -> Result<GuestState, SourceError> {
-        self.read_ahead()?;
         let now = status(self.qmp).map_err(log)?;
         Ok(if now.running { GuestState::Running } else { GuestState::Stopped })
     }

@@ -1,118 +1,293 @@
-//! Leaving QEMU as it was found: whoever does it, the tap at its end or the guardian after our
-//! death, does it by this.
+//! Leaving QEMU as it was found: whoever does it, the tap at its end, the guardian after our death, or a
+//! later run after the death of both, does it by this.
+//!
+//! Undoing touches what is ours and nothing else. Our migration is ended by its own stream, so no command
+//! can hit another one; nothing lets a guest run but QEMU itself, which does so when our migration
+//! fails; and a setting is put back only while no migration is under way, and only if it still has a
+//! value that we gave it.
 
-use memtwin_qemu::{Settings, SettingsError, Status, migration, status};
+use crate::socket::StreamSocket;
+use memtwin_qemu::{
+    Capabilities, Parameters, ProcessId, Settings, SettingsError, Status, migration,
+    set_capabilities, set_parameters, status,
+};
 use memtwin_qmp::{Qmp, QmpError};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a cancelled migration may take to end. It takes milliseconds, unless QEMU is stuck in
-/// a device.
-const PATIENCE: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(2);
+/// How long QEMU may take to close the stream of a migration that was ended. It takes milliseconds,
+/// unless QEMU is stuck in a device.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after that the guest may take to run.
+const RUN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a monitor may take to greet us again.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What there is to undo.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Undo {
     /// The settings that were changed, as they were before.
     pub settings: Settings,
+    /// The capabilities, as we have set them.
+    pub capabilities: Capabilities,
+    /// Every value that we give to each parameter.
+    pub parameters: BTreeMap<String, Vec<Value>>,
     /// Whether the guest ran.
     pub ran: bool,
+    /// QEMU's process.
+    pub qemu: ProcessId,
+    /// The socket of its monitor.
+    pub monitor: PathBuf,
+    /// The process that this socket named (SO_PEERCRED).
+    pub peer: Option<u32>,
 }
 
 /// Why QEMU could not be left as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum UndoError {
+    /// QEMU has ended: there is nothing left to undo.
+    #[error("QEMU (process {pid}) has ended")]
+    Gone {
+        /// Its process.
+        pid: u32,
+    },
     /// QEMU can't be asked.
     #[error(transparent)]
     Qmp(#[from] QmpError),
     /// The settings can't be put back.
     #[error("putting back the migration settings: {0}")]
     Settings(#[from] SettingsError),
-    /// The migration does not end.
+    /// The migration to us does not end.
     #[error(
-        "the migration to us is still '{status}' {} s after migrate_cancel; see query-migrate on QEMU's monitor",
-        PATIENCE.as_secs()
+        "QEMU has not ended the migration to us {} s after its stream was ended: it hangs",
+        CLOSE_TIMEOUT.as_secs()
     )]
-    Stuck {
+    Stuck,
+    /// A migration that is not ours is under way.
+    #[error(
+        "a migration of somebody else's is under way ('{status}'), so nothing of it was touched, its settings included"
+    )]
+    NotOurs {
         /// Where it is.
         status: Status,
     },
     /// The guest does not run.
-    #[error("the guest ran before and is '{status}' now; cont on QEMU's monitor lets it run")]
+    #[error(
+        "the guest ran before and is '{status}' {} s after the migration to us has ended; see query-status and query-migrate",
+        RUN_TIMEOUT.as_secs()
+    )]
     NotRunning {
         /// QEMU's word for its state.
         status: String,
     },
+    /// Who answers at the monitor's socket is another process than before.
+    #[error("{} is another process's now", path.display())]
+    OtherMonitor {
+        /// The socket.
+        path: PathBuf,
+    },
 }
 
 impl UndoError {
-    /// Whether QEMU itself is gone: there is nothing left to undo.
-    pub fn is_gone(&self) -> bool {
-        match self {
-            Self::Qmp(error) | Self::Settings(SettingsError::Qmp(error)) => error.is_gone(),
-            _ => false,
-        }
+    /// Whether the connection to the monitor has ended.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        let (Self::Qmp(error) | Self::Settings(SettingsError::Qmp(error))) = self else {
+            return false;
+        };
+        matches!(error, QmpError::Closed { .. } | QmpError::Socket { .. })
     }
 }
 
 impl Undo {
-    /// Cancels the migration, sees that the guest runs if it did, and puts the settings back. Tries
-    /// each, also when another fails; does nothing where there is nothing to do.
+    /// Ends our migration, sees that the guest runs if it did, and puts the settings back. Does
+    /// nothing where there is nothing to do.
     ///
-    /// Errors: the first thing that failed.
-    pub fn run(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
-        let ended = cancel(qmp);
-        let runs = self.let_run(qmp);
-        let put_back = self.settings.apply(qmp);
-        ended?;
-        runs?;
-        Ok(put_back?)
+    /// Errors: the first thing that failed; the settings are tried also when the guest does not run.
+    pub(crate) fn run(&self, qmp: &mut Qmp, stream: &StreamSocket) -> Result<(), UndoError> {
+        stream.end();
+        if !stream.closed_by_qemu(CLOSE_TIMEOUT) {
+            return Err(UndoError::Stuck);
+        }
+        self.settle(qmp)
+    }
+
+    /// The rest, once our migration has ended.
+    ///
+    /// Errors: as [`Undo::run`].
+    pub(crate) fn settle(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
+        self.is_free(qmp)?;
+        let runs = self.see_it_run(qmp);
+        self.put_back(qmp)?;
+        runs
+    }
+
+    /// Over a new connection to the same monitor.
+    ///
+    /// Errors: QEMU is gone, or does not serve us.
+    pub(crate) fn reconnect(&self) -> Result<Qmp, UndoError> {
+        if !self.qemu.exists() {
+            return Err(UndoError::Gone { pid: self.qemu.pid });
+        }
+        let qmp = Qmp::connect(&self.monitor, GREETING_TIMEOUT)?;
+        if qmp.peer_pid().ok().flatten() != self.peer {
+            return Err(UndoError::OtherMonitor { path: self.monitor.clone() });
+        }
+        Ok(qmp)
+    }
+
+    /// Puts back each setting that still has a value of ours.
+    ///
+    /// Errors: a migration is under way, which can't be ours; or QEMU refuses.
+    pub(crate) fn put_back(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
+        self.is_free(qmp)?;
+        let now = self.settings.before(qmp)?;
+        let capabilities = self.capabilities_to_restore(&now);
+        if !capabilities.is_empty() {
+            set_capabilities(qmp, &capabilities).map_err(SettingsError::from)?;
+        }
+        let parameters = self.parameters_to_restore(&now);
+        if !parameters.is_empty() {
+            set_parameters(qmp, &parameters).map_err(SettingsError::from)?;
+        }
+        Ok(())
+    }
+
+    /// The QMP commands that put everything back that we have changed.
+    pub fn commands(&self) -> String {
+        let ours = Settings {
+            capabilities: self.capabilities.clone(),
+            parameters: self
+                .parameters
+                .iter()
+                .filter_map(|(name, values)| Some((name.clone(), values.first()?.clone())))
+                .collect(),
+        };
+        let list: Vec<Value> = self
+            .capabilities_to_restore(&ours)
+            .into_iter()
+            .map(|(name, state)| json!({ "capability": name, "state": state }))
+            .collect();
+        let capabilities = json!({
+            "execute": "migrate-set-capabilities", "arguments": { "capabilities": list },
+        });
+        let parameters = json!({
+            "execute": "migrate-set-parameters", "arguments": self.parameters_to_restore(&ours),
+        });
+        format!("{capabilities} {parameters}")
+    }
+
+    /// No migration is under way: ours has ended, so one that is would be somebody else's.
+    fn is_free(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
+        let status = migration(qmp)?.status;
+        if status.is_under_way() { Err(UndoError::NotOurs { status }) } else { Ok(()) }
     }
 
     /// QEMU lets the guest run on by itself when a migration ends without success. It never does
     /// so with a guest that somebody else paused, and neither do we.
-    fn let_run(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
-        if !self.ran {
-            return Ok(());
-        }
+    fn see_it_run(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
         let since = Instant::now();
         loop {
             let now = status(qmp)?;
-            match now.status.as_str() {
-                _ if now.running => return Ok(()),
-                // States of a migration: left within moments after its end.
-                "finish-migrate" | "postmigrate" => {}
-                // Whatever else stopped it, it was not us.
-                _ => return Ok(()),
+            // Only this is a state of a migration that has not come to its end. Whatever else stopped
+            // the guest, it was not us: somebody has paused it, or moved it away.
+            if !self.ran || now.running || now.status != "finish-migrate" {
+                return Ok(());
             }
-            if since.elapsed() > PATIENCE / 4 {
-                let _: serde_json::Value = qmp.execute("cont", ())?;
-                let now = status(qmp)?;
-                let not_running = UndoError::NotRunning { status: now.status };
-                return if now.running { Ok(()) } else { Err(not_running) };
+            if since.elapsed() > RUN_TIMEOUT {
+                return Err(UndoError::NotRunning { status: now.status });
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
+    }
+
+    fn capabilities_to_restore(&self, now: &Settings) -> Capabilities {
+        let before = self.settings.capabilities.iter();
+        before
+            .filter(|(name, before)| {
+                let now = now.capabilities.get(*name);
+                now != Some(before) && now == self.capabilities.get(*name)
+            })
+            .map(|(name, before)| (name.clone(), *before))
+            .collect()
+    }
+
+    fn parameters_to_restore(&self, now: &Settings) -> Parameters {
+        let before = self.settings.parameters.iter();
+        before
+            .filter(|(name, before)| {
+                let now = now.parameters.get(*name);
+                let is_ours = |now| self.parameters.get(*name).is_some_and(|all| all.contains(now));
+                now != Some(before) && now.is_some_and(is_ours)
+            })
+            .map(|(name, before)| (name.clone(), before.clone()))
+            .collect()
     }
 }
 
-/// Cancels a migration that is under way, and waits for its end.
-fn cancel(qmp: &mut Qmp) -> Result<(), UndoError> {
-    if !migration(qmp)?.status.is_under_way() {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn undo() -> Undo {
+        Undo {
+            settings: Settings::new()
+                .capability("return-path", false)
+                .capability("xbzrle", true)
+                .capability("multifd", false)
+                .parameter("max-bandwidth", 128)
+                .parameter("downtime-limit", 300),
+            capabilities: [("return-path", true), ("xbzrle", false), ("multifd", false)]
+                .map(|(name, on)| (name.to_owned(), on))
+                .into(),
+            parameters: [("max-bandwidth", vec![10_u64, 1 << 40]), ("downtime-limit", vec![1, 62])]
+                .map(|(name, all)| (name.to_owned(), all.into_iter().map(Value::from).collect()))
+                .into(),
+            ran: true,
+            qemu: ProcessId { pid: 7, started: 1, boot: String::new() },
+            monitor: "qmp".into(),
+            peer: None,
+        }
     }
-    let _: serde_json::Value = qmp.execute("migrate_cancel", ())?;
-    let since = Instant::now();
-    loop {
-        let status = migration(qmp)?.status;
-        if !status.is_under_way() {
-            return Ok(());
-        }
-        if since.elapsed() > PATIENCE {
-            return Err(UndoError::Stuck { status });
-        }
-        thread::sleep(LOOK);
+
+    #[test]
+    fn what_somebody_else_has_set_meanwhile_stays() {
+        let undo = undo();
+        let now = Settings::new()
+            .capability("return-path", true)
+            .capability("xbzrle", true)
+            .capability("multifd", true)
+            .parameter("max-bandwidth", 10)
+            .parameter("downtime-limit", 1000);
+        let capabilities: Vec<_> = undo.capabilities_to_restore(&now).into_iter().collect();
+        assert_eq!(capabilities, [("return-path".to_owned(), false)]);
+        let parameters: Vec<_> = undo.parameters_to_restore(&now).into_iter().collect();
+        assert_eq!(parameters, [("max-bandwidth".to_owned(), Value::from(128))]);
+    }
+
+    #[test]
+    fn the_commands_put_back_all_that_was_changed() {
+        let commands = undo().commands();
+        let all: Vec<Value> = serde_json::Deserializer::from_str(&commands)
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let [capabilities, parameters] = &all[..] else { panic!("{commands}") };
+        let expected = json!([
+            { "capability": "return-path", "state": false }, { "capability": "xbzrle", "state": true },
+        ]);
+        assert_eq!(capabilities["arguments"]["capabilities"], expected);
+        let expected = json!({ "max-bandwidth": 128, "downtime-limit": 300 });
+        assert_eq!(parameters["arguments"], expected);
+    }
+
+    #[test]
+    fn it_survives_being_written_down() {
+        let text = serde_json::to_string(&undo()).unwrap();
+        assert_eq!(serde_json::from_str::<Undo>(&text).unwrap(), undo());
     }
 }

@@ -40,6 +40,11 @@ impl<'i, T: Image + ?Sized> Overlay<'i, T> {
         self.pages.iter().map(|(&page, bytes)| (page, &**bytes))
     }
 
+    /// The replaced pages, without what is below: for one that outlives its borrow.
+    pub fn into_pages(self) -> BTreeMap<u64, Box<[u8]>> {
+        self.pages
+    }
+
     /// What is in place of a page; `None` if it was not replaced.
     pub fn page(&self, page: u64) -> Option<&[u8]> {
         self.pages.get(&page).map(|bytes| &**bytes)

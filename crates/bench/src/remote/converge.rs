@@ -86,10 +86,11 @@ impl Memtwin<'_> {
         settle(self.stop)?;
         let mut guardian = Command::new(self.binary);
         guardian.arg("guardian");
+        let to = crate::qemu::target(&guest.qemu)?;
         let Guest { qmp, counter, .. } = guest;
         let listed = blocks(qmp)?;
         let process = Arc::new(Process::find(qmp, &listed)?);
-        let tap = Tap::open(qmp, &listed, guardian, self.stop)?;
+        let tap = Tap::open(qmp, &to, &listed, guardian, self.stop)?;
         let ram = tap.regions().iter().find(|(_, region)| region.name() == "ram");
         let ram = ram.context("no block named ram")?.0;
         let block = listed.iter().find(|block| block.name == "ram").context("no such block")?;

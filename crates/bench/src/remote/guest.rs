@@ -56,7 +56,7 @@ fn start(link: &Link, side: Side, dir: &Path, more: &[&str]) -> Result<Qemu> {
 pub(super) struct Guest {
     pub(super) qmp: Qmp,
     pub(super) counter: Counter,
-    _qemu: Qemu,
+    pub(super) qemu: Qemu,
 }
 
 /// Its memory, in which it counts its batches and finds its pace.
@@ -83,7 +83,7 @@ impl Guest {
         let backend = format!("{backend}={RAM_MIB}M,mem-path={}", path.display());
         let qemu = start(link, Side::Here, dir, &["-object", &backend])?;
         let qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
-        let this = Self { qmp, counter: Counter(memory), _qemu: qemu };
+        let this = Self { qmp, counter: Counter(memory), qemu };
         let began = Instant::now();
         while this.counter.report().ticks == 0 {
             let report = this.counter.report();

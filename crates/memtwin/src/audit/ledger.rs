@@ -8,7 +8,7 @@ use memtwin_qemu::Block;
 use memtwin_replicate::{Round, RoundKind};
 use memtwin_report::record::{Detail, Digests, LostPage, PageAt};
 use memtwin_report::{Case, Trial};
-use memtwin_tap::{Counters, Stood};
+use memtwin_tap::{Counters, PausedInterval};
 use memtwin_verdict::{Comparison, Difference, Image, Overlay};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(super) struct Seen<'s> {
 /// How a stop went.
 pub(super) struct Stopped {
     /// How long the guest stood still, by QEMU's clock.
-    pub(super) stood: Option<Stood>,
+    pub(super) paused: Option<PausedInterval>,
     /// How long reading its memory against the twin took.
     pub(super) compared: Duration,
     /// How many bytes that was.
@@ -113,8 +113,8 @@ impl Ledger {
 
     /// Notes how a stop went.
     pub(super) fn stopped(&mut self, stop: Stopped) {
-        let Stopped { stood, compared, bytes, counters } = stop;
-        let still = stood.and_then(|stood| stood.time()).map_or_else(
+        let Stopped { paused, compared, bytes, counters } = stop;
+        let still = paused.and_then(|paused| paused.time()).map_or_else(
             || "the guest was not running".to_owned(),
             |time| format!("the guest stood still for {} ms", time.as_millis()),
         );

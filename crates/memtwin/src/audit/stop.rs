@@ -3,6 +3,7 @@
 
 use super::ledger::{Ledger, Seen, Stopped};
 use super::rounds::Rounds;
+use crate::bounded::PauseBound;
 use crate::image::TwinPart;
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::standing::{Read, read};
@@ -14,7 +15,7 @@ use memtwin_tap::Tap;
 use memtwin_twin::WithheldTwin;
 use memtwin_verdict::{CompareError, Image, Overlay, compare};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many pages of a block the control keeps back.
 const WITHHELD: usize = 3;
@@ -27,6 +28,8 @@ pub(super) struct Session<'s> {
     pub(super) rounds: Option<u32>,
     /// How long at most.
     pub(super) time: Option<Duration>,
+    /// How long the guest may stand still.
+    pub(super) max_pause: Duration,
     /// Which pages the control keeps back.
     pub(super) seed: u64,
     /// Set when a signal came.
@@ -55,8 +58,12 @@ impl Session<'_> {
         ledger: &mut Ledger,
         progress: &mut Progress,
     ) -> Result<(), NoStop> {
+        attached.look_again().map_err(NoStop::NotBegun)?;
         let process = attached.process();
-        let tap = Tap::open(&mut attached.qmp, &attached.blocks, guardian_command(), self.stop)
+        let target =
+            attached.target(self.max_pause).map_err(|error| NoStop::NotBegun(error.to_string()))?;
+        let Attached { qmp, blocks, .. } = attached;
+        let tap = Tap::open(qmp, &target, blocks, guardian_command(), self.stop)
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
         let layout = tap.regions().clone();
         let memories =
@@ -70,14 +77,14 @@ impl Session<'_> {
         let parts = parts.unwrap_or_default();
 
         let reached = self.reach(&mut replication, &layout, &memories, &parts);
-        let stopped = replication.source().stood();
+        let stopped = replication.source().paused();
         let counters = replication.source().counters();
         let finished = replication.finish();
         ledger.begin(&layout, &rounds);
         let (read, compared) = reached?;
         finished?;
         let bytes = layout.bytes();
-        ledger.stopped(Stopped { stood: stopped, compared, bytes, counters });
+        ledger.stopped(Stopped { paused: stopped, compared, bytes, counters });
         judge(&layout, &read, &parts, &twin, ledger)
             .map_err(|error| NoStop::Broken(error.to_string()))
     }
@@ -99,10 +106,11 @@ impl Session<'_> {
         };
         replication.run(&plan, self.stop, |_| ())?;
         let mut still = replication.stand_still(self.stop)?;
-        let began = Instant::now();
-        let read = read(&still, layout, memories, parts)
-            .map_err(|error| NoStop::Broken(error.to_string()))?;
-        let took = began.elapsed();
+        let bound = PauseBound::new(layout.bytes(), still.source().resume_by());
+        let read = read(&still, layout, memories, parts, &bound).map_err(|error| {
+            NoStop::Broken(bound.exceeded(self.max_pause).unwrap_or_else(|| error.to_string()))
+        })?;
+        let took = bound.took();
         still.source().confirm_still().map_err(RoundError::from)?;
         still.release()?;
         Ok((read, took))

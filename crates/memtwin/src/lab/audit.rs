@@ -229,11 +229,13 @@ fn watch(
 
 /// The command that audits: the one that a person would type.
 fn words(monitor: &Path, time: Duration) -> Result<crate::cli::Audit, Failure> {
-    let words: [OsString; 6] = [
+    let words: [OsString; 8] = [
         "memtwin".into(),
         "audit".into(),
         monitor.into(),
         "--quiet".into(),
+        "--max-pause".into(),
+        super::MAX_PAUSE.into(),
         "--seconds".into(),
         format!("{}us", time.as_micros()).into(),
     ];

@@ -230,6 +230,8 @@ impl Experiment<'_> {
             ["--until", "clean", "--interval", &interval, "--timeout", &timeout, "--quiet"]
                 .map(OsString::from),
         );
+        // The guest is ours, and an emulated board takes its time.
+        words.extend(["--max-pause", super::MAX_PAUSE].map(OsString::from));
         if let Some(bitmap) = &args.dirty_bitmap {
             words.push("--dirty-bitmap".into());
             words.push(bitmap.into());

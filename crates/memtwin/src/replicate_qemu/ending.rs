@@ -22,7 +22,7 @@ pub(super) enum EndOf {
     /// At a stop, and judged.
     Reached(End),
     /// Nothing was kept.
-    Discarded,
+    Discarded(Ended),
     /// Before there was a verdict, for this reason.
     Broken(String, Findings),
 }
@@ -48,7 +48,7 @@ impl EndOf {
         let trial = self.trial(session, recorder);
         match self {
             Self::Broken(reason, findings) => trial.inconclusive(reason, findings.lost()),
-            Self::Discarded => trial.not_judged("a twin that was discarded can't be judged"),
+            Self::Discarded(_) => trial.not_judged("a twin that was discarded can't be judged"),
             Self::Reached(End { findings, trouble: Some(trouble), .. }) => {
                 trial.inconclusive(trouble, findings.lost())
             }

@@ -83,7 +83,7 @@ fn memtwin_is_killed_while_the_guest_stands_still() {
 fn memtwin_is_stopped_while_the_guest_stands_still() {
     let Some(mut machine) = Machine::writing("-m 64") else { return };
     let before = machine.setup();
-    let mut audit = Moment::Stop.frozen(&mut machine, "--rounds 1");
+    let mut audit = Moment::Stop.frozen(&mut machine, "--rounds 1 --max-pause 2s");
     machine.writes();
     assert!(audit.0.try_wait().unwrap().is_none(), "it is still stopped");
     // The settings are Memtwin's to put back, when it can again.
@@ -113,7 +113,7 @@ fn memtwin_is_stopped_in_qemu_s_last_pass() {
     runs(&mut machine);
     let before = machine.setup();
     for wait in [50, 80, 40, 110, 60, 140, 20, 200].repeat(3) {
-        let mut audit = machine.auditing("--rounds 1");
+        let mut audit = machine.auditing("--rounds 1 --max-pause 2s");
         // What is told QEMU of the bandwidth in the end, so that it need not try for long.
         let name = "avail-switchover-bandwidth";
         let began = Instant::now();

@@ -26,6 +26,7 @@ fn each_form() {
     let audit = |arguments: &[&str]| {
         let mut command = memtwin();
         command.arg("audit").arg(machine.qemu.qmp()).args(["--rounds", "2", "--quiet"]);
+        command.args(["--max-pause", "1m"]);
         command.args(arguments);
         expect(0, &mut command).0
     };

@@ -51,7 +51,8 @@ impl Audit {
     fn begin(guest: &Guest, name: &str) -> Self {
         let record = guest.place.path(&format!("{name}.json"));
         let mut command = memtwin();
-        command.arg("audit").arg(guest.qmp()).args(["--quiet", "--seconds", AUDIT, "--json"]);
+        command.arg("audit").arg(guest.qmp()).args(["--quiet", "--max-pause", "1m"]);
+        command.args(["--seconds", AUDIT, "--json"]);
         let held = Held::spawn(command.arg(&record));
         let mut this = Self { held, monitor: guest.monitor(), record };
         until("the audit begins", || this.goes_on());

@@ -56,6 +56,11 @@ impl State {
         self.cases <= 1
     }
 
+    /// Whether the guest is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// The next case begins.
     pub(super) fn case(&mut self, name: String) {
         *self = Self { name, number: self.number + 1, ..Self::new(self.cases) };

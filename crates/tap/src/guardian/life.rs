@@ -1,63 +1,103 @@
 //! A guardian's life.
 
-use super::talk::{Heard, Talk};
-use super::watch::Watch;
-use super::{DISMISSED, STOPPED, STOPPED_FOR, WATCH};
-use crate::undo::Undo;
+use super::channel::{GuardianChannel, Heard};
+use super::state::state_of;
+use super::{DISMISSED, ENDED, Orders, TAKE_OVER, TAKE_OVER_TIMEOUT, UNWATCH, WATCH};
+use crate::note::Note;
+use crate::socket::StreamSocket;
+use crate::undo::{Undo, UndoError};
 use memtwin_qmp::Qmp;
-use rustix::net::{Shutdown, shutdown};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How long QEMU may take for each answer to a guardian.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it looks at us while it watches.
-const LOOK: Duration = Duration::from_millis(100);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it waits before it tries again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A guardian's life. Standard input is its talk with us, standard output the QMP connection.
+/// A guardian's life. Standard input is its channel to us, standard output the QMP connection.
 ///
-/// Errors: QEMU could not be left as it was found, and why.
+/// Errors: QEMU could not be left as it was found, and why; the note stays for the next run.
 pub fn guardian_main() -> io::Result<()> {
     let qmp = io::stdout().as_fd().try_clone_to_owned()?;
-    let talk = Talk::over(io::stdin().as_fd().try_clone_to_owned()?);
-    // Whoever it is after our death: then the talk has ended as well.
+    close_standard_output()?;
+    let channel = GuardianChannel::over(io::stdin().as_fd().try_clone_to_owned()?);
+    // Whoever it is after our death: then the channel has ended as well.
     let parent = rustix::process::getppid();
     // Without the first word we were killed before anything was changed.
-    let Heard::WithFd(undo, stream) = talk.hear(None)? else { return Ok(()) };
-    let dismissed = is_dismissed(&talk, &stream, parent.map(Watch::of));
-    if matches!(dismissed, Ok(true)) {
+    let Heard::WithFds(orders, fds) = channel.receive(None)? else { return Ok(()) };
+    let [stream, note]: [OwnedFd; 2] =
+        fds.try_into().map_err(|_| io::Error::other("orders without a stream and a note"))?;
+    let Orders { undo, note: path } = serde_json::from_str(&orders)?;
+    let stream = StreamSocket::over(stream);
+    let note = Note::over(path, note);
+    let watched = Watched { channel, stream: &stream, parent };
+    if matches!(watched.is_dismissed(), Ok(true)) {
         return Ok(());
     }
-    // In its last pass QEMU answers nobody until the stream is read, or ended.
-    cut(&stream);
-    let undo: Undo = serde_json::from_str(&undo)?;
-    let mut qmp = Qmp::resume_on(qmp, PATIENCE).map_err(io::Error::other)?;
-    undo.run(&mut qmp).map_err(io::Error::other)
+    let done = take_over(&undo, &stream, qmp);
+    if matches!(done, Ok(()) | Err(UndoError::Gone { .. })) {
+        note.remove();
+        return Ok(());
+    }
+    done.map_err(io::Error::other)
 }
 
-/// Listens, and watches once it is told to, until we dismiss it or are gone.
-fn is_dismissed(talk: &Talk, stream: &OwnedFd, mut parent: Option<Watch>) -> io::Result<bool> {
-    let mut watches = false;
-    loop {
-        match talk.hear(watches.then_some(LOOK))? {
-            Heard::Word(word) if word == DISMISSED => return Ok(true),
-            Heard::Word(word) if word == WATCH => watches = true,
-            Heard::End => return Ok(false),
-            Heard::Word(_) | Heard::WithFd(..) | Heard::Nothing => {}
-        }
-        if watches && parent.as_mut().is_some_and(|parent| parent.stopped() >= STOPPED_FOR) {
-            // The word first: it is there when we are continued. The settings are ours to put back:
-            // two clients must not use one connection at a time.
-            let _ = talk.say(STOPPED, None);
-            cut(stream);
-            watches = false;
+/// The connection is to be closed when another takes its place, so this copy must not stay.
+fn close_standard_output() -> io::Result<()> {
+    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(null)?;
+    Ok(())
+}
+
+/// Tries until QEMU is as it was, has ended, or the time is over.
+fn take_over(undo: &Undo, stream: &StreamSocket, qmp: OwnedFd) -> Result<(), UndoError> {
+    let since = Instant::now();
+    let first = Qmp::resume_on(qmp, ANSWER_TIMEOUT).map_err(UndoError::from);
+    let mut done = first.and_then(|mut qmp| undo.run(&mut qmp, stream));
+    while done.is_err() && undo.qemu.exists() && since.elapsed() < TAKE_OVER_TIMEOUT {
+        thread::sleep(RETRY_INTERVAL);
+        // Its own each time, and none in between: a monitor serves one client.
+        done = undo.reconnect().and_then(|mut qmp| undo.run(&mut qmp, stream));
+    }
+    if undo.qemu.exists() { done } else { Err(UndoError::Gone { pid: undo.qemu.pid }) }
+}
+
+/// What a guardian looks at while we live.
+struct Watched<'s> {
+    channel: GuardianChannel,
+    stream: &'s StreamSocket,
+    parent: Option<rustix::process::Pid>,
+}
+
+impl Watched<'_> {
+    /// Listens, and ends the stream when it must, until we dismiss it, hand over or are gone.
+    fn is_dismissed(&self) -> io::Result<bool> {
+        let mut end_at: Option<Instant> = None;
+        loop {
+            let left = end_at.map(|at| at.saturating_duration_since(Instant::now()));
+            match self.channel.receive(left)? {
+                Heard::Word(word) if word == DISMISSED => return Ok(true),
+                Heard::Word(word) if word == TAKE_OVER => return Ok(false),
+                Heard::Word(word) if word == UNWATCH => end_at = None,
+                Heard::Word(word) => {
+                    if let Some(Ok(pause)) = word.strip_prefix(WATCH).map(str::parse) {
+                        end_at = Instant::now().checked_add(Duration::from_millis(pause));
+                    }
+                }
+                Heard::End => return Ok(false),
+                Heard::WithFds(..) | Heard::Nothing => {}
+            }
+            if end_at.is_some_and(|at| Instant::now() >= at) {
+                self.stream.end();
+                end_at = None;
+                // It is there when we go on. The settings are ours to put back: two clients must not
+                // use one connection at a time.
+                let state = self.parent.and_then(state_of).unwrap_or('?');
+                let _ = self.channel.send(&format!("{ENDED}{state}"), &[]);
+            }
         }
     }
-}
-
-/// Ends the stream, for all who have a copy of it: QEMU ends the migration, and lets the guest run.
-fn cut(stream: &OwnedFd) {
-    // Fails only if it has ended already.
-    let _ = shutdown(stream, Shutdown::Both);
 }

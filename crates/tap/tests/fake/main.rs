@@ -8,8 +8,9 @@ mod server;
 use memtwin_pages::RegionId;
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{Delivery, RoundKind, SinkError, Source, Stop};
-use memtwin_tap::{OpenError, Tap};
+use memtwin_tap::{OpenError, Tap, Target};
 use server::{Faults, Server, State};
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -34,10 +35,21 @@ fn connected(faults: Faults) -> (Server, Qmp) {
     (server, qmp)
 }
 
+/// The fake is in this process.
+fn target(server: &Server) -> Target {
+    Target {
+        monitor: server.path(),
+        pid: std::process::id(),
+        max_pause: PATIENCE,
+        notes: server.path().parent().unwrap().into(),
+    }
+}
+
 /// Opens a tap, which fails, and says how QEMU is then.
 fn failed(faults: Faults) -> (OpenError, State) {
     let (server, mut qmp) = connected(faults);
-    let error = Tap::open(&mut qmp, &[], guardian(), &Stop::default()).unwrap_err();
+    let error =
+        Tap::open(&mut qmp, &target(&server), &[], guardian(), &Stop::default()).unwrap_err();
     drop(qmp);
     let state = std::sync::Arc::into_inner(server.done()).unwrap().into_inner().unwrap();
     (error, state)
@@ -55,7 +67,7 @@ fn is_as_it_was(state: &State) {
 #[test]
 fn a_fake_that_refuses_nothing_is_tapped_and_left_as_it_was() {
     let (server, mut qmp) = connected(Faults::default());
-    let mut tap = Tap::open(&mut qmp, &[], guardian(), &Stop::default()).unwrap();
+    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &Stop::default()).unwrap();
     assert_eq!(tap.machine(), "none");
     {
         let state = server.state.lock().unwrap();
@@ -118,10 +130,12 @@ fn a_migration_that_fails_before_its_first_page_says_why() {
 fn nothing_is_changed_without_a_guardian_or_beside_another_migration() {
     let (server, mut qmp) = connected(Faults::default());
     let stop = Stop::default();
-    let error = Tap::open(&mut qmp, &[], Command::new("/no/such/guardian"), &stop).unwrap_err();
+    let error =
+        Tap::open(&mut qmp, &target(&server), &[], Command::new("/no/such/guardian"), &stop)
+            .unwrap_err();
     assert!(error.to_string().contains("guardian"), "{error}");
     server.state.lock().unwrap().status = "active";
-    let error = Tap::open(&mut qmp, &[], guardian(), &stop).unwrap_err();
+    let error = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap_err();
     assert!(matches!(error, OpenError::Busy { .. }), "{error:?}");
     server.state.lock().unwrap().status = "none";
     drop(qmp);
@@ -131,19 +145,143 @@ fn nothing_is_changed_without_a_guardian_or_beside_another_migration() {
     assert!(!state.commands.iter().any(|command| CHANGES.contains(&&**command)), "{state:?}");
 }
 
+/// What the tap asks at its end.
+const AT_THE_END: [(&str, usize); 3] =
+    [("query-migrate", 2), ("query-status", 1), ("migrate-set-capabilities", 1)];
+
 #[test]
-fn a_monitor_that_closes_in_the_middle_is_no_end_that_hangs() {
-    // The tap's own look at the migration at its end, and the cancellation.
-    for close in [("query-migrate", 1), ("migrate_cancel", 0), ("query-status", 1)] {
+fn a_monitor_that_closes_and_does_not_come_back_is_no_end_that_hangs_and_is_told() {
+    for close in AT_THE_END {
         let (server, mut qmp) = connected(Faults { close: Some(close), ..Faults::default() });
-        let mut tap = Tap::open(&mut qmp, &[], guardian(), &Stop::default()).unwrap();
-        let error = tap.close().unwrap_err();
-        assert!(error.is_gone(), "{close:?}: {error}");
-        // Once more, and the guardian is dismissed.
+        let stop = Stop::default();
+        let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        let error = tap.close().unwrap_err().to_string();
+        for part in ["goes on trying", "migrate-set-capabilities", "\"max-bandwidth\":134217728"] {
+            assert!(error.contains(part), "{close:?}: {error}");
+        }
         drop(tap);
         drop(qmp);
-        server.done();
+        let state = server.done();
+        assert_eq!(state.lock().unwrap().status, "failed", "the stream has ended it all the same");
     }
+}
+
+#[test]
+fn a_monitor_s_connection_that_dies_is_made_again() {
+    for close in AT_THE_END {
+        let faults = Faults { close: Some(close), lives: true, ..Faults::default() };
+        let (server, mut qmp) = connected(faults);
+        let stop = Stop::default();
+        let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        // What is asked after all was put back may fail.
+        let _ = tap.close();
+        drop(tap);
+        drop(qmp);
+        is_as_it_was(&server.done().lock().unwrap());
+    }
+}
+
+/// Somebody else's migration, in all that a tap does at its end.
+#[test]
+fn a_migration_that_is_not_ours_is_left_alone() {
+    let (server, mut qmp) = connected(Faults::default());
+    let stop = Stop::default();
+    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let before = {
+        let mut state = server.state.lock().unwrap();
+        // Ours was cancelled, and another one began.
+        (state.status, state.socket) = ("cancelled", None);
+        state.status = "device";
+        state.running = false;
+        state.commands.clear();
+        (state.capabilities.clone(), state.parameters.clone())
+    };
+    let error = tap.close().unwrap_err().to_string();
+    assert!(error.contains("somebody else's") && error.contains("'device'"), "{error}");
+    drop(tap);
+    drop(qmp);
+    let state = server.done();
+    let state = state.lock().unwrap();
+    assert_eq!((state.capabilities.clone(), state.parameters.clone()), before);
+    assert!(state.commands.iter().all(|command| command.starts_with("query-")), "{state:?}");
+}
+
+/// What others set in the meantime is theirs.
+#[test]
+fn settings_that_somebody_else_has_made_meanwhile_stay() {
+    let (server, mut qmp) = connected(Faults::default());
+    let stop = Stop::default();
+    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    {
+        let mut state = server.state.lock().unwrap();
+        assert_eq!(state.parameters["mode"], "normal");
+        state.parameters.insert("max-bandwidth".to_owned(), 777.into());
+    }
+    tap.close().unwrap();
+    drop(tap);
+    drop(qmp);
+    let state = server.done();
+    let mut state = state.lock().unwrap();
+    assert_eq!(
+        state.parameters.insert("max-bandwidth".to_owned(), 134_217_728.into()).unwrap(),
+        777
+    );
+    is_as_it_was(&state);
+}
+
+/// Both were killed: what they left is no setting of the owner's.
+#[test]
+fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
+    let (server, mut qmp) = connected(Faults::default());
+    let stop = Stop::default();
+    let tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let note = fs::read_dir(&target(&server).notes)
+        .unwrap()
+        .find_map(|entry| {
+            let path = entry.unwrap().path();
+            path.extension().is_some_and(|it| it == "json").then_some(path)
+        })
+        .unwrap();
+    let left = fs::read_to_string(&note).unwrap();
+    drop(tap);
+    drop(qmp);
+    assert!(!note.exists(), "a note stays");
+    // As if it had not been put back.
+    let second = Server::start(Faults::default());
+    {
+        let mut state = second.state.lock().unwrap();
+        state.capabilities.insert("xbzrle".to_owned(), false);
+        state.parameters.insert("max-bandwidth".to_owned(), 10.into());
+        state.parameters.insert("downtime-limit".to_owned(), 1.into());
+    }
+    let mut qmp = Qmp::connect(&second.path(), PATIENCE).unwrap();
+    let path = target(&second).notes.join(note.file_name().unwrap());
+    fs::write(path, left).unwrap();
+    let mut tap = Tap::open(&mut qmp, &target(&second), &[], guardian(), &stop).unwrap();
+    tap.close().unwrap();
+    drop(tap);
+    drop(qmp);
+    is_as_it_was(&second.done().lock().unwrap());
+    server.done();
+}
+
+/// One page less than QEMU has sent.
+#[test]
+fn counts_that_do_not_agree_are_no_pass() {
+    let (server, mut qmp) = connected(Faults::default());
+    let stop = Stop::default();
+    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    {
+        let mut state = server.state.lock().unwrap();
+        state.running = false;
+        state.sent += 1;
+    }
+    let deliverer = tap.deliverer().unwrap();
+    let error = deliverer.deliver(RoundKind::Final, &mut Nowhere, &stop).unwrap_err().to_string();
+    assert!(error.contains("pages were lost between QEMU and here"), "{error}");
+    drop(tap);
+    drop(qmp);
+    server.done();
 }
 
 /// Takes pages and keeps none.
@@ -163,7 +301,7 @@ impl Delivery for Nowhere {
 /// which these events came after it.
 fn stood_still(after: &[&'static str]) -> bool {
     let (server, mut qmp) = connected(Faults::default());
-    let mut tap = Tap::open(&mut qmp, &[], guardian(), &Stop::default()).unwrap();
+    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &Stop::default()).unwrap();
     {
         let mut state = server.state.lock().unwrap();
         state.running = false;

@@ -1,9 +1,11 @@
 //! A QMP server that has a migration's settings and a recorded stream, and does what a test says.
 
+use memtwin_stream::{BlockEntry, Decoder, Limits, Visitor};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io::{IoSliceMut, Write};
+use std::fs::File;
+use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -24,6 +26,8 @@ pub(crate) struct Faults {
     pub(crate) refuse: Vec<(&'static str, usize)>,
     /// Not answered: the monitor closes.
     pub(crate) close: Option<(&'static str, usize)>,
+    /// Its end is the connection's alone: QEMU lives, and takes another one.
+    pub(crate) lives: bool,
     /// The migration fails at once, with this reason.
     pub(crate) fail: Option<&'static str>,
 }
@@ -43,6 +47,8 @@ pub(crate) struct State {
     pub(crate) commands: Vec<String>,
     /// The socket that it was given.
     pub(crate) socket: Option<OwnedFd>,
+    /// How many pages it says that it has sent.
+    pub(crate) sent: u64,
 }
 
 /// A fake QEMU that serves one client.
@@ -59,7 +65,7 @@ impl Server {
         let capabilities = ["return-path", "switchover-ack", "xbzrle", "multifd"];
         let parameters = json!({
             "max-bandwidth": 134217728, "downtime-limit": 300, "avail-switchover-bandwidth": 0,
-            "tls-creds": "other",
+            "tls-creds": "other", "mode": "cpr-reboot",
         });
         let state = Arc::new(Mutex::new(State {
             capabilities: capabilities.map(|name| (name.to_owned(), name == "xbzrle")).into(),
@@ -70,9 +76,16 @@ impl Server {
             events: Vec::new(),
             commands: Vec::new(),
             socket: None,
+            sent: pages_of(STREAM),
         }));
         let shared = Arc::clone(&state);
-        let thread = thread::spawn(move || serve(&listener.accept().unwrap().0, &faults, &shared));
+        let thread = thread::spawn(move || {
+            serve(&listener.accept().unwrap().0, &faults, &shared);
+            if faults.lives {
+                let faults = Faults::default();
+                serve(&listener.accept().unwrap().0, &faults, &shared);
+            }
+        });
         Self { dir, state, thread }
     }
 
@@ -87,18 +100,19 @@ impl Server {
     }
 }
 
-fn serve(mut socket: &UnixStream, faults: &Faults, state: &Mutex<State>) {
+fn serve(mut socket: &UnixStream, faults: &Faults, shared: &Arc<Mutex<State>>) {
     socket.write_all(format!("{GREETING}\n").as_bytes()).unwrap();
     let mut fd = None;
     while let Some(command) = hear(socket, &mut fd) {
-        let mut state = state.lock().unwrap();
+        let mut state = shared.lock().unwrap();
         let name = command["execute"].as_str().unwrap().to_owned();
         let before = state.commands.iter().filter(|other| **other == name).count();
         state.commands.push(name.clone());
         let now = |fault: &(&str, usize)| *fault == (&*name, before);
         if faults.close.as_ref().is_some_and(now) {
-            // As a QEMU that ends.
-            state.socket = None;
+            if !faults.lives {
+                state.socket = None;
+            }
             return;
         }
         let mut said = String::new();
@@ -107,9 +121,11 @@ fn serve(mut socket: &UnixStream, faults: &Faults, state: &Mutex<State>) {
             said += &format!("{}\n", json!({"event": event, "timestamp": at}));
         }
         let answer = if faults.refuse.iter().any(now) {
+            // What came with a command that is refused is closed.
+            fd = None;
             json!({"error": {"class": "GenericError", "desc": format!("no {name} today")}})
         } else {
-            json!({"return": state.execute(&name, &command["arguments"], &mut fd, faults)})
+            json!({"return": state.execute(&name, &command["arguments"], &mut fd, faults, shared)})
         };
         let mut answer = answer;
         answer["id"] = command["id"].clone();
@@ -150,12 +166,14 @@ impl State {
         arguments: &Value,
         fd: &mut Option<OwnedFd>,
         faults: &Faults,
+        shared: &Arc<Mutex<Self>>,
     ) -> Value {
         match name {
             "qmp_capabilities" => {}
             "query-migrate" if self.status == "none" => {}
             "query-migrate" => {
-                let mut now = json!({ "status": self.status });
+                let ram = json!({ "page-size": 4096, "normal": self.sent, "duplicate": 0 });
+                let mut now = json!({ "status": self.status, "ram": ram });
                 if let Some(reason) = self.reason {
                     now["error-desc"] = reason.into();
                 }
@@ -188,12 +206,45 @@ impl State {
                 self.status = "active";
                 let socket = self.socket.as_ref().unwrap();
                 assert_eq!(rustix::io::write(socket, STREAM).unwrap(), STREAM.len());
-            }
-            "migrate_cancel" => {
-                (self.status, self.running, self.socket) = ("cancelled", true, None)
+                let (ends, shared) = (socket.try_clone().unwrap(), Arc::clone(shared));
+                thread::spawn(move || until_it_fails(ends, &shared));
             }
             other => panic!("an unexpected {other}"),
         }
         json!({})
     }
+}
+
+/// As QEMU's migration: it fails when its destination says so or is gone, and the guest runs on.
+fn until_it_fails(socket: OwnedFd, shared: &Mutex<State>) {
+    // The fake acknowledges nothing, so what comes back is the word of the end, or the end.
+    let word = File::from(socket).read(&mut [0; 64]);
+    let mut state = shared.lock().unwrap();
+    if word.is_ok() && state.status == "active" {
+        (state.status, state.running, state.socket) = ("failed", true, None);
+    }
+}
+
+fn pages_of(stream: &[u8]) -> u64 {
+    struct Count(u64);
+    impl Visitor for Count {
+        type Error = std::convert::Infallible;
+
+        fn blocks(&mut self, _: &[BlockEntry]) -> Result<(), Self::Error> {
+            Ok(())
+        }
+
+        fn page(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), Self::Error> {
+            self.0 += 1;
+            Ok(())
+        }
+
+        fn fill(&mut self, _: usize, _: u64, _: u8) -> Result<(), Self::Error> {
+            self.0 += 1;
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    Decoder::new(Limits::default(), 4096).feed(stream, &mut count).unwrap();
+    count.0
 }

@@ -1,4 +1,4 @@
-//! A tap and its guardian talk by messages that stay whole, one of them with a descriptor
+//! A tap and its guardian talk by messages that stay whole, one of them with descriptors
 //! (SOCK_SEQPACKET and SCM_RIGHTS, unix(7)).
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,10 +14,12 @@ use std::time::Duration;
 
 /// The settings of a QEMU, as JSON, take about a kilobyte.
 const LONGEST: usize = 64 << 10;
+/// The stream and the note.
+const MOST_FDS: usize = 2;
 
 /// One end.
 #[derive(Debug)]
-pub(super) struct Talk(OwnedFd);
+pub(super) struct GuardianChannel(OwnedFd);
 
 /// What listening came to.
 #[derive(Debug)]
@@ -25,14 +27,14 @@ pub(super) enum Heard {
     /// A message.
     Word(String),
     /// A message, and what came with it.
-    WithFd(String, OwnedFd),
+    WithFds(String, Vec<OwnedFd>),
     /// None in time.
     Nothing,
     /// The other end is closed.
     End,
 }
 
-impl Talk {
+impl GuardianChannel {
     /// Our end, and the other one for a child.
     pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
@@ -45,23 +47,26 @@ impl Talk {
         Self(socket)
     }
 
-    /// Sends a message, perhaps with a descriptor. Errors: the other end is closed.
-    pub(super) fn say(&self, word: &str, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    /// Sends a message, perhaps with descriptors: [`MOST_FDS`] at most.
+    ///
+    /// Errors: the other end is closed, or does not listen.
+    pub(super) fn send(&self, word: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
-        let fds: Vec<_> = fd.into_iter().collect();
-        if !fds.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(&fds)) {
+        if !fds.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let bytes = [IoSlice::new(word.as_bytes())];
-        retry_on_intr(|| sendmsg(&self.0, &bytes, &mut rights, SendFlags::NOSIGNAL))?;
+        // A guardian that is stopped must not stop us too.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        retry_on_intr(|| sendmsg(&self.0, &bytes, &mut rights, flags))?;
         Ok(())
     }
 
     /// Waits for a message, for so long at most.
     ///
     /// Errors: a message that nobody here sends, or the system's.
-    pub(super) fn hear(&self, patience: Option<Duration>) -> io::Result<Heard> {
+    pub(super) fn receive(&self, patience: Option<Duration>) -> io::Result<Heard> {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
         match poll(&mut fds, patience.as_ref()) {
@@ -70,7 +75,7 @@ impl Talk {
             Err(errno) => return Err(errno.into()),
         }
         let mut bytes = vec![0; LONGEST];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
         let mut rights = RecvAncillaryBuffer::new(&mut space);
         let received = retry_on_intr(|| {
             let into = &mut [IoSliceMut::new(&mut bytes)];
@@ -85,11 +90,15 @@ impl Talk {
         };
         bytes.truncate(length);
         let word = String::from_utf8(bytes).map_err(io::Error::other)?;
-        let fd = rights.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        Ok(fd.map_or(Heard::Word(word.clone()), |fd| Heard::WithFd(word, fd)))
+        let fds: Vec<OwnedFd> = rights
+            .drain()
+            .filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        Ok(if fds.is_empty() { Heard::Word(word) } else { Heard::WithFds(word, fds) })
     }
 }
 
@@ -100,29 +109,31 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn words_stay_whole_and_a_descriptor_comes_with_its_own() {
-        let (ours, theirs) = Talk::pair().unwrap();
-        let theirs = Talk::over(theirs);
+    fn words_stay_whole_and_descriptors_come_with_their_own() {
+        let (ours, theirs) = GuardianChannel::pair().unwrap();
+        let theirs = GuardianChannel::over(theirs);
         let (mut stream, other) = UnixStream::pair().unwrap();
-        ours.say("one", None).unwrap();
-        ours.say("two", Some(other.as_fd())).unwrap();
+        ours.send("one", &[]).unwrap();
+        ours.send("two", &[other.as_fd()]).unwrap();
         drop(other);
-        assert!(matches!(theirs.hear(None).unwrap(), Heard::Word(word) if word == "one"));
-        let Heard::WithFd(word, fd) = theirs.hear(None).unwrap() else { panic!("no descriptor") };
+        assert!(matches!(theirs.receive(None).unwrap(), Heard::Word(word) if word == "one"));
+        let Heard::WithFds(word, fds) = theirs.receive(None).unwrap() else {
+            panic!("no descriptor")
+        };
         assert_eq!(word, "two");
-        drop(fd);
+        drop(fds);
         // It was the only one left.
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
     fn silence_is_no_end_and_an_end_is_one_even_with_words_unheard() {
-        let (ours, theirs) = Talk::pair().unwrap();
-        let theirs = Talk::over(theirs);
-        assert!(matches!(ours.hear(Some(Duration::ZERO)).unwrap(), Heard::Nothing));
-        ours.say("unheard", None).unwrap();
+        let (ours, theirs) = GuardianChannel::pair().unwrap();
+        let theirs = GuardianChannel::over(theirs);
+        assert!(matches!(ours.receive(Some(Duration::ZERO)).unwrap(), Heard::Nothing));
+        ours.send("unheard", &[]).unwrap();
         drop(theirs);
-        assert!(matches!(ours.hear(None).unwrap(), Heard::End));
-        assert!(ours.say("to nobody", None).is_err());
+        assert!(matches!(ours.receive(None).unwrap(), Heard::End));
+        assert!(ours.send("after the end", &[]).is_err());
     }
 }

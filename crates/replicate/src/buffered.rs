@@ -10,7 +10,7 @@ use memtwin_pages::{Layout, PageSet, RegionId};
 ///
 /// It costs the guest's memory once. What the engine reads is what the hypervisor last sent.
 #[derive(Debug)]
-pub struct Shadow<S> {
+pub struct BufferedSource<S> {
     source: S,
     stop: Stop,
     paused: bool,
@@ -26,7 +26,7 @@ struct Kept {
     never_sent: Vec<PageSet>,
 }
 
-impl<S: Source> Shadow<S> {
+impl<S: Source> BufferedSource<S> {
     /// Allots the memory. `stop` ends a delivery as it ends a round.
     pub fn new(source: S, stop: Stop) -> Self {
         let regions = || source.layout().iter().map(|(_, region)| region);
@@ -47,6 +47,11 @@ impl<S: Source> Shadow<S> {
     /// The source itself.
     pub fn inner_mut(&mut self) -> &mut S {
         &mut self.source
+    }
+
+    /// What has come of a region: its memory as the log has told it, in bytes from its beginning.
+    pub fn memory(&self, region: RegionId) -> &[u8] {
+        &self.kept.memory[region.0]
     }
 
     /// The pages of a region that never came.
@@ -86,13 +91,16 @@ impl Delivery for Kept {
     fn filled(&mut self, region: RegionId, page: u64, byte: u8) -> Result<(), SinkError> {
         let shift = self.page_shifts[region.0];
         let at = (page << shift) as usize;
-        self.memory[region.0][at..at + (1 << shift)].fill(byte);
+        // Memory that was never written costs nothing, and reads as zero already.
+        if byte != 0 || !self.never_sent[region.0].contains(page) {
+            self.memory[region.0][at..at + (1 << shift)].fill(byte);
+        }
         self.note(region, page);
         Ok(())
     }
 }
 
-impl<S: Source> Source for Shadow<S> {
+impl<S: Source> Source for BufferedSource<S> {
     fn layout(&self) -> &Layout {
         self.source.layout()
     }

@@ -3,19 +3,19 @@
 
 use memtwin_pages::RegionId;
 use memtwin_replicate::{Delivery, SinkError};
-use memtwin_stream::{BlockEntry, Command, SectionKind, Visitor};
+use memtwin_stream::{BlockEntry, SectionKind, Visitor};
 
 /// A place in QEMU's walk over all blocks: block, and offset in it.
 type Place = (usize, u64);
 
-/// What has come since [`Watch::begin`].
+/// What has come since [`RoundTracker::begin`].
 ///
 /// QEMU walks over its dirty bitmap in the order of blocks and offsets, and begins anew at the end
 /// (`find_dirty_block()` in migration/ram.c). So a page before the last one shows that it has begun
 /// anew, and when it comes by the place where a round began, everything that was dirty then has
 /// been sent.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
+pub(crate) struct RoundTracker {
     began_at: Option<Place>,
     at: Option<Place>,
     turns: u32,
@@ -25,15 +25,12 @@ pub(crate) struct Watch {
     pub(crate) sections: u64,
     /// Whether the last closed section had no page.
     pub(crate) empty: bool,
-    /// Whether the source said that it has stopped the guest for the last pass.
-    pub(crate) switchover: bool,
 }
 
-impl Watch {
+impl RoundTracker {
     /// Begins a round here.
     pub(crate) fn begin(&mut self) {
-        *self =
-            Self { began_at: self.at, at: self.at, switchover: self.switchover, ..Self::default() };
+        *self = Self { began_at: self.at, at: self.at, ..Self::default() };
     }
 
     /// Whether QEMU has come by where the round began: everything that was pending then was sent.
@@ -51,7 +48,7 @@ impl Watch {
 /// Hands the pages of a stream over, and watches.
 pub(crate) struct Receiver<'r> {
     pub(crate) into: &'r mut dyn Delivery,
-    pub(crate) watch: &'r mut Watch,
+    pub(crate) watch: &'r mut RoundTracker,
     /// Which region each block is.
     pub(crate) regions: &'r [Option<RegionId>],
     pub(crate) page_shift: u32,
@@ -84,11 +81,6 @@ impl Visitor for Receiver<'_> {
     fn section(&mut self, _kind: SectionKind, pages: u64) -> Result<(), SinkError> {
         self.watch.sections += 1;
         self.watch.empty = pages == 0;
-        Ok(())
-    }
-
-    fn command(&mut self, command: Command) -> Result<(), SinkError> {
-        self.watch.switchover |= command == Command::SwitchoverStart;
         Ok(())
     }
 }
@@ -127,7 +119,7 @@ mod tests {
 
     /// Page numbers of one block, that before the round first.
     fn watched(began_after: u64, pages: &[u64]) -> bool {
-        let mut watch = Watch::default();
+        let mut watch = RoundTracker::default();
         watch.page((0, began_after));
         watch.begin();
         pages.iter().for_each(|&page| watch.page((0, page)));
@@ -147,7 +139,7 @@ mod tests {
 
     #[test]
     fn pre_copy_begins_with_no_page_before_it() {
-        let mut watch = Watch::default();
+        let mut watch = RoundTracker::default();
         watch.begin();
         [0, 1, 7].into_iter().for_each(|page| watch.page((0, page)));
         watch.page((1, 0));

@@ -1,0 +1,140 @@
+//! How long the guest stood still for us, and that it did all the time.
+
+use crate::tap::{Tap, log};
+use memtwin_qemu::status;
+use memtwin_qmp::Timestamp;
+use memtwin_replicate::SourceError;
+use std::time::{Duration, Instant};
+
+/// What QEMU takes to let the guest run when its pause is over, and a guardian to hear of it: as much less
+/// is left to us.
+const RELEASE_TIME: Duration = Duration::from_millis(50);
+
+/// How long a guest stood still, by QEMU's own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PausedInterval {
+    /// When its vCPUs were stopped (the time of QEMU's event STOP).
+    pub from: Duration,
+    /// When they were let run on (RESUME), if they were.
+    pub to: Option<Duration>,
+}
+
+impl PausedInterval {
+    /// How long, if it is over.
+    pub fn time(&self) -> Option<Duration> {
+        self.to?.checked_sub(self.from)
+    }
+}
+
+impl Tap<'_> {
+    /// How long the guest stood still for us, if it did.
+    pub fn paused(&self) -> Option<PausedInterval> {
+        self.paused
+    }
+
+    /// When the guest must run again at the latest. `None`: it does not stand still for us, as it was
+    /// paused before.
+    pub fn resume_by(&self) -> Option<Instant> {
+        self.resume_by.filter(|_| self.ran)
+    }
+
+    /// Errors unless the guest has stood still since its last pages came.
+    ///
+    /// To be asked after its memory was read: somebody else may have let it run meanwhile.
+    pub fn confirm_still(&mut self) -> Result<(), SourceError> {
+        let now = status(self.qmp).map_err(log)?;
+        self.note_events();
+        // One that ran meanwhile may have been paused again.
+        let other = self.paused != self.judged || self.paused.is_some_and(|it| it.to.is_some());
+        if now.running || other {
+            let who = self.was_cut().unwrap_or_else(|| "something else has let it".to_owned());
+            return Err(SourceError::Guest(format!(
+                "it ran while it was compared (state '{}'): {who}",
+                now.status
+            )));
+        }
+        Ok(())
+    }
+
+    /// Notes when the guest was stopped and let run.
+    pub(crate) fn note_events(&mut self) {
+        for event in self.qmp.events() {
+            match event.name.as_str() {
+                "STOP" => {
+                    self.paused = Some(PausedInterval { from: time(event.timestamp), to: None });
+                }
+                "RESUME" => {
+                    if let Some(paused) = &mut self.paused {
+                        paused.to = Some(time(event.timestamp));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// QEMU may pause the guest from here on. As long as it runs, its pause has not begun, and the
+    /// guardian hears so; when it is seen to be paused, the time counts.
+    ///
+    /// Whether it runs. Errors: it stands still for too long, or there is no guardian.
+    pub(crate) fn count_pause(&mut self) -> Result<bool, SourceError> {
+        if !self.ran {
+            return Ok(false);
+        }
+        if let Some(by) = self.resume_by {
+            return if Instant::now() < by { Ok(false) } else { Err(self.too_long()) };
+        }
+        // Before it is asked: however long that takes, the guardian counts.
+        self.watched()?;
+        let since = Instant::now();
+        let running = status(self.qmp).map_err(log)?.running;
+        if !running {
+            self.resume_by = Some(since + ours(self.max_pause));
+        }
+        Ok(running)
+    }
+
+    fn watched(&mut self) -> Result<(), SourceError> {
+        let pause = ours(self.max_pause);
+        let watched =
+            self.cleanup.as_mut().map_or(Ok(()), |cleanup| cleanup.guardian().watch(pause));
+        watched.map_err(|errno| {
+            SourceError::Log(format!("the guardian process is gone: {errno}").into())
+        })
+    }
+
+    /// What is said of a guest that would stand still for longer than it may.
+    pub(crate) fn too_long(&self) -> SourceError {
+        SourceError::Guest(format!(
+            "its last pages took longer than it may stand still (--max-pause {} ms), so it was let run; \
+             a larger --max-pause gives them more time",
+            self.max_pause.as_millis()
+        ))
+    }
+
+    /// Why our guardian ended the stream, if it did.
+    pub(crate) fn was_cut(&mut self) -> Option<String> {
+        let state = self.cleanup.as_mut()?.guardian().ended_in()?;
+        let we = match state {
+            'T' | 't' => "memtwin was stopped (SIGSTOP, Ctrl-Z, a debugger)",
+            'D' => "memtwin waited for a disk",
+            _ => "memtwin was not ready",
+        };
+        Some(format!(
+            "{we} when the guest had stood still for as long as it may (--max-pause {} ms), so the guardian \
+             process let it run; a larger --max-pause gives more time",
+            self.max_pause.as_millis()
+        ))
+    }
+}
+
+/// What is ours of a pause.
+fn ours(max_pause: Duration) -> Duration {
+    max_pause.saturating_sub(RELEASE_TIME).max(max_pause / 2)
+}
+
+/// Since 1970, by QEMU's clock.
+fn time(stamp: Timestamp) -> Duration {
+    let seconds = Duration::from_secs(stamp.seconds.try_into().unwrap_or_default());
+    seconds + Duration::from_micros(stamp.microseconds.try_into().unwrap_or_default())
+}

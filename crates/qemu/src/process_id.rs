@@ -23,30 +23,31 @@ pub struct ProcessId {
 impl ProcessId {
     /// The process that has this number now.
     ///
-    /// Errors: there is none, or /proc is not there.
+    /// Errors: there is none, it has ended, or /proc is not there.
     pub fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read(format!("/proc/{pid}/stat"))?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
         let started = start_time(&stat).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("/proc/{pid}/stat has no start time"),
-            )
+            io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has ended"))
         })?;
         Ok(Self { pid, started, boot })
     }
 
-    /// Whether this very process still exists (also as one that nobody has waited for).
+    /// Whether this very process still exists. One that has ended does not, also before its parent has
+    /// waited for it.
     pub fn exists(&self) -> bool {
         Self::of(self.pid).is_ok_and(|now| now == *self)
     }
 }
 
-/// The name is in brackets and may have brackets in it.
+/// `None` of one that has ended (state Z or X). The name is in brackets and may have brackets in it.
 fn start_time(stat: &[u8]) -> Option<u64> {
     let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
-    rest.split_whitespace().nth(START_TIME - FIRST_AFTER_NAME)?.parse().ok()
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?;
+    let started = fields.nth(START_TIME - FIRST_AFTER_NAME - 1)?;
+    if matches!(state, "Z" | "X") { None } else { started.parse().ok() }
 }
 
 #[cfg(test)]
@@ -66,6 +67,7 @@ mod tests {
     fn the_start_is_found_behind_any_name() {
         let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20";
         assert_eq!(start_time(format!("7 (a) b (c)) {fields}").as_bytes()), Some(777));
+        assert_eq!(start_time(format!("7 (a) {fields}").replace('S', "Z").as_bytes()), None);
         assert_eq!(start_time(b"7 (a) S 1 2"), None);
         assert_eq!(start_time(b""), None);
     }

@@ -35,6 +35,7 @@ impl Deliver for Tap<'_> {
         self.tracker.begin();
         match kind {
             RoundKind::PreCopy => {
+                self.throttle(Throttle::Full)?;
                 self.round(into, stop)?;
                 self.hold()
             }

@@ -64,6 +64,14 @@ pub enum OpenError {
         /// What the stream is decoded with.
         ours: u64,
     },
+    /// Somebody else has set a capability at the same moment.
+    #[error(
+        "somebody else has set the migration capability {name} at the same moment; try again when nobody else migrates this guest"
+    )]
+    SettingsChanged {
+        /// The capability.
+        name: String,
+    },
     /// QEMU refused the settings.
     #[error("the migration settings: {0}")]
     Settings(#[from] SettingsError),

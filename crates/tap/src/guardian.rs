@@ -47,7 +47,9 @@ const ENDED: &str = "ended ";
 pub(crate) const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long its success is waited for.
 const SUCCESS_TIMEOUT: Duration = Duration::from_secs(3);
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long one that is dismissed may take to end.
+const DISMISSAL_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The first word.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,15 +125,20 @@ impl Guardian {
         if self.send(TAKE_OVER, &[]).is_err() {
             return false;
         }
+        self.ended_within(SUCCESS_TIMEOUT) == Some(true)
+    }
+
+    /// Waits for its end, for so long at most. Whether it ended well; `None`: it has not.
+    fn ended_within(&mut self, timeout: Duration) -> Option<bool> {
         let since = Instant::now();
-        while since.elapsed() < SUCCESS_TIMEOUT {
+        loop {
             match self.child.try_wait() {
-                Ok(Some(status)) => return status.success(),
+                Ok(Some(status)) => return Some(status.success()),
+                Err(_) => return Some(false),
+                Ok(None) if since.elapsed() >= timeout => return None,
                 Ok(None) => std::thread::sleep(POLL_INTERVAL),
-                Err(_) => return false,
             }
         }
-        false
     }
 
     fn send(&self, word: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -145,7 +152,11 @@ impl Drop for Guardian {
             // One that is gone needs no word.
             let _ = self.send(DISMISSED, &[]);
             self.channel = None;
-            let _ = self.child.wait();
+            if self.ended_within(DISMISSAL_TIMEOUT).is_none() {
+                // It is stopped, perhaps; there is nothing that it would have to do.
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
         }
     }
 }

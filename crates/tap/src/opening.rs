@@ -152,7 +152,9 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
     if let Some(missing) = missing {
         return Err(OpenError::TooOld { version: version(qmp)?.to_string(), missing });
     }
-    let mut settings = Throttle::Full.settings(USUAL_PAGE_BYTES);
+    // Hardly anything is sent before it is seen that the capabilities are what they must be: without a
+    // return path QEMU would take its guest for handed over when all was sent.
+    let mut settings = Throttle::Opening.settings(USUAL_PAGE_BYTES);
     for unwanted in UNWANTED.into_iter().filter(|name| has.contains_key(*name)) {
         settings = settings.capability(unwanted, false);
     }
@@ -192,6 +194,7 @@ fn begun(
         }
         Err(error) => return Err(error.into()),
     }
+    are_set(qmp, wanted)?;
     let since = Instant::now();
     let page_bytes = page_bytes(qmp, &reader, since, stop)?;
     let listed = listed(qmp, reader, page_bytes, since, stop)?;
@@ -199,6 +202,18 @@ fn begun(
         ours if ours == page_bytes => Ok(listed),
         // Pages of another size than the stream is decoded with would be misread.
         ours => Err(OpenError::OtherPageSize { page_bytes, ours }),
+    }
+}
+
+/// Errors unless the capabilities are those that we have set: from here on, while a migration is under way,
+/// QEMU lets nobody set them.
+fn are_set(qmp: &mut Qmp, wanted: &Settings) -> Result<(), OpenError> {
+    let now = capabilities(qmp)?;
+    let differ =
+        |(name, state): (&String, &bool)| (now.get(name) != Some(state)).then(|| name.clone());
+    match wanted.capabilities.iter().find_map(differ) {
+        Some(name) => Err(OpenError::SettingsChanged { name }),
+        None => Ok(()),
     }
 }
 

@@ -104,16 +104,18 @@ impl Tap<'_> {
     }
 
     /// What is said of a guest that would stand still for longer than it may.
-    pub(crate) fn too_long(&self) -> SourceError {
-        SourceError::Guest(format!(
-            "its last pages took longer than it may stand still (--max-pause {} ms), so it was let run; \
-             a larger --max-pause gives them more time",
-            self.max_pause.as_millis()
-        ))
+    pub(crate) fn too_long(&mut self) -> SourceError {
+        SourceError::Guest(self.was_cut().unwrap_or_else(|| {
+            format!(
+                "its last pages took longer than it may stand still (--max-pause {} ms), so it was let run; \
+                 a larger --max-pause gives them more time",
+                self.max_pause.as_millis()
+            )
+        }))
     }
 
     /// Why our guardian ended the stream, if it did.
-    pub(crate) fn was_cut(&mut self) -> Option<String> {
+    pub fn was_cut(&mut self) -> Option<String> {
         let state = self.cleanup.as_mut()?.guardian().ended_in()?;
         let we = match state {
             'T' | 't' => "memtwin was stopped (SIGSTOP, Ctrl-Z, a debugger)",

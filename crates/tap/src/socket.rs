@@ -3,8 +3,8 @@
 //!
 //! A migration is ours while QEMU holds the other end. Ending it is done by this socket alone
 //! ([`StreamSocket::end`]): QEMU then fails the migration that writes to it, and can't mistake it for
-//! another one, as it could with `migrate_cancel`. When QEMU has closed its end
-//! ([`StreamSocket::closed_by_qemu`]), whatever migration it reports later is somebody else's.
+//! another one, as it could with `migrate_cancel`. When QEMU has closed its end, or shut it
+//! ([`StreamSocket::closed_by_qemu`]), our migration is at its end.
 
 use memtwin_stream::return_path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

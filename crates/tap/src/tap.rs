@@ -8,7 +8,7 @@ use crate::reader::{EndReason, StreamReader};
 use crate::throttle::Throttle;
 use crate::tracker::RoundTracker;
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
-use memtwin_qemu::{Block, Ram, status};
+use memtwin_qemu::{Block, Ram, parameters, status};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Stop};
 use memtwin_stream::{BlockEntry, Decoder};
@@ -146,10 +146,22 @@ impl<'q> Tap<'q> {
         Ok(())
     }
 
-    /// Sets how fast QEMU goes, if the migration under way is ours.
+    /// Sets how fast QEMU goes, if the migration under way is ours and nobody else has set it.
     pub(crate) fn throttle(&mut self, throttle: Throttle) -> Result<(), SourceError> {
         if self.reader.why_ended().is_some() {
             return Err(self.ended());
+        }
+        let now = parameters(self.qmp).map_err(log)?;
+        let ours = Throttle::all_values(self.max_pause);
+        let changed = ours.iter().find(|(name, values)| {
+            now.get(name.as_str()).is_some_and(|value| !values.contains(value))
+        });
+        if let Some((name, _)) = changed {
+            let (now, name) = (&now[name], name.clone());
+            let problem = format!(
+                "somebody else has set {name} to {now} meanwhile, so QEMU can't be held; theirs is left as it is"
+            );
+            return Err(SourceError::Log(problem.into()));
         }
         throttle.set(self.qmp, self.decoder.page_bytes()).map_err(log)
     }

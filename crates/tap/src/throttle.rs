@@ -28,9 +28,14 @@ const NO_LIMIT: u64 = 2_000_000;
 const SMALL_PART: u32 = 4;
 const LARGE_PART: u32 = 2;
 
+/// The same of a migration of which nothing is known yet, told from a held one by who looks on.
+const HARDLY_YET: u64 = 11;
+
 /// How fast QEMU goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Throttle {
+    /// Hardly at all, until it is seen that the migration is as it must be.
+    Opening,
     /// Hardly at all: one section each tenth of a second.
     Held,
     /// As fast as it can.
@@ -47,6 +52,7 @@ impl Throttle {
     pub(crate) fn settings(self, page_bytes: u32) -> Settings {
         let page = page_a_millisecond(page_bytes);
         let (bandwidth, available, limit) = match self {
+            Self::Opening => (HARDLY_YET, page, 1),
             Self::Held => (HARDLY, page, 1),
             Self::Full => (UNLIMITED, page, 1),
             Self::MayEnd(pause) => (UNLIMITED, LOCAL, part(pause, SMALL_PART)),
@@ -68,7 +74,8 @@ impl Throttle {
     /// settings are known from those that somebody else has made meanwhile.
     pub(crate) fn all_values(pause: Duration) -> BTreeMap<String, Vec<Value>> {
         let mut values: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        let every = [Self::Held, Self::Full, Self::MayEnd(pause), Self::MustEnd(pause)];
+        let every =
+            [Self::Opening, Self::Held, Self::Full, Self::MayEnd(pause), Self::MustEnd(pause)];
         // Targets have pages of 256 bytes to 64 KiB; which, the stream says later.
         for (throttle, shift) in every.into_iter().flat_map(|it| (8..=16).map(move |s| (it, s))) {
             for (name, value) in throttle.settings(1 << shift).parameters {

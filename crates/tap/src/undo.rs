@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 /// How long QEMU may take to close the stream of a migration that was ended. It takes milliseconds,
 /// unless QEMU is stuck in a device.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after that it may still be said to be under way.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after that the guest may take to run.
 const RUN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a monitor may take to greet us again.
@@ -181,10 +183,20 @@ impl Undo {
         format!("{capabilities} {parameters}")
     }
 
-    /// No migration is under way: ours has ended, so one that is would be somebody else's.
+    /// No migration is under way. Ours may be for a moment after QEMU has shut its stream; one that still
+    /// is after that is somebody else's, and nothing was done to either meanwhile.
     fn is_free(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
-        let status = migration(qmp)?.status;
-        if status.is_under_way() { Err(UndoError::NotOurs { status }) } else { Ok(()) }
+        let since = Instant::now();
+        loop {
+            let status = migration(qmp)?.status;
+            if !status.is_under_way() {
+                return Ok(());
+            }
+            if since.elapsed() > END_TIMEOUT {
+                return Err(UndoError::NotOurs { status });
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// QEMU lets the guest run on by itself when a migration ends without success. It never does

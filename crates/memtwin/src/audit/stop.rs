@@ -107,9 +107,14 @@ impl Session<'_> {
         replication.run(&plan, self.stop, |_| ())?;
         let mut still = replication.stand_still(self.stop)?;
         let bound = PauseBound::new(layout.bytes(), still.source().resume_by());
-        let read = read(&still, layout, memories, parts, &bound).map_err(|error| {
-            NoStop::Broken(bound.exceeded(self.max_pause).unwrap_or_else(|| error.to_string()))
-        })?;
+        let read = match read(&still, layout, memories, parts, &bound) {
+            Ok(read) => read,
+            Err(error) => {
+                let cut = still.source().was_cut();
+                let why = cut.or_else(|| bound.exceeded(self.max_pause));
+                return Err(NoStop::Broken(why.unwrap_or_else(|| error.to_string())));
+            }
+        };
         let took = bound.took();
         still.source().confirm_still().map_err(RoundError::from)?;
         still.release()?;

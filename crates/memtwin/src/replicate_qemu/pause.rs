@@ -27,9 +27,12 @@ impl Session<'_> {
         };
         let read: Result<Vec<_>, CompareError> =
             self.memories.iter().zip(self.layout.iter()).map(read).collect();
-        let read = read.map_err(|error| match bound.exceeded(self.args.max_pause.0) {
-            Some(exceeded) => SourceError::Guest(exceeded),
-            None => SourceError::Memory(Box::new(error)),
+        let read = read.map_err(|error| {
+            let cut = source.inner_mut().was_cut();
+            match cut.or_else(|| bound.exceeded(self.args.max_pause.0)) {
+                Some(why) => SourceError::Guest(why),
+                None => SourceError::Memory(Box::new(error)),
+            }
         })?;
         source.inner_mut().confirm_still()?;
         Ok(ReadPaused(read))

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
+pub(crate) mod disk;
+
 use serde_json::Value;
 use std::fs;
 use std::io::Read;

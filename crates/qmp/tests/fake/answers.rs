@@ -147,3 +147,22 @@ fn a_descriptor_goes_with_its_command() {
     assert_eq!(qmp.peer_pid().unwrap(), Some(std::process::id()));
     server.done();
 }
+
+/// Something that carries bytes alone stands between.
+#[test]
+fn a_descriptor_that_does_not_arrive() {
+    let (server, mut qmp) = Server::ready(|mut peer| {
+        for desc in ["No file descriptor supplied via SCM_RIGHTS", "Parameter 'fdname' is wrong"] {
+            let command = peer.hear();
+            let error = json!({"class": "GenericError", "desc": desc});
+            peer.say(format!("{}\n", json!({"error": error, "id": command["id"]})));
+        }
+    });
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let error = qmp.send_fd("x", file.as_fd()).unwrap_err();
+    let us = format!("(process {})", std::process::id());
+    reads_well(&error, &[&us, "stands between", "-qmp unix:PATH"]);
+    let error = qmp.send_fd("x", file.as_fd()).unwrap_err();
+    assert!(matches!(error, QmpError::Refused { .. }), "{error}");
+    server.done();
+}

@@ -95,6 +95,19 @@ impl Qmp {
         })
     }
 
+    /// Whether descriptors reach QEMU, which they do not through a program that stands between: passes one,
+    /// and has QEMU close it at once.
+    ///
+    /// Errors: [`QmpError::NoDescriptors`] if they do not; as [`Qmp::execute`].
+    pub fn try_descriptors(&mut self) -> Result<(), QmpError> {
+        const NAME: &str = "memtwin-try";
+        let copy = self
+            .try_clone()
+            .map_err(|errno| QmpError::Socket { doing: "getfd".to_owned(), errno })?;
+        self.send_fd(NAME, copy.as_fd())?;
+        self.execute("closefd", json!({ "fdname": NAME })).map(|_: IgnoredAny| ())
+    }
+
     /// The events that came in while answers were waited for, oldest first. Does not look for new
     /// ones.
     pub fn events(&mut self) -> Vec<Event> {

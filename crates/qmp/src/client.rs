@@ -254,7 +254,8 @@ impl Qmp {
                 let outcome = outcome.map(str::to_owned).map_err(|refusal| QmpError::Refused {
                     command: doing.to_owned(),
                     class: refusal.class,
-                    desc: refusal.desc,
+                    // A line break in it would forge a line of ours.
+                    desc: refusal.desc.lines().collect::<Vec<_>>().join(" "),
                 });
                 Ok(Taken { is_event: false, id, outcome: Some(outcome) })
             }

@@ -22,7 +22,8 @@ fn an_answer_is_typed_and_a_refusal_is_quoted() {
         assert_eq!(command["arguments"], json!({"deep": [1]}));
         peer.answer(&command, json!({"running": true, "more": 1}));
         let command = peer.hear();
-        let error = json!({"class": "CommandNotFound", "desc": "The command x has not been found"});
+        let error =
+            json!({"class": "CommandNotFound", "desc": "The command x\nhas not been found"});
         peer.say(format!("{}\n", json!({"error": error, "id": command["id"]})));
         // The parser's own complaint has no id.
         peer.hear();

@@ -6,10 +6,13 @@ use crate::workspace::works;
 use anyhow::{Context, bail};
 use memtwin_lab::sources::Sources;
 use std::fs;
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long someone else may hold the package system's locks.
 const LOCKED: Duration = Duration::from_secs(300);
@@ -65,14 +68,17 @@ pub(crate) fn has_apt() -> bool {
 /// Errors: a command failed; what it said was shown.
 pub(crate) fn install(
     packages: &[&str],
-    suite: Option<&str>,
+    suite: Option<&Suite<'_>>,
     rights: Rights,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    patiently(rights, &["apt-get", "update"], interrupt)?;
-    let mut install = vec!["apt-get", "install", "--yes", "--no-install-recommends"];
+    let options = suite.map(Suite::options).unwrap_or_default();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    patiently(rights, &[&["apt-get"], &*options, &["update"]].concat(), interrupt)?;
+    let mut install = [&["apt-get"], &*options].concat();
+    install.extend(["install", "--yes", "--no-install-recommends"]);
     if let Some(suite) = suite {
-        install.extend(["--target-release", suite]);
+        install.extend(["--target-release", suite.name]);
     }
     install.extend(packages);
     patiently(rights, &install, interrupt)
@@ -92,25 +98,56 @@ pub(crate) fn add_architecture(
     patiently(rights, &["dpkg", "--add-architecture", architecture], interrupt)
 }
 
-/// Adds a suite of Debian's to the system's sources, unless they have it. It lies where this system's
-/// own suite does.
-///
-/// Errors: the sources don't say where, or can't be written.
-pub(crate) fn add_suite(
-    suite: &str,
-    sources: &Sources,
-    rights: Rights,
-    interrupt: &Interrupt,
-) -> anyhow::Result<()> {
-    if sources.has(suite) {
-        return Ok(());
+/// A suite of Debian's that apt is shown for as long as this lives. The system's own sources stay as they
+/// are.
+pub(crate) struct Suite<'s> {
+    name: &'s str,
+    /// Read by apt in place of /etc/apt/sources.list.d; none if that has the suite.
+    parts: Option<TempDir>,
+}
+
+impl<'s> Suite<'s> {
+    /// This suite, which lies where this system's own does.
+    ///
+    /// Errors: the sources don't say where, or there is no place for a copy of them.
+    pub(crate) fn new(name: &'s str, sources: &Sources) -> anyhow::Result<Self> {
+        if sources.has(name) {
+            return Ok(Self { name, parts: None });
+        }
+        let stanza = sources.stanza(name, None)?;
+        Ok(Self { name, parts: Some(parts(name, &stanza, Path::new(PARTS))?) })
     }
-    let entry = tempfile::NamedTempFile::new().context("can't make a temporary file")?;
-    let text = format!("# Added by Memtwin's set-up.\n{}", sources.stanza(suite, None)?);
-    fs::write(entry.path(), text).context("can't write a temporary file")?;
-    let from = entry.path().display().to_string();
-    let to = format!("/etc/apt/sources.list.d/memtwin-{suite}.sources");
-    patiently(rights, &["install", "--mode=644", &from, &to], interrupt)
+
+    /// What tells apt of it.
+    fn options(&self) -> Vec<String> {
+        let parts = self.parts.iter();
+        parts.flat_map(|parts| ["-o".to_owned(), sourceparts(parts.path())]).collect()
+    }
+}
+
+/// Where apt looks for further sources (sources.list(5)).
+const PARTS: &str = "/etc/apt/sources.list.d";
+
+fn sourceparts(folder: &Path) -> String {
+    format!("Dir::Etc::sourceparts={}", folder.display())
+}
+
+/// A folder with the system's further sources and one more, for its owner and root alone.
+fn parts(name: &str, stanza: &str, system: &Path) -> anyhow::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("memtwin-apt-").tempdir();
+    let folder = folder.context("can't make a temporary folder")?;
+    let entries = match fs::read_dir(system) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        entries => Some(entries.with_context(|| system.display().to_string())?),
+    };
+    for entry in entries.into_iter().flatten() {
+        let entry = entry.with_context(|| system.display().to_string())?;
+        symlink(entry.path(), folder.path().join(entry.file_name()))
+            .context("can't link to apt's sources")?;
+    }
+    let own = folder.path().join(format!("memtwin-{name}.sources"));
+    fs::write(own, stanza).context("can't write a source for apt")?;
+    Ok(folder)
 }
 
 fn foreign_architectures() -> anyhow::Result<String> {
@@ -166,6 +203,45 @@ pub(crate) fn system() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What apt itself makes of the folder: its own sources and one more; and nothing is left.
+    #[test]
+    fn apt_sees_a_suite_that_its_own_sources_do_not_have() {
+        if !has_apt() {
+            return;
+        }
+        let system = tempfile::tempdir().unwrap();
+        let stanza = |suite: &str| {
+            format!(
+                "Types: deb\nURIs: http://mirror.example/debian\nSuites: {suite}\nComponents: main\n"
+            )
+        };
+        fs::write(system.path().join("debian.sources"), stanza("of-the-system")).unwrap();
+        let seen = |folder: &Path| {
+            let mut apt = Command::new("apt-get");
+            // It asks nobody: it says what it would ask for.
+            apt.args(["update", "--print-uris", "-o", "Debug::NoLocking=true"]);
+            apt.args(["-o", "Dir::Etc::sourcelist=/dev/null", "-o"]).arg(sourceparts(folder));
+            let said = apt.output().unwrap();
+            assert!(said.status.success(), "{said:?}");
+            let said = String::from_utf8_lossy(&said.stdout).into_owned();
+            ["of-the-system", "one-more"].map(|suite| said.contains(&format!("/dists/{suite}/")))
+        };
+        let folder = parts("one-more", &stanza("one-more"), system.path()).unwrap();
+        assert_eq!(seen(folder.path()), [true, true]);
+        // The control: the system's own sources are as they were.
+        assert_eq!(seen(system.path()), [true, false]);
+        assert_eq!(fs::read_dir(system.path()).unwrap().count(), 1);
+        let place = folder.path().to_owned();
+        drop(folder);
+        assert!(!place.exists() && system.path().join("debian.sources").exists());
+    }
+
+    #[test]
+    fn a_system_without_further_sources_has_one() {
+        let folder = parts("x", "Types: deb\n", Path::new("/no/such/folder")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_lock_is_told_from_other_failures() {

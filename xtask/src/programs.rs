@@ -1,7 +1,7 @@
 //! The programs that tests run: QEMU, and what makes images.
 
 use crate::interrupt::Interrupt;
-use crate::packages::{self, Rights};
+use crate::packages::{self, Rights, Suite};
 use crate::workspace::said;
 use memtwin_lab::sources::Sources;
 use std::fmt;
@@ -86,9 +86,9 @@ pub(crate) fn install(rights: Rights, interrupt: &Interrupt) -> anyhow::Result<(
     let (new, plain): (Vec<_>, Vec<_>) =
         missing().into_iter().partition(|missing| old && missing.program.least.is_some());
     if !new.is_empty() {
-        packages::add_suite(suite, &sources, rights, interrupt)?;
+        let suite = Suite::new(suite, &sources)?;
         let new: Vec<_> = new.into_iter().map(package).collect();
-        packages::install(&new, Some(suite), rights, interrupt)?;
+        packages::install(&new, Some(&suite), rights, interrupt)?;
     }
     if !plain.is_empty() {
         let plain: Vec<_> = plain.into_iter().map(package).collect();

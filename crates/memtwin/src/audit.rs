@@ -3,6 +3,7 @@
 mod ledger;
 mod rounds;
 mod stop;
+mod untested;
 
 use crate::cli::Audit;
 use crate::failure::Failure;
@@ -27,7 +28,9 @@ pub(crate) struct Audited {
 pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     crate::output::probe(&args.output)?;
     if args.dry_run {
-        return dry_run(&Attached::new(&args.socket, args.pid)?);
+        let mut attached = Attached::new(&args.socket, args.pid)?;
+        attached.qmp.try_descriptors().map_err(Failure::environment)?;
+        return dry_run(&attached);
     }
     let Audited { cases, closing } = audit(args, stop)?;
     let code = exit::of_cases(&cases, false, stop.is_set());
@@ -94,7 +97,8 @@ pub(crate) fn audit(args: &Audit, stop: &Stop) -> Result<Audited, Failure> {
     }
     drop(progress);
 
-    let (cases, notes) = ledger.close(&attached.blocks);
+    let why_idle = memtwin_qemu::status(&mut attached.qmp).ok().and_then(|now| now.why_idle());
+    let (cases, notes) = ledger.close(&attached.blocks, why_idle.as_deref());
     let mut closing = vec![title];
     closing.extend(notes);
     if stop.is_set() {
@@ -113,7 +117,13 @@ fn dry_run(attached: &Attached) -> Result<ExitCode, Failure> {
             .iter()
             .map(|window| format!("{} at offset {:#x}", window.gpa, window.offset))
             .collect();
-        let seen = if windows.is_empty() { "not mapped".to_owned() } else { windows.join(", ") };
+        let seen = match windows.is_empty() {
+            _ if !block.is_named => {
+                "skipped: it has no name, so QEMU does not migrate it".to_owned()
+            }
+            true => "not mapped".to_owned(),
+            false => windows.join(", "),
+        };
         lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
     }
     lines.push(
@@ -123,7 +133,7 @@ fn dry_run(attached: &Attached) -> Result<ExitCode, Failure> {
             .to_owned(),
     );
     for line in lines {
-        writeln!(out, "{line}").map_err(Failure::environment)?;
+        writeln!(out, "{}", memtwin_report::plain(&line)).map_err(Failure::environment)?;
     }
     Ok(ExitCode::Verified)
 }

@@ -4,12 +4,15 @@ mod check;
 
 use crate::values::{Size, Time};
 pub(crate) use check::{Check, CheckSource};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use memtwin_kvm::Mode;
 use memtwin_remote::{Target, TargetError};
 use memtwin_report::json::JsonTarget;
 use memtwin_stressor::Stressor;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,7 +85,7 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Output {
     /// Write the run record to FILE; `-` writes it to stdout in place of the table
-    #[arg(long, value_name = "FILE", value_parser = json_target)]
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(json_target))]
     pub(crate) json: Option<JsonTarget>,
     /// How the results look on stdout
     #[arg(long, default_value = "human", value_parser = ["human", "ktap", "junit"])]
@@ -92,12 +95,14 @@ pub(crate) struct Output {
     pub(crate) quiet: bool,
 }
 
-fn json_target(text: &str) -> Result<JsonTarget, String> {
-    if text.is_empty() {
-        Err("expected a path or -".to_owned())
-    } else {
-        Ok(JsonTarget::from(std::ffi::OsStr::new(text)))
-    }
+fn json_target(given: OsString) -> Result<JsonTarget, &'static str> {
+    if given.is_empty() { Err("expected a path or -") } else { Ok(JsonTarget::from(&*given)) }
+}
+
+/// What follows a prefix, if something does: a path, which need not be UTF-8.
+fn path_after(given: &OsStr, prefix: &str) -> Option<PathBuf> {
+    let path = given.as_bytes().strip_prefix(prefix.as_bytes()).filter(|path| !path.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
 const STRESSORS: &str = "\
@@ -129,14 +134,13 @@ pub(crate) enum Source {
     Qemu(PathBuf),
 }
 
-fn source(text: &str) -> Result<Source, String> {
-    match text {
-        "kvm" => Ok(Source::Kvm),
-        "process" => Ok(Source::Process),
-        _ => match text.strip_prefix("qemu:") {
-            Some(socket) if !socket.is_empty() => Ok(Source::Qemu(PathBuf::from(socket))),
-            _ => Err("expected kvm, process or qemu:QMP-SOCKET".to_owned()),
-        },
+fn source(given: OsString) -> Result<Source, &'static str> {
+    match given.to_str() {
+        Some("kvm") => Ok(Source::Kvm),
+        Some("process") => Ok(Source::Process),
+        _ => path_after(&given, "qemu:")
+            .map(Source::Qemu)
+            .ok_or("expected kvm, process or qemu:QMP-SOCKET"),
     }
 }
 
@@ -151,13 +155,15 @@ pub(crate) enum Twin {
     Discard,
 }
 
-fn twin(text: &str) -> Result<Twin, String> {
-    match text.split_once(':') {
-        Some(("file", path)) if !path.is_empty() => Ok(Twin::File(PathBuf::from(path))),
-        Some(("tcp" | "ssh", _)) => {
+fn twin(given: OsString) -> Result<Twin, String> {
+    if let Some(path) = path_after(&given, "file:") {
+        return Ok(Twin::File(path));
+    }
+    match given.to_str() {
+        Some("discard") => Ok(Twin::Discard),
+        Some(text) if text.starts_with("tcp:") || text.starts_with("ssh:") => {
             text.parse().map(Twin::Remote).map_err(|error: TargetError| error.to_string())
         }
-        None if text == "discard" => Ok(Twin::Discard),
         _ => {
             Err("expected file:PATH, tcp://HOST:PORT, ssh://[USER@]HOST/PATH or discard".to_owned())
         }
@@ -175,11 +181,11 @@ pub(crate) enum Until {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Replicate {
     /// The guest: `kvm` (embedded), `process`, or `qemu:QMP-SOCKET`, a QEMU that runs already
-    #[arg(value_parser = source)]
+    #[arg(value_parser = OsStringValueParser::new().try_map(source))]
     pub(crate) source: Source,
     /// The twin: `file:PATH` (of a QEMU: a directory with an image for each RAMBlock),
     /// `tcp://HOST:PORT` (a `memtwin receive` there), `ssh://[USER@]HOST/PATH` or `discard`
-    #[arg(value_parser = twin)]
+    #[arg(value_parser = OsStringValueParser::new().try_map(twin))]
     pub(crate) twin: Twin,
     /// How long to sleep between rounds
     #[arg(long, default_value = "100ms", value_name = "TIME")]

@@ -30,6 +30,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use memtwin_lab::{Arch, aeshmem};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// How long a guest of ours may stand still: an emulated board takes its time.
@@ -61,7 +62,7 @@ enum LabCommand {
         name: String,
         /// The command
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
+        command: Vec<OsString>,
         #[command(flatten)]
         #[allow(missing_docs)]
         place: Place,

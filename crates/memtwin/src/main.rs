@@ -35,25 +35,46 @@ mod values;
 mod verify;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use failure::Failure;
 use memtwin_report::ExitCode;
-use std::io::Write;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 fn main() -> std::process::ExitCode {
-    // As typed, for the record.
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let cli = Cli::parse();
+    // As typed, for the record, which is text: bytes that are none are replaced.
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let command = words.join(OsStr::new(" ")).to_string_lossy().into_owned();
+    let cli = match Cli::try_parse_from(&words) {
+        Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
+            let Failure { code, message } = not_text(&words);
+            output::say(&format!("memtwin: {message}"));
+            return code.into();
+        }
+        Err(error) => error.exit(),
+    };
     match log_events().and_then(|()| run(cli.command, command)) {
         Ok(code) => code.into(),
         Err(Failure { code, message }) => {
-            // Where standard error is gone, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "memtwin: {message}");
+            for line in format!("memtwin: {message}").lines() {
+                output::say(line);
+            }
             code.into()
         }
     }
+}
+
+/// An argument is not UTF-8, where it is not a path.
+fn not_text(words: &[OsString]) -> Failure {
+    let bad = words.iter().skip(1).find(|word| word.to_str().is_none());
+    let bad = bad.map(|word| word.as_bytes().escape_ascii().to_string()).unwrap_or_default();
+    Failure::usage(format!(
+        "the argument '{bad}' is not UTF-8: expected text, as it is not a file's path"
+    ))
 }
 
 /// Logs events to standard error: errors, or what MEMTWIN_LOG names (`debug`, `memtwin_tap=trace,info`).

@@ -37,6 +37,9 @@ use memtwin_lab::Arch;
 use memtwin_migrate::plan::{Plan, SEED};
 use memtwin_replicate::Stop;
 use memtwin_report::{ExitCode, RunRecord, exit};
+use std::fmt::Display;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 /// `memtwin migrate`.
@@ -219,13 +222,20 @@ fn found(args: &Migrate, stop: &Stop, left: &Left, talk: &mut Talk) -> Result<Fo
 
 /// The plan: the one that is built in, or a file.
 fn plan(args: &Migrate) -> Result<Plan, Failure> {
-    let text = if args.plan.as_os_str() == "seed" {
-        SEED.to_owned()
+    let mut plan = if args.plan.as_os_str() == "seed" {
+        Plan::parse(SEED).map_err(Failure::usage)?
     } else {
-        let failed = |error| Failure::usage(format!("{}: {error}", args.plan.display()));
-        std::fs::read_to_string(&args.plan).map_err(failed)?
+        let failed =
+            |error: &dyn Display| Failure::usage(format!("{}: {error}", args.plan.display()));
+        // A fifo that nobody writes to is not waited for.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&args.plan);
+        let file = file.map_err(|error| failed(&error))?;
+        if !file.metadata().is_ok_and(|about| about.is_file()) {
+            return Err(failed(&"expected a regular file"));
+        }
+        Plan::read(file).map_err(|error| failed(&error))?
     };
-    let mut plan = Plan::parse(&text).map_err(Failure::usage)?;
     if let Some(memory) = args.memory {
         plan.guest.memory = memory.0 >> 20;
     }

@@ -4,12 +4,17 @@ use crate::cli;
 use crate::failure::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::writer::{Output, WriteError};
-use memtwin_report::{Format, ProgressMode, RunRecord, human};
+use memtwin_report::{Format, ProgressMode, RunRecord, human, plain};
 use std::io::{self, ErrorKind, Write};
 
 /// Errors if the record could not be saved: asked before a run, so that its work is not lost.
 pub(crate) fn probe(args: &cli::Output) -> Result<(), Failure> {
     args.json.as_ref().map_or(Ok(()), JsonTarget::probe).map_err(Failure::environment)
+}
+
+/// Says a line to a person, on standard error; where that is gone, nobody listens.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", plain(line));
 }
 
 /// Whether progress is shown.
@@ -30,7 +35,7 @@ pub(crate) fn write(
     let lines = if for_a_person { closing } else { &[] };
     let written = lines
         .iter()
-        .try_for_each(|line| writeln!(stdout, "{line}"))
+        .try_for_each(|line| writeln!(stdout, "{}", plain(line)))
         .map_err(WriteError::Results)
         .and_then(|()| output.write(record, &mut stdout));
     match written {

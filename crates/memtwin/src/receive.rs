@@ -89,8 +89,7 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
 
 fn say(args: &Receive, line: &str) {
     if !args.output.quiet {
-        // Where standard error is gone, nobody waits for it.
-        let _ = writeln!(std::io::stderr(), "memtwin: {line}");
+        crate::output::say(&format!("memtwin: {line}"));
     }
 }
 

@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::values::Size;
 use clap::Args;
 use memtwin_remote::{Identity, Security, Target, TlsClient, TlsServer};
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -53,7 +54,7 @@ pub(crate) struct Sender {
     pub(crate) retry: Option<crate::values::Time>,
     /// The ssh program, for ssh:// twins
     #[arg(long, default_value = "ssh", value_name = "PROGRAM", help_heading = "Remote twin")]
-    pub(crate) ssh: String,
+    pub(crate) ssh: OsString,
 }
 
 /// Which half of a pair.

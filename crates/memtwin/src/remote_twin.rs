@@ -54,6 +54,7 @@ fn config(args: &Replicate, target: &Target) -> Result<SenderConfig, Failure> {
     config.delta = !remote.no_delta;
     config.bandwidth = remote.bandwidth.map(|size| size.0);
     config.ssh.clone_from(&remote.ssh);
+    config.ssh_said = crate::output::say;
     if let Some(retry) = remote.retry {
         config.retry = retry.0;
     }

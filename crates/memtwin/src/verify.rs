@@ -1,7 +1,10 @@
 //! `memtwin verify A B`: two memory images, page by page.
 
+mod images;
+
 use crate::cli::Verify;
 use crate::failure::Failure;
+use images::Compared;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use memtwin_report::record::{Digests, LostPage};
@@ -23,7 +26,8 @@ pub(crate) fn run(args: &Verify, command: String) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::usage(format!("--page-size {bytes}: {error}")))?;
     crate::output::probe(&args.output)?;
     let (a, b) = (open(&args.a)?, open(&args.b)?);
-    let found = verify(&a, &b, page_size).map_err(|error| {
+    let (a, b) = (Compared::new(&args.a, &a)?, Compared::new(&args.b, &b)?);
+    let found = verify(&a.image, &b.image, page_size).map_err(|error| {
         let path = match error.side() {
             Some(Side::Memory) => format!("{}: ", args.a.display()),
             Some(Side::Twin) => format!("{}: ", args.b.display()),
@@ -31,6 +35,10 @@ pub(crate) fn run(args: &Verify, command: String) -> Result<ExitCode, Failure> {
         };
         Failure::environment(format!("{path}{error}"))
     })?;
+    for file in [&a, &b] {
+        file.unchanged()?;
+        file.is_image(&found)?;
+    }
     let cases = [case(&found, page_size)?];
     let code = exit::of_cases(&cases, false, false);
     let record = RunRecord::new(command, cases.into());

@@ -164,6 +164,30 @@ fn over_ssh_the_other_side_is_started_by_it() {
     assert!(asked.contains("-p 22 -- me@host memtwin receive"), "{asked}");
 }
 
+/// What ssh, and a host that it reaches, say comes to a terminal without what would steer it.
+#[test]
+fn what_ssh_says_is_shown_harmless() {
+    let place = Place::new();
+    let ssh = place.path("ssh");
+    fs::write(&ssh, "#!/bin/sh\nprintf 'a \\033]0;x\\007banner\\r\\nand more' >&2\nexit 255\n")
+        .unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = memtwin();
+    command.args([
+        "replicate",
+        "process",
+        "ssh://host/x",
+        "--rounds",
+        "1",
+        "--retry",
+        "0s",
+        "--ssh",
+    ]);
+    let (_, err) = expect(3, command.arg(&ssh));
+    assert!(err.contains(r"a \u{1b}]0;x\u{7}banner") && err.contains("and more"), "{err:?}");
+    assert!(!err.chars().any(|c| c.is_control() && c != '\n'), "{err:?}");
+}
+
 #[test]
 fn over_a_real_ssh_the_twin_is_kept_and_found_again() {
     if let Some(lacks) = Sshd::lacks() {

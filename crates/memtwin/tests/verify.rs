@@ -74,3 +74,62 @@ fn events_are_logged_as_asked() {
         "{refused}"
     );
 }
+
+/// A file that is written to while it is compared was at no moment what was read of it.
+#[test]
+fn a_file_that_grows_meanwhile_is_not_identical() {
+    let place = Place::new();
+    let bytes = 64 << 20;
+    for name in ["a", "b"] {
+        fs::write(place.path(name), vec![7; bytes]).unwrap();
+    }
+    // The control: as long as nobody writes, they are.
+    expect(0, &mut verify(&place, "a", "b"));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (stop, path) = (&stop, place.path("b"));
+        let grower = scope.spawn(move || {
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            let mut more = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                // Holes cost nothing.
+                more += 1;
+                file.set_len((bytes + more) as u64).unwrap();
+            }
+        });
+        let output = common::run(&mut verify(&place, "a", "b"));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        grower.join().unwrap();
+        let err = common::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(11), "{err}");
+        assert!(err.contains("b: it grew from ") && err.contains("verify again"), "{err}");
+        assert_eq!(common::text(&output.stdout), "");
+    });
+}
+
+/// What holds a memory in another form is no image of it.
+#[test]
+fn files_of_other_kinds_are_named() {
+    let place = Place::new();
+    let mut core = b"\x7fELF\x02\x01\x01".to_vec();
+    core.resize(16, 0);
+    core.extend([4, 0]);
+    for (name, begins, words) in [
+        ("core", &core[..], "is an ELF core, not a memory image"),
+        ("mapped-ram", b"QEVM\0\0\0\x03", "is a QEMU migration stream"),
+        ("snapshot", b"QFI\xfb\0\0\0\x03", "is a qcow2 disk image"),
+        ("saved", b"LibvirtQemudSave", "that libvirt saved"),
+    ] {
+        let mut bytes = begins.to_vec();
+        bytes.resize(1 << 20, 0);
+        fs::write(place.path(name), &bytes).unwrap();
+        fs::write(place.path("image"), vec![1; 1 << 20]).unwrap();
+        for (a, b) in [(name, "image"), ("image", name)] {
+            let (out, err) = expect(3, &mut verify(&place, a, b));
+            assert!(err.contains(name) && err.contains(words) && out.is_empty(), "{err}");
+            assert_eq!(err.trim_end().lines().count(), 1, "{err}");
+        }
+        // Two that are equal are equal, whatever they are.
+        expect(0, &mut verify(&place, name, name));
+    }
+}

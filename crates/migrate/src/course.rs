@@ -40,6 +40,8 @@ pub struct Course {
     pub last: Migration,
     begun: Option<(Instant, Ram)>,
     seen: Option<(Instant, Ram)>,
+    /// Bytes that were dirty when a round ended, as soon as that was seen: what the next begins with.
+    pub(crate) dirty_again: Vec<u64>,
 }
 
 impl Course {
@@ -60,6 +62,7 @@ impl Course {
             return None;
         }
         self.begun = Some((now, ram));
+        self.dirty_again.push(ram.remaining);
         Some(self.enter(began, base, now, ram))
     }
 
@@ -87,73 +90,13 @@ impl Course {
     pub fn bytes(&self) -> u64 {
         self.last.ram.map_or(0, |ram| ram.transferred)
     }
-
-    /// What keeps it from converging, in numbers, and what would help; nothing is known before QEMU
-    /// has estimated the rates.
-    pub fn advice(&self, downtime_limit: Duration) -> Option<Advice> {
-        let ram = self.last.ram?;
-        let dirty = ram.dirty_pages_rate.saturating_mul(ram.page_size) as f64;
-        // The best of the rounds: the estimate of a moment is noisy.
-        let rounds = self.rounds.iter().filter(|round| round.took >= Duration::from_millis(100));
-        let link = rounds.map(Round::rate).fold(ram.mbps * 1e6 / 8.0, f64::max);
-        let needed = Duration::try_from_secs_f64(ram.remaining as f64 / link.max(1.0));
-        Some(Advice { dirty, link, remaining: ram.remaining, needed: needed.ok(), downtime_limit })
-    }
-}
-
-/// Why a migration does not converge.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Advice {
-    /// Bytes per second that the guest dirties.
-    pub dirty: f64,
-    /// Bytes per second that the link carries.
-    pub link: f64,
-    /// Bytes that were dirty at last.
-    pub remaining: u64,
-    /// How long these take on that link: the downtime that it would need now.
-    pub needed: Option<Duration>,
-    /// The downtime that is allowed.
-    pub downtime_limit: Duration,
-}
-
-impl Advice {
-    /// The numbers, and what would make it converge, as lines for a person.
-    pub fn lines(&self) -> Vec<String> {
-        let mb = |bytes: f64| bytes / 1e6;
-        let allowed = self.link * self.downtime_limit.as_secs_f64();
-        let mut lines = vec![format!(
-            "the guest dirties {:.1} MB/s, the link carries {:.1} MB/s; {:.1} MB were dirty at last, and {:.1} MB \
-             fit into the downtime limit of {} ms",
-            mb(self.dirty),
-            mb(self.link),
-            mb(self.remaining as f64),
-            mb(allowed),
-            self.downtime_limit.as_millis()
-        )];
-        if let Some(needed) = self.needed {
-            lines.push(format!(
-                "it would converge with --downtime-limit {}ms",
-                needed.as_millis() * 5 / 4 + 1
-            ));
-        }
-        let rate = self.dirty / self.link.max(1.0);
-        if rate >= 1.0 {
-            lines.push(format!(
-                "or with a link {:.1} times as fast, or a guest that is slowed down: --capability \
-                 auto-converge; --capability xbzrle helps a guest that changes little of each page, \
-                 --capability postcopy-ram any",
-                rate * 1.1
-            ));
-        }
-        lines
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn told(sync: u64, transferred: u64, normal: u64) -> Migration {
+    pub(crate) fn told(sync: u64, transferred: u64, normal: u64) -> Migration {
         let ram =
             Ram { dirty_sync_count: sync, transferred, normal, page_size: 4096, ..Ram::default() };
         Migration {
@@ -176,20 +119,5 @@ mod tests {
         assert_eq!(course.see(at(6), told(4, 401, 9)), None);
         assert_eq!(course.close().unwrap().bytes, 1);
         assert_eq!((course.close(), course.rounds.len(), course.bytes()), (None, 3, 401));
-    }
-
-    #[test]
-    fn advice_names_the_numbers_and_a_limit_that_would_do() {
-        let mut course = Course::default();
-        assert_eq!(course.advice(Duration::from_millis(300)), None);
-        course.see(Instant::now(), told(1, 0, 0));
-        let lines = course.advice(Duration::from_millis(300)).unwrap().lines();
-        assert!(
-            lines[0].starts_with("the guest dirties 4.1 MB/s, the link carries 1.0 MB/s"),
-            "{lines:?}"
-        );
-        // A mebibyte at a megabyte a second, and a quarter on top.
-        assert_eq!(lines[1], "it would converge with --downtime-limit 1311ms");
-        assert!(lines[2].contains("4.5 times"), "{lines:?}");
     }
 }

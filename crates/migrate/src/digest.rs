@@ -114,7 +114,8 @@ impl Paused {
         writeln!(to, "{FIRST}")?;
         let mut chunk = vec![0; CHUNK];
         let zero = zero_page(self.page_size);
-        for block in self.blocks.iter().filter(|block| block.used > 0) {
+        // What is not migrated arrives nowhere.
+        for block in self.blocks.iter().filter(|block| block.is_named && block.used > 0) {
             let windows =
                 block.windows.iter().map(|window| (window.gpa.0, window.offset, window.bytes));
             let head = BlockHead {

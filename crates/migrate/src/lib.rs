@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 pub mod beat;
 mod broken_off;
 pub mod console;
@@ -30,7 +31,8 @@ mod side;
 mod silence;
 pub mod written;
 
-pub use course::{Advice, Course, Round};
+pub use advice::{Advice, Needed};
+pub use course::{Course, Round};
 pub use drive::{BeginError, Event, STALL, Settings, migrate};
 pub use guest::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
 pub use moved::{Moved, Whereabouts, Why};

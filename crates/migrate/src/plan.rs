@@ -2,6 +2,7 @@
 //! specification of 2014 is built in.
 
 use serde::Deserialize;
+use std::io::Read;
 
 /// The plan that is built in, as a person would write it.
 pub const SEED: &str = include_str!("seed.toml");
@@ -25,6 +26,18 @@ pub enum PlanError {
     /// A version of NFS that is not tried.
     #[error("the plan: nfs = '{0}': expected 4.2, 4.1 or 3")]
     Nfs(String),
+    /// A path where a name belongs.
+    #[error(
+        "the plan: storage.image = '{0}': expected the name of a file in storage.folder, without a '/', and \
+         neither kernel nor initrd"
+    )]
+    Image(String),
+    /// It is longer than any plan.
+    #[error("the plan: expected at most {MOST} bytes")]
+    TooLong,
+    /// It can't be read.
+    #[error("the plan: {0}")]
+    Read(#[from] std::io::Error),
     /// A word that goes into a shell line there.
     #[error("the plan: {name} = '{word}': expected letters, digits and - _ . / , : alone")]
     Word {
@@ -119,8 +132,20 @@ pub struct Guest {
     pub fstype: String,
 }
 
+/// The most bytes that a plan may have.
+pub const MOST: u64 = 1 << 20;
+
 impl Plan {
-    /// Reads a plan.
+    /// Reads a plan from a file, or whatever it is: no more than a plan may have.
+    ///
+    /// Errors: it can't be read, is too long, or as [`Plan::parse`].
+    pub fn read(from: impl Read) -> Result<Self, PlanError> {
+        let mut text = String::new();
+        let read = from.take(MOST + 1).read_to_string(&mut text)?;
+        if read as u64 > MOST { Err(PlanError::TooLong) } else { Self::parse(&text) }
+    }
+
+    /// Parses a plan.
     ///
     /// Errors: it is none, or says what can't be.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
@@ -160,6 +185,14 @@ impl Plan {
                 return Err(PlanError::Word { name, word: word.clone() });
             }
         }
+        let image = plan.storage.image.as_str();
+        // The others lie beside it.
+        if image.contains('/')
+            || image.starts_with('-')
+            || [".", "..", "kernel", "initrd"].contains(&image)
+        {
+            return Err(PlanError::Image(plan.storage.image));
+        }
         Ok(plan)
     }
 }
@@ -182,6 +215,21 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_read_than_a_plan_may_have() {
+        assert_eq!(Plan::read(SEED.as_bytes()).unwrap(), Plan::parse(SEED).unwrap());
+        // A comment makes it as long as it may be, and a byte too long.
+        let room = usize::try_from(MOST).unwrap() - SEED.len();
+        let padded = |more: usize| format!("{SEED}#{}", "x".repeat(room - 1 + more));
+        assert!(Plan::read(padded(0).as_bytes()).is_ok());
+        assert!(matches!(Plan::read(padded(1).as_bytes()), Err(PlanError::TooLong)));
+        assert!(matches!(Plan::read(std::io::repeat(0)), Err(PlanError::TooLong)));
+        assert!(matches!(
+            Plan::read((&[0xff][..]).chain(SEED.as_bytes())),
+            Err(PlanError::Read(_))
+        ));
+    }
+
+    #[test]
     fn what_can_not_be_is_named() {
         let with = |from: &str, to: &str| {
             assert!(SEED.contains(from));
@@ -190,6 +238,10 @@ mod tests {
         assert!(with("192.168.10.101/24", "192.168.10.101").contains("b.address"));
         assert!(with("nfs = \"4.2\"", "nfs = \"2\"").contains("expected 4.2"));
         assert!(with("image = \"migr.root\"", "image = \"x; reboot\"").contains("storage.image"));
+        for out in ["../x", "/etc/passwd", "a/b", "..", ".", "-x", "kernel"] {
+            let said = with("image = \"migr.root\"", &format!("image = \"{out}\""));
+            assert!(said.contains("storage.image") && said.contains(out), "{said}");
+        }
         assert!(with("mtu = 9000", "mtu = 9000\nspeed = 1").contains("speed"));
     }
 }

@@ -29,11 +29,14 @@ pub enum BlocksError {
     Qmp(#[from] QmpError),
 }
 
-/// A RAMBlock: a piece of host memory that QEMU migrates as RAM.
+/// A RAMBlock: a piece of host memory, which QEMU migrates as RAM if it has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Its name, as in the migration stream. Unique.
+    /// Its name, as in the migration stream; `unnamed@OFFSET` where it has none. Unique.
     pub name: String,
+    /// Whether it has a name of its own. What has none is never migrated, is in no stream, and its
+    /// writes are in no log: a memory backend that no device uses, virtio-pmem's.
+    pub is_named: bool,
     /// The bytes in use: what is migrated and can be compared.
     pub used: u64,
     /// The bytes that it may grow to.
@@ -127,10 +130,10 @@ pub(crate) fn joined<E>(
 /// that fits any.
 fn fitting<'a>(blocks: &[Block], range: &'a Range) -> Vec<(usize, Reading<'a>)> {
     let fits = |block: &Block, reading: &Reading<'_>| {
-        let is_named = block.name == reading.region
+        let is_ours = block.name == reading.region
             || block.name.strip_suffix(reading.region).is_some_and(|device| device.ends_with('/'));
         let end = reading.offset.checked_add(range.bytes);
-        is_named && end.is_some_and(|end| end <= block.total)
+        block.is_named && is_ours && end.is_some_and(|end| end <= block.total)
     };
     for reading in range.readings() {
         let fitting: Vec<_> = blocks
@@ -148,8 +151,14 @@ fn fitting<'a>(blocks: &[Block], range: &'a Range) -> Vec<(usize, Reading<'a>)> 
 
 impl From<RamBlock> for Block {
     fn from(listed: RamBlock) -> Self {
+        let is_named = listed.name.is_some();
+        let unnamed = || match listed.offset {
+            Some(offset) => format!("unnamed@{offset:#x}"),
+            None => "unnamed".to_owned(),
+        };
         Self {
-            name: listed.name,
+            name: listed.name.unwrap_or_else(unnamed),
+            is_named,
             used: listed.used,
             total: listed.total,
             hva: listed.hva,

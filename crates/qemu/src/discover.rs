@@ -17,8 +17,10 @@ impl Process {
     ///
     /// Errors: none has, or several have, or we may not look.
     pub fn find(qmp: &Qmp, blocks: &[Block]) -> Result<Self, MemoryError> {
-        if let Some(block) = blocks.first()
-            && blocks.iter().all(|block| block.hva.is_none())
+        let mut named = blocks.iter().filter(|block| block.is_named);
+        if let Some(block) = named.next()
+            && block.hva.is_none()
+            && named.all(|block| block.hva.is_none())
         {
             return Err(MemoryError::NoAddress { block: block.name.clone() });
         }

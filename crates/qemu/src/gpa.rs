@@ -73,6 +73,7 @@ mod tests {
         let window = |gpa, offset, bytes| Window { gpa: Gpa(gpa), offset, bytes };
         let block = Block {
             name: "pc.ram".to_owned(),
+            is_named: true,
             used: 3 << 20,
             total: 3 << 20,
             hva: None,

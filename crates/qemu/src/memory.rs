@@ -138,7 +138,16 @@ mod tests {
     fn block(hva: u64, used: u64) -> Block {
         let name = "ram".to_owned();
         let windows = Vec::new();
-        Block { name, used, total: used, hva: Some(hva), host_page: 4096, windows, read_only: None }
+        Block {
+            name,
+            is_named: true,
+            used,
+            total: used,
+            hva: Some(hva),
+            host_page: 4096,
+            windows,
+            read_only: None,
+        }
     }
 
     #[test]

@@ -173,10 +173,11 @@ impl Process {
     }
 
     /// The first block that it does not have, and where it should be. Those of unknown place are
-    /// not looked for.
+    /// not looked for, nor those that are not migrated: nobody reads them.
     pub(crate) fn lacks<'a>(&self, blocks: &'a [Block]) -> Option<(&'a Block, u64)> {
         blocks
             .iter()
+            .filter(|block| block.is_named && block.used > 0)
             .filter_map(|block| block.hva.map(|hva| (block, hva)))
             .find(|(block, hva)| !self.maps.cover(*hva, block.used))
     }

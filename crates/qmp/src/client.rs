@@ -3,6 +3,7 @@
 use crate::QmpError;
 use crate::events::{Event, Events};
 use crate::message::{Band, Message, parse, request};
+use crate::silent;
 use crate::wire::{LONGEST_LINE, Stop, Wire, deadline};
 use rustix::event::PollFlags;
 use serde::Serialize;
@@ -83,7 +84,28 @@ impl Qmp {
     /// Errors: as [`Qmp::execute`].
     pub fn send_fd(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<(), QmpError> {
         let arguments = json!({ "fdname": name });
-        self.run::<IgnoredAny>(Band::In, "getfd", arguments, Some(fd)).map(|_| ())
+        let sent = self.run::<IgnoredAny>(Band::In, "getfd", arguments, Some(fd)).map(|_| ());
+        sent.map_err(|error| match error {
+            // `qmp_getfd()` in `monitor/fds.c`.
+            QmpError::Refused { desc, .. } if desc.contains("SCM_RIGHTS") => {
+                let between = silent::listener(self.wire.socket());
+                QmpError::NoDescriptors { between: between.unwrap_or("something".to_owned()) }
+            }
+            error => error,
+        })
+    }
+
+    /// Whether descriptors reach QEMU, which they do not through a program that stands between: passes one,
+    /// and has QEMU close it at once.
+    ///
+    /// Errors: [`QmpError::NoDescriptors`] if they do not; as [`Qmp::execute`].
+    pub fn try_descriptors(&mut self) -> Result<(), QmpError> {
+        const NAME: &str = "memtwin-try";
+        let copy = self
+            .try_clone()
+            .map_err(|errno| QmpError::Socket { doing: "getfd".to_owned(), errno })?;
+        self.send_fd(NAME, copy.as_fd())?;
+        self.execute("closefd", json!({ "fdname": NAME })).map(|_: IgnoredAny| ())
     }
 
     /// The events that came in while answers were waited for, oldest first. Does not look for new
@@ -109,7 +131,7 @@ impl Qmp {
         let until = deadline(timeout);
         let mut found = self.events.take(&mut wanted);
         while found.is_none() {
-            let line = match self.wire.line(until) {
+            let line = match self.wire.message(until) {
                 Err(Stop::Late) => break,
                 line => line.map_err(|stop| self.failed(stop, "an event"))?,
             };
@@ -189,7 +211,7 @@ impl Qmp {
                 let ready = either.map_err(|stop| self.failed(stop, command))?;
                 if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
                     self.wire.fill().map_err(|stop| self.failed(stop, command))?;
-                    while let Some(line) = self.wire.next_line() {
+                    while let Some(line) = self.wire.next_message() {
                         self.take_in(&line, command)?;
                     }
                 }
@@ -202,7 +224,7 @@ impl Qmp {
     /// Waits for the answer of this id.
     fn answer(&mut self, command: &str, id: &str, until: Instant) -> Result<String, QmpError> {
         loop {
-            let line = self.wire.line(until).map_err(|stop| self.failed(stop, command))?;
+            let line = self.wire.message(until).map_err(|stop| self.failed(stop, command))?;
             let taken = self.take_in(&line, command)?;
             let ours = taken.id.as_deref() == Some(id);
             // An error without an id is the parser's, and the only thing it parses is ours.
@@ -232,7 +254,8 @@ impl Qmp {
                 let outcome = outcome.map(str::to_owned).map_err(|refusal| QmpError::Refused {
                     command: doing.to_owned(),
                     class: refusal.class,
-                    desc: refusal.desc,
+                    // A line break in it would forge a line of ours.
+                    desc: refusal.desc.lines().collect::<Vec<_>>().join(" "),
                 });
                 Ok(Taken { is_event: false, id, outcome: Some(outcome) })
             }

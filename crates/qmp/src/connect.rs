@@ -2,6 +2,7 @@
 
 use crate::QmpError;
 use crate::message::{is_greeting, quoted};
+use crate::silent;
 use crate::wire::{LONGEST_LINE, Stop, Wire, deadline};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -21,7 +22,7 @@ pub(crate) fn greeted(path: &Path, patience: Duration) -> Result<Wire, QmpError>
     let until = deadline(patience);
     let mut wire = Wire::new(connected(path, patience, until)?);
     let line = loop {
-        if let Some(line) = wire.next_line() {
+        if let Some(line) = wire.next_message() {
             break line;
         }
         // What does not begin like a message need not end like one: a prompt has no line end.
@@ -30,7 +31,7 @@ pub(crate) fn greeted(path: &Path, patience: Duration) -> Result<Wire, QmpError>
             break begun.to_vec();
         }
         let more = wire.wait(PollFlags::IN, until).and_then(|_| wire.fill());
-        more.map_err(|stop| failed(path, patience, wire.rest(), stop))?;
+        more.map_err(|stop| failed(path, patience, &wire, stop))?;
     };
     if is_greeting(&line) { Ok(wire) } else { Err(not_qmp(path, &line)) }
 }
@@ -56,7 +57,7 @@ fn connected(path: &Path, patience: Duration, until: Instant) -> Result<OwnedFd,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if Instant::now() < until => thread::sleep(AGAIN),
             Err(Errno::AGAIN) => return Err(QmpError::Busy { path: path.into(), patience }),
-            Err(Errno::NOENT) => return Err(QmpError::NoSocket { path: path.into() }),
+            Err(Errno::NOENT) => return Err(no_socket(path)),
             Err(Errno::ACCESS | Errno::PERM) => {
                 return Err(QmpError::Permission { path: path.into() });
             }
@@ -77,10 +78,30 @@ fn connected(path: &Path, patience: Duration, until: Instant) -> Result<OwnedFd,
     }
 }
 
-fn failed(path: &Path, patience: Duration, begun: &[u8], stop: Stop) -> QmpError {
+/// What is no file may be what other programs take: an option's value, a host and a port.
+fn no_socket(path: &Path) -> QmpError {
+    let given = path.to_string_lossy();
+    let is_port =
+        |port: &str| port.split(',').next().is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_host =
+        !given.contains('/') && given.rsplit_once(':').is_some_and(|(_, port)| is_port(port));
+    if is_host || given.starts_with("tcp:") || given.starts_with("telnet:") {
+        return QmpError::OverTcp { given: path.into() };
+    }
+    match given.strip_prefix("unix:").or(given.strip_prefix("qemu:")) {
+        Some(rest) if !rest.is_empty() => {
+            let alone = rest.split(',').next().unwrap_or_default();
+            QmpError::NotThePath { given: path.into(), path: alone.into() }
+        }
+        _ => QmpError::NoSocket { path: path.into() },
+    }
+}
+
+fn failed(path: &Path, patience: Duration, wire: &Wire, stop: Stop) -> QmpError {
+    let begun = wire.rest();
     let doing = || "the greeting".to_owned();
     match stop {
-        Stop::Late if begun.is_empty() => QmpError::Busy { path: path.into(), patience },
+        Stop::Late if begun.is_empty() => silent::why(wire.socket(), path, patience),
         Stop::Closed if begun.is_empty() => QmpError::Closed { doing: doing() },
         Stop::Late | Stop::Closed => not_qmp(path, begun),
         Stop::TooLong => QmpError::LineTooLong { doing: doing(), limit: LONGEST_LINE },

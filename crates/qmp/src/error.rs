@@ -16,6 +16,23 @@ pub enum QmpError {
         /// The path that was asked for.
         path: PathBuf,
     },
+    /// What was given is QMP over TCP.
+    #[error(
+        "{given} is no unix socket: QMP over TCP can't carry the file descriptors that Memtwin passes to \
+         QEMU; start QEMU with one more -qmp unix:PATH,server=on,wait=off and give PATH"
+    )]
+    OverTcp {
+        /// What was given.
+        given: PathBuf,
+    },
+    /// What was given is an option's value, or an address of ours: there is a path in it.
+    #[error("{given}: no such socket; give the path alone: {path}")]
+    NotThePath {
+        /// What was given.
+        given: PathBuf,
+        /// The path in it.
+        path: PathBuf,
+    },
     /// The file is something else, or a socket that carries no streams.
     #[error("{path} is no stream socket; give the path of QEMU's -qmp option")]
     NotASocket {
@@ -59,7 +76,7 @@ pub enum QmpError {
     /// Connected, but not served.
     #[error(
         "{path}: no greeting in {patience:?}: QEMU serves one QMP client at a time, and another one \
-         seems to be connected; find it with `ss -xp | grep {path}` (libvirt, a monitor shell, \
+         seems to be connected, or QEMU hangs; find the other with `ss -xp | grep {path}` (libvirt, a monitor shell, \
          another Memtwin), end it, or give QEMU a second -qmp"
     )]
     Busy {
@@ -67,6 +84,27 @@ pub enum QmpError {
         path: PathBuf,
         /// How long was waited.
         patience: Duration,
+    },
+    /// Connected to something that does not greet, which is no monitor.
+    #[error("{path}: no greeting in {patience:?}, {what}; {way_out}")]
+    Silent {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// How long was waited.
+        patience: Duration,
+        /// What it is, as far as is known.
+        what: String,
+        /// Where the monitor is.
+        way_out: String,
+    },
+    /// A descriptor was passed, and QEMU has seen none.
+    #[error(
+        "{between} stands between us and QEMU and carries bytes, but no file descriptors, which Memtwin \
+         has to pass to QEMU; give the path of QEMU's own socket (-qmp unix:PATH,server=on,wait=off)"
+    )]
+    NoDescriptors {
+        /// Who listens on the socket that we are connected to.
+        between: String,
     },
     /// The other side closed the connection.
     #[error(

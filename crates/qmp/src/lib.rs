@@ -1,5 +1,5 @@
 //! A small blocking client of the QEMU Machine Protocol (`docs/interop/qmp-spec.rst` in QEMU's
-//! source): JSON messages, one a line, over a unix socket.
+//! source): JSON messages, one a line or pretty-printed, over a unix socket.
 //!
 //! [`Qmp`] is all of it. No call waits longer than it is told to; events that arrive meanwhile are
 //! kept in bounded memory ([`Events`] says which are given up first); what can go wrong is told
@@ -13,6 +13,7 @@ mod connect;
 mod error;
 mod events;
 mod message;
+mod silent;
 mod wire;
 
 pub use client::Qmp;

@@ -1,4 +1,4 @@
-//! Messages and their lines: ours as a line, QEMU's out of one, or an error that says where it is
+//! Messages: ours as a line, QEMU's out of what it sent, or an error that says where it is
 //! wrong.
 
 use crate::QmpError;
@@ -66,8 +66,10 @@ pub(crate) fn parse<'a>(line: &'a [u8], doing: &str) -> Result<Message<'a>, QmpE
 }
 
 fn bad_message(line: &[u8], doing: &str, error: &serde_json::Error) -> QmpError {
-    // A message is one line, so the column (from 1) is the offset.
-    let offset = error.column().saturating_sub(1).min(line.len());
+    // Lines and columns are counted from 1.
+    let before = line.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+    let offset = before.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
+    let offset = offset.min(line.len());
     QmpError::BadMessage {
         doing: doing.to_owned(),
         offset,

@@ -1,4 +1,8 @@
-//! The socket: bytes out, lines in, nothing that blocks for longer than it is told.
+//! The socket: bytes out, messages in, nothing that blocks for longer than it is told.
+//!
+//! A message is a line. With `pretty=on` QEMU prints each over several lines: the first is `{` alone, the
+//! last is `}` alone, and every line between them is indented (`qobject_to_json_pretty()` in
+//! `qobject/qjson.c`), so both forms are told apart by their first line, wherever a reader begins.
 //!
 //! Our own buffer rather than `BufReader`, and flags on each call rather than on the socket: the
 //! socket may be shared with a process that takes over after us, and both directions have to move
@@ -29,7 +33,7 @@ pub(crate) enum Stop {
     Late,
     /// The other side is gone.
     Closed,
-    /// A line has no end.
+    /// A message has no end.
     TooLong,
     /// Something else.
     Errno(io::Error),
@@ -54,44 +58,62 @@ pub(crate) fn deadline(patience: Duration) -> Instant {
 pub(crate) struct Wire {
     socket: OwnedFd,
     held: Vec<u8>,
-    /// Where in `held` the next line begins.
+    /// Where in `held` the next message begins.
     begin: usize,
+    /// Where the line begins that is searched for its end: after `begin` within a pretty-printed message.
+    line: usize,
     /// Up to where there is no end of a line.
     searched: usize,
 }
 
 impl Wire {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, held: Vec::new(), begin: 0, searched: 0 }
+        Self { socket, held: Vec::new(), begin: 0, line: 0, searched: 0 }
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// What was received and belongs to no line yet.
+    /// What was received and belongs to no whole message yet.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.held[self.begin..]
     }
 
-    /// Takes the next line that is there, without its end.
-    pub(crate) fn next_line(&mut self) -> Option<Vec<u8>> {
-        let Some(at) = self.held[self.searched..].iter().position(|byte| *byte == b'\n') else {
-            self.searched = self.held.len();
-            return None;
-        };
-        let end = self.searched + at;
-        let line = self.held[self.begin..end].to_vec();
-        self.begin = end + 1;
-        self.searched = self.begin;
-        Some(line)
+    /// Takes the next message that is there whole, without the end of its last line.
+    pub(crate) fn next_message(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let Some(at) = self.held[self.searched..].iter().position(|byte| *byte == b'\n') else {
+                self.searched = self.held.len();
+                return None;
+            };
+            let end = self.searched + at;
+            let line = self.held[self.line..end].trim_ascii_end();
+            let is_inside = self.begin < self.line;
+            let (upto, next) = match line {
+                // One that begins before the last has ended: the last is handed over as it is.
+                b"{" if is_inside => (self.line, self.line),
+                b"}" => (end, end + 1),
+                _ if is_inside || line == b"{" => {
+                    self.line = end + 1;
+                    self.searched = self.line;
+                    continue;
+                }
+                _ => (end, end + 1),
+            };
+            let message = self.held[self.begin..upto].to_vec();
+            self.begin = next;
+            self.line = next;
+            self.searched = next;
+            return Some(message);
+        }
     }
 
-    /// Waits for the next line.
-    pub(crate) fn line(&mut self, deadline: Instant) -> Result<Vec<u8>, Stop> {
+    /// Waits for the next message.
+    pub(crate) fn message(&mut self, deadline: Instant) -> Result<Vec<u8>, Stop> {
         loop {
-            if let Some(line) = self.next_line() {
-                return Ok(line);
+            if let Some(message) = self.next_message() {
+                return Ok(message);
             }
             self.wait(PollFlags::IN, deadline)?;
             self.fill()?;
@@ -121,6 +143,7 @@ impl Wire {
         if self.begin > 0 {
             self.held.drain(..self.begin);
             self.searched -= self.begin;
+            self.line -= self.begin;
             self.begin = 0;
         }
         self.held.reserve(CHUNK);

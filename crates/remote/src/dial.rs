@@ -4,13 +4,16 @@ use crate::frames::PATIENCE;
 use crate::stream::Stream;
 use crate::{RemoteError, TlsClient};
 use memtwin_replicate::Stop;
+use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 /// Where a remote twin is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +140,7 @@ pub enum Security {
 pub(crate) fn dial(
     target: &Target,
     security: &Security,
-    ssh: &str,
+    ssh: (&OsStr, fn(&str)),
     stop: &Stop,
 ) -> Result<Stream, RemoteError> {
     match target {
@@ -170,7 +173,7 @@ fn quoted(path: &str) -> String {
 }
 
 fn by_ssh(
-    ssh: &str,
+    (ssh, said): (&OsStr, fn(&str)),
     destination: &str,
     port: Option<u16>,
     path: &str,
@@ -186,9 +189,40 @@ fn by_ssh(
     command.arg(format!("memtwin receive --quiet - {}", quoted(path)));
     let out = OwnedFd::from(theirs.try_clone()?);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(out));
-    let child =
-        command.spawn().map_err(|cause| RemoteError::Program { program: ssh.to_owned(), cause })?;
-    Ok(Stream::child(ours, child)?)
+    command.stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|cause| RemoteError::Program {
+        program: ssh.to_string_lossy().into_owned(),
+        cause,
+    })?;
+    let (hearing, all_heard): (Sender<()>, _) = channel();
+    if let Some(stderr) = child.stderr.take() {
+        let listener = move || {
+            hear(stderr, said);
+            drop(hearing);
+        };
+        let listening = thread::Builder::new().name("ssh-stderr".to_owned()).spawn(listener);
+        if let Err(error) = listening {
+            // Nobody would read what it says, and it would wait for that.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error.into());
+        }
+    }
+    Ok(Stream::child(ours, child, all_heard)?)
+}
+
+/// The most bytes of a line that are heard at once.
+const LINE: u64 = 4096;
+
+/// Hears all that is said, in lines, to its end.
+fn hear(from: impl Read, said: fn(&str)) {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while from.by_ref().take(LINE).read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+        let text = String::from_utf8_lossy(&line);
+        said(text.trim_end());
+        line.clear();
+    }
 }
 
 #[cfg(test)]

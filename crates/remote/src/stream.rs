@@ -10,11 +10,15 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long one wait for the peer lasts at most.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
+
+/// How long the last words of a program that has ended are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Ends a stream, whoever reads or writes it.
 #[derive(Clone)]
@@ -76,16 +80,23 @@ impl Stream {
 
     /// Over a child process, whose standard input and output are the other end of `socket`. The
     /// child is ended with the stream.
-    pub(crate) fn child(socket: UnixStream, child: Child) -> io::Result<Self> {
+    pub(crate) fn child(
+        socket: UnixStream,
+        child: Child,
+        all_heard: Receiver<()>,
+    ) -> io::Result<Self> {
         let mut stream = Self::unix(socket)?;
         let hangs_up = stream.closer.clone();
-        let child = Mutex::new(child);
+        let child = Mutex::new((child, all_heard));
         stream.closer = Closer::new(move || {
             hangs_up.close();
-            let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = child.lock().unwrap_or_else(PoisonError::into_inner);
+            let (child, all_heard) = &mut *held;
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();
+            // Why it has; unless a child of its own has its standard error.
+            let _ = all_heard.recv_timeout(LAST_WORDS);
         });
         Ok(stream)
     }

@@ -23,4 +23,5 @@ pub use exit::ExitCode;
 pub use progress::{Progress, ProgressMode};
 pub use record::{Case, RunRecord, Trial};
 pub use recorder::Recorder;
+pub use text::plain;
 pub use writer::{Format, write_report};

@@ -13,16 +13,29 @@ pub(crate) fn one_line(text: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        for c in word.chars() {
-            if c.is_control() || steers(c) {
-                // Writing to a string can't fail.
-                let _ = write!(line, "{}", c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
+        escape(word, &mut line);
     }
     line
+}
+
+/// The text without what would steer a terminal: what a peer, a guest, a file's name or QEMU says may hold
+/// escape sequences. Each control character becomes its escape, spaces stay as they are, so what is aligned
+/// stays so. A line break is a control character too: lines are split before.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    escape(text, &mut plain);
+    plain
+}
+
+fn escape(text: &str, to: &mut String) {
+    for c in text.chars() {
+        if c.is_control() || steers(c) {
+            // Writing to a string can't fail.
+            let _ = write!(to, "{}", c.escape_default());
+        } else {
+            to.push(c);
+        }
+    }
 }
 
 /// Whether a character is no control character but turns the direction of what follows.
@@ -66,6 +79,15 @@ mod tests {
         assert_eq!(one_line(" a\n\r\t b\u{2028}c\u{85}"), "a b c");
         assert_eq!(one_line("\u{1b}[2J\u{7}\u{202e}é"), r"\u{1b}[2J\u{7}\u{202e}é");
         assert_eq!(one_line("\n"), "");
+    }
+
+    #[test]
+    fn a_terminal_is_not_steered() {
+        assert_eq!(plain("a  b é"), "a  b é");
+        assert_eq!(
+            plain("\u{1b}]0;x\u{7}\u{9b}2J\r\n\u{7f}"),
+            r"\u{1b}]0;x\u{7}\u{9b}2J\r\n\u{7f}"
+        );
     }
 
     #[test]

@@ -16,10 +16,12 @@ mod digest;
 mod hint;
 mod image;
 mod judge;
+mod kind;
 #[cfg(test)]
 mod model;
 mod overlay;
 mod relay;
+mod steady;
 
 pub use capture::capture;
 pub use compare::{CompareError, Comparison, Side, compare, verify};
@@ -27,4 +29,6 @@ pub use difference::Difference;
 pub use digest::{Digester, Digests};
 pub use hint::Hint;
 pub use image::Image;
+pub use kind::Kind;
 pub use overlay::Overlay;
+pub use steady::Steady;

@@ -1,6 +1,7 @@
 //! What an audit has found so far, block by block. A loss once seen stays.
 
 use super::rounds::Rounds;
+use super::untested::untested;
 use crate::image::TwinPart;
 use crate::judge::{both_digests, lost_page};
 use memtwin_pages::{Layout, PageSet, Region};
@@ -192,14 +193,20 @@ impl Ledger {
         self.trouble = Some(reason);
     }
 
-    /// Every block's case, the control's, and what else there is to say.
-    pub(super) fn close(self, blocks: &[Block]) -> (Vec<Case>, Vec<String>) {
+    /// Every block's case, the control's, and what else there is to say. `why_idle`: of a guest that
+    /// does not run, why not.
+    pub(super) fn close(
+        self,
+        blocks: &[Block],
+        why_idle: Option<&str>,
+    ) -> (Vec<Case>, Vec<String>) {
         let Self { source, entries, dirty, control, trouble, notes, .. } = self;
         let mut cases = Vec::new();
-        let idle = "the log named no page after pre-copy, so it was not put to the test; \
-                    audit for longer, or give the guest something to do";
         for block in blocks.iter().filter(|block| block.used > 0) {
-            if let (true, Some(reason)) = (entries.is_empty(), &trouble) {
+            if !block.is_named {
+                let reason = "it has no name, so QEMU does not migrate it (docs/qemu.md)";
+                cases.push(Case::skipped(format!("audit/{}", block.name), &source, reason));
+            } else if let (true, Some(reason)) = (entries.is_empty(), &trouble) {
                 let name = format!("audit/{}", block.name);
                 let trial = Trial::new(name, &source, &Layout::default());
                 cases.push(trial.inconclusive(reason, Vec::new()));
@@ -221,7 +228,10 @@ impl Ledger {
                     format!("{never} pages differ that QEMU never sent: discarded memory?"),
                     lost,
                 ),
-                _ if dirty == 0 => trial.inconclusive(idle, lost),
+                _ if dirty == 0 => {
+                    let reason = untested(lost.len(), why_idle);
+                    trial.inconclusive(reason, lost)
+                }
                 (None, Some(digests)) => {
                     trial.judged(lost, [(entry.region.name().to_owned(), digests)].into())
                 }

@@ -15,7 +15,7 @@ use memtwin_report::ExitCode;
 use orders::Orders;
 use raw::Raw;
 use screen::Screen;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -139,6 +139,5 @@ fn interrupted() -> Failure {
 
 /// To a person; not part of what the console says.
 fn tell(line: &str) {
-    // Where standard error is gone, nobody listens.
-    let _ = writeln!(io::stderr(), "{line}");
+    crate::output::say(line);
 }

@@ -6,6 +6,7 @@ use memtwin_lab::boards::{Lab, LabFolder};
 use memtwin_lab::host::{BoardAccess, Host, Ssh};
 use memtwin_report::ExitCode;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -195,7 +196,7 @@ pub(super) fn detached(folder: &Path) -> Result<ExitCode, Failure> {
     for line in stream.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
         said = line;
         // To this process's own standard error, which is the user's.
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{said}\n"));
+        crate::output::say(&said);
         if folder.join("lab.json").exists() {
             return Ok(ExitCode::Verified);
         }
@@ -219,7 +220,7 @@ pub(super) fn down(folder: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// `memtwin lab ssh`.
-pub(super) fn ssh(folder: &Path, name: &str, words: &[String]) -> Result<ExitCode, Failure> {
+pub(super) fn ssh(folder: &Path, name: &str, words: &[OsString]) -> Result<ExitCode, Failure> {
     let host = State::read(folder)?.board(name)?.host();
     let mut command = host.options();
     command.args(["--", host.target()]).args(words);

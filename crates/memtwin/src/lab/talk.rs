@@ -2,7 +2,6 @@
 
 use memtwin_lab::Progress;
 use memtwin_replicate::Stop;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -32,8 +31,7 @@ impl Progress for Talk {
     fn say(&mut self, line: &str) {
         if !self.quiet {
             let since = self.began.elapsed().as_secs_f64();
-            // Where standard error is gone, nobody listens.
-            let _ = writeln!(std::io::stderr(), "{since:6.1} s  {line}");
+            crate::output::say(&format!("{since:6.1} s  {line}"));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::common::expect;
 use crate::machine::{ARM, Machine, PC, WRITTEN, all_identical, case, none_judged};
+use memtwin_report::record::Verdict;
 
 /// An idle guest puts no log to the test: that is no pass.
 #[test]
@@ -13,8 +14,29 @@ fn a_guest_that_stands_still_is_inconclusive() {
         assert_eq!(before.guest, "prelaunch");
         expect(11, &mut machine.audit("--seconds 1"));
         machine.is_as(&before);
-        none_judged(&machine.record(), &["the log named no page after pre-copy"]);
+        let why = "the log named no page after pre-copy, so it was not put to the test: the guest was \
+                   never started (QEMU's -S); cont on its monitor starts it";
+        none_judged(&machine.record(), &[why]);
     }
+}
+
+/// What QEMU does not migrate is skipped, and all else is judged.
+#[test]
+fn memory_without_a_name_is_skipped() {
+    let spare = "-m 32,slots=4,maxmem=1G -object memory-backend-ram,id=spare,size=16M \
+        -object memory-backend-ram,id=pm,size=8M -device virtio-pmem-pci,memdev=pm";
+    let Some(mut machine) = Machine::writing(spare) else { return };
+    let before = machine.setup();
+    expect(0, &mut machine.audit("--rounds 2"));
+    machine.is_as(&before);
+    let record = machine.record();
+    let (unnamed, named): (Vec<_>, Vec<_>) =
+        record.cases.iter().partition(|case| case.name().starts_with("audit/unnamed@0x"));
+    assert_eq!(unnamed.len(), 2, "{record:?}");
+    let is_skipped = |verdict| matches!(verdict, Verdict::Skipped);
+    assert!(unnamed.iter().all(|case| is_skipped(case.verdict())), "{record:?}");
+    assert!(!named.iter().any(|case| is_skipped(case.verdict())), "{record:?}");
+    case(&record, "audit/pc.ram");
 }
 
 #[test]
@@ -70,7 +92,8 @@ fn a_guest_that_somebody_has_paused_stays_so() {
     let before = machine.setup();
     assert_eq!(before.guest, "paused");
     let word = machine.word("pc.ram", WRITTEN.start);
-    expect(11, &mut machine.audit("--seconds 1"));
+    let (out, _) = expect(11, &mut machine.audit("--seconds 1"));
+    assert!(out.contains("the guest is paused; cont on QEMU's monitor lets it run"), "{out}");
     machine.is_as(&before);
     assert_eq!(machine.word("pc.ram", WRITTEN.start), word);
 }

@@ -6,7 +6,7 @@ use memtwin_qemu::Status;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 
 fn refused(command: &mut Command, parts: &[&str]) {
@@ -125,5 +125,59 @@ fn a_record_that_can_t_be_saved_is_told_before_anything_is_changed() {
     let mut audit = memtwin();
     audit.arg("audit").arg(machine.qemu.qmp()).args(["--json", "/no/such/directory/x"]);
     refused(&mut audit, &["/no/such/directory/x"]);
+    machine.is_as(&before);
+}
+
+/// A monitor's other forms, and QEMU's other sockets: each is understood, or named as what it is.
+#[test]
+fn what_is_a_monitor_of_another_form_and_what_is_none() {
+    let sockets = "-qmp-pretty unix:pretty,server=on,wait=off \
+        -serial unix:serial,server=on,wait=off -device virtio-serial \
+        -chardev socket,path=agent,server=on,wait=off,id=qga0 \
+        -device virtserialport,chardev=qga0,name=org.qemu.guest_agent.0";
+    let Some(mut machine) = Machine::writing(sockets) else { return };
+    let before = machine.setup();
+    let at = |name: &str| {
+        let mut audit = memtwin();
+        audit.arg("audit").arg(machine.qemu.dir().join(name)).args(["--quiet", "--rounds", "1"]);
+        audit
+    };
+    expect(0, &mut at("pretty"));
+    refused(&mut at("serial"), &["serial: no greeting", "it is a serial line of the guest"]);
+    refused(&mut at("agent"), &["agent: no greeting", "it is a guest agent's channel"]);
+    machine.is_as(&before);
+    let tcp = ["audit", "tcp:127.0.0.1:4444", "--dry-run"];
+    refused(memtwin().args(tcp), &["QMP over TCP", "-qmp unix:PATH,server=on"]);
+}
+
+/// Something carries bytes to and fro, and no descriptors.
+#[test]
+fn what_stands_between_us_and_qemu_is_named() {
+    let Some(mut machine) = Machine::writing("") else { return };
+    let before = machine.setup();
+    let between = machine.qemu.dir().join("between");
+    let listener = UnixListener::bind(&between).unwrap();
+    let qmp = machine.qemu.qmp();
+    let relay = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let client = listener.accept().unwrap().0;
+            let monitor = UnixStream::connect(&qmp).unwrap();
+            let (mut from, mut to) = (monitor.try_clone().unwrap(), client.try_clone().unwrap());
+            let back = std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+            });
+            let _ = std::io::copy(&mut &client, &mut &monitor);
+            let _ = monitor.shutdown(std::net::Shutdown::Both);
+            back.join().unwrap();
+        }
+    });
+    let us = format!("(process {}) stands between us and QEMU", std::process::id());
+    // A dry run says so as well.
+    for more in ["--quiet", "--dry-run"] {
+        let mut audit = memtwin();
+        audit.arg("audit").arg(&between).arg(more);
+        refused(&mut audit, &[&us, "-qmp unix:PATH"]);
+    }
+    relay.join().unwrap();
     machine.is_as(&before);
 }

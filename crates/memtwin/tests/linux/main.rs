@@ -45,6 +45,7 @@ fn main() {
             moves::intact,
         ),
         trial("migrate_gives_up_what_does_not_converge", arm, true, moves::given_up),
+        trial("migrate_converges_as_it_was_advised", arm, true, moves::advised),
         trial("migrate_tells_what_the_destination_refuses", arm, true, moves::refused),
         trial("migrate_leaves_nothing_when_it_is_interrupted", arm, true, moves::interrupted),
         trial("migrate_sweeps_loads_and_links", arm, true, moves::swept),

@@ -95,8 +95,29 @@ pub(crate) fn given_up() {
     command.args(["--bandwidth", "1M", "--downtime-limit", "1ms", "--timeout", "3s", "--quiet"]);
     let (out, _) = expect(10, &mut command);
     assert!(out.contains("the guest runs on at the source: it did not converge"), "{out}");
-    assert!(out.contains("it would converge with --downtime-limit"), "{out}");
+    // Nothing is known of a working set before all was sent once.
+    assert!(out.contains("not all of its memory was sent once"), "{out}");
+    assert!(out.contains("give --timeout at least"), "{out}");
     assert!(out.contains("were acknowledged"), "{out}");
+    assert_eq!(left(&place), (0, Vec::new()));
+}
+
+/// A load that dirties more than the link carries: what is advised then, taken, lets it converge.
+pub(crate) fn advised() {
+    let place = Place::new();
+    let loaded = |limit: &str| {
+        let mut command = migrate(&place);
+        command.args(["--memory", "128M", "--load", "4096 512 50 --random", "--bandwidth", "8M"]);
+        command.args(["--downtime-limit", limit, "--timeout", "60s", "--quiet"]);
+        command
+    };
+    // The control: without it, it does not.
+    let (out, _) = expect(10, &mut loaded("300ms"));
+    println!("{out}");
+    let advised = out.split("it would converge with --downtime-limit ").nth(1).unwrap();
+    let advised = advised.split([':', ' ', '\n']).next().unwrap();
+    let (out, _) = expect(0, &mut loaded(advised));
+    println!("{advised}: {out}");
     assert_eq!(left(&place), (0, Vec::new()));
 }
 

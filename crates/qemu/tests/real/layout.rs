@@ -66,3 +66,18 @@ fn memory_of_two_devices_of_a_kind() {
         assert!(said.contains(&format!("is {hva:#x}")), "{said} {hva:#x}");
     }
 }
+
+/// Memory that QEMU does not migrate has no name: a backend that no device uses, virtio-pmem's.
+#[test]
+fn memory_that_has_no_name_is_in_nobodys_way() {
+    let spare = "-M pc -accel kvm -m 64,slots=4,maxmem=1G -S -object memory-backend-ram,id=spare,size=16M -object memory-backend-ram,id=pm,size=8M -device virtio-pmem-pci,memdev=pm";
+    let Some((qemu, mut qmp)) = machine(PC, spare) else { return };
+    let listed = blocks(&mut qmp).unwrap();
+    let mut unnamed: Vec<_> = listed.iter().filter(|block| !block.is_named).collect();
+    unnamed.sort_by_key(|block| block.used);
+    assert_eq!(unnamed.iter().map(|block| block.used).collect::<Vec<_>>(), [8 << 20, 16 << 20]);
+    assert!(unnamed.iter().all(|block| block.name.starts_with("unnamed@0x")), "{unnamed:?}");
+    assert_ne!(unnamed[0].name, unnamed[1].name);
+    assert_eq!(block(&listed, "pc.ram").windows[0].gpa, Gpa(0));
+    assert_eq!(crate::process(&qmp, &listed).pid(), qemu.pid());
+}

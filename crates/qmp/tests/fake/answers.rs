@@ -22,7 +22,8 @@ fn an_answer_is_typed_and_a_refusal_is_quoted() {
         assert_eq!(command["arguments"], json!({"deep": [1]}));
         peer.answer(&command, json!({"running": true, "more": 1}));
         let command = peer.hear();
-        let error = json!({"class": "CommandNotFound", "desc": "The command x has not been found"});
+        let error =
+            json!({"class": "CommandNotFound", "desc": "The command x\nhas not been found"});
         peer.say(format!("{}\n", json!({"error": error, "id": command["id"]})));
         // The parser's own complaint has no id.
         peer.hear();
@@ -145,5 +146,24 @@ fn a_descriptor_goes_with_its_command() {
     });
     qmp.send_fd("tap", file.as_fd()).unwrap();
     assert_eq!(qmp.peer_pid().unwrap(), Some(std::process::id()));
+    server.done();
+}
+
+/// Something that carries bytes alone stands between.
+#[test]
+fn a_descriptor_that_does_not_arrive() {
+    let (server, mut qmp) = Server::ready(|mut peer| {
+        for desc in ["No file descriptor supplied via SCM_RIGHTS", "Parameter 'fdname' is wrong"] {
+            let command = peer.hear();
+            let error = json!({"class": "GenericError", "desc": desc});
+            peer.say(format!("{}\n", json!({"error": error, "id": command["id"]})));
+        }
+    });
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let error = qmp.send_fd("x", file.as_fd()).unwrap_err();
+    let us = format!("(process {})", std::process::id());
+    reads_well(&error, &[&us, "stands between", "-qmp unix:PATH"]);
+    let error = qmp.send_fd("x", file.as_fd()).unwrap_err();
+    assert!(matches!(error, QmpError::Refused { .. }), "{error}");
     server.done();
 }

@@ -39,6 +39,42 @@ fn what_is_no_listening_socket() {
     reads_well(&error, &["relative path"]);
 }
 
+/// What other programs take for QMP, and what would be right instead.
+#[test]
+fn what_is_no_path() {
+    for tcp in
+        ["tcp:127.0.0.1:4444", "127.0.0.1:4444", "localhost:4444,server=on", "tcp:[::1]:4444"]
+    {
+        let error = refused(Path::new(tcp));
+        assert!(matches!(error, QmpError::OverTcp { .. }), "{error}");
+        reads_well(&error, &[tcp, "descriptors", "-qmp unix:PATH"]);
+        assert!(!error.to_string().contains("unix:tcp"), "{error}");
+    }
+    for (given, path) in [("unix:/no/q,server=on,wait=off", "alone: /no/q"), ("qemu:q", "alone: q")]
+    {
+        let error = refused(Path::new(given));
+        assert!(error.to_string().ends_with(path), "{error}");
+    }
+    for path in ["a:b", "no/such:4444", "unix:"] {
+        assert!(matches!(refused(Path::new(path)), QmpError::NoSocket { .. }), "{path}");
+    }
+}
+
+/// What was accepted and is silent is no busy monitor.
+#[test]
+fn a_server_that_does_not_greet() {
+    let server = Server::new(|mut peer| peer.wait_for_end());
+    let error = Qmp::connect(&server.path(), SHORT * 20).unwrap_err();
+    assert!(matches!(error, QmpError::Silent { .. }), "{error}");
+    reads_well(&error, &["guest agent", "serial line", "-qmp"]);
+    server.done();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("org.qemu.guest_agent.0");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let error = refused(&path);
+    reads_well(&error, &["it is a guest agent's channel", "-qmp"]);
+}
+
 #[test]
 fn a_socket_that_is_not_ours() {
     if geteuid().is_root() {

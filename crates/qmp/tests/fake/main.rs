@@ -5,6 +5,7 @@
 mod answers;
 mod floods;
 mod greetings;
+mod pretty;
 mod resumed;
 
 use memtwin_qmp::{Qmp, QmpError};

@@ -2,6 +2,7 @@
 
 use crate::frames::PATIENCE;
 use crate::{Security, Target};
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// Whether frames are compressed.
@@ -32,7 +33,10 @@ pub struct Config {
     /// How long to bear a silent peer.
     pub patience: Duration,
     /// The program that is ssh.
-    pub ssh: String,
+    pub ssh: OsString,
+    /// Hears each line that ssh, and what it runs on the far side, says on standard error. It is as they
+    /// said it: a terminal must not see its control characters.
+    pub ssh_said: fn(&str),
 }
 
 impl Config {
@@ -46,7 +50,8 @@ impl Config {
             bandwidth: None,
             retry: Duration::from_secs(60),
             patience: PATIENCE,
-            ssh: "ssh".to_owned(),
+            ssh: "ssh".into(),
+            ssh_said: |line| tracing::warn!(line, "ssh"),
         }
     }
 }

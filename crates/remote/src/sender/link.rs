@@ -62,7 +62,7 @@ impl Link {
         layout: Option<&[u8]>,
         stop: &Stop,
     ) -> Result<(Self, Option<u32>), RemoteError> {
-        let stream = dial(&config.target, &config.security, &config.ssh, stop)?;
+        let stream = dial(&config.target, &config.security, (&config.ssh, config.ssh_said), stop)?;
         let closer = stream.closer.clone();
         let made = Self::welcomed(config, session, stream, stop).and_then(|(mut link, held)| {
             if let Some(layout) = layout {

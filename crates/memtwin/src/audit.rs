@@ -97,7 +97,11 @@ pub(crate) fn audit(args: &Audit, stop: &Stop) -> Result<Audited, Failure> {
     }
     drop(progress);
 
-    let why_idle = memtwin_qemu::status(&mut attached.qmp).ok().and_then(|now| now.why_idle());
+    // A connection that was left to the guardian is not ours any more.
+    let why_idle = match ledger.has_trouble() {
+        true => None,
+        false => memtwin_qemu::status(&mut attached.qmp).ok().and_then(|now| now.why_idle()),
+    };
     let (cases, notes) = ledger.close(&attached.blocks, why_idle.as_deref());
     let mut closing = vec![title];
     closing.extend(notes);

@@ -80,6 +80,8 @@ impl Guardian {
         let (channel, theirs) = GuardianChannel::pair()?;
         // In a group of its own: what interrupts us is not for the guardian.
         command.stdin(Stdio::from(theirs)).stdout(Stdio::from(qmp)).process_group(0);
+        // It may live longer than us, and whoever reads what we say waits for its end.
+        command.stderr(Stdio::null());
         let child = command.spawn()?;
         // Our copy of its end goes with this; it would keep the guardian's death from us.
         drop(command);

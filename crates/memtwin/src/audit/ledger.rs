@@ -188,6 +188,11 @@ impl Ledger {
         });
     }
 
+    /// Whether something broke off.
+    pub(super) fn has_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// Something broke off, and why.
     pub(super) fn trouble(&mut self, reason: String) {
         self.trouble = Some(reason);

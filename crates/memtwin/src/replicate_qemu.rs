@@ -9,7 +9,7 @@ use crate::cli::{Replicate, Twin, Until};
 use crate::convergence;
 use crate::course::{self, Course};
 use crate::failure::Failure;
-use crate::judge::{Findings, Judged};
+use crate::judge::{Findings, JudgeError, Judged};
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::remote_twin::{self, Place};
 use crate::standing::read;
@@ -216,8 +216,7 @@ impl Session<'_> {
         let reached = (|| {
             let (ended, injected) = self.rounds(&mut replication)?;
             let mut still = replication.stand_still(self.stop)?;
-            let read = read(&still, self.layout, self.memories, &parts);
-            still.source().confirm_still()?;
+            let read = read(&mut still, self.layout, self.memories, &parts);
             still.release()?;
             Ok::<_, RoundError>((ended, injected, read))
         })();
@@ -238,7 +237,7 @@ impl Session<'_> {
                 let last = |page| read.last_round.get(&page).copied().unwrap_or_default();
                 findings.enter(id, region, &comparison, last);
             }
-            Ok::<_, memtwin_verdict::CompareError>(None)
+            Ok::<_, JudgeError>(None)
         };
         let trouble = judge().unwrap_or_else(|error| Some(error.to_string()));
         Ok(EndOf::Reached(End { ended, findings, trouble, injected }))
@@ -257,14 +256,14 @@ impl Session<'_> {
         let reached = (|| {
             let (ended, injected) = self.rounds(&mut replication)?;
             let mut still = replication.stand_still(self.stop)?;
-            let mut trouble = findings.look_at(&still, self.memories).err().map(|e| e.to_string());
+            let mut trouble =
+                findings.look_at(&mut still, self.memories).err().map(|e| e.to_string());
             for (id, region) in self.layout.iter() {
                 // Whatever it holds, the twin has zeros there: that is no loss of the log's.
                 if !still.source().never_sent(id).is_empty() && !findings.lost().is_empty() {
                     trouble = Some(never_sent(region.name()));
                 }
             }
-            still.source().inner_mut().confirm_still()?;
             still.release()?;
             Ok::<_, RoundError>((ended, injected, trouble))
         })();

@@ -221,6 +221,10 @@ impl Source for Tap<'_> {
         Ok(())
     }
 
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        self.confirm_still()
+    }
+
     fn resume(&mut self) -> Result<(), SourceError> {
         if self.may_end { self.close().map_err(log) } else { Ok(()) }
     }

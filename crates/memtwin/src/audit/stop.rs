@@ -100,10 +100,9 @@ impl Session<'_> {
         replication.run(&plan, self.stop, |_| ())?;
         let mut still = replication.stand_still(self.stop)?;
         let began = Instant::now();
-        let read = read(&still, layout, memories, parts)
+        let read = read(&mut still, layout, memories, parts)
             .map_err(|error| NoStop::Broken(error.to_string()))?;
         let took = began.elapsed();
-        still.source().confirm_still().map_err(RoundError::from)?;
         still.release()?;
         Ok((read, took))
     }

@@ -65,8 +65,8 @@ impl Session<'_> {
         let mut rounds = Rounds::default();
         let mut replication = Replication::start(tap, &mut twin, (&mut rounds, progress))
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
-        // Populated from the start.
-        let parts = replication.sink().mapping().map(|twin| TwinPart::all(twin, &layout));
+        // There since it was opened.
+        let parts = replication.sink().memory().map(|twin| TwinPart::all(twin, &layout));
         let parts = parts.unwrap_or_default();
 
         let reached = self.reach(&mut replication, &layout, &memories, &parts);

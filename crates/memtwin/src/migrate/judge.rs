@@ -175,7 +175,11 @@ pub(super) fn guest(
     if doubled > 0 {
         return trial.differs(format!("both sides ran the guest, {doubled} times"));
     }
-    if let Some((Moved { whereabouts: Whereabouts::Nowhere(why), .. }, _)) = pulses.last() {
+    let nowhere = pulses.last().and_then(|(moved, _)| match &moved.whereabouts {
+        Whereabouts::Nowhere(why) => Some(why),
+        Whereabouts::Destination | Whereabouts::Source(_) => None,
+    });
+    if let Some(why) = nowhere.filter(|why| !has_died(why)) {
         return trial.differs(format!("the guest is lost: {why}"));
     }
     if !account.oops.is_empty() {
@@ -193,12 +197,31 @@ pub(super) fn guest(
             }
             Some(pulse) if pulse.went_back => return trial.differs("the guest's clock went back"),
             Some(_) => {}
+            None if nowhere.is_some() => {}
             None => return trial.inconclusive("no heartbeat after the move began", Vec::new()),
         }
+    }
+    if let Some(why) = nowhere {
+        return trial.inconclusive(format!("the guest ended with its QEMU: {why}"), Vec::new());
     }
     match &account.trouble {
         Some(trouble) => trial.inconclusive(trouble, Vec::new()),
         None => trial.judged(Vec::new(), BTreeMap::new()),
+    }
+}
+
+/// Whether a guest that runs nowhere ended with a QEMU that did: somebody killed it, or its host. That
+/// says nothing of the migration; any other one was lost by it.
+fn has_died(why: &Why) -> bool {
+    match why {
+        Why::SourceGone(_) | Why::DestinationGone(_) => true,
+        Why::NotConverged
+        | Why::Interrupted
+        | Why::Failed(_)
+        | Why::RamDiffers
+        | Why::NotJudged(_)
+        | Why::Spoilt
+        | Why::Stalled(_) => false,
     }
 }
 
@@ -261,6 +284,51 @@ fn load(account: &Account) -> Option<LoadEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memtwin_report::record::Verdict;
+
+    fn verdict(whereabouts: Whereabouts, pulse: Option<Pulse>) -> Case {
+        let moved = Moved {
+            whereabouts,
+            course: Default::default(),
+            ram: None,
+            control: None,
+            pause: Duration::ZERO,
+            began: std::time::Instant::now(),
+            arrived: None,
+            resumed: None,
+            looks: 1,
+            doubled: 0,
+        };
+        let trial = Trial::new("migrate/guest", "test", &Layout::default());
+        guest(trial, &[(&moved, pulse)], &Account::default(), &mut Vec::new())
+    }
+
+    /// What died says nothing of the migration; what a migration lost does.
+    #[test]
+    fn a_guest_whose_qemu_was_killed_is_not_called_lost() {
+        let said = || "terminated by signal 9".to_owned();
+        for why in [Why::SourceGone(said()), Why::DestinationGone(said())] {
+            let case = verdict(Whereabouts::Nowhere(why), None);
+            assert_eq!(case.verdict(), Verdict::Inconclusive, "{case:?}");
+            assert!(case.reason().unwrap().contains("terminated by signal 9"), "{case:?}");
+        }
+        for why in [Why::Failed(said()), Why::RamDiffers, Why::Interrupted] {
+            let case = verdict(Whereabouts::Nowhere(why), None);
+            assert_eq!(case.verdict(), Verdict::Differs, "{case:?}");
+        }
+        // And what its heart had told before is not forgotten.
+        let broken = Pulse {
+            beats: 5,
+            broken: Some((7, 5)),
+            went_back: false,
+            guest_gap: Duration::ZERO,
+            silence: Duration::ZERO,
+            lag: 0.0,
+            wall_jump: 0.0,
+        };
+        let gone = Whereabouts::Nowhere(Why::SourceGone(said()));
+        assert_eq!(verdict(gone, Some(broken)).verdict(), Verdict::Differs);
+    }
 
     #[test]
     fn a_kernel_that_was_held_up_is_told_from_one_that_broke() {

@@ -101,8 +101,8 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
 
 /// The comparison of a guest's memory and its twin, beside process_vm_readv and memcmp in a row.
 pub(crate) fn comparison(dir: &Path, turns: usize) -> Result<Measured> {
-    let still = Still::start(dir)?;
-    let process = Arc::new(Process::find(&still.qmp, &still.blocks)?);
+    let mut still = Still::start(dir)?;
+    let process = Arc::new(Process::find(&mut still.qmp, &still.blocks)?);
     let block = still.blocks.iter().find(|block| block.used == MIB << 20).context("its RAM")?;
     let memory = BlockMemory::new(process, block)?;
     let mut twin = vec![0; (MIB << 20) as usize];
@@ -167,7 +167,7 @@ impl Writer {
         let qemu = Qemu::start_in(dir, &command.get_program().to_string_lossy(), &arguments)?;
         let mut qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
         let blocks = blocks(&mut qmp)?;
-        let process = Arc::new(Process::find(&qmp, &blocks)?);
+        let process = Arc::new(Process::find(&mut qmp, &blocks)?);
         let block = blocks.iter().find(|block| block.name == "pc.ram").context("no pc.ram")?;
         let ram = BlockMemory::new(process, block)?;
         let report = machine.image.report();

@@ -20,8 +20,10 @@ mod maps;
 mod memory;
 mod migration;
 mod process;
+mod proof;
 mod ramblock;
 mod refusal;
+mod resident;
 mod settings;
 
 pub use about::{Kvm, RunState, Version, kvm, status, target, version};
@@ -30,6 +32,7 @@ pub use dirty_rate::{Dirtied, DirtyRateError, dirtied};
 pub use memory::BlockMemory;
 pub use migration::{Migration, Ram, Status, migration};
 pub use process::{MemoryError, Process};
+pub use resident::Footprint;
 pub use settings::{
     Capabilities, Parameters, Settings, SettingsError, capabilities, parameters, set_capabilities,
     set_parameters,

@@ -16,7 +16,7 @@ use crate::standing::read;
 use ending::{End, EndOf};
 use local::Local;
 use memtwin_pages::Layout;
-use memtwin_qemu::BlockMemory;
+use memtwin_qemu::{Block, BlockMemory};
 use memtwin_replicate::{
     Ended, Observer, Plan, Replication, RoundError, Shadow, Sink, Source, Stop,
     Until as EngineUntil,
@@ -67,6 +67,11 @@ pub(crate) fn replicate(
     let mut attached = Attached::new(socket, args.pid)?;
     let process = attached.process();
     let title = attached.title();
+    if let Twin::Remote(_) = args.twin {
+        let of: Vec<Block> =
+            attached.blocks.iter().filter(|block| wanted(args, block)).cloned().collect();
+        crate::room::for_copy("a copy to send", &process, &of, socket)?;
+    }
     let Attached { qmp, blocks, .. } = &mut attached;
     let mut tap = Tap::open(qmp, blocks, guardian_command(), stop).map_err(Failure::environment)?;
     if let Some(name) = &args.block {
@@ -89,6 +94,10 @@ pub(crate) fn replicate(
     let mut outcome = session.run(tap, twin)?;
     outcome.closing.insert(0, title);
     Ok(outcome)
+}
+
+fn wanted(args: &Replicate, block: &Block) -> bool {
+    args.block.as_ref().is_none_or(|name| *name == block.name)
 }
 
 /// Where the twin goes.

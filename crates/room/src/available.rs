@@ -51,7 +51,9 @@ impl Room {
         Self::at(Path::new("/"), &pid.to_string())
     }
 
-    pub(crate) fn at(root: &Path, process: &str) -> Self {
+    /// Of a process as it is seen below another root: a folder with `proc`, and what its `mountinfo`
+    /// names.
+    pub fn at(root: &Path, process: &str) -> Self {
         Self { root: root.to_owned(), process: root.join("proc").join(process) }
     }
 
@@ -61,11 +63,6 @@ impl Room {
         let mut limits = cgroup::limits(&self.root, &self.process);
         limits.extend(self.machine());
         limits
-    }
-
-    /// The limits of address space.
-    pub fn address_space(&self) -> Vec<Limit> {
-        process::limits(&self.process)
     }
 
     fn machine(&self) -> Option<Limit> {
@@ -82,12 +79,29 @@ impl Room {
         tightest(self.memory())
     }
 
+    /// The same, where another process takes memory as well because of it: `there` so many bytes.
+    /// What limits both has to have room for both.
+    pub fn check_beside(&self, need: &Need<'_>, there: &Self, bytes: u64) -> Result<(), NoRoom> {
+        self.check(need)?;
+        let ours = self.memory();
+        let theirs = if bytes > 0 { there.memory() } else { Vec::new() };
+        for limit in theirs {
+            let both = ours.iter().any(|ours| ours.source == limit.source);
+            let all = bytes + if both { need.memory } else { 0 };
+            if all > limit.spendable() {
+                return Err(need.refused(all, limit));
+            }
+        }
+        Ok(())
+    }
+
     /// Errors unless what is needed fits within every limit, its reserve left alone.
     ///
     /// Where the system does not say what there is, everything fits.
     pub fn check(&self, need: &Need<'_>) -> Result<(), NoRoom> {
         let mut asked = vec![(need.memory, tightest(self.memory()))];
-        asked.push((need.address_space, tightest(self.address_space())));
+        asked.push((need.address_space, process::address_space(&self.process)));
+        asked.push((need.data, process::data(&self.process)));
         for (path, bytes) in need.tmpfs {
             asked.push((*bytes, tmpfs::tmpfs_limit(path)));
         }
@@ -154,6 +168,30 @@ mod tests {
         file("proc/7/status", "VmSize: 0 kB\n");
         let need = Need { memory: MIB, address_space: 65 * MIB, ..Need::of("the twin") };
         assert!(room.check(&need).unwrap_err().to_string().contains("RLIMIT_AS"));
+    }
+
+    #[test]
+    fn what_limits_both_has_room_for_both() {
+        let (dir, room) = host(1000 * MIB);
+        let need = Need { memory: 500 * MIB, ..Need::of("the twin") };
+        let there = Room::at(dir.path(), "8");
+        room.check_beside(&need, &there, 0).unwrap();
+        room.check_beside(&need, &there, 244 * MIB).unwrap();
+        let refused = room.check_beside(&need, &there, 245 * MIB).unwrap_err();
+        assert_eq!(refused.bytes, 745 * MIB);
+        // One that only the other has.
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        file("proc/8/cgroup", "0::/guest\n");
+        file("proc/8/mountinfo", "30 23 0:26 / /cg rw - cgroup2 cgroup2 rw\n");
+        file("cg/guest/memory.max", &format!("{}", 200 * MIB));
+        file("cg/guest/memory.current", &format!("{}", 100 * MIB));
+        room.check_beside(&need, &there, 90 * MIB).unwrap();
+        let refused = room.check_beside(&need, &there, 91 * MIB).unwrap_err();
+        assert!(refused.to_string().contains("the memory cgroup /guest"), "{refused}");
     }
 
     #[test]

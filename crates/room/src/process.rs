@@ -5,23 +5,21 @@ use crate::meminfo::field;
 use std::fs;
 use std::path::Path;
 
-/// What `Max address space` and `Max data size` still have room for, where they limit.
-pub(crate) fn limits(process: &Path) -> Vec<Limit> {
+/// What RLIMIT_AS still has room for, if it limits.
+pub(crate) fn address_space(process: &Path) -> Option<Limit> {
+    limit(process, "Max address space", "VmSize", "RLIMIT_AS (ulimit -v)")
+}
+
+/// What RLIMIT_DATA still has room for, if it limits: private memory that can be written.
+pub(crate) fn data(process: &Path) -> Option<Limit> {
+    limit(process, "Max data size", "VmData", "RLIMIT_DATA (ulimit -d)")
+}
+
+fn limit(process: &Path, name: &str, used: &str, source: &str) -> Option<Limit> {
     let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
-    let (limits, status) = (read("limits"), read("status"));
-    let limit = |(name, used, source): (&str, &str, &str)| {
-        let total = soft(&limits, name)?;
-        let used = field(&status, used)?;
-        let source = source.to_owned();
-        Some(Limit { available: total.saturating_sub(used), total, source })
-    };
-    [
-        ("Max address space", "VmSize", "RLIMIT_AS (ulimit -v)"),
-        ("Max data size", "VmData", "RLIMIT_DATA (ulimit -d)"),
-    ]
-    .into_iter()
-    .filter_map(limit)
-    .collect()
+    let total = soft(&read("limits"), name)?;
+    let used = field(&read("status"), used)?;
+    Some(Limit { available: total.saturating_sub(used), total, source: source.to_owned() })
 }
 
 /// The soft limit in bytes of a line of /proc/PID/limits; none if it is `unlimited`.
@@ -42,10 +40,10 @@ mod tests {
         let lines = "Max data size             unlimited            unlimited            bytes\n\
                      Max address space         4194304              unlimited            bytes\n";
         file("limits", lines);
-        let found = limits(dir.path());
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!((found[0].available, found[0].total), (2 << 20, 4 << 20));
-        assert!(found[0].source.contains("RLIMIT_AS"));
-        assert!(limits(Path::new("/nonexistent")).is_empty());
+        let found = address_space(dir.path()).unwrap();
+        assert_eq!((found.available, found.total), (2 << 20, 4 << 20));
+        assert!(found.source.contains("RLIMIT_AS"));
+        assert_eq!(data(dir.path()), None, "unlimited");
+        assert_eq!(address_space(Path::new("/nonexistent")), None);
     }
 }

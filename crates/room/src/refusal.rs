@@ -12,6 +12,8 @@ pub struct Need<'n> {
     pub memory: u64,
     /// Address space that will be mapped.
     pub address_space: u64,
+    /// How much of that is private memory that can be written.
+    pub data: u64,
     /// Files on a tmpfs: a path there, and how many bytes.
     pub tmpfs: &'n [(&'n Path, u64)],
     /// What the reader can do about it; nothing if nothing would help.

@@ -1,11 +1,13 @@
 //! Processes for the tests of other crates, a QEMU with a QMP socket or an sshd: started in a
 //! directory of their own, and never left behind, whatever becomes of the test.
 
+mod cgroup;
 mod keeper;
 mod need;
 mod qemu;
 mod sshd;
 
+pub use cgroup::MemoryCgroup;
 pub use need::{Need, lacks, program};
 pub use qemu::{Qemu, StartError};
 pub use sshd::Sshd;

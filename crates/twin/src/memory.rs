@@ -38,6 +38,11 @@ impl MemoryTwin {
         Self::default()
     }
 
+    /// The same, with its eye on this room.
+    pub fn watched(watch: Watch) -> Self {
+        Self { opened: None, watch }
+    }
+
     /// The twin's memory, for a judge to compare in place; none before [`Sink::open`].
     pub fn memory(&self) -> Option<&Arc<SparseMemory>> {
         self.opened.as_ref().map(|opened| &opened.memory)

@@ -5,6 +5,7 @@ use crate::{MemoryTwin, SparseMemory};
 use memtwin_mapping::host_page_size;
 use memtwin_pages::RegionId;
 use memtwin_replicate::Sink;
+use memtwin_room::{Room, Watch};
 use proptest::prelude::*;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -68,6 +69,33 @@ fn sixty_four_gibibytes_of_zeros_cost_nothing() {
     let written = twin.write(RAM, 9_000, &piece[..page as usize]).unwrap();
     assert_eq!((written.false_dirty, written.bytes), (0, page));
     assert!(twin.memory().unwrap().equals((9_000 * page) as usize, &piece[..page as usize]));
+}
+
+/// A machine of 1 GiB on which this much is left.
+fn left(dir: &std::path::Path, mib: u64) {
+    std::fs::create_dir_all(dir.join("proc")).unwrap();
+    let text = format!("MemTotal: {} kB\nMemAvailable: {} kB\n", 1 << 20, mib << 10);
+    std::fs::write(dir.join("proc/meminfo"), text).unwrap();
+}
+
+#[test]
+fn it_ends_before_memory_does() {
+    let dir = tempfile::tempdir().unwrap();
+    left(dir.path(), 512);
+    let room = Room::at(dir.path(), "self");
+    let mut twin = MemoryTwin::watched(Watch::of(room));
+    let page = host_page_size() as u64;
+    let pages = MIB / page;
+    twin.open(&layout(&[(64 * pages, page)])).unwrap();
+    let (full, zero) = (vec![7; MIB as usize], vec![0; MIB as usize]);
+    (0..20).for_each(|mib| _ = twin.write(RAM, mib * pages, &full).unwrap());
+    // Another takes what there was.
+    left(dir.path(), 50);
+    (20..40).for_each(|mib| _ = twin.write(RAM, mib * pages, &zero).unwrap());
+    (0..20).for_each(|mib| _ = twin.write(RAM, mib * pages, &full).unwrap());
+    let ends = (40..64).find_map(|mib| twin.write(RAM, mib * pages, &full).err());
+    let said = ends.expect("what it took was never looked at").to_string();
+    assert!(said.contains("memory is running out: 50 MiB are left by MemAvailable"), "{said}");
 }
 
 /// A write: where, how many words, and of which value.

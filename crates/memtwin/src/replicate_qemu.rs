@@ -67,6 +67,7 @@ pub(crate) fn replicate(
     let mut attached = Attached::new(socket, args.pid)?;
     let process = attached.process();
     let title = attached.title();
+    crate::room::for_reading(&process, &attached.blocks)?;
     if let Twin::Remote(_) = args.twin {
         let of: Vec<Block> =
             attached.blocks.iter().filter(|block| wanted(args, block)).cloned().collect();

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use memtwin_mapping::host_page_size;
-use memtwin_qemu::{Block, Process};
+use memtwin_qemu::{Block, Footprint, Process};
 use memtwin_room::{Need, NoRoom, OomScore, Room, mebibytes};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -37,8 +37,14 @@ impl From<NoRoom> for Failure {
     }
 }
 
-/// Errors unless there is room for a copy of what these blocks have in memory, and for what QEMU
-/// itself takes when its memory is read.
+/// Errors unless QEMU has room for what it takes itself when its memory is read, as any migration
+/// does.
+pub(crate) fn for_reading(process: &Process, blocks: &[Block]) -> Result<(), NoRoom> {
+    let nothing = Need::of("nothing of ours");
+    beside(&nothing, process, &process.footprint(blocks))
+}
+
+/// The same, and room here for a copy of what these blocks have in memory.
 pub(crate) fn for_copy(
     what: &str,
     process: &Process,
@@ -60,8 +66,21 @@ pub(crate) fn for_copy(
         way_out: &way_out,
         ..Need::of(&what)
     };
-    let theirs = Room::of_process(process.pid());
-    Room::of_self().check_beside(&need, &theirs, footprint.untouched_shared)
+    beside(&need, process, &footprint)
+}
+
+fn beside(need: &Need<'_>, process: &Process, footprint: &Footprint) -> Result<(), NoRoom> {
+    let what = format!(
+        "QEMU (process {}): its guest's shared memory that was never touched comes to exist when a \
+         migration reads it",
+        process.pid()
+    );
+    let theirs = Need {
+        memory: footprint.untouched_shared,
+        way_out: "give it that much more, or start it with memory that is not shared",
+        ..Need::of(&what)
+    };
+    Room::of_self().check_beside(need, &Room::of_process(process.pid()), &theirs)
 }
 
 /// Errors unless there is room for so many times a window of our own in memory: itself, its twin.

@@ -79,15 +79,24 @@ impl Room {
         tightest(self.memory())
     }
 
-    /// The same, where another process takes memory as well because of it: `there` so many bytes.
+    /// The same, where another process, whose room is `there`, takes memory as well because of it.
     /// What limits both has to have room for both.
-    pub fn check_beside(&self, need: &Need<'_>, there: &Self, bytes: u64) -> Result<(), NoRoom> {
+    pub fn check_beside(
+        &self,
+        need: &Need<'_>,
+        there: &Self,
+        theirs: &Need<'_>,
+    ) -> Result<(), NoRoom> {
         self.check(need)?;
         let ours = self.memory();
-        let theirs = if bytes > 0 { there.memory() } else { Vec::new() };
-        for limit in theirs {
+        let limits = if theirs.memory > 0 { there.memory() } else { Vec::new() };
+        for limit in limits {
             let both = ours.iter().any(|ours| ours.source == limit.source);
-            let all = bytes + if both { need.memory } else { 0 };
+            let all = theirs.memory.saturating_add(if both { need.memory } else { 0 });
+            // Without ours it may fit: then what is said of ours helps.
+            if theirs.memory > limit.spendable() {
+                return Err(theirs.refused(theirs.memory, limit));
+            }
             if all > limit.spendable() {
                 return Err(need.refused(all, limit));
             }
@@ -175,10 +184,16 @@ mod tests {
         let (dir, room) = host(1000 * MIB);
         let need = Need { memory: 500 * MIB, ..Need::of("the twin") };
         let there = Room::at(dir.path(), "8");
-        room.check_beside(&need, &there, 0).unwrap();
-        room.check_beside(&need, &there, 244 * MIB).unwrap();
-        let refused = room.check_beside(&need, &there, 245 * MIB).unwrap_err();
-        assert_eq!(refused.bytes, 745 * MIB);
+        let check = |mib| {
+            let theirs = Need { memory: mib * MIB, ..Need::of("the guest") };
+            room.check_beside(&need, &there, &theirs)
+        };
+        check(0).unwrap();
+        check(244).unwrap();
+        let refused = check(245).unwrap_err();
+        assert_eq!((refused.bytes, refused.what.as_str()), (745 * MIB, "the twin"));
+        let refused = check(745).unwrap_err();
+        assert_eq!((refused.bytes, refused.what.as_str()), (745 * MIB, "the guest"));
         // One that only the other has.
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
@@ -189,8 +204,8 @@ mod tests {
         file("proc/8/mountinfo", "30 23 0:26 / /cg rw - cgroup2 cgroup2 rw\n");
         file("cg/guest/memory.max", &format!("{}", 200 * MIB));
         file("cg/guest/memory.current", &format!("{}", 100 * MIB));
-        room.check_beside(&need, &there, 90 * MIB).unwrap();
-        let refused = room.check_beside(&need, &there, 91 * MIB).unwrap_err();
+        check(90).unwrap();
+        let refused = check(91).unwrap_err();
         assert!(refused.to_string().contains("the memory cgroup /guest"), "{refused}");
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn read<'t, T: Image, S: Source, K: Sink, O: Observer>(
     parts: &'t [T],
 ) -> Result<Vec<Read<'t, T>>, JudgeError> {
     let sides = memories.iter().zip(parts).zip(layout.iter());
-    let read = still.compare(|still| {
+    still.compare(|still| {
         sides
             .map(|((memory, twin), (id, region))| {
                 let memory = capture(memory, twin, region.page_size())?;
@@ -35,6 +35,5 @@ pub(crate) fn read<'t, T: Image, S: Source, K: Sink, O: Observer>(
                 Ok(Read { memory, last_round, never_sent: still.never_sent(id).clone() })
             })
             .collect()
-    })?;
-    read
+    })?
 }

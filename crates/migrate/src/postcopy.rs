@@ -84,12 +84,12 @@ impl Drive<'_> {
     ) -> Option<Whereabouts> {
         let since = *broken.since.get_or_insert_with(Instant::now);
         const BROKE_OFF: &str = "postcopy broke off, with memory on both sides";
-        let ends: [(&mut Side, fn(String) -> Why); 2] =
-            [(&mut *source, Why::SourceGone), (&mut *destination, Why::DestinationGone)];
-        for (side, gone) in ends {
-            if side.has_ended() {
-                return Some(Whereabouts::Nowhere(gone(format!("{BROKE_OFF}; {}", side.said()))));
-            }
+        let said = |side: &Side| format!("{BROKE_OFF}; {}", side.said());
+        if source.has_ended() {
+            return Some(Whereabouts::Nowhere(Why::SourceGone(said(source))));
+        }
+        if destination.has_ended() {
+            return Some(Whereabouts::Nowhere(Why::DestinationGone(said(destination))));
         }
         let limit = self.settings.stall * 2;
         if since.elapsed() >= limit {

@@ -59,7 +59,7 @@ pub(crate) struct Store {
     after: After,
     committed: bool,
     /// For a file that is memory.
-    watch: Watch,
+    watch: Box<Watch>,
 }
 
 /// Where a region lies in the file, and its page size.
@@ -99,7 +99,7 @@ impl Store {
             },
             file,
             committed: false,
-            watch: Watch::default(),
+            watch: Box::default(),
         })
     }
 

@@ -84,9 +84,8 @@ fn beside(need: &Need<'_>, process: &Process, footprint: &Footprint) -> Result<(
 }
 
 /// Errors unless there is room for so many times a window of our own in memory: itself, its twin.
-/// `file` is what it lies in, if that has a path.
+/// `file` is what it lies in, if that has a path: what its file system has is asked when it is made.
 pub(crate) fn for_window(file: Option<&Path>, bytes: u64, times: u64) -> Result<(), NoRoom> {
-    let files: Vec<(&Path, u64)> = file.map(|file| (file, bytes)).into_iter().collect();
     let room = Room::of_self();
     let way_out = match largest(&room, file, times) {
         0 => String::new(),
@@ -96,7 +95,6 @@ pub(crate) fn for_window(file: Option<&Path>, bytes: u64, times: u64) -> Result<
     room.check(&Need {
         memory: bytes.saturating_mul(times).saturating_add(BESIDES + bytes / TABLES),
         address_space: bytes.saturating_mul(2),
-        tmpfs: &files,
         way_out: &way_out,
         ..Need::of(&what)
     })
@@ -106,7 +104,7 @@ pub(crate) fn for_window(file: Option<&Path>, bytes: u64, times: u64) -> Result<
 fn largest(room: &Room, file: Option<&Path>, times: u64) -> u64 {
     let memory = room.tightest().map_or(u64::MAX, |limit| limit.spendable());
     let by_memory = memory.saturating_sub(BESIDES) / (TABLES * times + 1) * TABLES;
-    let by_file = file.and_then(memtwin_room::tmpfs_limit).map(|limit| limit.spendable());
+    let by_file = file.and_then(memtwin_room::tmpfs_limit).map(|limit| limit.available);
     by_file.map_or(by_memory, |by_file| by_memory.min(by_file)) >> 20 << 20
 }
 

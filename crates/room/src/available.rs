@@ -1,7 +1,7 @@
 //! All limits of a process together.
 
 use crate::meminfo::field;
-use crate::{Need, NoRoom, cgroup, process, tmpfs};
+use crate::{Need, NoRoom, cgroup, process};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -108,12 +108,11 @@ impl Room {
     ///
     /// Where the system does not say what there is, everything fits.
     pub fn check(&self, need: &Need<'_>) -> Result<(), NoRoom> {
-        let mut asked = vec![(need.memory, tightest(self.memory()))];
-        asked.push((need.address_space, process::address_space(&self.process)));
-        asked.push((need.data, process::data(&self.process)));
-        for (path, bytes) in need.tmpfs {
-            asked.push((*bytes, tmpfs::tmpfs_limit(path)));
-        }
+        let asked = [
+            (need.memory, tightest(self.memory())),
+            (need.address_space, process::address_space(&self.process)),
+            (need.data, process::data(&self.process)),
+        ];
         for (bytes, limit) in asked {
             if let Some(limit) = limit
                 && bytes > limit.spendable()

@@ -1,7 +1,6 @@
 //! What is needed, and the line that says that it is not there.
 
 use crate::Limit;
-use std::path::Path;
 
 /// What somebody is about to take, in bytes. Each is an upper bound.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,8 +13,6 @@ pub struct Need<'n> {
     pub address_space: u64,
     /// How much of that is private memory that can be written.
     pub data: u64,
-    /// Files on a tmpfs: a path there, and how many bytes.
-    pub tmpfs: &'n [(&'n Path, u64)],
     /// What the reader can do about it; nothing if nothing would help.
     pub way_out: &'n str,
 }

@@ -75,6 +75,10 @@ impl Source for Plain {
         Ok(())
     }
 
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     fn resume(&mut self) -> Result<(), SourceError> {
         Ok(())
     }

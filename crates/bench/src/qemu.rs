@@ -11,7 +11,7 @@ use memtwin_qmp::Qmp;
 use memtwin_replicate::{Plan, Replication, Stop, Until};
 use memtwin_tap::{Tap, Target};
 use memtwin_testbed::Qemu;
-use memtwin_twin::MemoryTwin;
+use memtwin_twin::{MemoryTwin, SparseMemory};
 use memtwin_verdict::{Image, capture};
 use std::ffi::OsString;
 use std::fs::File;
@@ -86,8 +86,7 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
             &stop,
         )?;
         let opened = began.elapsed();
-        // The twin's memory is allotted here, and QEMU waits.
-        let mut replication = Replication::start(tap, MemoryTwin::populated(), ())?;
+        let mut replication = Replication::start(tap, MemoryTwin::new(), ())?;
         let round = replication.round(&stop)?;
         ours.push(opened + round.total);
         replication.finish()?;
@@ -114,8 +113,8 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
 
 /// The comparison of a guest's memory and its twin, beside process_vm_readv and memcmp in a row.
 pub(crate) fn comparison(dir: &Path, turns: usize) -> Result<Measured> {
-    let still = Still::start(dir)?;
-    let process = Arc::new(Process::find(&still.qmp, &still.blocks)?);
+    let mut still = Still::start(dir)?;
+    let process = Arc::new(Process::find(&mut still.qmp, &still.blocks)?);
     let block = still.blocks.iter().find(|block| block.used == MIB << 20).context("its RAM")?;
     let memory = BlockMemory::new(process, block)?;
     let mut twin = vec![0; (MIB << 20) as usize];
@@ -180,7 +179,7 @@ impl Writer {
         let qemu = Qemu::start_in(dir, &command.get_program().to_string_lossy(), &arguments)?;
         let mut qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
         let blocks = blocks(&mut qmp)?;
-        let process = Arc::new(Process::find(&qmp, &blocks)?);
+        let process = Arc::new(Process::find(&mut qmp, &blocks)?);
         let block = blocks.iter().find(|block| block.name == "pc.ram").context("no pc.ram")?;
         let ram = BlockMemory::new(process, block)?;
         let report = machine.image.report();
@@ -211,16 +210,15 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
         let process = Arc::new(Process::find(qmp, blocks)?);
         let tap = Tap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
         let layout = tap.regions().clone();
-        let mut twin = MemoryTwin::populated();
+        let mut twin = MemoryTwin::new();
         let mut replication = Replication::start(tap, &mut twin, ())?;
         replication.run(&plan(Duration::from_secs(2)), &stop, |_| ())?;
         let still = replication.stand_still(&stop)?;
-        let mapping = still.sink().mapping().context("a twin that is mapped")?;
+        let twin = still.sink().memory().context("a twin that is open")?;
         for (id, region) in layout.iter() {
             let block = blocks.iter().find(|block| block.name == region.name());
             let memory = BlockMemory::new(Arc::clone(&process), block.context("a block")?)?;
-            let part =
-                Part(Arc::clone(mapping), memtwin_twin::offset_of(&layout, id), region.bytes());
+            let part = Part(Arc::clone(twin), memtwin_twin::offset_of(&layout, id), region.bytes());
             capture(&memory, &part, region.page_size())?;
         }
         still.release()?;
@@ -235,7 +233,7 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
 }
 
 /// A region of a twin.
-struct Part(Arc<Mapping>, u64, u64);
+struct Part(Arc<SparseMemory>, u64, u64);
 
 impl Image for Part {
     fn len(&self) -> io::Result<u64> {
@@ -278,7 +276,7 @@ pub(crate) fn felt(memtwin: &Path, turns: usize) -> Result<Measured> {
             Ok(Report::from_bytes(&bytes).ticks)
         };
         let tap = Tap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
-        let mut replication = Replication::start(tap, MemoryTwin::populated(), ())?;
+        let mut replication = Replication::start(tap, MemoryTwin::new(), ())?;
         replication.round(&stop)?;
         let (before, began) = (ticks()?, Instant::now());
         replication.run(&plan(OVER), &stop, |_| ())?;

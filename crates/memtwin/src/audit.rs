@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
     if args.dry_run {
         let mut attached = Attached::new(&args.socket, args.pid)?;
         attached.qmp.try_descriptors().map_err(Failure::environment)?;
-        return dry_run(&attached);
+        return dry_run(args, &attached);
     }
     let Audited { cases, closing } = audit(args, stop)?;
     let code = exit::of_cases(&cases, false, stop.is_set());
@@ -41,6 +41,7 @@ pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
 /// Audits.
 pub(crate) fn audit(args: &Audit, stop: &Stop) -> Result<Audited, Failure> {
     let mut attached = Attached::new(&args.socket, args.pid)?;
+    crate::room::for_copy("the audit's twin", &attached.process(), &attached.blocks, &args.socket)?;
     let source = format!("qemu:{}", args.socket.display());
     let title = attached.title();
     let mut progress = Progress::new(crate::output::progress_mode(&args.output), 1);
@@ -112,7 +113,8 @@ pub(crate) fn audit(args: &Audit, stop: &Stop) -> Result<Audited, Failure> {
 }
 
 /// Says what would be audited, and what would be changed meanwhile.
-fn dry_run(attached: &Attached) -> Result<ExitCode, Failure> {
+fn dry_run(args: &Audit, attached: &Attached) -> Result<ExitCode, Failure> {
+    crate::room::for_copy("the audit's twin", &attached.process(), &attached.blocks, &args.socket)?;
     let mut out = std::io::stdout().lock();
     let mut lines = vec![attached.title()];
     for block in &attached.blocks {

@@ -14,7 +14,7 @@ use case::Run;
 use memtwin_kvm::{Mode, Offered};
 use memtwin_replicate::Stop;
 use memtwin_report::{Case, ExitCode, Progress, RunRecord, exit};
-use memtwin_vmm::{Granule, StartError, Translation};
+use memtwin_vmm::{Backing, Granule, StartError, Translation};
 use pieces::Pieces;
 use select::{CaseSpec, Log, Wanted};
 use std::io::Write;
@@ -31,6 +31,9 @@ pub(crate) fn run(args: &Check, command: String, stop: &Stop) -> Result<ExitCode
         return dry_run(&cases);
     }
 
+    if let Some(size) = args.size {
+        crate::room::for_window(args.memory.as_deref(), size.0, windows(args, &cases))?;
+    }
     let seed = args.seed.unwrap_or_else(crate::seed::fresh);
     let mut memory = None;
     if let Some(path) = &args.memory {
@@ -195,6 +198,18 @@ fn ring_broken(cases: &[CaseSpec], entries: u32) -> Option<String> {
             "this host's dirty ring does not hold, so no twin fed by it can earn a pass: {reason}"
         )),
     }
+}
+
+/// How many windows there are in memory at a time: cases run one after another, each with a twin.
+fn windows(args: &Check, cases: &[CaseSpec]) -> u64 {
+    let file = args.memory.as_deref();
+    // The file is there all the time; huge pages have a pool of their own.
+    let own = |case: &CaseSpec| match case.backing {
+        Backing::Shm => file.is_none(),
+        Backing::Anon | Backing::Thp => true,
+        Backing::Hugetlb => false,
+    };
+    1 + u64::from(file.is_some_and(memtwin_room::is_memory)) + u64::from(cases.iter().any(own))
 }
 
 fn dry_run(cases: &[CaseSpec]) -> Result<ExitCode, Failure> {

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use memtwin_kvm::Mode;
 use memtwin_remote::{Target, TargetError};
 use memtwin_report::json::JsonTarget;
+use memtwin_room::OomScore;
 use memtwin_stressor::Stressor;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -69,7 +70,11 @@ pub(crate) enum Command {
     ProcessWriter,
     /// The process that leaves QEMU as it was found if we are killed; not for people
     #[command(hide = true)]
-    Guardian,
+    Guardian {
+        /// How readily the kernel may end it for want of memory, if not as readily as us
+        #[arg(long, allow_hyphen_values = true)]
+        oom_score_adj: Option<OomScore>,
+    },
     /// The digests of a paused guest's memory; not for people
     #[command(hide = true)]
     Digest(crate::digest::Digest),

@@ -109,6 +109,10 @@ mod tests {
             Ok(())
         }
 
+        fn confirm_paused(&mut self) -> Result<(), SourceError> {
+            Ok(())
+        }
+
         fn resume(&mut self) -> Result<(), SourceError> {
             Ok(())
         }

@@ -1,24 +1,23 @@
 //! Images as the judge reads them: a part of a twin, compared where it lies.
 
-use memtwin_mapping::Mapping;
 use memtwin_pages::{Layout, Region, RegionId};
-use memtwin_twin::offset_of;
+use memtwin_twin::{SparseMemory, offset_of};
 use memtwin_verdict::Image;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-/// A region's part of a twin that is mapped. The twin must not change while it is read.
+/// A region's part of a twin in memory. The twin must not change while it is read.
 #[derive(Debug)]
 pub(crate) struct TwinPart {
-    twin: Arc<Mapping>,
+    twin: Arc<SparseMemory>,
     offset: usize,
     len: u64,
 }
 
 impl TwinPart {
     /// Each region's part, in the order of the layout.
-    pub(crate) fn all(twin: &Arc<Mapping>, layout: &Layout) -> Vec<Self> {
+    pub(crate) fn all(twin: &Arc<SparseMemory>, layout: &Layout) -> Vec<Self> {
         let part = |(id, region): (RegionId, &Region)| Self {
             twin: Arc::clone(twin),
             offset: offset_of(layout, id) as usize,

@@ -5,7 +5,7 @@ use crate::image::FilePart;
 use memtwin_mapping::Mapping;
 use memtwin_pages::{Layout, Region, RegionId};
 use memtwin_remote::{Figures, RemoteError};
-use memtwin_replicate::{Observer, Sink, Source, Still};
+use memtwin_replicate::{Observer, Sink, Source, SourceError, Still};
 use memtwin_report::record::{Blake3, Digest, Digests, LostPage, PageAt};
 use memtwin_twin::{DirTwin, Discard, FileTwin, MemoryTwin, TwinError, offset_of};
 use memtwin_verdict::{CompareError, Comparison, Difference, Image, compare};
@@ -135,6 +135,9 @@ pub(crate) enum JudgeError {
     /// One of the two can't be read.
     #[error(transparent)]
     Compare(#[from] CompareError),
+    /// The guest did not stand still while it was compared.
+    #[error(transparent)]
+    Guest(#[from] SourceError),
 }
 
 /// What the judge has found so far. A loss once seen stays.
@@ -147,7 +150,8 @@ pub(crate) struct Findings {
 impl Findings {
     /// Compares every page of every region of a guest of our own. The twin is read, never repaired.
     ///
-    /// Errors: one of the sides can't be read; nothing is known then of this stop.
+    /// Errors: one of the sides can't be read, or the guest ran meanwhile; nothing is known then of
+    /// this stop.
     pub(crate) fn look<G: Guest, K: Judged, O: Observer>(
         &mut self,
         still: &mut Still<'_, G, K, O>,
@@ -160,16 +164,14 @@ impl Findings {
     /// Compares every page of every region with these memories. Errors: as [`Findings::look`].
     pub(crate) fn look_at<S: Source, K: Judged, O: Observer>(
         &mut self,
-        still: &Still<'_, S, K, O>,
+        still: &mut Still<'_, S, K, O>,
         memories: &[impl Image],
     ) -> Result<(), JudgeError> {
         let layout = still.layout().clone();
-        for (memory, (id, region)) in memories.iter().zip(layout.iter()) {
-            let Some(twin) = still.sink().image(&layout, id, memory).transpose()? else {
-                return Ok(());
-            };
-            let comparison = compare(memory, &*twin, region.page_size())?;
-            self.enter(id, region, &comparison, |page| still.last_round(id, page));
+        // Entered only when it is known that the guest stood still all the while.
+        let compared = still.compare(|still| compare_all(still, &layout, memories))??;
+        for (comparison, (id, region)) in compared.iter().zip(layout.iter()) {
+            self.enter(id, region, comparison, |page| still.last_round(id, page));
         }
         Ok(())
     }
@@ -200,6 +202,20 @@ impl Findings {
     pub(crate) fn digests(&self) -> BTreeMap<String, Digests> {
         self.digests.clone()
     }
+}
+
+/// Compares the regions of which there is a twin.
+fn compare_all<S: Source, K: Judged, O: Observer>(
+    still: &Still<'_, S, K, O>,
+    layout: &Layout,
+    memories: &[impl Image],
+) -> Result<Vec<Comparison>, JudgeError> {
+    let mut compared = Vec::new();
+    for (memory, (id, region)) in memories.iter().zip(layout.iter()) {
+        let Some(twin) = still.sink().image(layout, id, memory).transpose()? else { break };
+        compared.push(compare(memory, &*twin, region.page_size())?);
+    }
+    Ok(compared)
 }
 
 /// A page as a report names it.

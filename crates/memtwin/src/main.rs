@@ -28,6 +28,7 @@ mod remote_args;
 mod remote_twin;
 mod replicate;
 mod replicate_qemu;
+mod room;
 mod seed;
 mod sizes;
 mod standing;
@@ -95,6 +96,9 @@ fn log_events() -> Result<(), Failure> {
 
 fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
     let stop = || interrupt::on_signals().map_err(Failure::environment);
+    if matches!(command, Command::Check(_) | Command::Replicate(_) | Command::Audit(_)) {
+        room::go_first();
+    }
     match command {
         Command::Check(args) => check::run(&args, line, &stop()?),
         Command::Replicate(args) => replicate::run(&args, line, &stop()?),
@@ -110,7 +114,7 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         }
         Command::Man { command } => generate::man(command.as_deref()).map(|()| ExitCode::Verified),
         Command::ProcessWriter => process_guest::writer(),
-        Command::Guardian => qemu_guest::guardian(),
+        Command::Guardian { oom_score_adj } => qemu_guest::guardian(oom_score_adj),
         Command::Relay { socket } => relay::run(&socket),
     }
 }

@@ -80,6 +80,11 @@ impl MemoryFile {
         let mut this = this(&draft);
         rustix::fs::flock(&this.file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| io(errno.into()))?;
+        // Before any of it is taken.
+        if memtwin_room::tmpfs_limit(path).is_some_and(|limit| bytes > limit.available) {
+            let errno = rustix::io::Errno::NOSPC.into();
+            return Err(MemoryFileError::NoRoom { path: path.to_owned(), bytes, errno });
+        }
         // Room for every page now: a store into a page that tmpfs has no room for is SIGBUS.
         rustix::fs::fallocate(&this.file, FallocateFlags::empty(), 0, bytes).map_err(|errno| {
             MemoryFileError::NoRoom { path: path.to_owned(), bytes, errno: errno.into() }

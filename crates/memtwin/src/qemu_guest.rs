@@ -7,6 +7,7 @@ use memtwin_qemu::{
 };
 use memtwin_qmp::Qmp;
 use memtwin_report::ExitCode;
+use memtwin_room::OomScore;
 use memtwin_safe_path::SafePathError;
 use memtwin_tap::Target;
 use std::path::{Path, PathBuf};
@@ -46,8 +47,8 @@ impl Attached {
         let (version, arch, kvm) = about.map_err(Failure::environment)?;
         let blocks = blocks(&mut qmp).map_err(Failure::environment)?;
         let process = match pid {
-            Some(pid) => Process::of_pid(pid, &blocks),
-            None => Process::find(&qmp, &blocks),
+            Some(pid) => Process::behind(&mut qmp, pid, &blocks),
+            None => Process::find(&mut qmp, &blocks),
         };
         let process = Arc::new(process.map_err(Failure::environment)?);
         let this = Self { qmp, version, arch, kvm, blocks, socket: socket.to_owned(), process };
@@ -126,10 +127,18 @@ impl Attached {
 pub(crate) fn guardian_command() -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg(GUARDIAN);
+    // It is to live when we are ended for want of memory.
+    if let Some(score) = crate::room::score_before() {
+        command.arg(format!("--oom-score-adj={score}"));
+    }
     command
 }
 
 /// A guardian's life.
-pub(crate) fn guardian() -> Result<ExitCode, Failure> {
+pub(crate) fn guardian(score: Option<OomScore>) -> Result<ExitCode, Failure> {
+    // If it may not, it is still a guardian.
+    if let Some(Err(error)) = score.map(OomScore::set) {
+        tracing::debug!("{error}");
+    }
     memtwin_tap::guardian_main().map(|()| ExitCode::Verified).map_err(Failure::environment)
 }

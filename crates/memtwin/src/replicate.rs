@@ -29,6 +29,9 @@ pub(crate) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
     }
     crate::sizes::check(Some(args.size.0))?;
     crate::output::probe(&args.output)?;
+    // The twin asks for itself when it is opened, if it is memory too.
+    let times = u64::from(memtwin_room::is_memory(&args.memory));
+    crate::room::for_window(Some(&args.memory), args.size.0, times)?;
     // Refused before a guest is made: a twin that can't be written, a file that is in use.
     let twin = Place::take(args, stop)?;
     let bitmap = BitmapFile::wanted(args.dirty_bitmap.as_deref())?;

@@ -14,7 +14,7 @@ use crate::qemu_guest::{Attached, guardian_command};
 use crate::remote_twin::{self, Place};
 use ending::{End, EndOf};
 use memtwin_pages::Layout;
-use memtwin_qemu::BlockMemory;
+use memtwin_qemu::{Block, BlockMemory};
 use memtwin_replicate::{
     BufferedSource, Ended, Observer, Plan, Replication, RoundError, Sink, Source, Stop,
     Until as EngineUntil,
@@ -65,6 +65,12 @@ pub(crate) fn replicate(
     let process = attached.process();
     let title = attached.title();
     let target = attached.target(args.max_pause.0).map_err(Failure::environment)?;
+    crate::room::for_reading(&process, &attached.blocks)?;
+    if args.twin != Twin::Discard {
+        let of: Vec<Block> =
+            attached.blocks.iter().filter(|block| wanted(args, block)).cloned().collect();
+        crate::room::for_copy("a copy of what the log has named", &process, &of, socket)?;
+    }
     let Attached { qmp, blocks, .. } = &mut attached;
     let mut tap =
         Tap::open(qmp, &target, blocks, guardian_command(), stop).map_err(Failure::environment)?;
@@ -88,6 +94,10 @@ pub(crate) fn replicate(
     let mut outcome = session.run(tap, twin)?;
     outcome.closing.insert(0, title);
     Ok(outcome)
+}
+
+fn wanted(args: &Replicate, block: &Block) -> bool {
+    args.block.as_ref().is_none_or(|name| *name == block.name)
 }
 
 /// Where the twin goes.

@@ -7,6 +7,24 @@ mod common;
 use common::{Held, Place, expect, json, memtwin, root, verdicts};
 use std::process::Command;
 
+/// Said in a line, with what would fit, before any of it is taken.
+#[test]
+fn a_size_that_memory_has_no_room_for_is_refused() {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total = info.lines().next().unwrap().split_whitespace().nth(1).unwrap();
+    let most = total.parse::<u64>().unwrap() >> 10;
+    let began = std::time::Instant::now();
+    for command in [&["check", "--source", "process"][..], &["replicate", "process", "discard"]] {
+        let size = format!("{}M", most - 1);
+        let (_, err) = expect(3, memtwin().args(command).args(["--size", &size, "--quiet"]));
+        assert_eq!(err.lines().count(), 1, "{err}");
+        for part in ["no room for a window of", "needed", "available by", "would fit"] {
+            assert!(err.contains(part), "{part}: {err}");
+        }
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(60), "it was taken");
+}
+
 #[test]
 fn the_main_job_ends_verified() {
     let place = Place::new();

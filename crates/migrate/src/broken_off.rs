@@ -16,7 +16,7 @@ impl Drive<'_> {
             match source.state() {
                 Ok(state) if state.running => return Whereabouts::Source(why),
                 Ok(_) if began.elapsed() < SETTLE / 4 => std::thread::sleep(LOOK),
-                _ => return Whereabouts::Nowhere(why),
+                _ => return Whereabouts::Nowhere(died(source).unwrap_or(why)),
             }
         }
     }
@@ -44,7 +44,7 @@ impl Drive<'_> {
         }
         match ask(&mut source.qmp, "cont", json!({})) {
             Ok(()) => self.back(source, why),
-            Err(_) => Whereabouts::Nowhere(why),
+            Err(_) => Whereabouts::Nowhere(died(source).unwrap_or(why)),
         }
     }
 
@@ -81,6 +81,16 @@ impl Drive<'_> {
         }
         Whereabouts::Nowhere(why)
     }
+}
+
+/// That the source ended, if it did: then the guest is nowhere for that reason, whatever was the first.
+fn died(source: &mut Side) -> Option<Why> {
+    let began = Instant::now();
+    // Its connection ends a moment before it does.
+    while !source.has_ended() && source.state().is_err() && began.elapsed() < SETTLE / 40 {
+        std::thread::sleep(LOOK / 4);
+    }
+    source.has_ended().then(|| Why::SourceGone(source.said()))
 }
 
 /// Why a destination does not answer.

@@ -103,7 +103,7 @@ impl Paused {
     pub fn attach(socket: &Path) -> Result<Self, DigestError> {
         let mut qmp = Qmp::connect(socket, PATIENCE)?;
         let blocks = blocks(&mut qmp)?;
-        let process = Arc::new(Process::find(&qmp, &blocks)?);
+        let process = Arc::new(Process::find(&mut qmp, &blocks)?);
         Ok(Self { process, blocks, page_size: PAGE })
     }
 

@@ -83,17 +83,19 @@ impl Drive<'_> {
         broken: &mut Broken,
     ) -> Option<Whereabouts> {
         let since = *broken.since.get_or_insert_with(Instant::now);
-        let gone = [&mut *source, destination].into_iter().find_map(|side| {
-            side.has_ended().then(|| format!("{}'s QEMU is gone: {}", side.name(), side.said()))
-        });
+        const BROKE_OFF: &str = "postcopy broke off, with memory on both sides";
+        let said = |side: &Side| format!("{BROKE_OFF}; {}", side.said());
+        if source.has_ended() {
+            return Some(Whereabouts::Nowhere(Why::SourceGone(said(source))));
+        }
+        if destination.has_ended() {
+            return Some(Whereabouts::Nowhere(Why::DestinationGone(said(destination))));
+        }
         let limit = self.settings.stall * 2;
-        if gone.is_some() || since.elapsed() >= limit {
+        if since.elapsed() >= limit {
             let refused = broken.refused.take().map(|error| format!(": {error}"));
-            let why = gone.unwrap_or_else(|| {
-                let seconds = limit.as_secs();
-                format!("not taken up again in {seconds} s{}", refused.unwrap_or_default())
-            });
-            let why = format!("postcopy broke off, with memory on both sides; {why}");
+            let (seconds, refused) = (limit.as_secs(), refused.unwrap_or_default());
+            let why = format!("{BROKE_OFF}; not taken up again in {seconds} s{refused}");
             return Some(Whereabouts::Nowhere(Why::Failed(why)));
         }
         if paused && broken.tried.is_none_or(|tried| tried.elapsed() >= AGAIN) {

@@ -87,28 +87,31 @@ impl Child {
         if let Some(how) = self.ended() {
             return Err(how);
         }
+        if self.held && self.confirm_held().is_ok() {
+            return Ok(());
+        }
         // Noted first: if waiting fails, the signal was sent all the same.
         self.held = true;
         self.signal(Signal::STOP)?;
-        // The kernel says that a process has stopped when its last thread has (wait(2)). Merely
-        // looked at (NOWAIT), it says so until the process runs on: also to who asks twice.
-        let what = WaitIdOptions::STOPPED
-            | WaitIdOptions::EXITED
-            | WaitIdOptions::NOWAIT
-            | WaitIdOptions::NOHANG;
+        // The kernel says that a process has stopped when its last thread has (wait(2)). It says so
+        // once: what it says after this is of another stop, and that it ran in between.
+        let what = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
         let since = Instant::now();
         loop {
             match waitid(WaitId::Pid(self.pid), what) {
                 Ok(Some(status)) if status.stopped() => return Ok(()),
-                Ok(Some(_)) => {
-                    return Err(self.ended().unwrap_or_else(|| "the writer process ended".into()));
+                // By an earlier release of ours, or by somebody else before all had stopped.
+                Ok(Some(_)) => self.signal(Signal::STOP)?,
+                Ok(None) | Err(Errno::INTR) => {
+                    if let Some(how) = self.ended() {
+                        return Err(how);
+                    }
+                    if since.elapsed() > STOPPING {
+                        let seconds = STOPPING.as_secs();
+                        return Err(format!("the writer process did not stop in {seconds} s"));
+                    }
+                    thread::sleep(STOP_LOOK);
                 }
-                Ok(None) if since.elapsed() > STOPPING => {
-                    let seconds = STOPPING.as_secs();
-                    return Err(format!("the writer process did not stop in {seconds} s"));
-                }
-                Ok(None) => thread::sleep(STOP_LOOK),
-                Err(Errno::INTR) => {}
                 Err(errno) => {
                     return Err(format!("the writer process can't be waited for: {errno}"));
                 }
@@ -116,7 +119,31 @@ impl Child {
         }
     }
 
-    /// Whether [`Child::hold`] stopped it and nobody let it go since.
+    /// Errors unless it is in the same stop into which [`Child::hold`] has brought it: it has not run
+    /// for a moment, even if it was let go on and stopped again.
+    pub(crate) fn confirm_held(&mut self) -> Result<(), String> {
+        if !self.held {
+            return Err("the writer process is not held".to_owned());
+        }
+        if let Some(how) = self.ended() {
+            return Err(how);
+        }
+        let what = WaitIdOptions::STOPPED
+            | WaitIdOptions::CONTINUED
+            | WaitIdOptions::EXITED
+            | WaitIdOptions::NOWAIT
+            | WaitIdOptions::NOHANG;
+        match rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.pid), what)) {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) if status.stopped() || status.continued() => {
+                Err("something else let the writer process go on (SIGCONT)".to_owned())
+            }
+            Ok(Some(_)) => Err(self.ended().unwrap_or_else(|| "the writer process ended".into())),
+            Err(errno) => Err(format!("the writer process can't be waited for: {errno}")),
+        }
+    }
+
+    /// Whether [`Child::hold`] stopped it and we have not let it go since.
     pub(crate) fn is_held(&self) -> bool {
         self.held
     }
@@ -180,6 +207,46 @@ mod tests {
             assert_ne!(state(child.pid()), Some('T'));
         }
         assert_eq!(child.ended(), None);
+    }
+
+    fn wait_for(pid: u32, stopped: bool) {
+        let since = Instant::now();
+        while (state(pid) == Some('T')) != stopped {
+            assert!(since.elapsed() < Duration::from_secs(60), "never stopped: {stopped}");
+            thread::sleep(LOOK);
+        }
+    }
+
+    #[test]
+    fn one_that_was_let_go_on_did_not_stay_held() {
+        let mut child = child("sleep", "600");
+        assert!(child.confirm_held().is_err(), "not held at all");
+        for stopped_again in [false, true] {
+            for _ in 0..20 {
+                child.hold().unwrap();
+                child.confirm_held().unwrap();
+                child.hold().unwrap();
+                child.confirm_held().unwrap();
+                kill_process(child.pid, Signal::CONT).unwrap();
+                wait_for(child.pid(), false);
+                if stopped_again {
+                    kill_process(child.pid, Signal::STOP).unwrap();
+                    wait_for(child.pid(), true);
+                }
+                for _ in 0..2 {
+                    let why = child.confirm_held().unwrap_err();
+                    assert!(why.contains("SIGCONT"), "{why}");
+                }
+                // And it can be held again, in the same hold and in a new one.
+                child.hold().unwrap();
+                child.confirm_held().unwrap();
+                child.release().unwrap();
+            }
+        }
+        child.hold().unwrap();
+        kill_process(child.pid, Signal::KILL).unwrap();
+        assert!(child.ending().is_some());
+        assert!(child.confirm_held().unwrap_err().contains("SIGKILL"));
     }
 
     #[test]

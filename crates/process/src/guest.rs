@@ -28,6 +28,8 @@ pub struct ProcessGuest {
     window: Arc<Mapping>,
     layout: Layout,
     child: Child,
+    /// How many pages were written when it was held last.
+    held_at: u64,
     /// Its other end is the child's standard input, and the child ends when this one is closed.
     _socket: OwnedFd,
 }
@@ -82,7 +84,7 @@ impl ProcessGuest {
         handshake::send(socket.as_fd(), handshake::Words::default(), &[])
             .map_err(|error| not_ready(&mut child, &error))?;
         let layout = Layout::new(vec![region]);
-        Ok(Self { controls, log, window, layout, child, _socket: socket })
+        Ok(Self { controls, log, window, layout, child, held_at: 0, _socket: socket })
     }
 
     /// Lets the stressors write.
@@ -154,7 +156,21 @@ impl Source for ProcessGuest {
     }
 
     fn pause(&mut self) -> Result<(), SourceError> {
-        self.child.hold().map_err(SourceError::Guest)
+        self.child.hold().map_err(SourceError::Guest)?;
+        self.held_at = self.controls.written();
+        Ok(())
+    }
+
+    /// Any process of this user may let the child go on, and a debugger may run a thread of it that
+    /// stays stopped to everybody else: the first shows in the child's stop, the second in what its
+    /// threads have counted.
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        let ran = |why| SourceError::Guest(format!("it ran while it was compared: {why}"));
+        self.child.confirm_held().map_err(ran)?;
+        match self.controls.written().wrapping_sub(self.held_at) {
+            0 => Ok(()),
+            pages => Err(ran(format!("it has written {pages} more pages, and was stopped"))),
+        }
     }
 
     fn resume(&mut self) -> Result<(), SourceError> {

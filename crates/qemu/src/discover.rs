@@ -3,20 +3,21 @@
 
 use crate::block::Block;
 use crate::process::{MemoryError, Process};
+use crate::proof::is_behind;
 use memtwin_qmp::Qmp;
 use rustix::net::{SocketAddrUnix, getpeername};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
 impl Process {
     /// The process behind this connection, which must have all blocks where QEMU says that it has
     /// them.
     ///
-    /// Errors: none has, or several have, or we may not look.
-    pub fn find(qmp: &Qmp, blocks: &[Block]) -> Result<Self, MemoryError> {
+    /// Errors: none has, or which one it is can't be shown, or we may not look.
+    pub fn find(qmp: &mut Qmp, blocks: &[Block]) -> Result<Self, MemoryError> {
         let mut named = blocks.iter().filter(|block| block.is_named);
         if let Some(block) = named.next()
             && block.hva.is_none()
@@ -34,11 +35,10 @@ impl Process {
             }
         }
         let (fitting, hidden) = search(blocks);
-        match one_of(fitting, qmp.as_fd()) {
-            Ok(Some(process)) => Ok(process),
-            Err(pids) => Err(MemoryError::Ambiguous { pids }),
+        match behind(fitting, qmp)? {
+            Some(process) => Ok(process),
             // If that one may not be looked at, it is most likely the one.
-            Ok(None) => Err(match peer.filter(|pid| hidden.contains(pid)) {
+            None => Err(match peer.filter(|pid| hidden.contains(pid)) {
                 Some(pid) => MemoryError::Refused { pid, reason: crate::refusal::why(pid) },
                 None => MemoryError::NotFound {
                     reason: format!(
@@ -49,6 +49,21 @@ impl Process {
                 },
             }),
         }
+    }
+
+    /// The process of this id, which must be the one behind this connection, and have all blocks
+    /// where QEMU says that it has them.
+    ///
+    /// Errors: as [`Process::of_pid`]; [`MemoryError::NotBehind`] if it is another QEMU with its
+    /// memory at the same addresses; whether it is can't be found out.
+    pub fn behind(qmp: &mut Qmp, pid: u32, blocks: &[Block]) -> Result<Self, MemoryError> {
+        let process = Self::of_pid(pid, blocks)?;
+        if !is_behind(qmp, pid)? {
+            return Err(MemoryError::NotBehind { pid });
+        }
+        // It was this process, and no later one of the same id.
+        process.alive()?;
+        Ok(process)
     }
 }
 
@@ -72,23 +87,21 @@ fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// The only one; of several, the only one that holds the other end of the connection. Without
-/// address space randomization two QEMUs may have the same blocks at the same addresses.
-fn one_of(mut fitting: Vec<Process>, socket: BorrowedFd<'_>) -> Result<Option<Process>, Vec<u32>> {
-    if fitting.len() > 1 {
-        let pids = fitting.iter().map(Process::pid).collect();
-        let inodes = inodes_of_peer(socket);
-        fitting.retain(|process| holds(process.pid(), &inodes));
-        if fitting.len() != 1 {
-            return Err(pids);
+/// The one behind this connection, also if it is the only one that has the blocks: the right one may
+/// be hidden from us. None if there is none.
+fn behind(fitting: Vec<Process>, qmp: &mut Qmp) -> Result<Option<Process>, MemoryError> {
+    for process in fitting {
+        if is_behind(qmp, process.pid())? {
+            process.alive()?;
+            return Ok(Some(process));
         }
     }
-    Ok(fitting.pop())
+    Ok(None)
 }
 
 /// The sockets that are bound to the path which we are connected to (`/proc/net/unix`,
 /// proc_pid_net(5)): the one that listens, and those that it accepted.
-fn inodes_of_peer(socket: BorrowedFd<'_>) -> HashSet<u64> {
+pub(crate) fn inodes_of_peer(socket: BorrowedFd<'_>) -> HashSet<u64> {
     let address = getpeername(socket).ok().flatten();
     let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
     let Some(path) = address.as_ref().and_then(SocketAddrUnix::path_bytes) else {
@@ -110,7 +123,7 @@ fn inode_bound_to(line: &[u8], path: &[u8]) -> Option<u64> {
     std::str::from_utf8(inode).ok()?.parse().ok()
 }
 
-fn holds(pid: u32, inodes: &HashSet<u64>) -> bool {
+pub(crate) fn holds(pid: u32, inodes: &HashSet<u64>) -> bool {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
     fds.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
         .filter_map(|link| inode_of_link(link.as_os_str()))
@@ -126,6 +139,7 @@ fn inode_of_link(link: &OsStr) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
     use std::os::unix::net::{UnixListener, UnixStream};
 
     #[test]

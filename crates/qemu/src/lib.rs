@@ -21,8 +21,10 @@ mod memory;
 mod migration;
 mod process;
 mod process_id;
+mod proof;
 mod ramblock;
 mod refusal;
+mod resident;
 mod settings;
 
 pub use about::{Kvm, RunState, Version, kvm, status, target, version};
@@ -32,6 +34,7 @@ pub use memory::BlockMemory;
 pub use migration::{Migration, Ram, Status, migration};
 pub use process::{MemoryError, Process};
 pub use process_id::ProcessId;
+pub use resident::Footprint;
 pub use settings::{
     Capabilities, Parameters, Settings, SettingsError, capabilities, parameters, set_capabilities,
     set_parameters,

@@ -25,14 +25,6 @@ pub enum MemoryError {
         /// Where was looked.
         reason: String,
     },
-    /// Several could be.
-    #[error(
-        "processes {pids:?} all have memory where this guest's is; name the right one with --pid"
-    )]
-    Ambiguous {
-        /// Their ids.
-        pids: Vec<u32>,
-    },
     /// A process that does not have the memory which QEMU says it has.
     #[error(
         "process {pid} is not this QEMU: it has nothing readable at {hva:#x}, where block {block} \
@@ -47,6 +39,27 @@ pub enum MemoryError {
         hva: u64,
         /// How many bytes it should have.
         bytes: u64,
+    },
+    /// Another QEMU, with its memory at the same addresses.
+    #[error(
+        "process {pid} is not the QEMU behind this monitor, though it has memory at the same \
+         addresses: a descriptor that was given to the monitor did not come to it; leave --pid out, \
+         or give the right one"
+    )]
+    NotBehind {
+        /// Its process id.
+        pid: u32,
+    },
+    /// It can't be shown to be the right one.
+    #[error(
+        "process {pid} has memory where this QEMU has it, but can't be shown to be the one behind \
+         this monitor: {reason}; connect to the socket that QEMU made itself, without a proxy"
+    )]
+    Unproved {
+        /// Its process id.
+        pid: u32,
+        /// What kept us from it.
+        reason: String,
     },
     /// QEMU does not say where a block is.
     #[error(
@@ -107,7 +120,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process of this id, which must have all blocks where QEMU says that it has them.
+    /// The process of this id, which must have all blocks where QEMU says that it has them: of a QEMU
+    /// that the caller has started. Of any other see [`Process::behind`].
     ///
     /// Errors: [`MemoryError::NotMapped`] if it is another process; it is gone; we may not look.
     pub fn of_pid(pid: u32, blocks: &[Block]) -> Result<Self, MemoryError> {

@@ -134,6 +134,10 @@ impl<S: Source> Source for BufferedSource<S> {
         self.source.pause()
     }
 
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        self.source.confirm_paused()
+    }
+
     fn resume(&mut self) -> Result<(), SourceError> {
         self.source.resume()?;
         self.paused = false;

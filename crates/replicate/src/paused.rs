@@ -16,10 +16,10 @@ const COLLECTIONS_TO_SETTLE: u32 = 8;
 impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Pauses the guest, collects until its log is clean, has `read` look at it, and lets it run on.
     ///
-    /// What was collected is owed to the twin, and goes there with [`Replication::settle`]. `read` is
-    /// to say at its end that the guest stood still for all of it.
+    /// What was collected is owed to the twin, and goes there with [`Replication::settle`]. What `read`
+    /// returns is worth something only if the guest has not run meanwhile, which is asked here.
     ///
-    /// Errors: collecting failed or found no end, or what `read` returns; the guest runs on in any case.
+    /// Errors: collecting failed or found no end, what `read` returns, or the guest ran meanwhile; the guest runs on in any case.
     pub fn read_paused<T>(
         &mut self,
         stop: &Stop,
@@ -47,6 +47,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             }
         }
         let value = read(&mut this.source)?;
+        this.source.confirm_paused()?;
         still.release()?;
         Ok(value)
     }

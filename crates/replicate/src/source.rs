@@ -46,6 +46,14 @@ pub trait Source {
     /// Holds the guest. When it returns, nothing writes until [`Source::resume`].
     fn pause(&mut self) -> Result<(), SourceError>;
 
+    /// Errors unless the guest has not run since [`Source::pause`] held it (of a source that holds
+    /// it only with its last pages: since those came), not even for a moment. Asked when its memory
+    /// was compared: whoever else can let it run may have done so meanwhile, and then what differs
+    /// says nothing of the log.
+    ///
+    /// Not defaulted: each source has to know how it can tell.
+    fn confirm_paused(&mut self) -> Result<(), SourceError>;
+
     /// Lets a paused guest run on. Does nothing to a guest that [`Source::pause`] does not hold.
     fn resume(&mut self) -> Result<(), SourceError>;
 
@@ -113,6 +121,10 @@ impl<S: Source + ?Sized> Source for &mut S {
 
     fn pause(&mut self) -> Result<(), SourceError> {
         (**self).pause()
+    }
+
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        (**self).confirm_paused()
     }
 
     fn resume(&mut self) -> Result<(), SourceError> {

@@ -1,7 +1,7 @@
 //! The stand-still: what a judge is given, and how it ends.
 
 use crate::session::{Replication, RoundError};
-use crate::{Observer, Sink, Source};
+use crate::{Observer, Sink, Source, SourceError};
 use memtwin_pages::{Layout, PageSet, RegionId};
 
 /// The proof that a verdict needs: the guest is paused, its log was collected clean, and every
@@ -46,6 +46,19 @@ impl<'r, S: Source, K: Sink, O: Observer> Still<'r, S, K, O> {
     /// How many rounds were committed so far, pre-copy included.
     pub fn rounds(&self) -> u32 {
         self.replication.next
+    }
+
+    /// Compares, and returns what that came to only if the guest has not run meanwhile: what a
+    /// judge has read of a guest that ran is worth nothing. The one place where that is asked.
+    ///
+    /// Errors: the guest ran, or its source can't tell ([`Source::confirm_paused`]).
+    pub fn compare<T>(
+        &mut self,
+        comparison: impl FnOnce(&mut Self) -> T,
+    ) -> Result<T, SourceError> {
+        let compared = comparison(self);
+        self.replication.source.confirm_paused()?;
+        Ok(compared)
     }
 
     /// Lets the guest run on. As dropping it, but says when that fails.

@@ -60,6 +60,9 @@ impl Source for Pushing {
         self.paused = true;
         Ok(())
     }
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
     fn resume(&mut self) -> Result<(), SourceError> {
         self.paused = false;
         Ok(())

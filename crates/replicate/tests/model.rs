@@ -42,6 +42,8 @@ struct Guest {
     log: Vec<PageSet>,
     logging: bool,
     paused: bool,
+    /// Whether somebody else lets it run while it is paused.
+    ran_on: bool,
     lies_about: Option<(usize, u64)>,
     script: VecDeque<Vec<Step>>,
 }
@@ -58,6 +60,7 @@ impl Guest {
             log: PAGES.iter().map(|&pages| PageSet::new(pages)).collect(),
             logging: false,
             paused: false,
+            ran_on: false,
             lies_about: None,
             script,
         }
@@ -122,6 +125,10 @@ impl Source for Guest {
         }
         self.paused = true;
         Ok(())
+    }
+
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        if self.ran_on { Err(SourceError::Guest("it ran".into())) } else { Ok(()) }
     }
 
     fn resume(&mut self) -> Result<(), SourceError> {
@@ -333,6 +340,19 @@ fn a_sink_that_forgets_what_was_lost_is_found_out() {
     }
 }
 
+/// What was compared of a guest that ran meanwhile is not handed out, whatever it is.
+#[test]
+fn a_comparison_counts_only_if_the_guest_stood_still_all_the_while() {
+    let mut replication =
+        Replication::start(Guest::new(VecDeque::new()), Twin::default(), ()).unwrap();
+    let mut still = replication.stand_still(&Stop::default()).unwrap();
+    assert_eq!(still.compare(|still| still.source().memory.len()).unwrap(), PAGES.len());
+    let error = still.compare(|still| still.source().ran_on = true).unwrap_err();
+    assert!(matches!(error, SourceError::Guest(_)), "{error}");
+    still.source().ran_on = false;
+    still.compare(|_| ()).unwrap();
+}
+
 #[test]
 fn an_interrupt_keeps_what_is_owed_and_dropping_switches_off() {
     struct Seen(Rc<RefCell<(bool, bool)>>, Guest);
@@ -361,6 +381,9 @@ fn an_interrupt_keeps_what_is_owed_and_dropping_switches_off() {
         }
         fn pause(&mut self) -> Result<(), SourceError> {
             self.1.pause()
+        }
+        fn confirm_paused(&mut self) -> Result<(), SourceError> {
+            self.1.confirm_paused()
         }
         fn resume(&mut self) -> Result<(), SourceError> {
             self.1.resume()

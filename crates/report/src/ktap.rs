@@ -38,6 +38,9 @@ fn result(number: usize, case: &Case, to: &mut dyn Write) -> io::Result<()> {
         Standing::Passed if case.control().is_some() => {
             writeln!(to, "ok {number} {name} # {}", outcome(case))
         }
+        Standing::Passed if case.is_idle() => {
+            writeln!(to, "ok {number} {name} # {}", outcome(case))
+        }
         Standing::Passed => writeln!(to, "ok {number} {name}"),
         Standing::Skipped => writeln!(to, "ok {number} {name} # SKIP {reason}"),
         Standing::Inconclusive => writeln!(to, "not ok {number} {name} # ERROR {reason}"),

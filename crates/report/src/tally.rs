@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Tally {
     pub(crate) cases: u64,
     pub(crate) identical: u64,
+    /// How many of those were compared, but their log was not put to the test.
+    pub(crate) idle: u64,
     pub(crate) differs: u64,
     pub(crate) inconclusive: u64,
     pub(crate) skipped: u64,
@@ -51,7 +53,10 @@ impl Tally {
                 self.controls += 1;
                 self.controls_found += u64::from(case.standing() == Standing::Passed);
             }
-            (Verdict::Identical, None) => self.identical += 1,
+            (Verdict::Identical, None) => {
+                self.identical += 1;
+                self.idle += u64::from(case.is_idle());
+            }
             (Verdict::Differs, None) => self.differs += 1,
         }
         if matches!(case.verdict(), Verdict::Identical | Verdict::Differs) {

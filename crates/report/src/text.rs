@@ -58,10 +58,13 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// A case's verdict in words; of a control: how much of what was injected was found.
+/// A case's verdict in words, and whether its log was not put to the test; of a control: how much of what was injected was found.
 pub(crate) fn outcome(case: &Case) -> String {
     let control = match (case.verdict(), case.control()) {
         (Verdict::Identical | Verdict::Differs, Some(control)) => control,
+        (verdict @ Verdict::Identical, None) if case.is_idle() => {
+            return format!("{verdict}, not exercised");
+        }
         (verdict, _) => return verdict.to_string(),
     };
     let more = control.found.len() - control.hits();

@@ -69,6 +69,36 @@ fn the_last_line_says_when_kvm_was_not_tested() {
     }
 }
 
+/// A block whose log named nothing after pre-copy is no pass of its log: counted and shown as such.
+#[test]
+fn what_was_not_exercised_is_counted_and_shown_as_such() {
+    let rounds = sample::rounds();
+    let block = |name: &str, rounds: &[memtwin_replicate::Round]| {
+        let trial = memtwin_report::Trial::new(name, "qemu", &sample::layout());
+        trial.rounds(rounds).one_of_several().judged(Vec::new(), sample::digest(1, 1))
+    };
+    let cases = vec![block("audit/ram", &rounds), block("audit/rom", &rounds[..1])];
+    assert_eq!([cases[0].exercised(), cases[1].exercised()], [Some(true), Some(false)]);
+    assert!(cases.iter().all(memtwin_report::Case::passed), "it is as it was");
+    let human = written(cases.clone(), Format::Human, false);
+    let row = |name: &str| human.lines().find(|line| line.contains(name)).unwrap().to_owned();
+    assert!(row("audit/rom").starts_with("identical, not exercised "), "{human}");
+    assert!(row("audit/ram").starts_with("identical  "), "{human}");
+    let counted =
+        "2 cases: 2 identical (1 not exercised: the log named no page of it after pre-copy),";
+    assert!(human.contains(counted), "{human}");
+    let ktap = written(cases.clone(), Format::Ktap, false);
+    assert!(ktap.contains("ok 1 audit/ram\n"), "{ktap}");
+    assert!(ktap.contains("ok 2 audit/rom # identical, not exercised\n"), "{ktap}");
+    let mut json = serde_json::to_value(run(cases)).unwrap();
+    assert_eq!(json["cases"][1]["exercised"], false);
+    serde_json::from_value::<memtwin_report::RunRecord>(json.clone()).unwrap();
+    // It follows from the rounds, and can't be claimed.
+    json["cases"][1]["exercised"] = true.into();
+    let error = serde_json::from_value::<memtwin_report::RunRecord>(json).unwrap_err().to_string();
+    assert!(error.contains("exercised is true, expected false"), "{error}");
+}
+
 #[test]
 fn a_run_of_no_cases_is_said_to_be_one() {
     assert_eq!(written(vec![], Format::Human, false), "0 cases\n");

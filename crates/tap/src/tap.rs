@@ -216,6 +216,10 @@ impl Source for Tap<'_> {
         Ok(())
     }
 
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        self.confirm_still()
+    }
+
     fn resume(&mut self) -> Result<(), SourceError> {
         if self.may_end { self.close() } else { Ok(()) }
     }

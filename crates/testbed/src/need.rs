@@ -1,5 +1,6 @@
 //! What a test needs of the machine, and what is said where it is missing.
 
+use crate::MemoryCgroup;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ pub enum Need {
     Kvm,
     /// To be root.
     Root,
+    /// A memory cgroup of its own.
+    MemoryCgroup,
 }
 
 impl Need {
@@ -30,6 +33,7 @@ impl Need {
                 let opened = File::options().read(true).write(true).open("/dev/kvm");
                 opened.err().map(|error| format!("/dev/kvm: {error}"))
             }
+            Self::MemoryCgroup => MemoryCgroup::lacks(),
             Self::Root => (!rustix::process::geteuid().is_root()).then(|| "not root".to_owned()),
         }
     }

@@ -1,5 +1,6 @@
 //! A twin of many regions in a directory: an image for each, as `pc.ram` or `rom@etc_acpi_tables`.
 
+use crate::file::check_space;
 use crate::{FileTwin, TwinError};
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
@@ -44,6 +45,8 @@ impl DirTwin {
 
 impl Sink for DirTwin {
     fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        // Each image asks for itself alone.
+        check_space(&self.path.join("images"), layout.bytes())?;
         for (name, (_, region)) in file_names(layout).iter().zip(layout.iter()) {
             let mut twin = FileTwin::create(self.path.join(name))?;
             twin.open(&Layout::new(vec![region.clone()]))?;

@@ -2,6 +2,7 @@
 
 use memtwin_mapping::MapError;
 use memtwin_replicate::SinkError;
+use memtwin_room::{NoRoom, RunningOut};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -72,6 +73,12 @@ pub enum TwinError {
         /// Why.
         error: MapError,
     },
+    /// It would be memory, and there is not enough.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// Memory runs out while it is written.
+    #[error(transparent)]
+    RunningOut(#[from] RunningOut),
     /// The operating system refused something.
     #[error("cannot {doing} {}: {errno}{}", path.display(), way_out(errno))]
     Io {

@@ -18,6 +18,7 @@ use crate::path::{beside, directory, resolve};
 use crate::store::{Access, Store};
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
+use memtwin_room::{Need, Room};
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
@@ -227,7 +228,7 @@ fn remove_if_there(path: &Path) -> Result<(), TwinError> {
 
 /// Errors if the twin clearly can't fit. The file that it replaces at PATH does not count as free:
 /// it stays until pre-copy is over.
-fn check_space(path: &Path, needed: u64) -> Result<(), TwinError> {
+pub(crate) fn check_space(path: &Path, needed: u64) -> Result<(), TwinError> {
     let directory = directory(path);
     let about = rustix::fs::statvfs(directory)
         .map_err(|errno| TwinError::io("look at", directory, errno))?;
@@ -236,6 +237,11 @@ fn check_space(path: &Path, needed: u64) -> Result<(), TwinError> {
     let free = about.f_bfree.saturating_mul(about.f_frsize);
     if about.f_blocks > 0 && free < needed {
         return Err(TwinError::NoSpace { path: path.to_owned(), needed, free });
+    }
+    if memtwin_room::is_memory(path) {
+        let what = format!("the twin {}, which is memory", path.display());
+        let way_out = "name a path on a disk";
+        Room::of_self().check(&Need { memory: needed, way_out, ..Need::of(&what) })?;
     }
     Ok(())
 }

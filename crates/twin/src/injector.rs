@@ -217,6 +217,10 @@ impl<S: Source> Source for Injector<S> {
         self.source.pause()
     }
 
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        self.source.confirm_paused()
+    }
+
     fn resume(&mut self) -> Result<(), SourceError> {
         self.source.resume()
     }

@@ -19,6 +19,7 @@ mod injector;
 mod marker;
 mod memory;
 mod path;
+mod sparse;
 mod store;
 mod withheld;
 
@@ -32,5 +33,6 @@ pub use file::{FileTwin, is_marked_incomplete};
 pub use injector::Injector;
 pub use marker::{Inode, Marker, Record};
 pub use memory::MemoryTwin;
+pub use sparse::SparseMemory;
 pub use store::offset_of;
 pub use withheld::WithheldTwin;

@@ -1,12 +1,12 @@
 //! A twin in a file without a name (memfd_create(2)): it leaves nothing behind.
 
-use crate::TwinError;
-use crate::store::{Access, Store};
-use memtwin_mapping::Mapping;
+use crate::{SparseMemory, TwinError, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
+use memtwin_room::Watch;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,10 +14,22 @@ use std::sync::Arc;
 const NAME: &str = "the twin in memory";
 
 /// A twin in memory, gone when it is dropped. Regions lie as in a [`FileTwin`](crate::FileTwin).
+///
+/// It takes as much memory as the guest has that is not zero ([`SparseMemory`]), and ends the run
+/// when memory runs out rather than be the reason for the end of another process ([`Watch`]).
 #[derive(Debug, Default)]
 pub struct MemoryTwin {
-    store: Option<Store>,
-    populated: bool,
+    opened: Option<Opened>,
+    watch: Watch,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    memory: Arc<SparseMemory>,
+    /// Where each region begins in the file, and its page size in bytes.
+    regions: Vec<(u64, usize)>,
+    committed: bool,
 }
 
 impl MemoryTwin {
@@ -26,21 +38,22 @@ impl MemoryTwin {
         Self::default()
     }
 
-    /// As [`MemoryTwin::new`], but [`Sink::open`] allots all of its memory: no page that comes
-    /// later waits for any. For a guest that is held back while the twin waits.
-    pub fn populated() -> Self {
-        Self { store: None, populated: true }
+    /// The same, with its eye on this room.
+    pub fn watched(watch: Watch) -> Self {
+        Self { opened: None, watch }
     }
 
-    /// The twin's memory, for a judge to compare in place; none before [`Sink::open`], or if it is
-    /// not [populated](MemoryTwin::populated).
-    pub fn mapping(&self) -> Option<&Arc<Mapping>> {
-        self.store.as_ref().filter(|_| self.populated)?.mapping()
+    /// The twin's memory, for a judge to compare in place; none before [`Sink::open`].
+    pub fn memory(&self) -> Option<&Arc<SparseMemory>> {
+        self.opened.as_ref().map(|opened| &opened.memory)
     }
 
     /// A handle of the twin for reading, independent of the twin's own, for a judge.
     pub fn reader(&self) -> Result<File, TwinError> {
-        self.store.as_ref().ok_or_else(unopened)?.reader()
+        let opened = self.opened.as_ref().ok_or_else(unopened)?;
+        // Opened anew, not duplicated: that can't write, and shares no file offset.
+        let path = format!("/proc/self/fd/{}", opened.file.as_raw_fd());
+        File::open(path).map_err(|errno| TwinError::io("reopen", Path::new(NAME), errno))
     }
 }
 
@@ -48,33 +61,82 @@ fn unopened() -> TwinError {
     TwinError::Order { path: NAME.into(), what: "not opened yet" }
 }
 
+impl Opened {
+    /// Takes the bytes of whole pages. Returns what was written, and how much memory that took.
+    fn write(
+        &self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<(Written, u64), TwinError> {
+        let (offset, page) = self.regions[region.0];
+        let at = (offset + first * page as u64) as usize;
+        let put = |at, bytes: &[u8]| {
+            let failed = |error| TwinError::Map { path: NAME.into(), error };
+            self.memory.write(at, bytes).map_err(failed)
+        };
+        if !self.committed {
+            let written = Written { false_dirty: 0, bytes: bytes.len() as u64 };
+            return Ok((written, put(at, bytes)?));
+        }
+        let (mut written, mut grown) = (Written::default(), 0);
+        for (at, page) in (at..).step_by(page).zip(bytes.chunks_exact(page)) {
+            if self.memory.equals(at, page) {
+                written.false_dirty += 1;
+            } else {
+                grown += put(at, page)?;
+                written.bytes += page.len() as u64;
+            }
+        }
+        Ok((written, grown))
+    }
+}
+
 impl Sink for MemoryTwin {
     fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
         let name = Path::new(NAME);
-        let access = if self.populated { Access::Populated } else { Access::Mapped };
         let failed = |errno| TwinError::io("make", name, errno);
         let file = memfd_create("memtwin-twin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
             .map_err(failed)?;
-        let store = Store::new(name, File::from(file), layout, access)?;
+        let file = File::from(file);
+        let bytes = layout.bytes();
+        file.set_len(bytes).map_err(|errno| TwinError::io("extend", name, errno))?;
         // Of this length for good: what is mapped can't be taken away.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(store.file(), seals).map_err(failed)?;
-        self.store = Some(store);
+        fcntl_add_seals(&file, seals).map_err(failed)?;
+        let memory = SparseMemory::new(&file, bytes)
+            .map_err(|error| TwinError::Map { path: name.to_owned(), error })?;
+        let regions = layout
+            .iter()
+            .map(|(id, region)| (offset_of(layout, id), region.page_size().as_usize()));
+        self.opened = Some(Opened {
+            regions: regions.collect(),
+            memory: Arc::new(memory),
+            file,
+            committed: false,
+        });
         Ok(())
     }
 
     fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
-        Ok(self.store.as_mut().ok_or_else(unopened)?.write(region, first, bytes)?)
+        let opened = self.opened.as_ref().ok_or_else(unopened)?;
+        let (written, grown) = opened.write(region, first, bytes)?;
+        if grown > 0 {
+            self.watch.take(grown).map_err(TwinError::from)?;
+        }
+        Ok(written)
     }
 
     fn prefetch(&self, region: RegionId, pages: Run) {
-        if let Some(store) = &self.store {
-            store.prefetch(region, pages);
+        if let Some(opened) = &self.opened {
+            let (offset, page) = opened.regions[region.0];
+            let at = offset + pages.first * page as u64;
+            opened.memory.prefetch(at as usize, pages.count as usize * page);
         }
     }
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
-        self.store.as_mut().ok_or_else(unopened)?.commit();
+        self.opened.as_mut().ok_or_else(unopened)?.committed = true;
         Ok(())
     }
 }

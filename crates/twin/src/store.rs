@@ -9,16 +9,15 @@ mod plain;
 
 use crate::TwinError;
 use mapped::Mapped;
-use memtwin_mapping::Mapping;
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::Written;
+use memtwin_room::Watch;
 use plain::Plain;
 use rustix::fs::fstatfs;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// `f_type` of the file systems that are memory (statfs(2)).
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -29,9 +28,6 @@ const RAMFS_MAGIC: u64 = 0x8584_58f6;
 pub(crate) enum Access {
     /// In place, through a mapping: for a file that is memory, where a store can't fail.
     Mapped,
-    /// The same, with all its memory allotted before the first page: for who must not wait for
-    /// memory while pages come.
-    Populated,
     /// By pread and pwrite: for any other, where a full disk or a broken one comes back as an
     /// error, while a store would end the process by SIGBUS.
     Plain,
@@ -62,6 +58,8 @@ pub(crate) struct Store {
     regions: Vec<Place>,
     after: After,
     committed: bool,
+    /// For a file that is memory.
+    watch: Box<Watch>,
 }
 
 /// Where a region lies in the file, and its page size.
@@ -97,11 +95,11 @@ impl Store {
             bytes,
             after: match access {
                 Access::Mapped => After::Mapped(Mapped::default()),
-                Access::Populated => After::Mapped(Mapped::populated(&file, name, bytes)?),
                 Access::Plain => After::Plain(Plain::default()),
             },
             file,
             committed: false,
+            watch: Box::default(),
         })
     }
 
@@ -127,10 +125,10 @@ impl Store {
         let Place { offset, page } = self.regions[region.0];
         let at = offset + first * page as u64;
         if !self.committed {
-            match &self.after {
-                After::Mapped(mapped) if mapped.is_populated() => mapped.fill(at, bytes),
-                _ => put(&self.file, &self.name, at, bytes)?,
+            if matches!(self.after, After::Mapped(_)) {
+                self.watch.take(bytes.len() as u64)?;
             }
+            put(&self.file, &self.name, at, bytes)?;
             return Ok(Written { false_dirty: 0, bytes: bytes.len() as u64 });
         }
         match &mut self.after {
@@ -148,14 +146,6 @@ impl Store {
         if let After::Mapped(mapped) = &self.after {
             let Place { offset, page } = self.regions[region.0];
             mapped.prefetch(offset + pages.first * page as u64, pages.count * page as u64);
-        }
-    }
-
-    /// The mapping of the whole file, where there is one from the beginning.
-    pub(crate) fn mapping(&self) -> Option<&Arc<Mapping>> {
-        match &self.after {
-            After::Mapped(mapped) => mapped.mapping(),
-            After::Plain(_) => None,
         }
     }
 

@@ -7,8 +7,7 @@
 //! every page once more after pre-copy, and most of them have not changed.) A judge who is given that
 //! one, and not told which pages they are, must find exactly those that have really changed.
 
-use crate::{MemoryTwin, offset_of};
-use memtwin_mapping::Mapping;
+use crate::{MemoryTwin, SparseMemory, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use std::collections::BTreeMap;
@@ -17,7 +16,7 @@ use std::sync::Arc;
 /// One in so many pages is chosen, after the first.
 const CHANCE: u64 = 16;
 
-/// A populated [`MemoryTwin`] that remembers some pages as they were after pre-copy.
+/// A [`MemoryTwin`] that remembers some pages as they were after pre-copy.
 #[derive(Debug)]
 pub struct WithheldTwin {
     twin: MemoryTwin,
@@ -32,7 +31,7 @@ impl WithheldTwin {
     /// A twin that remembers at most so many pages of each region; `seed` decides which.
     pub fn new(most: usize, seed: u64) -> Self {
         Self {
-            twin: MemoryTwin::populated(),
+            twin: MemoryTwin::new(),
             layout: Layout::default(),
             most,
             random: fastrand::Rng::with_seed(seed),
@@ -42,8 +41,8 @@ impl WithheldTwin {
     }
 
     /// The twin's memory. None before [`Sink::open`].
-    pub fn mapping(&self) -> Option<&Arc<Mapping>> {
-        self.twin.mapping()
+    pub fn memory(&self) -> Option<&Arc<SparseMemory>> {
+        self.twin.memory()
     }
 
     /// The pages of a region that were chosen, as they were before the log named them.
@@ -55,7 +54,7 @@ impl WithheldTwin {
     fn remember(&mut self, region: RegionId, first: u64, bytes: &[u8]) {
         let page_len = self.layout.region(region).page_size().as_usize();
         let begins = offset_of(&self.layout, region) as usize;
-        let Some(mapping) = self.twin.mapping() else { return };
+        let Some(memory) = self.twin.memory() else { return };
         let kept = &mut self.kept[region.0];
         for (page, new) in (first..).zip(bytes.chunks_exact(page_len)) {
             if kept.len() >= self.most {
@@ -63,9 +62,9 @@ impl WithheldTwin {
             }
             let chosen = kept.is_empty() || self.random.u64(0..CHANCE) == 0;
             let at = begins + page as usize * page_len;
-            if chosen && !kept.contains_key(&page) && !mapping.equals(at, new) {
+            if chosen && !kept.contains_key(&page) && !memory.equals(at, new) {
                 let mut old = vec![0; page_len].into_boxed_slice();
-                mapping.read(at, &mut old);
+                memory.read(at, &mut old);
                 kept.insert(page, old);
             }
         }
@@ -127,7 +126,7 @@ mod tests {
             assert_eq!(**bytes, [1; 512]);
         }
         let mut now = [0; 512];
-        twin.mapping().unwrap().read(5 * 512, &mut now);
+        twin.memory().unwrap().read(5 * 512, &mut now);
         assert_eq!(now, [39; 512], "the twin itself has every page");
     }
 }

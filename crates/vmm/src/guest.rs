@@ -186,6 +186,15 @@ impl Source for KvmGuest {
         Ok(())
     }
 
+    /// Nobody else can let it run: its vCPUs enter the guest only from threads of ours, which stay
+    /// parked until [`Source::resume`]; whatever a signal does to the process, it ends in no KVM_RUN.
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        if self.paused && self.vcpus.are_parked() {
+            return Ok(());
+        }
+        Err(self.ailing("a vCPU ran while it was compared".to_owned()))
+    }
+
     fn resume(&mut self) -> Result<(), SourceError> {
         if std::mem::take(&mut self.paused) && self.started {
             self.controls.forgive();

@@ -21,9 +21,9 @@ pub(crate) fn thp_offered() -> Result<u64, String> {
     Ok(size)
 }
 
-/// How much memory programs can have, in bytes.
+/// How much memory this process can have, in bytes.
 pub(crate) fn available() -> Option<u64> {
-    Some(field(&meminfo()?, "MemAvailable")? * 1024)
+    memtwin_room::Room::of_self().tightest().map(|limit| limit.available)
 }
 
 fn meminfo() -> Option<String> {

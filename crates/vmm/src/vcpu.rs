@@ -97,6 +97,13 @@ impl Vcpus {
         self.order(Order::Park, |standing| *standing != Standing::Running);
     }
 
+    /// Whether every vCPU is out of the guest, and stays so until [`Vcpus::run`].
+    pub(crate) fn are_parked(&self) -> bool {
+        let board = self.shared.lock();
+        board.order == Order::Park
+            && board.standing.iter().all(|standing| *standing != Standing::Running)
+    }
+
     /// Why a vCPU can't run on, if one can't.
     pub(crate) fn dead(&self) -> Option<String> {
         let board = self.shared.lock();

@@ -48,11 +48,9 @@ fn memory(spec: &LabSpec) -> Result<(), LabError> {
     Err(LabError::Memory { needed, available, boards: spec.nodes.len() })
 }
 
-/// How many MiB the system has to give, as it says (proc_meminfo(5)).
+/// How many MiB there are for us, by the machine and by every memory cgroup that we are in.
 fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib >> 10)
+    memtwin_room::Room::of_self().tightest().map(|limit| limit.available >> 20)
 }
 
 /// The 10 and 0 of `QEMU emulator version 10.0.2 (Debian …)`.

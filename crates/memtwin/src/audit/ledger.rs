@@ -223,7 +223,9 @@ impl Ledger {
         let mut judged = Vec::new();
         for entry in entries {
             let name = format!("audit/{}", entry.region.name());
-            let trial = Trial::new(name, &source, &alone(&entry.region)).rounds(&entry.rounds);
+            let trial = Trial::new(name, &source, &alone(&entry.region))
+                .rounds(&entry.rounds)
+                .one_of_several();
             let lost: Vec<LostPage> = entry.lost.into_values().collect();
             let never = entry.missing.len();
             judged.push(match (&trouble, entry.digests) {

@@ -72,8 +72,8 @@ impl Session<'_> {
         let mut rounds = Rounds::default();
         let mut replication = Replication::start(tap, &mut twin, (&mut rounds, progress))
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
-        // Populated from the start.
-        let parts = replication.sink().mapping().map(|twin| TwinPart::all(twin, &layout));
+        // There since it was opened.
+        let parts = replication.sink().memory().map(|twin| TwinPart::all(twin, &layout));
         let parts = parts.unwrap_or_default();
 
         let reached = self.reach(&mut replication, &layout, &memories, &parts);
@@ -107,7 +107,7 @@ impl Session<'_> {
         replication.run(&plan, self.stop, |_| ())?;
         let mut still = replication.stand_still(self.stop)?;
         let bound = PauseBound::new(layout.bytes(), still.source().resume_by());
-        let read = match read(&still, layout, memories, parts, &bound) {
+        let read = match read(&mut still, layout, memories, parts, &bound) {
             Ok(read) => read,
             Err(error) => {
                 let cut = still.source().was_cut();
@@ -116,7 +116,6 @@ impl Session<'_> {
             }
         };
         let took = bound.took();
-        still.source().confirm_still().map_err(RoundError::from)?;
         still.release()?;
         Ok((read, took))
     }

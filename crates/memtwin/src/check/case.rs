@@ -210,7 +210,8 @@ impl Run<'_> {
         }
         let mut still = replication.stand_still(self.stop)?;
         let trouble = trouble.or(findings.look(&mut still).err());
-        let end = End { written: still.source().written(), injected: injected(&mut still)? };
+        let injected = still.compare(injected).map_err(RoundError::from)??;
+        let end = End { written: still.source().written(), injected };
         still.release()?;
         replication.finish()?;
         match trouble {

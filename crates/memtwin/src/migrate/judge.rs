@@ -175,7 +175,11 @@ pub(super) fn guest(
     if doubled > 0 {
         return trial.differs(format!("both sides ran the guest, {doubled} times"));
     }
-    if let Some((Moved { whereabouts: Whereabouts::Nowhere(why), .. }, _)) = pulses.last() {
+    let nowhere = pulses.last().and_then(|(moved, _)| match &moved.whereabouts {
+        Whereabouts::Nowhere(why) => Some(why),
+        Whereabouts::Destination | Whereabouts::Source(_) => None,
+    });
+    if let Some(why) = nowhere.filter(|why| !has_died(why)) {
         return trial.differs(format!("the guest is lost: {why}"));
     }
     if !account.oops.is_empty() {
@@ -193,12 +197,31 @@ pub(super) fn guest(
             }
             Some(pulse) if pulse.went_back => return trial.differs("the guest's clock went back"),
             Some(_) => {}
+            None if nowhere.is_some() => {}
             None => return trial.inconclusive("no heartbeat after the move began", Vec::new()),
         }
+    }
+    if let Some(why) = nowhere {
+        return trial.inconclusive(format!("the guest ended with its QEMU: {why}"), Vec::new());
     }
     match &account.trouble {
         Some(trouble) => trial.inconclusive(trouble, Vec::new()),
         None => trial.judged(Vec::new(), BTreeMap::new()),
+    }
+}
+
+/// Whether a guest that runs nowhere ended with a QEMU that did: somebody killed it, or its host. That
+/// says nothing of the migration; any other one was lost by it.
+fn has_died(why: &Why) -> bool {
+    match why {
+        Why::SourceGone(_) | Why::DestinationGone(_) => true,
+        Why::NotConverged
+        | Why::Interrupted
+        | Why::Failed(_)
+        | Why::RamDiffers
+        | Why::NotJudged(_)
+        | Why::Spoilt
+        | Why::Stalled(_) => false,
     }
 }
 
@@ -259,25 +282,4 @@ fn load(account: &Account) -> Option<LoadEntry> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kernel_that_was_held_up_is_told_from_one_that_broke() {
-        let said = |lines: &[&str]| {
-            is_only_held_up(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
-        };
-        let stuck = "[99.1] watchdog: BUG: soft lockup - CPU#0 stuck for 27s! [dirtyram:71]";
-        let stall = "[99.1] rcu: INFO: rcu_preempt self-detected stall on CPU";
-        assert!(said(&[stuck, "[99.1] Call trace:"]));
-        assert!(said(&[stall]));
-        for broke in [
-            "[99.2] Internal error: Oops: 96000004 [#1] SMP",
-            "[99.2] BUG: Bad page state in process dirtyram",
-            "[99.2] I/O error, dev vda, sector 8",
-        ] {
-            assert!(!said(&[stuck, broke]), "{broke}");
-        }
-        assert!(!said(&["[99.2] Call trace:"]), "of what, nobody knows");
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ pub(super) struct ReadPaused(Vec<BTreeMap<u64, Box<[u8]>>>);
 impl Session<'_> {
     /// Reads all memory once, while the guest stands still: no disk and no network is waited for.
     ///
-    /// Errors: it can't be read, or not in time, or the guest did not stand still.
+    /// Errors: it can't be read, or not in time.
     pub(super) fn read(
         &self,
         source: &mut BufferedSource<Tap<'_>>,
@@ -34,7 +34,6 @@ impl Session<'_> {
                 None => SourceError::Memory(Box::new(error)),
             }
         })?;
-        source.inner_mut().confirm_still()?;
         Ok(ReadPaused(read))
     }
 

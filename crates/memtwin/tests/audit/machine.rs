@@ -204,7 +204,7 @@ pub(crate) fn case<'r>(record: &'r RunRecord, name: &str) -> &'r Case {
 }
 
 /// A ROM of 64 KiB that counts in the first word of 128 pages, one after the other, for ever.
-fn firmware() -> Vec<u8> {
+pub(crate) fn firmware() -> Vec<u8> {
     const CODE: &[u8] = &[
         0xfa, // cli
         0xb8, 0x00, 0x10, // next: mov ax, 0x1000

@@ -9,6 +9,7 @@ mod cut_short;
 mod kinds;
 mod lying;
 mod machine;
+mod memory;
 mod moment;
 mod operator;
 mod others;

@@ -113,7 +113,7 @@ fn no_room_for_the_twin() {
     let mut audit = Command::new("prlimit");
     audit.arg("--as=200000000").arg(env!("CARGO_BIN_EXE_memtwin")).arg("audit");
     audit.arg(machine.qemu.qmp()).arg("--quiet").stdin(std::process::Stdio::null());
-    refused(&mut audit, &["memory"]);
+    refused(&mut audit, &["no room for the audit's twin", "RLIMIT_AS"]);
     machine.is_as(&before);
     machine.writes();
 }

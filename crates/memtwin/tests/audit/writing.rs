@@ -20,7 +20,11 @@ fn every_block_is_identical_and_qemu_is_as_before() {
     let deltas: Vec<_> = ram.rounds().iter().filter(|round| round.kind == Kind::Delta).collect();
     assert!(deltas.len() > 1 && deltas.iter().all(|round| round.dirty_pages >= 100), "{ram:?}");
     assert!(ram.rounds()[0].sent_pages >= (32 << 20) / ram.page_size(), "{ram:?}");
-    case(&record, "audit/pc.bios");
+    assert_eq!(ram.exercised(), Some(true));
+    // Compared, and nothing more: nobody wrote it.
+    assert_eq!(case(&record, "audit/pc.bios").exercised(), Some(false));
+    let idle = record.cases.iter().filter(|case| case.is_idle()).count();
+    assert!(out.contains(&format!("({idle} not exercised: ")), "{out}");
 
     // At once again: nothing of the first is left in the way.
     expect(0, &mut machine.audit("--rounds 1"));

@@ -68,6 +68,9 @@ impl Source for Liar {
     fn pause(&mut self) -> Result<(), SourceError> {
         self.0.pause()
     }
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        self.0.confirm_paused()
+    }
     fn resume(&mut self) -> Result<(), SourceError> {
         self.0.resume()
     }

@@ -79,5 +79,5 @@ fn memory_that_has_no_name_is_in_nobodys_way() {
     assert!(unnamed.iter().all(|block| block.name.starts_with("unnamed@0x")), "{unnamed:?}");
     assert_ne!(unnamed[0].name, unnamed[1].name);
     assert_eq!(block(&listed, "pc.ram").windows[0].gpa, Gpa(0));
-    assert_eq!(crate::process(&qmp, &listed).pid(), qemu.pid());
+    assert_eq!(crate::process(&mut qmp, &listed).pid(), qemu.pid());
 }

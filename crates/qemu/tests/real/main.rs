@@ -35,7 +35,7 @@ fn block<'a>(blocks: &'a [Block], name: &str) -> &'a Block {
     blocks.iter().find(|block| block.name == name).unwrap()
 }
 
-fn process(qmp: &Qmp, blocks: &[Block]) -> std::sync::Arc<Process> {
+fn process(qmp: &mut Qmp, blocks: &[Block]) -> std::sync::Arc<Process> {
     std::sync::Arc::new(Process::find(qmp, blocks).unwrap())
 }
 

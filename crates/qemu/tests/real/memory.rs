@@ -34,7 +34,7 @@ fn compare(qemu: &Qemu, qmp: &mut Qmp, block: &Block, memory: &BlockMemory) -> u
 fn firmware_written(machine: Option<(Qemu, Qmp)>, ram: &str, scratch: u64) {
     let Some((qemu, mut qmp)) = machine else { return };
     let at_start = blocks(&mut qmp).unwrap();
-    let process = process(&qmp, &at_start);
+    let process = process(&mut qmp, &at_start);
     assert_eq!(process.pid(), qemu.pid());
     let memory = BlockMemory::new(process.clone(), block(&at_start, ram)).unwrap();
     let mut page = vec![0; 4096];
@@ -97,7 +97,7 @@ fn an_arm_board_under_tcg() {
     // firmware's, as there is none; the flash is compared with the RAM.
     let Some((qemu, mut qmp)) = machine(ARM, "-M virt -cpu cortex-a72 -m 256 -S") else { return };
     let blocks = blocks(&mut qmp).unwrap();
-    let process = process(&qmp, &blocks);
+    let process = process(&mut qmp, &blocks);
     let mut nonzero = 0;
     for block in &blocks {
         let memory = BlockMemory::new(process.clone(), block).unwrap();
@@ -110,7 +110,7 @@ fn an_arm_board_under_tcg() {
 fn a_killed_qemu_is_never_read() {
     let Some((mut qemu, mut qmp)) = machine(PC, "-M pc -accel kvm -m 64 -S") else { return };
     let blocks = blocks(&mut qmp).unwrap();
-    let process = process(&qmp, &blocks);
+    let process = process(&mut qmp, &blocks);
     let memory: Vec<_> =
         blocks.iter().filter_map(|block| BlockMemory::new(process.clone(), block).ok()).collect();
     assert!(!memory.is_empty());

@@ -37,7 +37,7 @@ fn a_qemu_that_was_given_its_connection_is_found() {
     if blocks.iter().all(|block| block.hva.is_none() && block.windows.is_empty()) {
         return;
     }
-    let process = Process::find(&qmp, &blocks).unwrap();
+    let process = Process::find(&mut qmp, &blocks).unwrap();
     assert_eq!(process.pid(), qemu.pid());
     let memory = BlockMemory::new(Arc::new(process), block(&blocks, "pc.ram")).unwrap();
     memory.read_at(0, &mut [0; 4096]).unwrap();
@@ -47,12 +47,61 @@ fn a_qemu_that_was_given_its_connection_is_found() {
     assert!(error.to_string().contains("--pid"), "{error}");
 }
 
+/// Two QEMUs without address space randomization have their blocks at the same addresses: only one
+/// is behind the monitor, whatever its memory holds.
+#[test]
+fn of_two_alike_only_the_one_behind_the_monitor_is_taken() {
+    if lacks(&[Need::Program(PC), Need::Kvm, Need::Program("setarch"), Need::Root]) {
+        return;
+    }
+    // Each with a second connection that we have made, so that its socket does not name it.
+    let start = || {
+        let (ours, its) = UnixStream::pair().unwrap();
+        fcntl_setfd(&its, FdFlags::empty()).unwrap();
+        let chardev = format!("socket,id=given,fd={}", its.as_raw_fd());
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("setarch");
+        command.args(["-R", "--"]).arg(memtwin_testbed::program(PC)).args(KVM_PC);
+        command.args(["-chardev", &chardev, "-mon", "chardev=given,mode=control"]);
+        command.args(["-nodefaults", "-display", "none", "-qmp"]);
+        command.arg(format!("unix:{},server=on,wait=off", Qemu::qmp_in(dir.path()).display()));
+        command.current_dir(dir.path());
+        (Qemu::launch(dir, command).unwrap(), ours)
+    };
+    let (right, ours) = start();
+    let mut qmp = Qmp::connect(&right.qmp(), PATIENCE).unwrap();
+    let ram = block(&blocks(&mut qmp).unwrap(), "pc.ram").clone();
+    drop(qmp);
+    let alike =
+        |(qemu, _): &(Qemu, UnixStream)| Process::of_pid(qemu.pid(), &[ram.clone()]).is_ok();
+    // Threads take their memory when they get to it: most are alike, not each one.
+    let (wrong, _others) = (0..50).map(|_| start()).find(alike).unwrap();
+    let by_its_socket = Qmp::connect(&right.qmp(), PATIENCE).unwrap();
+    let by_another = Qmp::resume_on(ours.into(), PATIENCE).unwrap();
+    for mut qmp in [by_its_socket, by_another] {
+        let mut blocks = blocks(&mut qmp).unwrap();
+        // What makes it hard: by these addresses the wrong one is as good.
+        blocks.retain(|block| Process::of_pid(wrong.pid(), std::slice::from_ref(block)).is_ok());
+        assert!(blocks.contains(&ram));
+        let fds = || fs::read_dir(format!("/proc/{}/fd", right.pid())).unwrap().count();
+        let before = fds();
+        let error = Process::behind(&mut qmp, wrong.pid(), &blocks).unwrap_err();
+        assert!(matches!(error, MemoryError::NotBehind { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("--pid") && text.lines().count() == 1, "{text}");
+        let behind = Process::behind(&mut qmp, right.pid(), &blocks).unwrap();
+        assert_eq!(behind.pid(), right.pid());
+        assert_eq!(Process::find(&mut qmp, &blocks).unwrap().pid(), right.pid());
+        assert_eq!(fds(), before, "what was given is taken back");
+    }
+}
+
 #[test]
 fn blocks_of_another_qemu_are_found_nowhere() {
     let Some((_first, mut qmp)) = machine(PC, "-M pc -accel kvm -m 64 -S") else { return };
     let mut blocks = blocks(&mut qmp).unwrap();
     blocks[0].hva = Some(4096);
-    let error = Process::find(&qmp, &blocks).unwrap_err();
+    let error = Process::find(&mut qmp, &blocks).unwrap_err();
     assert!(matches!(error, MemoryError::NotFound { .. }), "{error}");
     assert!(error.to_string().contains("--pid"), "{error}");
 }
@@ -66,7 +115,7 @@ fn as_nobody() {
     let Some(socket) = std::env::var_os(AS_NOBODY) else { return };
     let mut qmp = Qmp::connect(Path::new(&socket), PATIENCE).unwrap();
     let blocks = blocks(&mut qmp).unwrap();
-    let error = Process::find(&qmp, &blocks).unwrap_err();
+    let error = Process::find(&mut qmp, &blocks).unwrap_err();
     assert!(matches!(error, MemoryError::Refused { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("as user 65534") && text.contains("run Memtwin as root"), "{text}");

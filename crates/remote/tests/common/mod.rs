@@ -124,6 +124,9 @@ impl Source for Toy {
         self.paused = true;
         Ok(())
     }
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
     fn resume(&mut self) -> Result<(), SourceError> {
         self.paused = false;
         Ok(())

@@ -14,7 +14,14 @@ pub(super) fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io:
     let tally = Tally::of(&record.cases);
     let mut parts = Vec::new();
     let some = |n: u64, what: &str| (n > 0).then(|| format!("{n} {what}"));
-    parts.extend(some(tally.identical, "identical"));
+    let idle = match tally.idle {
+        0 => String::new(),
+        idle => format!(
+            " ({idle} not exercised: the log named no page of {} after pre-copy)",
+            it_or_them(idle)
+        ),
+    };
+    parts.extend(some(tally.identical, &format!("identical{idle}")));
     parts.extend(some(tally.differs, if tally.differs == 1 { "differs" } else { "differ" }));
     if tally.controls > 0 {
         let of = count(tally.controls, "control");
@@ -39,4 +46,8 @@ pub(super) fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io:
         writeln!(to, "{}", paint(KVM_NOT_TESTED, yellow, colour))?;
     }
     Ok(())
+}
+
+fn it_or_them(n: u64) -> &'static str {
+    if n == 1 { "it" } else { "them" }
 }

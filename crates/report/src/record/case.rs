@@ -106,6 +106,8 @@ pub struct Case {
     pub(super) digest: BTreeMap<String, Digests>,
     pub(super) control: Option<Control>,
     pub(super) passed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exercised: Option<bool>,
 }
 
 impl Case {
@@ -128,6 +130,7 @@ impl Case {
             digest: BTreeMap::new(),
             control: None,
             passed: false,
+            exercised: None,
         }
     }
 
@@ -191,6 +194,17 @@ impl Case {
     /// what it is there for.
     pub fn passed(&self) -> bool {
         self.passed
+    }
+
+    /// Whether the log named a page of it after pre-copy, where that was asked of this case alone: one
+    /// that was not was compared, and its log was not put to the test.
+    pub fn exercised(&self) -> Option<bool> {
+        self.exercised
+    }
+
+    /// Whether it is known that the log was not put to the test.
+    pub fn is_idle(&self) -> bool {
+        self.exercised == Some(false)
     }
 
     /// What the case means for the run.

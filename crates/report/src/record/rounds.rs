@@ -68,6 +68,12 @@ impl From<&Round> for RoundEntry {
     }
 }
 
+/// Whether a log was put to the test: it named a page after pre-copy, which copies every page
+/// whatever the log says.
+pub(super) fn is_exercised(rounds: &[RoundEntry]) -> bool {
+    rounds.iter().any(|round| round.kind != Kind::PreCopy && round.dirty_pages > 0)
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

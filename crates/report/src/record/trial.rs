@@ -1,6 +1,7 @@
 //! A case while it runs: collects what is known of it, and ends as a [`Case`].
 
 use super::case::{Case, Control, RegionEntry, Verdict};
+use super::rounds::is_exercised;
 use super::{Digests, LostPage, PageAt, RoundEntry};
 use memtwin_pages::{Layout, Region};
 use memtwin_replicate::Round;
@@ -19,6 +20,7 @@ pub struct Trial {
     regions: Vec<RegionEntry>,
     rounds: Vec<RoundEntry>,
     injected: Option<BTreeSet<PageAt>>,
+    says_exercised: bool,
 }
 
 impl Trial {
@@ -38,6 +40,7 @@ impl Trial {
             regions: regions.collect(),
             rounds: Vec::new(),
             injected: None,
+            says_exercised: false,
         }
     }
 
@@ -50,6 +53,13 @@ impl Trial {
     /// As a control: the log was kept from naming these pages.
     pub fn control(mut self, injected: impl IntoIterator<Item = PageAt>) -> Self {
         self.injected = Some(injected.into_iter().collect());
+        self
+    }
+
+    /// As one of several parts of a guest, of which some may not be written at all: the case says
+    /// whether the log named a page of it after pre-copy.
+    pub fn one_of_several(mut self) -> Self {
+        self.says_exercised = true;
         self
     }
 
@@ -103,6 +113,7 @@ impl Trial {
         lost: Vec<LostPage>,
         digest: BTreeMap<String, Digests>,
     ) -> Case {
+        let exercised = self.says_exercised.then(|| is_exercised(&self.rounds));
         let found = || lost.iter().map(LostPage::at).collect();
         let control = self.injected.map(|injected| Control { injected, found: found() });
         Case {
@@ -118,6 +129,7 @@ impl Trial {
             digest,
             passed: Case::success(verdict, control.as_ref()),
             control,
+            exercised,
         }
     }
 }

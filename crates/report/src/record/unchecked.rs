@@ -1,6 +1,7 @@
 //! A case as it was read, before it is believed.
 
 use super::case::{Case, Control, RegionEntry, Verdict};
+use super::rounds::is_exercised;
 use super::{Digests, LostPage, PageAt, RoundEntry};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,8 @@ pub(super) struct Unchecked {
     digest: BTreeMap<String, Digests>,
     control: Option<Control>,
     passed: bool,
+    #[serde(default)]
+    exercised: Option<bool>,
 }
 
 /// What a case says that can't be, given the rest of it.
@@ -52,6 +55,7 @@ impl TryFrom<Unchecked> for Case {
             digest: read.digest,
             control: read.control,
             passed: read.passed,
+            exercised: read.exercised,
         })
     }
 }
@@ -84,6 +88,10 @@ impl Unchecked {
         };
         if !possible {
             return Some(format!("the verdict {verdict} contradicts what was found"));
+        }
+        let named = is_exercised(&self.rounds);
+        if self.exercised.is_some_and(|exercised| exercised != named) {
+            return Some(format!("exercised is {}, expected {named} by its rounds", !named));
         }
         let passed = Case::success(verdict, self.control.as_ref());
         (self.passed != passed).then(|| format!("passed is {}, expected {passed}", self.passed))

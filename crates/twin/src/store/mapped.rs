@@ -7,48 +7,20 @@
 
 use super::check_length;
 use crate::TwinError;
-use memtwin_mapping::{Advice, Mapping};
+use memtwin_mapping::Mapping;
 use memtwin_replicate::Written;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The mapping, once there is something to change.
 #[derive(Debug, Default)]
 pub(super) struct Mapped {
-    mapping: Option<Arc<Mapping>>,
+    mapping: Option<Mapping>,
     checked: bool,
-    populated: bool,
 }
 
 impl Mapped {
-    /// With every page of the file in memory, zero as yet.
-    pub(super) fn populated(file: &File, name: &Path, len: u64) -> Result<Self, TwinError> {
-        let mapping = map(file, name, len)?;
-        mapping
-            .advise(Advice::PopulateWrite, 0, mapping.len())
-            .map_err(|error| TwinError::Map { path: name.to_owned(), error })?;
-        Ok(Self { mapping: Some(mapping), checked: false, populated: true })
-    }
-
-    /// Whether every page was there from the beginning.
-    pub(super) fn is_populated(&self) -> bool {
-        self.populated
-    }
-
-    /// The mapping, once there is one.
-    pub(super) fn mapping(&self) -> Option<&Arc<Mapping>> {
-        self.mapping.as_ref()
-    }
-
-    /// Writes pages, whatever is there. Only of one that is populated.
-    pub(super) fn fill(&self, at: u64, bytes: &[u8]) {
-        if let Some(mapping) = &self.mapping {
-            mapping.write(at as usize, bytes);
-        }
-    }
-
     /// Writes those of the pages at `at` that differ.
     pub(super) fn update(
         &mut self,
@@ -91,9 +63,9 @@ impl Mapped {
     }
 }
 
-fn map(file: &File, name: &Path, len: u64) -> Result<Arc<Mapping>, TwinError> {
+fn map(file: &File, name: &Path, len: u64) -> Result<Mapping, TwinError> {
     let failed = |error| TwinError::Map { path: name.to_owned(), error };
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     // Not populated: that costs as much as 0.2 s for each GiB, in the first short round of all.
-    Mapping::shared(file.as_fd(), len, 1).map(Arc::new).map_err(failed)
+    Mapping::shared(file.as_fd(), len, 1).map_err(failed)
 }

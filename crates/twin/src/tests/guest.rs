@@ -74,6 +74,10 @@ impl Source for Guest {
         Ok(())
     }
 
+    fn confirm_paused(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     fn resume(&mut self) -> Result<(), SourceError> {
         Ok(())
     }

@@ -144,7 +144,16 @@ VmFlags: rd wr sh
 
     fn block(hva: u64, used: u64) -> Block {
         let (name, windows) = ("ram".to_owned(), Vec::new());
-        Block { name, used, total: used, hva: Some(hva), host_page: 4096, windows, read_only: None }
+        Block {
+            name,
+            is_named: true,
+            used,
+            total: used,
+            hva: Some(hva),
+            host_page: 4096,
+            windows,
+            read_only: None,
+        }
     }
 
     /// Shared memory of this process: a file that exists in part, of which we have touched nothing.

@@ -12,14 +12,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Far above what any machine can send, and far below where QEMU's arithmetic ends.
-const UNLIMITED: u64 = 1 << 40;
+/// Far above what any machine can send, and far below where QEMU's arithmetic ends; and a number that nobody
+/// else is likely to set.
+const UNLIMITED: u64 = (1 << 40) + 7;
 
 /// In bytes a second: QEMU sends a section each tenth of a second.
 const HARDLY: u64 = 10;
 
 /// What a link is taken to carry in the last pass, in bytes a second: a socket on this machine.
-const LOCAL: u64 = 1 << 30;
+const LOCAL: u64 = (1 << 30) + 7;
 
 /// The longest limit that QEMU takes, in milliseconds: 2,000 s.
 const NO_LIMIT: u64 = 2_000_000;

@@ -3,8 +3,8 @@
 //!
 //! Undoing touches what is ours and nothing else. Our migration is ended by its own stream, so no command
 //! can hit another one; nothing lets a guest run but QEMU itself, which does so when our migration
-//! fails; and a setting is put back only while no migration is under way, and only if it still has a
-//! value that we gave it.
+//! fails; a setting is put back only if it still has a value that we gave it. That holds for a migration of
+//! somebody else's too: left at our few bytes a second it would never end. Its capabilities nobody can set.
 
 use crate::socket::StreamSocket;
 use memtwin_qemu::{
@@ -72,7 +72,7 @@ pub enum UndoError {
     Stuck,
     /// A migration that is not ours is under way.
     #[error(
-        "a migration of somebody else's is under way ('{status}'), so nothing of it was touched, its settings included"
+        "a migration of somebody else's is under way ('{status}'), which is left alone, and with it the capabilities"
     )]
     NotOurs {
         /// Where it is.
@@ -122,9 +122,10 @@ impl Undo {
     ///
     /// Errors: as [`Undo::run`].
     pub(crate) fn settle(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
+        self.put_back_parameters(qmp)?;
         self.is_free(qmp)?;
         let runs = self.see_it_run(qmp);
-        self.put_back(qmp)?;
+        self.put_back_capabilities(qmp)?;
         runs
     }
 
@@ -146,15 +147,23 @@ impl Undo {
     ///
     /// Errors: a migration is under way, which can't be ours; or QEMU refuses.
     pub(crate) fn put_back(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
+        self.put_back_parameters(qmp)?;
         self.is_free(qmp)?;
-        let now = self.settings.before(qmp)?;
-        let capabilities = self.capabilities_to_restore(&now);
-        if !capabilities.is_empty() {
-            set_capabilities(qmp, &capabilities).map_err(SettingsError::from)?;
-        }
-        let parameters = self.parameters_to_restore(&now);
+        self.put_back_capabilities(qmp)
+    }
+
+    fn put_back_parameters(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
+        let parameters = self.parameters_to_restore(&self.settings.before(qmp)?);
         if !parameters.is_empty() {
             set_parameters(qmp, &parameters).map_err(SettingsError::from)?;
+        }
+        Ok(())
+    }
+
+    fn put_back_capabilities(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
+        let capabilities = self.capabilities_to_restore(&self.settings.before(qmp)?);
+        if !capabilities.is_empty() {
+            set_capabilities(qmp, &capabilities).map_err(SettingsError::from)?;
         }
         Ok(())
     }

@@ -117,7 +117,8 @@ fn memtwin_is_stopped_in_qemu_s_last_pass() {
         // What is told QEMU of the bandwidth in the end, so that it need not try for long.
         let name = "avail-switchover-bandwidth";
         let began = Instant::now();
-        while parameters(&mut machine.qmp).is_ok_and(|all| all[name].as_u64() != Some(1 << 30))
+        while parameters(&mut machine.qmp)
+            .is_ok_and(|all| all[name].as_u64() != Some((1 << 30) + 7))
             && audit.0.try_wait().unwrap().is_none()
         {
             assert!(began.elapsed() < Duration::from_secs(120), "it never may end");

@@ -9,6 +9,7 @@ mod deaths;
 mod guest;
 mod injector;
 mod life;
+mod validity;
 
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId};
 use memtwin_replicate::{Sink, SinkError};

@@ -6,6 +6,7 @@ mod check;
 mod migrate;
 mod once;
 mod outcome;
+mod powerloss;
 mod receive;
 
 use crate::interrupt::Interrupt;
@@ -24,7 +25,7 @@ pub(crate) struct Soak {
     /// How often
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     runs: u32,
-    /// How many seconds one run may take [default: 180; `migrate`: 1500]
+    /// How many seconds one run may take [default: 180; `migrate`: 1500; `powerloss`: 900]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// The exit code that each run of `check` or `migrate` must end with
@@ -45,6 +46,9 @@ enum What {
     Migrate,
     /// `memtwin receive`, killed with -9 at random: never a torn twin, always an equal one at the end
     Receive,
+    /// A power loss after every system call of a twin's writer and of its receiver: nothing is taken for
+    /// whole that is not, and no acknowledged round is lost
+    Powerloss,
 }
 
 impl Soak {
@@ -55,6 +59,7 @@ impl Soak {
             What::Audit => audit::soak(self, interrupt),
             What::Migrate => migrate::soak(self, interrupt),
             What::Receive => receive::soak(self, interrupt),
+            What::Powerloss => powerloss::soak(self, interrupt),
         }
     }
 }

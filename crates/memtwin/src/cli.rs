@@ -306,6 +306,9 @@ pub(crate) struct Verify {
     /// The page size in which differences are named [default: this host's]
     #[arg(long, value_name = "SIZE")]
     pub(crate) page_size: Option<Size>,
+    /// Compare a twin also if it is unfinished, or may be: as it is, at this moment
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) output: Output,

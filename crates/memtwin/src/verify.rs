@@ -4,15 +4,16 @@ mod images;
 
 use crate::cli::Verify;
 use crate::failure::Failure;
+use crate::image::FilePart;
 use images::Compared;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use memtwin_report::record::{Digests, LostPage};
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
-use memtwin_twin::is_marked_incomplete;
-use memtwin_verdict::{Comparison, Difference, Side, verify};
+use memtwin_twin::Validity;
+use memtwin_verdict::{Comparison, Difference, Image, Side, verify};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -25,8 +26,9 @@ pub(crate) fn run(args: &Verify, command: String) -> Result<ExitCode, Failure> {
     let page_size = PageSize::new(bytes)
         .map_err(|error| Failure::usage(format!("--page-size {bytes}: {error}")))?;
     crate::output::probe(&args.output)?;
-    let (a, b) = (open(&args.a)?, open(&args.b)?);
-    let (a, b) = (Compared::new(&args.a, &a)?, Compared::new(&args.b, &b)?);
+    let (a, b) = (open(&args.a, args.force)?, open(&args.b, args.force)?);
+    let forced = [a.forced, b.forced].into_iter().flatten();
+    let (a, b) = (Compared::new(&args.a, &*a.image)?, Compared::new(&args.b, &*b.image)?);
     let found = verify(&a.image, &b.image, page_size).map_err(|error| {
         let path = match error.side() {
             Some(Side::Memory) => format!("{}: ", args.a.display()),
@@ -42,34 +44,50 @@ pub(crate) fn run(args: &Verify, command: String) -> Result<ExitCode, Failure> {
     let cases = [case(&found, page_size)?];
     let code = exit::of_cases(&cases, false, false);
     let record = RunRecord::new(command, cases.into());
-    crate::output::write(&args.output, &record, &lines(args, &found, page_size))?;
+    let lines: Vec<String> = forced.chain(lines(args, &found, page_size)).collect();
+    crate::output::write(&args.output, &record, &lines)?;
     Ok(code)
 }
 
-fn open(path: &Path) -> Result<File, Failure> {
+/// An image that may be compared.
+struct Opened {
+    image: Box<dyn Image>,
+    /// What `--force` has passed over.
+    forced: Option<String>,
+}
+
+fn open(path: &Path, force: bool) -> Result<Opened, Failure> {
     let fail =
         |what: &dyn std::fmt::Display| Failure::environment(format!("{}: {what}", path.display()));
-    // A twin whose writer was killed, or is at work, may be of no moment at all.
-    if let Some(pid) = is_marked_incomplete(path).map_err(Failure::environment)? {
-        return Err(Failure {
-            code: ExitCode::Inconclusive,
-            message: format!(
-                "{}: incomplete: process {pid} is replicating to it, or was killed while it did; \
-                 replicate again",
-                path.display()
-            ),
-        });
-    }
     // Not to be held up by a fifo, which is then refused.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file =
         OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| fail(&e))?;
     let kind = file.metadata().map_err(|e| fail(&e))?.file_type();
-    if kind.is_file() || kind.is_block_device() {
-        Ok(file)
-    } else {
-        Err(fail(&"expected a regular file or a block device"))
+    if kind.is_block_device() {
+        return Ok(Opened { image: Box::new(file), forced: None });
     }
+    if !kind.is_file() {
+        return Err(fail(&"expected a regular file or a block device"));
+    }
+    let (code, len, why) = match Validity::of(&file, path).map_err(Failure::environment)? {
+        Validity::Whole => return Ok(Opened { image: Box::new(file), forced: None }),
+        Validity::Unfinished { bytes, pid } => {
+            let why = format!(
+                "incomplete: process {pid} is replicating to it, or was stopped while it did; \
+                 replicate again"
+            );
+            (ExitCode::Inconclusive, bytes, why)
+        }
+        Validity::Unproven { bytes, why } => (ExitCode::Environment, bytes, why),
+    };
+    let message = format!("{}: {why}", path.display());
+    if !force {
+        let message = format!("{message}, or compare it as it is with --force");
+        return Err(Failure { code, message });
+    }
+    let image = Box::new(FilePart { file, offset: 0, len });
+    Ok(Opened { image, forced: Some(message) })
 }
 
 fn case(found: &Comparison, page_size: PageSize) -> Result<Case, Failure> {

@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::{Place, expect, json, memtwin};
-use std::fs;
+use common::{Held, Place, expect, json, memtwin, until};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 fn verify(place: &Place, a: &str, b: &str) -> Command {
@@ -132,4 +133,67 @@ fn files_of_other_kinds_are_named() {
         // Two that are equal are equal, whatever they are.
         expect(0, &mut verify(&place, name, name));
     }
+}
+
+/// A twin that is being written is refused by every name and in a copy, while it is written and after
+/// its writer was killed; `--force` compares what there is of it.
+#[test]
+fn an_unfinished_twin_is_refused_by_every_name() {
+    let place = Place::new();
+    let mut command = memtwin();
+    command.args(["replicate", "process", "--quiet", "--seconds", "170", "--memory"]);
+    command.arg(place.path("memory")).arg(format!("file:{}", place.path("twin").display()));
+    let mut held = Held::spawn(&mut command);
+    until("the twin is there", || place.path("twin").exists());
+    fs::hard_link(place.path("twin"), place.path("link")).unwrap();
+    fs::copy(place.path("twin"), place.path("copy")).unwrap();
+    let pid = held.0.id();
+    let descriptor = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|fd| fs::read_link(fd).is_ok_and(|to| to == place.path("twin")))
+        .unwrap();
+    let refuse = |path: &std::path::Path| {
+        let mut command = memtwin();
+        let (out, err) = expect(11, command.arg("verify").arg(path).arg(path));
+        assert!(out.is_empty() && err.contains("incomplete") && err.contains("--force"), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+    };
+    for path in [descriptor, place.path("twin"), place.path("link"), place.path("copy")] {
+        refuse(&path);
+    }
+    held.0.kill().unwrap();
+    held.end();
+    fs::remove_file(place.path("twin.replicating")).unwrap();
+    fs::rename(place.path("twin"), place.path("renamed")).unwrap();
+    for name in ["renamed", "link", "copy"] {
+        refuse(&place.path(name));
+    }
+    // What there is of it has the length of the memory.
+    let (out, _) = expect(0, verify(&place, "renamed", "link").arg("--force"));
+    assert!(out.contains("incomplete") && out.contains("identical"), "{out}");
+    fs::write(place.path("zeros"), vec![0; 1 << 20]).unwrap();
+    let (out, _) = expect(1, verify(&place, "zeros", "link").arg("--force"));
+    assert!(!out.contains("the sizes differ"), "{out}");
+}
+
+#[test]
+fn what_can_not_be_told_from_an_unfinished_twin_is_refused() {
+    let place = Place::new();
+    // What a power loss leaves of one whose trailer was not on the disk yet.
+    let zeros = File::create(place.path("zeros")).unwrap();
+    zeros.set_len(8192 + 511).unwrap();
+    fs::write(place.path("marked"), [0; 8192]).unwrap();
+    fs::write(place.path("marked.replicating"), "").unwrap();
+    for (name, why) in [("zeros", "zeros for its trailer"), ("marked", "marker")] {
+        let (_, err) = expect(3, &mut verify(&place, name, name));
+        assert!(err.contains(why) && err.contains("--force"), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+        expect(0, verify(&place, name, name).arg("--force"));
+    }
+    // The control: the same without what speaks against it.
+    fs::remove_file(place.path("marked.replicating")).unwrap();
+    expect(0, &mut verify(&place, "marked", "marked"));
+    zeros.write_all_at(b"x", 8300).unwrap();
+    expect(0, &mut verify(&place, "zeros", "zeros"));
 }

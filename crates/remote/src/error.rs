@@ -101,6 +101,16 @@ pub enum RemoteError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A journal is there with rounds that were acknowledged, and not their image.
+    #[error("{}: holds rounds up to {round}, which were promised to a sender, of an image that is not {}; put that image back there, or move the journal away", journal.display(), path.display())]
+    Orphan {
+        /// Where the image should be.
+        path: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+        /// Its last round.
+        round: u32,
+    },
     /// The twin can't fit.
     #[error("{}: needs {needed} bytes, {free} are free; free some or name another path", path.display())]
     NoRoom {

@@ -9,7 +9,7 @@ mod common;
 use common::{Toy, receiver_config, sender_config};
 use memtwin_remote::{At, Door, Point, Receiver, ReceiverConfig, RemoteTwin, SenderConfig};
 use memtwin_replicate::{Replication, Stop};
-use memtwin_twin::is_marked_incomplete;
+use memtwin_twin::{Unfinished, is_marked_incomplete};
 use memtwin_wire::Outcome;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -42,7 +42,10 @@ fn the_receiver_of_the_other_tests() {
     let config = ReceiverConfig { at, journal_bytes: 150 << 10, ..receiver_config() };
     let mut receiver = Receiver::new(&path, config).unwrap();
     if let Some(round) = receiver.recovered() {
-        let digest = blake3::hash(&fs::read(&path).unwrap());
+        // The image, without the trailer that says that it is unfinished.
+        let file = fs::File::open(&path).unwrap();
+        let bytes = Unfinished::find(&file).unwrap().unwrap().trailer().bytes;
+        let digest = blake3::hash(&fs::read(&path).unwrap()[..bytes as usize]);
         fs::write(path.with_extension("recovered"), format!("{round} {digest}")).unwrap();
     }
     // The last life's connections may linger for a moment.

@@ -1,11 +1,12 @@
 //! A twin of many regions in a directory: an image for each, as `pc.ram` or `rom@etc_acpi_tables`.
 
 use crate::file::check_space;
+use crate::path::make_directory;
 use crate::{FileTwin, TwinError};
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// A [`FileTwin`] for each region, in one directory.
@@ -20,8 +21,7 @@ impl DirTwin {
     /// something else has its name.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TwinError> {
         let path = path.as_ref();
-        fs::create_dir_all(path)
-            .map_err(|errno| TwinError::io("make the directory", path, errno))?;
+        make_directory(path)?;
         Ok(Self { path: path.to_owned(), twins: Vec::new() })
     }
 
@@ -36,10 +36,13 @@ impl DirTwin {
         self.twins.get(region.0).ok_or_else(unopened)?.reader()
     }
 
-    /// Ends the life of every image, as [`FileTwin::finish`]; the first error is the one told.
+    /// Ends the life of every image, as [`FileTwin::finish`]; the first error is the one told. All of
+    /// them are on the disk before the first is called complete.
     pub fn finish(self, complete: bool) -> Result<(), TwinError> {
+        let good = if complete { self.twins.iter().try_for_each(FileTwin::sync) } else { Ok(()) };
+        let complete = complete && good.is_ok();
         let ends: Vec<_> = self.twins.into_iter().map(|twin| twin.finish(complete)).collect();
-        ends.into_iter().collect()
+        good.and(ends.into_iter().collect())
     }
 }
 
@@ -94,6 +97,7 @@ fn plain_name(region: &Region) -> String {
 mod tests {
     use super::*;
     use memtwin_pages::{Gpa, PageSize};
+    use std::fs;
 
     fn layout(names: &[&str]) -> Layout {
         let size = PageSize::new(512).unwrap();
@@ -122,11 +126,11 @@ mod tests {
             twin.write(RegionId(1), 1, &[2; 512]).unwrap();
             twin.commit(0).unwrap();
             let images: Vec<PathBuf> = twin.images().map(Path::to_owned).collect();
-            assert_eq!(twin.reader(RegionId(1)).unwrap().metadata().unwrap().len(), 1024);
+            assert_eq!(twin.reader(RegionId(1)).unwrap().metadata().unwrap().len(), 1024 + 511);
             twin.finish(complete).unwrap();
             assert!(images.iter().all(|image| image.exists() == complete));
         }
-        assert_eq!(fs::read(path.join("b.partial")).unwrap()[512..], [2; 512]);
+        assert_eq!(fs::read(path.join("b.partial")).unwrap()[512..1024], [2; 512]);
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(DirTwin::create(dir.path().join("file")).is_err());
     }

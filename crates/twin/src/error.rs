@@ -25,6 +25,14 @@ pub enum TwinError {
         /// Who writes it, if its marker says so by now.
         pid: Option<u32>,
     },
+    /// A receiver has left a twin here, and rounds of it that it had promised to keep.
+    #[error("{}: a receiver's twin, with rounds in {}; start `memtwin receive` there for its sender to go on, or move both away", path.display(), journal.display())]
+    Received {
+        /// The twin.
+        path: PathBuf,
+        /// The receiver's journal.
+        journal: PathBuf,
+    },
     /// A file that is not ours has the name that the marker needs.
     #[error("{}: expected a marker of memtwin, got another file; move it away", path.display())]
     NotAMarker {

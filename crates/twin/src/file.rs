@@ -3,19 +3,21 @@
 //! | moment | PATH | PATH.partial | PATH.replicating |
 //! |---|---|---|---|
 //! | [`FileTwin::create`] | as it was | as it was | taken |
-//! | [`Sink::open`], pre-copy | as it was | written | names it |
-//! | first [`Sink::commit`] and later | the twin, updated in place | | names it |
+//! | [`Sink::open`], pre-copy | as it was | written, with a trailer | names it |
+//! | first [`Sink::commit`] and later | the twin, updated in place, with a trailer | | names it |
 //! | [`FileTwin::finish`], complete | the twin, on the disk | | gone |
-//! | `finish`, not complete; or dropped | as it was (in pre-copy), else gone | the twin, if it was live | gone |
-//! | killed | as it is | as it is | stays: [`is_marked_incomplete`] |
+//! | `finish`, not complete; or dropped | as it was (in pre-copy), else gone | the twin with its trailer, if it was live | gone |
+//! | killed, or the power fails | as it is | as it is | stays, or is what the disk has of it |
 //!
-//! Rounds are not synced to the disk one by one, since a twin whose host crashes is incomplete
-//! anyway: fdatasync(2) comes once, before it is called complete.
+//! The trailer ([`Unfinished`](crate::Unfinished)) is on the disk before the first page, and goes
+//! when all of the twin is: so rounds need not be synced to the disk one by one. The marker keeps a
+//! second writer out and says who the first one is.
 
 use crate::TwinError;
-use crate::marker::{Inode, Marker, Record};
-use crate::path::{beside, directory, resolve};
+use crate::marker::{Inode, Marker};
+use crate::path::{beside, directory, resolve, sync_directory};
 use crate::store::{Access, Store};
+use crate::unfinished::Ending;
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use memtwin_room::{Need, Room};
@@ -33,7 +35,7 @@ pub struct FileTwin {
     partial: PathBuf,
     /// `None` when the twin's life is over.
     marker: Option<Marker>,
-    open: Option<Open>,
+    open: Option<Box<Open>>,
     /// What to use instead of what suits the file system.
     force: Option<Access>,
 }
@@ -48,14 +50,20 @@ impl FileTwin {
     /// Takes `path` for a twin: looks whether one can be there, and locks it against others.
     ///
     /// What a killed writer has left there is moved to `PATH.partial`, which [`Sink::open`]
-    /// replaces. Errors: no regular file, no directory, no permission, or in use.
+    /// replaces. Errors: no regular file, no directory, no permission, in use, or a receiver has left
+    /// rounds there.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TwinError> {
         let path = resolve(path.as_ref())?;
         let (marker, left) = Marker::take(marker_of(&path), &path)?;
         let partial = beside(&path, ".partial");
-        if let Some(left) = left {
-            // If that fails, the marker stays as it is.
-            demote(left.twin, &path, &partial)?;
+        let journal = beside(&path, ".journal");
+        if journal.symlink_metadata().is_ok() {
+            return Err(TwinError::Received { path, journal });
+        }
+        // If that fails, the marker stays as it is.
+        match left {
+            Some(left) if left.twin.is_at(&path) => demote(left.twin, &path, &partial)?,
+            _ => demote_unfinished(&path, &partial)?,
         }
         let this = Self { path, partial, marker: Some(marker), open: None, force: None };
         // From here on the marker tells of this process, and of no file yet.
@@ -84,8 +92,8 @@ impl FileTwin {
         good.and(ended)
     }
 
-    /// Sees to it that the live twin is what is at PATH, and on the disk.
-    fn sync(&self) -> Result<(), TwinError> {
+    /// Sees to it that the live twin is what is at PATH, and on the disk. It is unfinished still.
+    pub(crate) fn sync(&self) -> Result<(), TwinError> {
         let open = self.opened()?;
         if !open.store.is_committed() {
             return Err(self.order("complete before pre-copy was committed"));
@@ -96,28 +104,39 @@ impl FileTwin {
         let failed = |errno| TwinError::io("sync", &self.path, errno);
         open.store.file().sync_data().map_err(failed)?;
         // The new name is an entry of the directory.
-        File::open(directory(&self.path)).and_then(|directory| directory.sync_all()).map_err(failed)
+        sync_directory(directory(&self.path))
     }
 
     fn end(&mut self, complete: bool) -> Result<(), TwinError> {
         let Some(marker) = self.marker.take() else {
             return Ok(());
         };
-        match self.open.take() {
-            Some(Open { store, .. }) if !store.is_committed() => remove_if_there(&self.partial)?,
-            Some(Open { inode, .. }) if !complete => demote(inode, &self.path, &self.partial)?,
-            _ => {}
-        }
-        marker.remove()
+        let finished = match self.open.take().map(|open| *open) {
+            Some(Open { store, .. }) if !store.is_committed() => {
+                remove_if_there(&self.partial)?;
+                Ok(())
+            }
+            Some(Open { store, inode }) => {
+                let finished = if complete { store.finish() } else { Ok(()) };
+                if !complete || finished.is_err() {
+                    demote(inode, &self.path, &self.partial)?;
+                }
+                finished
+            }
+            None => Ok(()),
+        };
+        marker.remove()?;
+        finished?;
+        if complete { sync_directory(directory(&self.path)) } else { Ok(()) }
     }
 
     fn opened(&self) -> Result<&Open, TwinError> {
-        self.open.as_ref().ok_or_else(|| self.order("not opened yet"))
+        self.open.as_deref().ok_or_else(|| self.order("not opened yet"))
     }
 
     fn opened_mut(&mut self) -> Result<&mut Open, TwinError> {
         let unopened = self.order("not opened yet");
-        self.open.as_mut().ok_or(unopened)
+        self.open.as_deref_mut().ok_or(unopened)
     }
 
     fn marker(&self) -> Result<&Marker, TwinError> {
@@ -163,11 +182,13 @@ impl Sink for FileTwin {
             error
         };
         let inode = Inode::of(&file.metadata().map_err(failed).map_err(undo)?);
-        // Before the name PATH can be the new file's: there is no moment without a mark.
-        self.marker()?.write(inode).map_err(undo)?;
         let access = self.force.unwrap_or_else(|| Access::of(&file));
+        // From here on it says that it is unfinished, on the disk too.
         let store = Store::new(&self.path, file, layout, access).map_err(undo)?;
-        self.open = Some(Open { store, inode });
+        let marker = self.marker()?;
+        marker.write(inode).and_then(|()| marker.sync()).map_err(undo)?;
+        sync_directory(directory(&self.path)).map_err(undo)?;
+        self.open = Some(Box::new(Open { store, inode }));
         Ok(())
     }
 
@@ -191,19 +212,6 @@ impl Sink for FileTwin {
     }
 }
 
-/// Who writes or was killed while writing the twin that is at `path` now; `None` if it is complete,
-/// or no twin. Errors: its marker can't be read.
-pub fn is_marked_incomplete(path: impl AsRef<Path>) -> Result<Option<u32>, TwinError> {
-    let Ok(path) = path.as_ref().canonicalize() else {
-        return Ok(None);
-    };
-    match Record::read(&marker_of(&path)) {
-        Ok(record) => Ok(record.filter(|it| it.twin.is_at(&path)).map(|it| it.pid)),
-        Err(TwinError::NotAMarker { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn marker_of(path: &Path) -> PathBuf {
     beside(path, ".replicating")
 }
@@ -215,6 +223,20 @@ fn demote(twin: Inode, path: &Path, partial: &Path) -> Result<(), TwinError> {
     }
     fs::rename(path, partial)
         .map_err(|errno| TwinError::io("move away the incomplete", path, errno))
+}
+
+/// Moves what says itself that it is unfinished, whoever has left it.
+fn demote_unfinished(path: &Path, partial: &Path) -> Result<(), TwinError> {
+    let failed = |errno| TwinError::io("look at", path, errno);
+    let file = match File::open(path) {
+        // What may not be read is no twin of ours; it is replaced as a whole.
+        Err(_) => return Ok(()),
+        Ok(file) => file,
+    };
+    match Ending::of(&file).map_err(failed)? {
+        Ending::Plain => Ok(()),
+        _ => demote(Inode::of(&file.metadata().map_err(failed)?), path, partial),
+    }
 }
 
 fn remove_if_there(path: &Path) -> Result<(), TwinError> {

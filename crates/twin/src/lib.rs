@@ -3,7 +3,8 @@
 //! On the way of the data this is the end: the engine hands over whole pages, a
 //! [`Sink`](memtwin_replicate::Sink) takes them. [`FileTwin`] keeps them in a regular file,
 //! [`DirTwin`] in one for each region, [`MemoryTwin`] in one without a name, [`Discard`] not at
-//! all. A twin lends itself to the judge as a file handle (`reader`), so that the judge reads with
+//! all. While a twin is written its file says so itself
+//! ([`Unfinished`]), and whoever takes an image for whole asks [`Validity`]. A twin lends itself to the judge as a file handle (`reader`), so that the judge reads with
 //! its own code.
 //!
 //! [`Injector`] wraps a source for a control case: the proof that a check can fail. For a source that
@@ -21,6 +22,9 @@ mod memory;
 mod path;
 mod sparse;
 mod store;
+mod trailer;
+mod unfinished;
+mod validity;
 mod withheld;
 
 #[cfg(test)]
@@ -29,10 +33,13 @@ mod tests;
 pub use dir::DirTwin;
 pub use discard::Discard;
 pub use error::TwinError;
-pub use file::{FileTwin, is_marked_incomplete};
+pub use file::FileTwin;
 pub use injector::Injector;
 pub use marker::{Inode, Marker, Record};
 pub use memory::MemoryTwin;
 pub use sparse::SparseMemory;
 pub use store::offset_of;
+pub use trailer::Trailer;
+pub use unfinished::Unfinished;
+pub use validity::{Validity, is_marked_incomplete};
 pub use withheld::WithheldTwin;

@@ -80,7 +80,8 @@ impl Record {
             .read_to_end(&mut line)
             .map_err(|errno| TwinError::io("read", path, errno))?;
         match line.as_slice() {
-            [] => Ok(None),
+            // As a power loss may leave it: of this length, and without its bytes.
+            line if line.iter().all(|&byte| byte == 0) => Ok(None),
             line => match Self::parse(line) {
                 Some(record) => Ok(Some(record)),
                 None => Err(TwinError::NotAMarker { path: path.to_owned() }),
@@ -103,22 +104,33 @@ impl Record {
     }
 }
 
-/// A marker that is ours. Dropping it gives the lock up but leaves the file, which then tells of
+/// A marker that is ours. Dropping it gives the lock up but leaves what it says, which then tells of
 /// an incomplete twin; [`Marker::remove`] says that all is well.
 #[derive(Debug)]
 pub struct Marker {
     path: PathBuf,
     file: File,
+    /// Whether it was made here, not found.
+    made: bool,
 }
 
 impl Marker {
     /// Takes the marker at `path`, of the twin at `twin`. Returns what a killed writer has left in
     /// it, too, and leaves that there until [`Marker::write`].
     pub fn take(path: PathBuf, twin: &Path) -> Result<(Self, Option<Record>), TwinError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let new = flags | OFlags::CREATE | OFlags::EXCL;
         loop {
-            let file = open(&path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o644))
-                .map_err(|errno| TwinError::io("create", &path, errno))?;
+            let mode = Mode::from_raw_mode(0o644);
+            let (opened, made) = match open(&path, new, mode) {
+                Err(Errno::EXIST) => (open(&path, flags, mode), false),
+                opened => (opened, true),
+            };
+            let file = match opened {
+                // Its owner has removed it meanwhile.
+                Err(Errno::NOENT) if !made => continue,
+                opened => opened.map_err(|errno| TwinError::io("create", &path, errno))?,
+            };
             let file = File::from(file);
             let failed = |errno| TwinError::io("lock", &path, errno);
             let about = file.metadata().map_err(failed)?;
@@ -137,7 +149,7 @@ impl Marker {
             // file that nobody else will ever find, and have to begin again.
             if Inode::of(&about).is_at(&path) {
                 let left = Record::read_from(&file, &path)?;
-                return Ok((Self { path, file }, left));
+                return Ok((Self { path, file, made }, left));
             }
         }
     }
@@ -161,6 +173,20 @@ impl Marker {
         let ours = Inode::of(&self.file.metadata().map_err(failed)?);
         // One that somebody else has removed and made anew is no longer ours to remove.
         if ours.is_at(&self.path) { fs::remove_file(&self.path).map_err(failed) } else { Ok(()) }
+    }
+}
+
+impl Drop for Marker {
+    fn drop(&mut self) {
+        // One that never came to say anything would be taken for what a power loss has left.
+        if let Ok(about) = self.file.metadata()
+            && self.made
+            && about.len() == 0
+            && Inode::of(&about).is_at(&self.path)
+        {
+            // If that fails it stays, and speaks against a twin that may be whole.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

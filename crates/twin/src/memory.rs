@@ -1,6 +1,6 @@
 //! A twin in a file without a name (memfd_create(2)): it leaves nothing behind.
 
-use crate::{SparseMemory, TwinError, offset_of};
+use crate::{SparseMemory, TwinError, Unfinished, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use memtwin_room::Watch;
@@ -100,7 +100,8 @@ impl Sink for MemoryTwin {
             .map_err(failed)?;
         let file = File::from(file);
         let bytes = layout.bytes();
-        file.set_len(bytes).map_err(|errno| TwinError::io("extend", name, errno))?;
+        // Who finds it by our descriptors is told, too, that it is no image yet.
+        Unfinished::begin(&file, bytes).map_err(|errno| TwinError::io("begin", name, errno))?;
         // Of this length for good: what is mapped can't be taken away.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         fcntl_add_seals(&file, seals).map_err(failed)?;

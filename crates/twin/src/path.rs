@@ -3,7 +3,7 @@
 use crate::TwinError;
 use rustix::fs::{Access, access};
 use std::ffi::OsString;
-use std::fs::{self, FileType};
+use std::fs::{self, File, FileType};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
@@ -49,6 +49,28 @@ pub(crate) fn directory(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
+}
+
+/// What was done to the names in a directory is on the disk.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), TwinError> {
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|errno| TwinError::io("sync", directory, errno))
+}
+
+/// Makes a directory and those above it, as far as they are missing, on the disk.
+pub(crate) fn make_directory(path: &Path) -> Result<(), TwinError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = directory(path);
+    make_directory(above)?;
+    match fs::create_dir(path) {
+        // Somebody else was quicker.
+        Err(_) if path.is_dir() => {}
+        made => made.map_err(|errno| TwinError::io("make the directory", path, errno))?,
+    }
+    sync_directory(above)
 }
 
 fn free_name(given: &Path, at: &Path) -> Result<PathBuf, TwinError> {

@@ -8,6 +8,7 @@ mod mapped;
 mod plain;
 
 use crate::TwinError;
+use crate::unfinished::Unfinished;
 use mapped::Mapped;
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::Written;
@@ -60,6 +61,7 @@ pub(crate) struct Store {
     committed: bool,
     /// For a file that is memory.
     watch: Box<Watch>,
+    unfinished: Unfinished,
 }
 
 /// Where a region lies in the file, and its page size.
@@ -76,7 +78,8 @@ enum After {
 }
 
 impl Store {
-    /// Makes the empty `file` as long as the regions are together.
+    /// Makes the empty `file` an unfinished twin, as long as the regions are together and a trailer
+    /// longer. On the disk it is so before the first page is.
     pub(crate) fn new(
         name: &Path,
         file: File,
@@ -84,7 +87,8 @@ impl Store {
         access: Access,
     ) -> Result<Self, TwinError> {
         let bytes = layout.bytes();
-        file.set_len(bytes).map_err(|errno| TwinError::io("extend", name, errno))?;
+        let unfinished =
+            Unfinished::begin(&file, bytes).map_err(|errno| TwinError::io("begin", name, errno))?;
         let place = |(id, region): (RegionId, &Region)| Place {
             offset: offset_of(layout, id),
             page: region.page_size().as_usize(),
@@ -100,6 +104,7 @@ impl Store {
             file,
             committed: false,
             watch: Box::default(),
+            unfinished,
         })
     }
 
@@ -155,6 +160,13 @@ impl Store {
         if let After::Mapped(mapped) = &mut self.after {
             mapped.end_of_round();
         }
+    }
+
+    /// Takes the trailer away, on the disk too: the file is the whole image. It was synced before.
+    pub(crate) fn finish(self) -> Result<(), TwinError> {
+        let Self { name, file, bytes, unfinished, .. } = self;
+        check_length(&file, &name, bytes)?;
+        unfinished.finish(&file).map_err(|errno| TwinError::io("finish", &name, errno))
     }
 
     /// Whether a first round, which is pre-copy, was committed.

@@ -10,6 +10,7 @@ mod guest;
 mod injector;
 mod life;
 mod sparse;
+mod validity;
 
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId};
 use memtwin_replicate::{Sink, SinkError};

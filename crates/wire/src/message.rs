@@ -109,10 +109,9 @@ impl<'a> Message<'a> {
                 into.push(code as u8);
                 put_text(into, shortened(why));
             }
-            Self::Base(Base { round, device, inode }) => {
+            Self::Base(Base { round, image }) => {
                 into.extend_from_slice(&round.to_le_bytes());
-                into.extend_from_slice(&device.to_le_bytes());
-                into.extend_from_slice(&inode.to_le_bytes());
+                into.extend_from_slice(&image);
             }
         }
         frame
@@ -195,11 +194,7 @@ impl<'a> Message<'a> {
                 let code = known.ok_or(range)?;
                 Self::Refuse { code, why: cursor.text("the reason", MOST_TEXT)? }
             }
-            Kind::Base => Self::Base(Base {
-                round: cursor.u32()?,
-                device: cursor.u64()?,
-                inode: cursor.u64()?,
-            }),
+            Kind::Base => Self::Base(Base { round: cursor.u32()?, image: cursor.array()? }),
         };
         cursor.end()?;
         Ok(this)

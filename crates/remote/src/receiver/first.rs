@@ -4,7 +4,7 @@ use super::image::Image;
 use super::place::Place;
 use crate::RemoteError;
 use memtwin_pages::{Layout, PageSet};
-use memtwin_twin::Inode;
+use memtwin_twin::{Inode, Unfinished};
 use memtwin_wire::{Record, Records, Round, Shape};
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -18,12 +18,13 @@ pub(super) struct First {
     pub(super) shape: Shape,
     pub(super) image: Image,
     pub(super) inode: Inode,
+    pub(super) unfinished: Unfinished,
     covered: Vec<PageSet>,
     blocks: u64,
 }
 
 impl First {
-    /// Makes room.
+    /// Makes room. From the beginning the file says that it is unfinished, on the disk too.
     pub(super) fn new(
         place: &Place,
         session: [u8; 16],
@@ -36,22 +37,25 @@ impl First {
         let file = place.create(PARTIAL)?;
         let path = place.path(PARTIAL);
         let failed = |errno| RemoteError::Disk { doing: "make room in", path: path.clone(), errno };
-        file.set_len(shape.bytes()).map_err(failed)?;
+        let undo = |error| {
+            // Nothing is left of the attempt.
+            let _ = place.remove(PARTIAL);
+            error
+        };
+        let unfinished = Unfinished::begin(&file, shape.bytes()).map_err(failed).map_err(undo)?;
         // Where the file system can, the room is taken now: it is there when a round needs it.
         match fallocate(&file, FallocateFlags::empty(), 0, shape.bytes()) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
             Err(rustix::io::Errno::NOSPC) => {
-                // Nothing is left of the attempt.
-                let _ = place.remove(PARTIAL);
                 let needed = shape.bytes();
-                return Err(RemoteError::NoRoom { path: place.path(""), needed, free: 0 });
+                return Err(undo(RemoteError::NoRoom { path: place.path(""), needed, free: 0 }));
             }
-            Err(errno) => return Err(failed(errno.into())),
+            Err(errno) => return Err(undo(failed(errno.into()))),
         }
         let inode = Inode::of(&file.metadata().map_err(failed)?);
         let covered = shape.counts().map(PageSet::new).collect();
         let image = Image::new(file, path.clone(), shape.bytes());
-        Ok(Self { session, layout, shape, image, inode, covered, blocks: 0 })
+        Ok(Self { session, layout, shape, image, inode, unfinished, covered, blocks: 0 })
     }
 
     /// Writes the records of a frame.

@@ -2,6 +2,7 @@
 
 use crate::RemoteError;
 use memtwin_mapping::Mapping;
+use memtwin_twin::{Inode, Unfinished};
 use memtwin_wire::{Record, Shape};
 use std::fs::File;
 use std::io;
@@ -101,6 +102,23 @@ impl Image {
 
     pub(super) fn sync(&self) -> Result<(), RemoteError> {
         self.file.sync_data().map_err(|errno| self.failed("sync", errno))
+    }
+
+    /// All of `round` is in it: syncs it, and then notes that.
+    pub(super) fn checkpoint(&self, state: &mut Unfinished, round: u32) -> Result<(), RemoteError> {
+        self.sync()?;
+        state.checkpoint(&self.file, round).map_err(|errno| self.failed("sync", errno))
+    }
+
+    /// It is whole and on the disk: from now on it is the image and nothing else.
+    pub(super) fn finish(&self, state: Unfinished) -> Result<(), RemoteError> {
+        state.finish(&self.file).map_err(|errno| self.failed("finish", errno))
+    }
+
+    /// Which file it is.
+    pub(super) fn inode(&self) -> Result<Inode, RemoteError> {
+        let about = self.file.metadata().map_err(|errno| self.failed("look at", errno))?;
+        Ok(Inode::of(&about))
     }
 }
 

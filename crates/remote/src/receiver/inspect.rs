@@ -3,12 +3,12 @@
 
 use super::first::PARTIAL;
 use super::image::Image;
-use super::journal::Journal;
+use super::journal::{Found, Header, JOURNAL, Journal};
 use super::place::Place;
 use super::whole::Whole;
 use super::{Config, Outlet};
 use crate::RemoteError;
-use memtwin_twin::Inode;
+use memtwin_twin::{Trailer, Unfinished};
 
 /// Whether the file has the digests of the memory.
 pub(super) fn check(
@@ -34,26 +34,56 @@ pub(super) fn check(
 }
 
 /// What a killed receiver has left, if it is a twin.
+///
+/// Errors: there are rounds that it had promised to keep, and not the image that they belong to.
+/// Nothing is changed then.
 pub(super) fn recover(
     place: &Place,
     config: &Config,
     outlet: &Outlet,
 ) -> Result<Option<Whole>, RemoteError> {
-    let Some(left) = Journal::find(place)? else { return Ok(None) };
-    let base = left.header.base;
-    let image = Some(Inode::new(base.device, base.inode));
-    if place.inode(PARTIAL) == image {
+    let Some(found) = Journal::find(place)? else { return Ok(None) };
+    let name = match (is_image(place, "", &found)?, is_image(place, PARTIAL, &found)?) {
+        (true, _) => "",
         // It died between the two names.
+        (false, true) => PARTIAL,
+        (false, false) if found.has_rounds() => {
+            let (journal, round) = (place.path(JOURNAL), found.round);
+            return Err(RemoteError::Orphan { path: place.path(""), journal, round });
+        }
+        (false, false) => {
+            // Of an image that is gone, and nothing else is lost.
+            place.remove(JOURNAL)?;
+            return Ok(None);
+        }
+    };
+    if name == PARTIAL {
         place.rename(PARTIAL, "")?;
         place.sync()?;
-    } else if place.inode("") != image {
-        return Ok(None);
     }
     let Some(file) = place.open("")? else { return Ok(None) };
-    let bytes = left.header.layout.bytes();
-    if file.metadata().map_or(0, |about| about.len()) != bytes {
-        return Ok(None);
-    }
-    let image = Image::new(file, place.path(""), bytes);
-    Whole::recover(left, image, config, outlet).map(Some)
+    let path = place.path("");
+    let failed = |errno| RemoteError::Disk { doing: "look at", path: path.clone(), errno };
+    let Some(unfinished) = Unfinished::find(&file).map_err(failed)? else { return Ok(None) };
+    let image = Image::new(file, path.clone(), unfinished.trailer().bytes);
+    Whole::recover(found.open()?, (image, unfinished), config, outlet).map(Some)
+}
+
+/// Whether the file of this name is the image to which the journal's rounds belong: it says so
+/// itself, and it holds the round that the journal begins with, or one that the journal has as well.
+fn is_image(place: &Place, suffix: &str, found: &Found) -> Result<bool, RemoteError> {
+    let Header { base, layout, .. } = &found.header;
+    Ok(unfinished(place, suffix)?.is_some_and(|state| {
+        let Trailer { image, bytes, round, .. } = *state.trailer();
+        image == base.image
+            && bytes == layout.bytes()
+            && round.is_some_and(|round| (base.round..=found.round).contains(&round))
+    }))
+}
+
+/// The state of an unfinished twin of this name, if there is one.
+pub(super) fn unfinished(place: &Place, suffix: &str) -> Result<Option<Unfinished>, RemoteError> {
+    let Some(file) = place.open(suffix)? else { return Ok(None) };
+    let path = place.path(suffix);
+    Unfinished::find(&file).map_err(|errno| RemoteError::Disk { doing: "look at", path, errno })
 }

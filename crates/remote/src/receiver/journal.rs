@@ -3,20 +3,22 @@
 //! A redo log of frames, docs/wire.md. What it holds are new values, so that applying a round
 //! twice, or one that the image has already, does no harm.
 
+mod walk;
+
 use super::image::Image;
 use super::place::Place;
 use crate::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_wire::{
     Base, Direction, Hello, Inbox, Key, Kind, Message, Opener, Records, Round, Sealer, Shape,
-    Versions, WireError, decode_layout, encode_layout,
+    Versions, WireError, encode_layout,
 };
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use walk::{MAGIC, Walk, is_of_version_1};
 
-const MAGIC: &[u8] = b"memtwin journal 1\n";
 pub(super) const JOURNAL: &str = ".journal";
 const NEW: &str = ".journal.new";
 /// How much is gathered before it is written.
@@ -41,6 +43,20 @@ pub(super) struct Header {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
     pub(super) base: Base,
+}
+
+/// A journal that a killed receiver has left, as it was found: nothing of it is changed yet.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) header: Header,
+    /// The last whole round.
+    pub(super) round: u32,
+    file: File,
+    path: PathBuf,
+    /// Where its first round begins.
+    begin: u64,
+    /// Where its last whole round ends, and how many frames there are up to there.
+    whole: (u64, u64),
 }
 
 /// What a killed receiver has left.
@@ -82,14 +98,17 @@ impl Journal {
         Ok((Self { file, path, sealer, gathered: Vec::new(), end, whole }, tail))
     }
 
-    /// Reads what was left, and cuts off what is not a whole round. `None`: there is
-    /// none.
-    pub(super) fn find(place: &Place) -> Result<Option<Left>, RemoteError> {
+    /// Reads what was left. `None`: there is none.
+    pub(super) fn find(place: &Place) -> Result<Option<Found>, RemoteError> {
         let Some(file) = place.open(JOURNAL)? else { return Ok(None) };
         let path = place.path(JOURNAL);
         // One of ours got its name when its header was on the disk.
         let Some((header, mut walk)) = Walk::open(&file)? else {
-            let what = "it is no journal of memtwin; move it away";
+            let what = if is_of_version_1(&file) {
+                "it was begun by an earlier memtwin; let that one go on with it, or move it away"
+            } else {
+                "it is no journal of memtwin; move it away"
+            };
             return Err(RemoteError::Path { path, what });
         };
         let shape = Shape::of(&header.layout);
@@ -106,16 +125,7 @@ impl Journal {
                 _ => break,
             }
         }
-        let failed = |errno| RemoteError::Disk { doing: "cut", path: path.clone(), errno };
-        let (end, frames) = whole;
-        file.set_len(end).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        let key = Key::of_journal(&header.session);
-        let sealer = Sealer::after(frames, key, Direction::FromSender);
-        let tail = Tail::new(file.try_clone().map_err(failed)?, path.clone(), begin, key);
-        let whole = (end, sealer.clone());
-        let journal = Self { file, path, sealer, gathered: Vec::new(), end, whole };
-        Ok(Some(Left { journal, tail, header, round }))
+        Ok(Some(Found { header, round, file, path, begin, whole }))
     }
 
     fn failed(&self, doing: &'static str, errno: io::Error) -> RemoteError {
@@ -139,7 +149,10 @@ impl Journal {
     pub(super) fn cut(&mut self) -> Result<(), RemoteError> {
         self.gathered.clear();
         (self.end, self.sealer) = self.whole.clone();
-        self.file.set_len(self.end).map_err(|errno| self.failed("cut", errno))
+        self.file.set_len(self.end).map_err(|errno| self.failed("cut", errno))?;
+        // On the disk too, before frames of the same numbers come to the same place: a power loss
+        // could mix the two, each of them whole.
+        self.file.sync_data().map_err(|errno| self.failed("cut", errno))
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -167,62 +180,24 @@ impl Journal {
     }
 }
 
-/// A walk through a journal's frames.
-struct Walk<'f> {
-    file: &'f File,
-    inbox: Inbox,
-    read: u64,
-    /// Where the frame ends that was taken last.
-    at: u64,
-    /// How many frames of the journal's key were taken.
-    frames: u64,
-}
-
-impl<'f> Walk<'f> {
-    /// Reads the header. `None`: this is no journal of ours, or a torn one.
-    fn open(file: &'f File) -> Result<Option<(Header, Self)>, RemoteError> {
-        let mut magic = [0; MAGIC.len()];
-        let at = MAGIC.len() as u64;
-        if file.read_exact_at(&mut magic, 0).is_err() || magic != MAGIC {
-            return Ok(None);
-        }
-        let opener = Opener::new(Key::OPENING, Direction::FromSender);
-        let mut walk = Self { file, inbox: Inbox::new(opener), read: at, at, frames: 0 };
-        let Some(Kind::Hello) = walk.next()? else { return Ok(None) };
-        let Ok(Message::Hello(hello)) = Message::read(Kind::Hello, walk.inbox.body()) else {
-            return Ok(None);
-        };
-        let opener = Opener::new(Key::of_journal(&hello.session), Direction::FromSender);
-        (walk.inbox, walk.read, walk.frames) = (Inbox::new(opener), walk.at, 0);
-        let Some(Kind::Layout) = walk.next()? else { return Ok(None) };
-        let Ok(layout) = decode_layout(walk.inbox.body()) else { return Ok(None) };
-        let Some(Kind::Base) = walk.next()? else { return Ok(None) };
-        let Ok(Message::Base(base)) = Message::read(Kind::Base, walk.inbox.body()) else {
-            return Ok(None);
-        };
-        Ok(Some((Header { session: hello.session, layout, base }, walk)))
+impl Found {
+    /// Whether there is anything in it beside the round that its image had already.
+    pub(super) fn has_rounds(&self) -> bool {
+        self.whole.0 > self.begin
     }
 
-    /// The next frame. `None`: there is none, or it is torn.
-    fn next(&mut self) -> Result<Option<Kind>, RemoteError> {
-        loop {
-            let before = self.inbox.taken();
-            match self.inbox.take_frame() {
-                Ok(Some(kind)) => {
-                    self.at += self.inbox.taken() - before;
-                    self.frames += 1;
-                    return Ok(Some(kind));
-                }
-                Ok(None) => {}
-                Err(_) => return Ok(None),
-            }
-            let bytes = self.file.read_at(self.inbox.space(), self.read)?;
-            if bytes == 0 {
-                return Ok(None);
-            }
-            self.read += bytes as u64;
-            self.inbox.filled(bytes);
-        }
+    /// Cuts off what is not a whole round, to go on with it.
+    pub(super) fn open(self) -> Result<Left, RemoteError> {
+        let Self { header, round, file, path, begin, whole: (end, frames) } = self;
+        let failed = |errno| RemoteError::Disk { doing: "cut", path: path.clone(), errno };
+        file.set_len(end).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        let key = Key::of_journal(&header.session);
+        let sealer = Sealer::after(frames, key, Direction::FromSender);
+        let tail = Tail::new(file.try_clone().map_err(failed)?, path.clone(), begin, key);
+        let whole = (end, sealer.clone());
+        let journal = Journal { file, path, sealer, gathered: Vec::new(), end, whole };
+        Ok(Left { journal, tail, header, round })
     }
 }
 

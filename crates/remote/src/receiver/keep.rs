@@ -2,7 +2,7 @@
 
 use super::disk::acknowledge;
 use super::first::{First, PARTIAL};
-use super::inspect::{check, recover};
+use super::inspect::{check, recover, unfinished};
 use super::journal::{Header, JOURNAL, Journal};
 use super::place::Place;
 use super::whole::{Parts, Whole};
@@ -59,10 +59,9 @@ impl Keep {
                 State::Whole(whole)
             }
             None => {
-                // A journal of nothing, or of a file that somebody has replaced.
-                place.remove(JOURNAL)?;
-                // What another kind of writer has left half done is moved out of the way.
-                if left.is_some_and(|left| Some(left.twin) == place.inode("")) {
+                // What was left half done and can't be gone on with is moved out of the way.
+                let marked = left.is_some_and(|left| Some(left.twin) == place.inode(""));
+                if marked || unfinished(&place, "")?.is_some() {
                     place.rename("", PARTIAL)?;
                 }
                 marker.write(Inode::default())?;
@@ -150,13 +149,15 @@ impl Keep {
             self.bound = true;
             return Ok(());
         }
-        if let State::Whole(whole) = &self.state {
+        if let State::Whole(whole) = &mut self.state {
             // The twin of a session that nobody went on with: a whole round, as it stands.
-            whole.sync()?;
+            whole.checkpoint()?;
             self.place.remove(JOURNAL)?;
             self.place.sync()?;
         }
-        self.state = State::Nothing;
+        if let State::Whole(whole) = std::mem::replace(&mut self.state, State::Nothing) {
+            whole.finish()?;
+        }
         let first = First::new(&self.place, session, layout)?;
         self.mark(first.inode)?;
         self.state = State::First(first);
@@ -193,15 +194,14 @@ impl Keep {
 
     /// The first round is whole: from now on PATH is the twin.
     fn go_live(&mut self, round: u32) -> Result<(), RemoteError> {
-        let State::First(first) = std::mem::replace(&mut self.state, State::Nothing) else {
+        let State::First(mut first) = std::mem::replace(&mut self.state, State::Nothing) else {
             return Err(RemoteError::order("no first round"));
         };
         let at = self.config.at.clone();
         at.reached(Point::FirstWritten);
-        first.image.sync()?;
+        first.image.checkpoint(&mut first.unfinished, round)?;
         at.reached(Point::FirstSynced);
-        let (device, inode) = (first.inode.device(), first.inode.number());
-        let base = Base { round, device, inode };
+        let base = Base { round, image: first.unfinished.trailer().image };
         let header = Header { session: first.session, layout: first.layout, base };
         let (journal, tail) = Journal::begin(&self.place, &header)?;
         at.reached(Point::FirstJournal);
@@ -209,7 +209,8 @@ impl Keep {
         self.place.sync()?;
         at.reached(Point::FirstRenamed);
         let image = first.image.renamed(self.place.path(""));
-        let parts = Parts { header, round, image, journal, tail };
+        let First { inode, unfinished, .. } = first;
+        let parts = Parts { header, round, image, inode, unfinished, journal, tail };
         self.state = State::Whole(Whole::new(parts, &self.config, &self.outlet)?);
         acknowledge(&self.outlet, round);
         Ok(())
@@ -241,14 +242,16 @@ impl Keep {
             Outcome::Inconclusive => Err("there is no verdict".to_owned()),
         };
         self.config.at.reached(Point::Judged);
+        let State::Whole(whole) = &mut self.state else {
+            return Err(RemoteError::order("a verdict of a twin that is not whole"));
+        };
         let (session, layout, held) = (whole.session, whole.layout.clone(), whole.held);
-        let kept = match (kept, whole.inode) {
-            (Ok(()), inode) if Some(inode) != self.place.inode("") => {
-                Err("something else has removed or replaced the file".to_owned())
-            }
-            (kept, inode) => {
-                whole.sync()?;
-                if kept.is_err() && Some(inode) == self.place.inode("") {
+        let there = Some(whole.inode) == self.place.inode("");
+        let kept = match kept {
+            Ok(()) if !there => Err("something else has removed or replaced the file".to_owned()),
+            kept => {
+                whole.checkpoint()?;
+                if kept.is_err() && there {
                     self.place.rename("", PARTIAL)?;
                 }
                 kept
@@ -259,16 +262,21 @@ impl Keep {
             (Err(_), Outcome::Identical) => Outcome::Differs,
             (_, outcome) => outcome,
         };
-        let reason = reason.to_owned();
-        let over = Over { session, layout, held, outcome, reason, kept: kept.clone() };
-        self.state = State::Over(over);
         self.place.remove(JOURNAL)?;
         self.place.sync()?;
         self.config.at.reached(Point::JournalRemoved);
+        let reason = reason.to_owned();
+        let over = Over { session, layout, held, outcome, reason, kept: kept.clone() };
+        let whole = std::mem::replace(&mut self.state, State::Nothing);
+        if let (Ok(()), State::Whole(whole)) = (&kept, whole) {
+            whole.finish()?;
+        }
         if let Some(marker) = self.marker.take() {
             marker.remove()?;
         }
         self.place.sync()?;
+        // Not before: until all is on the disk nobody is told that it is kept.
+        self.state = State::Over(over);
         Ok(kept)
     }
 }

@@ -8,7 +8,7 @@ use super::place::Place;
 use super::{Config, Outlet, Point};
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId};
-use memtwin_twin::Inode;
+use memtwin_twin::{Inode, Unfinished};
 use memtwin_wire::{Base, Records, Round, Shape};
 
 /// How many bytes of rounds may wait to be applied; then the sender waits.
@@ -27,6 +27,7 @@ pub(super) struct Whole {
     pub(super) held: u32,
     shape: Shape,
     image: Image,
+    unfinished: Unfinished,
     journal: Journal,
     /// `None` only while one takes the place of another.
     disk: Option<Disk>,
@@ -44,20 +45,23 @@ pub(super) struct Parts {
     pub(super) header: Header,
     pub(super) round: u32,
     pub(super) image: Image,
+    pub(super) inode: Inode,
+    pub(super) unfinished: Unfinished,
     pub(super) journal: Journal,
     pub(super) tail: Tail,
 }
 
 impl Whole {
     pub(super) fn new(parts: Parts, config: &Config, outlet: &Outlet) -> Result<Self, RemoteError> {
-        let Parts { header, round, image, journal, tail } = parts;
+        let Parts { header, round, image, inode, unfinished, journal, tail } = parts;
         let mut this = Self {
             session: header.session,
             shape: Shape::of(&header.layout),
             layout: header.layout,
-            inode: Inode::new(header.base.device, header.base.inode),
+            inode,
             held: round,
             image,
+            unfinished,
             journal,
             disk: None,
             blocks: 0,
@@ -73,15 +77,17 @@ impl Whole {
     /// Of what a killed receiver has left: everything in the journal is in the image afterwards.
     pub(super) fn recover(
         mut left: Left,
-        image: Image,
+        (image, unfinished): (Image, Unfinished),
         config: &Config,
         outlet: &Outlet,
     ) -> Result<Self, RemoteError> {
         let shape = Shape::of(&left.header.layout);
         left.tail.apply(left.journal.bytes(), &shape, &image, &|| ())?;
         image.sync()?;
+        let inode = image.inode()?;
         let Left { journal, tail, header, round } = left;
-        Self::new(Parts { header, round, image, journal, tail }, config, outlet)
+        let parts = Parts { header, round, image, inode, unfinished, journal, tail };
+        Self::new(parts, config, outlet)
     }
 
     fn start(&mut self, tail: Tail) -> Result<(), RemoteError> {
@@ -132,17 +138,12 @@ impl Whole {
 
     /// Syncs the image and begins the journal anew.
     fn begin_journal(&mut self, place: &Place) -> Result<(), RemoteError> {
-        self.settle()?;
-        self.image.sync()?;
+        self.checkpoint()?;
         self.at.reached(Point::ImageSynced);
         let header = Header {
             session: self.session,
             layout: self.layout.clone(),
-            base: Base {
-                round: self.held,
-                device: self.inode.device(),
-                inode: self.inode.number(),
-            },
+            base: Base { round: self.held, image: self.unfinished.trailer().image },
         };
         self.disk = None;
         let (journal, tail) = Journal::begin(place, &header)?;
@@ -164,10 +165,17 @@ impl Whole {
         self.disk()?.idle()
     }
 
-    /// Everything is in the image, and the image on the disk.
-    pub(super) fn sync(&self) -> Result<(), RemoteError> {
+    /// Everything is in the image, and the image on the disk, and it says so: the journal is not
+    /// needed for any round that it has.
+    pub(super) fn checkpoint(&mut self) -> Result<(), RemoteError> {
         self.settle()?;
-        self.image.sync()
+        self.image.checkpoint(&mut self.unfinished, self.held)
+    }
+
+    /// The image is what it is for good: one that a [checkpoint](Whole::checkpoint) has found whole,
+    /// and whose journal is gone.
+    pub(super) fn finish(self) -> Result<(), RemoteError> {
+        self.image.finish(self.unfinished)
     }
 
     pub(super) fn shape(&self) -> &Shape {

@@ -3,6 +3,7 @@
 
 use super::{directories, layout};
 use crate::store::Access;
+use crate::trailer::TRAILER;
 use crate::{Discard, FileTwin, MemoryTwin, TwinError, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
@@ -110,7 +111,8 @@ fn follow(twin: &mut impl Twin, script: &Script) -> Result<(), TestCaseError> {
 }
 
 fn read_back(reader: &File, layout: &Layout, model: &[Vec<u8>]) -> Result<(), TestCaseError> {
-    prop_assert_eq!(reader.metadata().unwrap().len(), layout.bytes());
+    // The image, and the trailer that says that it is unfinished.
+    prop_assert_eq!(reader.metadata().unwrap().len(), layout.bytes() + TRAILER as u64);
     for (id, region) in layout.iter() {
         let mut bytes = vec![0; region.bytes() as usize];
         reader.read_exact_at(&mut bytes, offset_of(layout, id)).unwrap();

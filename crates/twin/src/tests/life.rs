@@ -4,7 +4,7 @@ use super::guest::Guest;
 use super::{directories, fill, layout, names, small};
 use crate::marker::{Inode, Record};
 use crate::store::Access;
-use crate::{FileTwin, TwinError, is_marked_incomplete};
+use crate::{FileTwin, TwinError, Validity, is_marked_incomplete};
 use memtwin_pages::RegionId;
 use memtwin_replicate::{Replication, Sink, Stop};
 use std::fs::{self, File};
@@ -21,8 +21,19 @@ fn live(path: &Path, value: u8) -> FileTwin {
     twin
 }
 
+/// A whole image, of nothing else.
 fn is_full_of(path: &Path, value: u8) -> bool {
     fs::read(path).unwrap() == vec![value; 16 * 4096]
+}
+
+/// An image with a trailer.
+fn is_unfinished_and_full_of(path: &Path, value: u8) -> bool {
+    let unfinished = matches!(validity(path), Validity::Unfinished { bytes: 65536, .. });
+    unfinished && fs::read(path).unwrap()[..16 * 4096] == [value; 16 * 4096]
+}
+
+fn validity(path: &Path) -> Validity {
+    Validity::of(&File::open(path).unwrap(), path).unwrap()
 }
 
 #[test]
@@ -41,15 +52,16 @@ fn a_complete_twin_replaces_what_was_there_and_leaves_nothing_else() {
 
         twin.commit(0).unwrap();
         assert_eq!(names(dir.path()), ["dest", "dest.replicating"]);
-        assert!(is_full_of(&path, 1));
+        assert!(is_unfinished_and_full_of(&path, 1));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(is_marked_incomplete(&path).unwrap(), me);
 
         fill(&mut twin, 2).unwrap();
         twin.commit(1).unwrap();
-        assert!(is_full_of(&path, 2), "updated in place");
+        assert!(is_unfinished_and_full_of(&path, 2), "updated in place");
         twin.finish(true).unwrap();
         assert_eq!(names(dir.path()), ["dest"]);
+        assert!(is_full_of(&path, 2));
         assert_eq!(is_marked_incomplete(&path).unwrap(), None);
     }
 }
@@ -60,10 +72,10 @@ fn an_incomplete_twin_does_not_stand_at_its_path() {
     let path = dir.path().join("dest");
     live(&path, 1).finish(false).unwrap();
     assert_eq!(names(dir.path()), ["dest.partial"]);
-    assert!(is_full_of(&dir.path().join("dest.partial"), 1));
+    assert!(is_unfinished_and_full_of(&dir.path().join("dest.partial"), 1));
     drop(live(&path, 2));
     assert_eq!(names(dir.path()), ["dest.partial"]);
-    assert!(is_full_of(&dir.path().join("dest.partial"), 2));
+    assert!(is_unfinished_and_full_of(&dir.path().join("dest.partial"), 2));
 }
 
 #[test]
@@ -94,7 +106,7 @@ fn a_path_has_one_writer_at_a_time() {
         let pid = format!("(pid {})", std::process::id());
         assert!(said.contains("in use by another memtwin") && said.contains(&pid), "{said}");
     }
-    assert!(is_full_of(&path, 1), "the one at work is not disturbed");
+    assert!(is_unfinished_and_full_of(&path, 1), "the one at work is not disturbed");
     drop(twin);
     live(&path, 2).finish(true).unwrap();
 }

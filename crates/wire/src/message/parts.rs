@@ -142,8 +142,6 @@ impl RefuseCode {
 pub struct Base {
     /// The round that the image held when the journal began.
     pub round: u32,
-    /// The image's device.
-    pub device: u64,
-    /// The image's inode.
-    pub inode: u64,
+    /// The number that the image's file has in its trailer.
+    pub image: [u8; 16],
 }

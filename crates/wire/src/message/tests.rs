@@ -25,7 +25,7 @@ fn samples() -> Vec<Message<'static>> {
         Message::Ping(5),
         Message::Pong(u64::MAX),
         Message::Refuse { code: RefuseCode::Disk, why: "no space left" },
-        Message::Base(Base { round: 4, device: 5, inode: 6 }),
+        Message::Base(Base { round: 4, image: [5; 16] }),
     ]
 }
 

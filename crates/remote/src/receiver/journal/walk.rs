@@ -1,0 +1,75 @@
+//! Reading a journal from its beginning, up to the first thing that is not right.
+
+use super::Header;
+use crate::RemoteError;
+use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, decode_layout};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Version 1 told its image by numbers of a device and of an inode, which another boot gives to others.
+pub(super) const MAGIC: &[u8] = b"memtwin journal 2\n";
+const MAGIC_1: &[u8] = b"memtwin journal 1\n";
+/// Whether an earlier Memtwin began it.
+pub(super) fn is_of_version_1(file: &File) -> bool {
+    let mut magic = [0; MAGIC_1.len()];
+    file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC_1
+}
+
+/// A walk through a journal's frames.
+pub(super) struct Walk<'f> {
+    file: &'f File,
+    pub(super) inbox: Inbox,
+    read: u64,
+    /// Where the frame ends that was taken last.
+    pub(super) at: u64,
+    /// How many frames of the journal's key were taken.
+    pub(super) frames: u64,
+}
+
+impl<'f> Walk<'f> {
+    /// Reads the header. `None`: this is no journal of ours, or a torn one.
+    pub(super) fn open(file: &'f File) -> Result<Option<(Header, Self)>, RemoteError> {
+        let mut magic = [0; MAGIC.len()];
+        let at = MAGIC.len() as u64;
+        if file.read_exact_at(&mut magic, 0).is_err() || magic != MAGIC {
+            return Ok(None);
+        }
+        let opener = Opener::new(Key::OPENING, Direction::FromSender);
+        let mut walk = Self { file, inbox: Inbox::new(opener), read: at, at, frames: 0 };
+        let Some(Kind::Hello) = walk.next()? else { return Ok(None) };
+        let Ok(Message::Hello(hello)) = Message::read(Kind::Hello, walk.inbox.body()) else {
+            return Ok(None);
+        };
+        let opener = Opener::new(Key::of_journal(&hello.session), Direction::FromSender);
+        (walk.inbox, walk.read, walk.frames) = (Inbox::new(opener), walk.at, 0);
+        let Some(Kind::Layout) = walk.next()? else { return Ok(None) };
+        let Ok(layout) = decode_layout(walk.inbox.body()) else { return Ok(None) };
+        let Some(Kind::Base) = walk.next()? else { return Ok(None) };
+        let Ok(Message::Base(base)) = Message::read(Kind::Base, walk.inbox.body()) else {
+            return Ok(None);
+        };
+        Ok(Some((Header { session: hello.session, layout, base }, walk)))
+    }
+
+    /// The next frame. `None`: there is none, or it is torn.
+    pub(super) fn next(&mut self) -> Result<Option<Kind>, RemoteError> {
+        loop {
+            let before = self.inbox.taken();
+            match self.inbox.take_frame() {
+                Ok(Some(kind)) => {
+                    self.at += self.inbox.taken() - before;
+                    self.frames += 1;
+                    return Ok(Some(kind));
+                }
+                Ok(None) => {}
+                Err(_) => return Ok(None),
+            }
+            let bytes = self.file.read_at(self.inbox.space(), self.read)?;
+            if bytes == 0 {
+                return Ok(None);
+            }
+            self.read += bytes as u64;
+            self.inbox.filled(bytes);
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod migrate;
 mod once;
 mod outcome;
 mod powerloss;
+mod promises;
 mod receive;
 
 use crate::interrupt::Interrupt;
@@ -25,7 +26,7 @@ pub(crate) struct Soak {
     /// How often
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     runs: u32,
-    /// How many seconds one run may take [default: 180; `migrate`: 1500; `powerloss`: 900]
+    /// How many seconds one run may take [default: 180; `migrate`: 1500; `powerloss`: 900; `promises`: 1200]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// The exit code that each run of `check` or `migrate` must end with
@@ -49,6 +50,8 @@ enum What {
     /// A power loss after every system call of a twin's writer and of its receiver: nothing is taken for
     /// whole that is not, and no acknowledged round is lost
     Powerloss,
+    /// The tests behind docs/promises.md, counted by promise
+    Promises,
 }
 
 impl Soak {
@@ -60,6 +63,7 @@ impl Soak {
             What::Migrate => migrate::soak(self, interrupt),
             What::Receive => receive::soak(self, interrupt),
             What::Powerloss => powerloss::soak(self, interrupt),
+            What::Promises => promises::soak(self, interrupt),
         }
     }
 }

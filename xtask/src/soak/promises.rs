@@ -1,0 +1,182 @@
+//! Repeats the tests behind the promises of docs/promises.md, and counts for each of them.
+//!
+//! The table here and the one in the document name the same tests: a promise whose test is gone fails here.
+
+use super::Soak;
+use crate::interrupt::Interrupt;
+use crate::run::{Ended, run};
+use crate::workspace::root;
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long one set of tests may take, unless asked otherwise.
+const LIMIT: Duration = Duration::from_secs(1200);
+
+/// Tests of one target: the package without its prefix, the target (`lib`, or a file of its tests), and a
+/// part of their names, empty for all.
+type Tests = (&'static str, &'static str, &'static str);
+
+/// A promise, and the tests that show it.
+struct Promise {
+    name: &'static str,
+    tests: &'static [Tests],
+}
+
+const PROMISES: [Promise; 14] = [
+    Promise {
+        name: "bounds of the wire",
+        tests: &[("wire", "any_bytes", ""), ("remote", "hostile", "")],
+    },
+    Promise {
+        name: "integrity of each frame and round",
+        tests: &[("remote", "recorded", ""), ("remote", "proxy", "damage_")],
+    },
+    Promise { name: "versions", tests: &[("wire", "golden", ""), ("remote", "left", "version")] },
+    Promise { name: "resume", tests: &[("remote", "proxy", ""), ("remote", "left", "")] },
+    Promise { name: "crash", tests: &[("remote", "killed", ""), ("powerloss", "remote", "")] },
+    Promise {
+        name: "nothing half-written is taken for whole",
+        tests: &[("powerloss", "local", ""), ("memtwin", "verify", "unfinished")],
+    },
+    Promise {
+        name: "a disk that gets full",
+        tests: &[("memtwin", "remote", "full"), ("remote", "refused", "")],
+    },
+    Promise {
+        name: "hostile peers and neighbours",
+        tests: &[("remote", "hostile", ""), ("remote", "tls", ""), ("safe-path", "planted", "")],
+    },
+    Promise {
+        name: "a garbled stream",
+        tests: &[("stream", "mutate", ""), ("stream", "refusals", ""), ("tap", "fake", "agree")],
+    },
+    Promise {
+        name: "what does not converge",
+        tests: &[("memtwin", "remote", "converge"), ("memtwin", "migration", "converge")],
+    },
+    Promise {
+        name: "QEMU's death, and its guest's pause",
+        tests: &[
+            ("memtwin", "audit", "qemu_is_killed"),
+            ("memtwin", "audit", "operator_ends"),
+            ("memtwin", "audit", "pause::"),
+        ],
+    },
+    Promise {
+        name: "signals",
+        tests: &[("memtwin", "audit", "memtwin_is"), ("memtwin", "nohup", "")],
+    },
+    Promise {
+        name: "one owner",
+        tests: &[("memtwin", "audit", "operator::"), ("tap", "fake", "not_ours")],
+    },
+    Promise {
+        name: "known power",
+        tests: &[("memtwin", "shim", ""), ("memtwin", "audit", "lying::")],
+    },
+];
+
+/// How many tests passed and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+/// Runs them as often as asked. Whether every promise has tests, and none of them ever failed.
+pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> Result<bool> {
+    let limit = soak.limit.map_or(LIMIT, Duration::from_secs);
+    let mut counts = [Count::default(); PROMISES.len()];
+    for n in 1..=soak.runs {
+        for (promise, sum) in PROMISES.iter().zip(&mut counts) {
+            for tests in promise.tests {
+                let Some(count) = one(tests, limit, interrupt)? else { return Ok(false) };
+                sum.passed += count.passed;
+                sum.failed += count.failed + u64::from(count == Count::default());
+            }
+            eprintln!("run {n:>3}: {}: {} passed, {} failed", promise.name, sum.passed, sum.failed);
+        }
+    }
+    println!("| promise | tests passed in {} runs | failed |\n|---|---|---|", soak.runs);
+    for (promise, Count { passed, failed }) in PROMISES.iter().zip(&counts) {
+        println!("| {} | {passed} | {failed} |", promise.name);
+    }
+    Ok(counts.iter().all(|count| count.failed == 0))
+}
+
+/// Runs the tests of one target once. `None`: interrupted.
+fn one(tests: &Tests, limit: Duration, interrupt: &Interrupt) -> Result<Option<Count>> {
+    let (package, target, filter) = *tests;
+    let out = tempfile::NamedTempFile::new().context("can't make a file")?;
+    let mut command = Command::new("cargo");
+    command.args(["test", "-p", &package_name(package)]);
+    match target {
+        "lib" => command.arg("--lib"),
+        target => command.args(["--test", target]),
+    };
+    command.args(["--no-fail-fast", "--", filter]).current_dir(root());
+    command.stdout(File::create(out.path()).context("can't open it")?);
+    let ended = run(&mut command, limit, interrupt)?;
+    if ended == Ended::Interrupted {
+        return Ok(None);
+    }
+    let mut count = count(&fs::read_to_string(out.path()).context("can't read it")?);
+    // One that was killed, or did not build, counts as a test that failed.
+    count.failed += u64::from(!ended.is_success() && count.failed == 0);
+    Ok(Some(count))
+}
+
+fn package_name(short: &str) -> String {
+    if short == "memtwin" { short.to_owned() } else { format!("memtwin-{short}") }
+}
+
+/// What `test result: ok. 3 passed; 0 failed; …` adds up to.
+fn count(out: &str) -> Count {
+    let number = |line: &str, word: &str| -> u64 {
+        let part = line.split(';').find(|part| part.trim_end().ends_with(word));
+        let number = part.and_then(|part| part.split_whitespace().rev().nth(1));
+        number.and_then(|number| number.parse().ok()).unwrap_or_default()
+    };
+    out.lines().filter(|line| line.starts_with("test result:")).fold(
+        Count::default(),
+        |sum, line| Count {
+            passed: sum.passed + number(line, "passed"),
+            failed: sum.failed + number(line, "failed"),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_added_up_and_none_is_none() {
+        let out = "running 3 tests\ntest a ... ok\n\ntest result: ok. 12 passed; 0 failed; 0 ignored; 0 \
+                   measured; 1 filtered out; finished in 0.1s\n\ntest result: FAILED. 3 passed; 2 failed; 0 \
+                   ignored";
+        assert_eq!(count(out), Count { passed: 15, failed: 2 });
+        assert_eq!(count("error: could not compile"), Count::default());
+    }
+
+    /// The document names each of them.
+    #[test]
+    fn the_document_names_each_promise_and_its_tests() {
+        let document = fs::read_to_string(root().join("docs/promises.md")).unwrap();
+        for promise in &PROMISES {
+            let row =
+                document.lines().find(|line| line.starts_with(&format!("| {} |", promise.name)));
+            let row = row.unwrap_or_else(|| panic!("no row of {}", promise.name));
+            for (package, target, filter) in promise.tests {
+                let test = format!("{package}/{target}");
+                assert!(
+                    row.contains(&test) && row.contains(filter),
+                    "{}: {test} {filter}",
+                    promise.name
+                );
+            }
+        }
+    }
+}

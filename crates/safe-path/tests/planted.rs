@@ -1,6 +1,8 @@
 //! What another user has put where everybody can write. Each refusal has its control: the same thing
 //! of our own.
 
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+
 use memtwin_safe_path::{Place, SafePathError, check_peer, private_dir};
 use memtwin_testbed::{NOBODY, Need, as_nobody, lacks};
 use std::fs::{self, Permissions};

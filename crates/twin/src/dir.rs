@@ -4,7 +4,7 @@ use crate::{FileTwin, TwinError};
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// A [`FileTwin`] for each region, in one directory.
@@ -19,8 +19,7 @@ impl DirTwin {
     /// something else has its name.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TwinError> {
         let path = path.as_ref();
-        fs::create_dir_all(path)
-            .map_err(|errno| TwinError::io("make the directory", path, errno))?;
+        memtwin_safe_path::make_dirs(path)?;
         Ok(Self { path: path.to_owned(), twins: Vec::new() })
     }
 
@@ -91,6 +90,7 @@ fn plain_name(region: &Region) -> String {
 mod tests {
     use super::*;
     use memtwin_pages::{Gpa, PageSize};
+    use std::fs;
 
     fn layout(names: &[&str]) -> Layout {
         let size = PageSize::new(512).unwrap();

@@ -96,7 +96,7 @@ fn complaint(mut child: Child) -> String {
 ///
 /// Errors: nobody listens there.
 pub fn relay(socket: &Path) -> io::Result<()> {
-    let stream = UnixStream::connect(socket)?;
+    let stream = memtwin_safe_path::connect(socket)?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(RELAY.as_bytes())?;
     stdout.flush()?;

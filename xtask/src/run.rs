@@ -2,6 +2,7 @@
 
 use crate::interrupt::Interrupt;
 use anyhow::Context;
+use memtwin_child::Spawn;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -84,7 +85,7 @@ impl Group {
         let leader = command
             .stdin(Stdio::null())
             .process_group(0)
-            .spawn()
+            .spawn_bound()
             .with_context(|| format!("can't start {}", command.get_program().display()))?;
         let pid = Pid::from_child(&leader);
         Ok(Self { leader, pid })

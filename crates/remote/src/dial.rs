@@ -3,6 +3,7 @@
 use crate::frames::PATIENCE;
 use crate::stream::Stream;
 use crate::{RemoteError, TlsClient};
+use memtwin_child::Spawn;
 use memtwin_replicate::Stop;
 use std::fmt;
 use std::io;
@@ -186,8 +187,9 @@ fn by_ssh(
     command.arg(format!("memtwin receive --quiet - {}", quoted(path)));
     let out = OwnedFd::from(theirs.try_clone()?);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(out));
-    let child =
-        command.spawn().map_err(|cause| RemoteError::Program { program: ssh.to_owned(), cause })?;
+    let child = command
+        .spawn_bound()
+        .map_err(|cause| RemoteError::Program { program: ssh.to_owned(), cause })?;
     Ok(Stream::child(ours, child)?)
 }
 

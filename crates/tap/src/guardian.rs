@@ -22,6 +22,7 @@ mod watch;
 pub use life::guardian_main;
 
 use crate::undo::Undo;
+use memtwin_child::Spawn;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -59,7 +60,7 @@ impl Guardian {
         let (talk, theirs) = Talk::pair()?;
         // In a group of its own: what interrupts us is not for the guardian.
         command.stdin(Stdio::from(theirs)).stdout(Stdio::from(qmp)).process_group(0);
-        let child = command.spawn()?;
+        let child = command.spawn_outliving("it puts back what a killed Memtwin has changed")?;
         // Our copy of its end goes with this; it would keep the guardian's death from us.
         drop(command);
         let this = Self { child, talk: Some(talk), dismiss: true, has_cut: false };

@@ -1,6 +1,7 @@
 //! A program with all that it starts: a process group, of which nothing outlives its owner.
 
 use super::CommandError;
+use memtwin_child::Spawn;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -34,13 +35,13 @@ impl Group {
     /// Starts it.
     pub(super) fn start(command: &mut Command, input: Input) -> Result<Self, CommandError> {
         let program = command.get_program().display().to_string();
-        let leader = command
-            .stdin(if input == Input::Open { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| CommandError::Start { program: program.clone(), error })?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let leader = match input {
+            Input::None => command.stdin(Stdio::null()).spawn_bound(),
+            Input::Open => command.stdin(Stdio::piped()).spawn_on_stdin(),
+        };
+        let leader =
+            leader.map_err(|error| CommandError::Start { program: program.clone(), error })?;
         let pid = Pid::from_child(&leader);
         Ok(Self { program, leader, pid })
     }

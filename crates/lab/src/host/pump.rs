@@ -1,6 +1,7 @@
 //! A byte stream to a unix socket on another machine: `memtwin relay` there, a socket pair here.
 
 use super::HostError;
+use memtwin_child::Spawn;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -39,7 +40,7 @@ pub(super) fn through(
         .stdout(OwnedFd::from(theirs_too))
         .stderr(Stdio::piped())
         .process_group(0)
-        .spawn()
+        .spawn_on_stdin()
         .map_err(|error| HostError::Start { host: host.to_owned(), program, error })?;
     // Our copies of its ends would keep the stream open.
     drop(command);
@@ -96,7 +97,7 @@ fn complaint(mut child: Child) -> String {
 ///
 /// Errors: nobody listens there.
 pub fn relay(socket: &Path) -> io::Result<()> {
-    let stream = memtwin_safe_path::connect(socket)?;
+    let stream = UnixStream::connect(socket)?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(RELAY.as_bytes())?;
     stdout.flush()?;

@@ -2,6 +2,7 @@
 //! it is asked to end.
 
 use crate::failure::Failure;
+use memtwin_child::Spawn;
 use memtwin_lab::boards::{Lab, LabFolder};
 use memtwin_lab::host::{BoardAccess, Host, Ssh};
 use memtwin_report::ExitCode;
@@ -197,7 +198,7 @@ pub(super) fn detached(folder: &Path) -> Result<ExitCode, Failure> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0)
-        .spawn()
+        .spawn_outliving("`memtwin lab down` ends it")
         .map_err(Failure::environment)?;
     let stream = child.stderr.take().map(BufReader::new);
     let mut said = String::new();

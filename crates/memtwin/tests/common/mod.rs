@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
+use memtwin_child::Spawn;
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
@@ -54,7 +55,7 @@ impl Drop for Held {
 
 impl Held {
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn_bound().unwrap())
     }
 
     pub(crate) fn signal(&self, signal: i32) {

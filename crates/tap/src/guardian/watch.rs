@@ -37,6 +37,7 @@ fn is_stopped(stat: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memtwin_child::Spawn;
     use rustix::process::{Signal, kill_process};
     use std::process::{Child, Command};
     use std::thread;
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_process_is_stopped_from_its_stop_to_its_continuation() {
-        let child = Killed(Command::new("sleep").arg("1000").spawn().unwrap());
+        let child = Killed(Command::new("sleep").arg("1000").spawn_bound().unwrap());
         let pid = Pid::from_child(&child.0);
         let mut watch = Watch::of(pid);
         let until = |watch: &mut Watch, stopped: bool| {

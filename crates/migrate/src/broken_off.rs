@@ -24,7 +24,7 @@ impl Drive<'_> {
     pub(super) fn failed(&mut self, destination: &mut Side, said: String) -> Why {
         // It says why by ending, in its own words.
         std::thread::sleep(LOOK * 2);
-        if destination.has_ended() {
+        if destination.has_surely_ended() {
             let own = destination.said();
             return Why::DestinationGone(if own.is_empty() { said } else { own });
         }

@@ -84,7 +84,12 @@ impl Drive<'_> {
     ) -> Option<Whereabouts> {
         let since = *broken.since.get_or_insert_with(Instant::now);
         let gone = [&mut *source, destination].into_iter().find_map(|side| {
-            side.has_ended().then(|| format!("{}'s QEMU is gone: {}", side.name(), side.said()))
+            let name = side.name().to_owned();
+            match (side.is_cut_off(), side.has_surely_ended()) {
+                (_, true) => Some(format!("{name}'s QEMU is gone: {}", side.said())),
+                (true, false) => Some(format!("whether {name}'s QEMU is there is not known")),
+                (false, false) => None,
+            }
         });
         let limit = self.settings.stall * 2;
         if gone.is_some() || since.elapsed() >= limit {

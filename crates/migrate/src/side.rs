@@ -2,8 +2,9 @@
 
 use crate::console::{Console, ConsoleError};
 use crate::ram::Place;
-use memtwin_lab::Progress;
-use memtwin_lab::host::{self, Host, HostError, Local, quoted};
+use memtwin_child::Spawn;
+use memtwin_lab::host::{self, Host, HostError, LineEnd, quoted};
+use memtwin_lab::{Progress, Silent};
 use memtwin_qemu::{RunState, status};
 use memtwin_qmp::{Qmp, QmpError};
 use std::fs::File;
@@ -23,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const URGENT: Duration = Duration::from_secs(20);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(20);
-/// What ssh(1) returns when it is the connection that failed.
-const NO_CONNECTION: i32 = 255;
+/// How long the far side may take to say whether QEMU is there.
+const ASK: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(50);
 /// What passes between the last word of a QEMU and its end, or the end of what carries it.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -93,6 +94,8 @@ pub struct Side {
     spec: SideSpec,
     host: Arc<dyn Host>,
     child: Child,
+    /// The far side has said that QEMU is there no more.
+    gone_there: bool,
     /// Its monitor.
     pub qmp: Qmp,
     /// Another, which answers when that one can't: for commands out of band alone.
@@ -113,10 +116,10 @@ impl Side {
         let started = |error| SideError::Start { side: spec.name.clone(), error };
         let said = spec.logs.join(format!("{}.qemu.log", spec.name));
         let log = File::create(&said).map_err(started)?;
-        let mut command = host.command(&format!("exec {}", spec.line));
+        let mut command = host.command(&noted(&spec));
         command.process_group(0).stdin(Stdio::piped());
         command.stdout(log.try_clone().map_err(started)?).stderr(log);
-        let mut child = Reaped(Some(command.spawn().map_err(started)?));
+        let mut child = Reaped(Some(command.spawn_on_stdin().map_err(started)?));
         // One command there waits, rather than many from here ask.
         let sockets =
             [&spec.qmp, &spec.qmp_digest, &spec.qmp_urgent, &spec.console].map(|path| quoted(path));
@@ -137,7 +140,7 @@ impl Side {
         });
         let (qmp, urgent, console) = reached?;
         let child = child.0.take().ok_or_else(|| started(io::ErrorKind::NotFound.into()))?;
-        Ok(Self { spec, host, child, qmp, urgent, console })
+        Ok(Self { spec, host, child, gone_there: false, qmp, urgent, console })
     }
 
     /// `source` or `destination`.
@@ -162,16 +165,30 @@ impl Side {
         status(&mut self.qmp)
     }
 
-    /// Whether QEMU is there no more.
-    pub fn has_ended(&mut self) -> bool {
+    /// Whether the command here that runs QEMU there has ended, by which nothing more comes from it. QEMU
+    /// itself may be there still: [`Side::has_surely_ended`].
+    pub fn is_cut_off(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Whether QEMU has ended for sure. A connection that broke off ends the command here, and says
-    /// nothing of what it led to.
+    /// Whether QEMU has ended for sure. A connection that broke off, or an ssh that was killed, says nothing
+    /// of what it led to: then the far side is asked.
     pub fn has_surely_ended(&mut self) -> bool {
-        let is_local = self.host.name() == Local.name();
-        matches!(self.child.try_wait(), Ok(Some(status)) if is_local || status.code() != Some(NO_CONNECTION))
+        match self.child.try_wait() {
+            Ok(Some(status)) => {
+                LineEnd::on(&*self.host, status) != LineEnd::Unknown || self.is_gone_there()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the far side says that QEMU is there no more.
+    fn is_gone_there(&mut self) -> bool {
+        self.gone_there |= matches!(
+            host::run(&*self.host, &gone_line(&self.spec.qmp), ASK, &mut Silent),
+            Ok(said) if said.trim() == GONE
+        );
+        self.gone_there
     }
 
     /// The last that QEMU has said.
@@ -182,15 +199,15 @@ impl Side {
         lines[lines.len().saturating_sub(6)..].join("; ")
     }
 
-    /// Ends QEMU from outside, as one that does not take `quit`. Whether it has ended.
+    /// Ends QEMU from outside, as one that does not take `quit`. Whether it has surely ended.
     pub fn cut_off(&mut self) -> bool {
         // The end of its standard input is what ends it, if need be by SIGKILL.
         drop(self.child.stdin.take());
         let began = Instant::now();
-        while !self.has_ended() && began.elapsed() < END {
+        while !self.has_surely_ended() && began.elapsed() < END {
             std::thread::sleep(TICK);
         }
-        self.has_ended()
+        self.has_surely_ended()
     }
 
     /// Ends QEMU, and waits until it has ended.
@@ -204,7 +221,7 @@ impl Side {
         drop(self.child.stdin.take());
         let began = Instant::now();
         while began.elapsed() < END {
-            if self.has_ended() {
+            if self.is_cut_off() {
                 return;
             }
             std::thread::sleep(TICK);
@@ -228,10 +245,29 @@ impl Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        if !self.has_ended() {
+        if !self.is_cut_off() {
             self.close();
         }
     }
+}
+
+/// What the far side says of a QEMU that is there no more.
+const GONE: &str = "gone";
+
+/// QEMU's line, after a note of which process it is, beside its monitor's socket.
+fn noted(spec: &SideSpec) -> String {
+    format!("echo $$ >{} && exec {}", quoted(&format!("{}.pid", spec.qmp)), spec.line)
+}
+
+/// Asks whether the process that was noted is there, and still the one with this socket: a number may have
+/// another owner by now. One that has ended and was not waited for has no command line.
+fn gone_line(qmp: &str) -> String {
+    let (note, socket) = (quoted(&format!("{qmp}.pid")), quoted(qmp));
+    format!(
+        "p=$(cat {note}) && case $p in ''|*[!0-9]*) exit 1;; esac && test -r /proc/self/cmdline && \
+         if tr '\\0' '\\n' 2>/dev/null </proc/$p/cmdline | grep -F -q -- {socket}; \
+         then echo there; else echo {GONE}; fi"
+    )
 }
 
 /// Connects to all that a QEMU has made.

@@ -31,10 +31,10 @@ impl Host for Local {
     }
 
     fn connect(&self, socket: &str) -> Result<UnixStream, HostError> {
-        memtwin_safe_path::connect(Path::new(socket)).map_err(|error| HostError::Connect {
+        UnixStream::connect(socket).map_err(|error| HostError::Connect {
             host: NAME.to_owned(),
             socket: socket.to_owned(),
-            why: std::io::Error::from(error).to_string(),
+            why: error.to_string(),
         })
     }
 

@@ -6,15 +6,19 @@
 //! | | the child ends when we do | for |
 //! |---|---|---|
 //! | [`Spawn::spawn_bound`] | killed by the kernel | programs |
+//! | [`Spawn::spawn_bound_group`] | killed, with all of its process group | programs that start others |
 //! | [`Spawn::spawn_on_stdin`] | by itself, at the end of its standard input | shells that clean up, ssh |
 //! | [`Spawn::spawn_outliving`] | not at all | what has to go on, and says why |
 //!
 //! References: PR_SET_PDEATHSIG(2const), pipe(7).
 
 mod between;
+mod group;
 mod spawner;
 #[cfg(test)]
 mod tests;
+
+pub use group::GroupWatch;
 
 use between::Between;
 use std::io;
@@ -32,6 +36,13 @@ pub trait Spawn {
     /// Errors: as [`Command::spawn`].
     fn spawn_bound(&mut self) -> io::Result<Child>;
 
+    /// As [`Spawn::spawn_bound`], as the leader of a process group, all of which is killed when this
+    /// process ends while the watch is held. Let it go before the leader is waited for: then its number
+    /// may become another's.
+    ///
+    /// Errors: as [`Command::spawn`]; or no shell can be started that watches.
+    fn spawn_bound_group(&mut self) -> io::Result<(Child, GroupWatch)>;
+
     /// Starts a child that ends once its standard input does, which must be a pipe or a socket whose
     /// other end only this process has. It is not killed at our end: it may have to clean up.
     ///
@@ -48,6 +59,10 @@ pub trait Spawn {
 impl Spawn for Command {
     fn spawn_bound(&mut self) -> io::Result<Child> {
         spawner::spawn(self, Between::Bind)
+    }
+
+    fn spawn_bound_group(&mut self) -> io::Result<(Child, GroupWatch)> {
+        group::spawn(self)
     }
 
     fn spawn_on_stdin(&mut self) -> io::Result<Child> {

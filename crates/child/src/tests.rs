@@ -4,7 +4,7 @@ use crate::between::Between;
 use crate::{Spawn, spawner};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -96,6 +96,18 @@ fn the_parent_of_the_others() {
     let started = match &*role {
         "checks" => spawner::spawn(&mut sleep, Between::Wait { check: true }),
         "does not check" => spawner::spawn(&mut sleep, Between::Wait { check: false }),
+        "a group" => {
+            let (mut leader, watch) = grandparent().spawn_bound_group().unwrap();
+            tell_grandchild(&mut leader);
+            // For as long as this runs.
+            std::mem::forget(watch);
+            Ok(leader)
+        }
+        "no group" => {
+            let mut leader = grandparent().spawn_bound().unwrap();
+            tell_grandchild(&mut leader);
+            Ok(leader)
+        }
         "from a thread" => {
             let started = std::thread::spawn(move || sleep.spawn_bound());
             let started = started.join().unwrap();
@@ -110,6 +122,20 @@ fn the_parent_of_the_others() {
     let mut child = started.unwrap();
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// A program that starts another, and says which.
+fn grandparent() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("sleep {LONG} & echo $!; wait")]).stdout(Stdio::piped());
+    command
+}
+
+fn tell_grandchild(leader: &mut Child) {
+    let mut line = String::new();
+    BufReader::new(leader.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let pid: u32 = line.trim().parse().unwrap();
+    rustix::io::write(rustix::stdio::stdout(), &pid.to_ne_bytes()).unwrap();
 }
 
 /// Kills the parent while its child is between fork and the request for the signal.
@@ -150,6 +176,29 @@ fn a_child_lives_as_long_as_the_process_and_not_as_the_thread() {
     assert!(!child.has_ended_within(&Timespec { tv_sec: 0, tv_nsec: 200_000_000 }));
     kill_process(Pid::from_child(&parent.process), Signal::KILL).unwrap();
     assert!(child.has_ended_within(&LIMIT), "it lives on");
+}
+
+#[test]
+fn a_group_ends_with_its_parent_and_without_a_watch_it_does_not() {
+    let mut parent = Parent::start("a group");
+    let grandchild = parent.child();
+    parent.kill();
+    assert!(grandchild.has_ended_within(&LIMIT), "it lives on");
+    let mut parent = Parent::start("no group");
+    let grandchild = parent.child();
+    parent.kill();
+    assert!(!grandchild.has_ended_within(&Timespec { tv_sec: 0, tv_nsec: 200_000_000 }));
+}
+
+#[test]
+fn a_watch_that_is_let_go_kills_nothing() {
+    let mut cat = Command::new("cat");
+    let (mut cat, watch) = cat.stdin(Stdio::piped()).spawn_bound_group().unwrap();
+    drop(watch);
+    // It goes on to the end of its input.
+    drop(cat.stdin.take());
+    assert!(cat.wait().unwrap().success());
+    assert!(Command::new("/nonexistent").spawn_bound_group().is_err());
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! A side of a migration: a host, and the QEMU that runs there, by its monitor and its guest's console.
 
+mod starting;
+
 use crate::console::{Console, ConsoleError};
+use crate::far_end;
 use crate::ram::Place;
 use memtwin_child::Spawn;
+use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host, HostError, LineEnd, quoted};
-use memtwin_lab::{Progress, Silent};
 use memtwin_qemu::{RunState, status};
 use memtwin_qmp::{Qmp, QmpError};
+use starting::{Reaped, WhileAlive};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,11 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const URGENT: Duration = Duration::from_secs(20);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(20);
-/// How long the far side may take to say whether QEMU is there.
-const ASK: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(50);
-/// What passes between the last word of a QEMU and its end, or the end of what carries it.
-const MOMENT: Duration = Duration::from_secs(2);
 
 /// Why a side does not come about.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +116,7 @@ impl Side {
         let started = |error| SideError::Start { side: spec.name.clone(), error };
         let said = spec.logs.join(format!("{}.qemu.log", spec.name));
         let log = File::create(&said).map_err(started)?;
-        let mut command = host.command(&noted(&spec));
+        let mut command = host.command(&far_end::noted(&spec));
         command.process_group(0).stdin(Stdio::piped());
         command.stdout(log.try_clone().map_err(started)?).stderr(log);
         let mut child = Reaped(Some(command.spawn_on_stdin().map_err(started)?));
@@ -184,10 +184,7 @@ impl Side {
 
     /// Whether the far side says that QEMU is there no more.
     fn is_gone_there(&mut self) -> bool {
-        self.gone_there |= matches!(
-            host::run(&*self.host, &gone_line(&self.spec.qmp), ASK, &mut Silent),
-            Ok(said) if said.trim() == GONE
-        );
+        self.gone_there |= far_end::is_gone(&*self.host, &self.spec.qmp);
         self.gone_there
     }
 
@@ -251,25 +248,6 @@ impl Drop for Side {
     }
 }
 
-/// What the far side says of a QEMU that is there no more.
-const GONE: &str = "gone";
-
-/// QEMU's line, after a note of which process it is, beside its monitor's socket.
-fn noted(spec: &SideSpec) -> String {
-    format!("echo $$ >{} && exec {}", quoted(&format!("{}.pid", spec.qmp)), spec.line)
-}
-
-/// Asks whether the process that was noted is there, and still the one with this socket: a number may have
-/// another owner by now. One that has ended and was not waited for has no command line.
-fn gone_line(qmp: &str) -> String {
-    let (note, socket) = (quoted(&format!("{qmp}.pid")), quoted(qmp));
-    format!(
-        "p=$(cat {note}) && case $p in ''|*[!0-9]*) exit 1;; esac && test -r /proc/self/cmdline && \
-         if tr '\\0' '\\n' 2>/dev/null </proc/$p/cmdline | grep -F -q -- {socket}; \
-         then echo there; else echo {GONE}; fi"
-    )
-}
-
 /// Connects to all that a QEMU has made.
 fn reach(host: &dyn Host, spec: &SideSpec) -> Result<(Qmp, Qmp, Console), SideError> {
     let monitor = |error| SideError::Qmp { side: spec.name.clone(), error };
@@ -280,55 +258,4 @@ fn reach(host: &dyn Host, spec: &SideSpec) -> Result<(Qmp, Qmp, Console), SideEr
     let console = host.connect(&spec.console)?;
     let log = spec.logs.join(format!("{}.console.log", spec.name));
     Ok((qmp, urgent, Console::listen(&spec.name, console, &log)?))
-}
-
-/// A child that is ended unless it is taken out.
-struct Reaped(Option<Child>);
-
-impl Reaped {
-    fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.0.as_mut()?.try_wait().ok()?
-    }
-
-    /// How it ended, if it does so within a moment.
-    fn ends(&mut self) -> Option<std::process::ExitStatus> {
-        let began = Instant::now();
-        while began.elapsed() < MOMENT {
-            if let Some(status) = self.ended() {
-                return Some(status);
-            }
-            std::thread::sleep(TICK);
-        }
-        None
-    }
-}
-
-impl Drop for Reaped {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            // What it has started ends with its standard input.
-            drop(child.stdin.take());
-            let _ = child.wait();
-        }
-    }
-}
-
-/// A wait that is over when a process is.
-struct WhileAlive<'w> {
-    child: &'w mut Reaped,
-    progress: &'w mut dyn Progress,
-}
-
-impl Progress for WhileAlive<'_> {
-    fn say(&mut self, line: &str) {
-        self.progress.say(line);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        // Asked without being changed: /proc tells of a zombie as well.
-        let pid = self.child.0.as_ref().map(Child::id).unwrap_or_default();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let dead = stat.is_empty() || stat.contains(") Z ");
-        dead || self.progress.is_cancelled()
-    }
 }

@@ -1,6 +1,6 @@
 //! Directories made on the way to a name.
 
-use crate::place::name_of;
+use crate::check::name_of;
 use crate::{Place, SafePathError};
 use rustix::fs::{FileType, Mode, mkdirat};
 use rustix::io::Errno;

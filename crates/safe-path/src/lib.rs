@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod dirs;
 mod draft;
 mod error;

@@ -1,5 +1,6 @@
 //! A name in a directory that is held open, and what is done to it.
 
+use crate::check::{check_stat, name_of, regular};
 use crate::owner::{is_its_owners, is_private};
 use crate::walk::walk;
 use crate::{Draft, SafePathError, User};
@@ -162,7 +163,12 @@ impl Place {
     /// Errors if what is there may not be replaced by a file of ours.
     pub fn check_replaceable(&self) -> Result<(), SafePathError> {
         match self.stat()? {
-            Some(there) => regular(&there, &self.path()).and_then(|()| self.check_output(&there)),
+            Some(mut there) => {
+                regular(&there, &self.path())?;
+                // It is not written to: other names of it are no danger.
+                there.st_nlink = 1;
+                self.check_output(&there)
+            }
             None => Ok(()),
         }
     }
@@ -267,43 +273,5 @@ impl Place {
             _ if owner.is_ours() => Ok(()),
             _ => Err(SafePathError::NotOurs { path: self.path(), owner }),
         }
-    }
-}
-
-fn check_stat(there: &Stat, path: &Path) -> Result<(), SafePathError> {
-    regular(there, path)?;
-    let (path, owner) = (path.to_owned(), User::new(there.st_uid));
-    if !owner.is_ours() {
-        return Err(SafePathError::NotOurs { path, owner });
-    }
-    // Zero: removed since, which nobody can hold against us.
-    if there.st_nlink > 1 {
-        #[allow(clippy::useless_conversion, reason = "it has 32 bits on aarch64")]
-        let links = u64::from(there.st_nlink);
-        return Err(SafePathError::ManyNames { path, links });
-    }
-    Ok(())
-}
-
-fn regular(there: &Stat, path: &Path) -> Result<(), SafePathError> {
-    match FileType::from_raw_mode(there.st_mode) {
-        FileType::RegularFile => Ok(()),
-        kind => {
-            let (path, expected) = (path.to_owned(), "a regular file or nothing");
-            Err(SafePathError::Kind { path, expected, got: name_of(kind) })
-        }
-    }
-}
-
-/// What is there, for people.
-pub(crate) fn name_of(kind: FileType) -> &'static str {
-    match kind {
-        FileType::RegularFile => "a regular file",
-        FileType::Directory => "a directory",
-        FileType::Symlink => "a symbolic link",
-        FileType::Fifo => "a pipe",
-        FileType::Socket => "a socket",
-        FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        _ => "something else",
     }
 }

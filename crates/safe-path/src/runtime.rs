@@ -1,7 +1,7 @@
 //! A private directory for what has no path on the command line.
 
+use crate::check::name_of;
 use crate::owner::is_private;
-use crate::place::name_of;
 use crate::{Place, SafePathError, User};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, stat};
 use rustix::io::Errno;

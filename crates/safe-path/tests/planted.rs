@@ -230,3 +230,14 @@ fn who_listens_is_known() {
     let said = error.to_string();
     assert!(said.contains("at its other end is nobody (uid 65534), expected root"), "{said}");
 }
+
+#[test]
+fn what_is_replaced_may_have_other_names() {
+    let public = Public::new(0o777);
+    let path = public.file("twin", false);
+    fs::hard_link(&path, public.path("snapshot")).unwrap();
+    let place = Place::find(&path).unwrap();
+    place.draft(0o600).unwrap().commit().unwrap();
+    assert_eq!(fs::read_to_string(public.path("snapshot")).unwrap(), "was there");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+}

@@ -3,6 +3,7 @@
 
 use crate::packages::Rights;
 use anyhow::{Context, bail};
+use memtwin_child::Spawn;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,7 @@ fn write(pool: &Path, pages: u64, rights: Rights) -> anyhow::Result<()> {
             .arg(pool)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .spawn()
+            .spawn_on_stdin()
             .context("can't start sudo")?;
         if let Some(mut stdin) = tee.stdin.take() {
             writeln!(stdin, "{pages}").context("can't speak to sudo tee")?;

@@ -2,8 +2,8 @@
 
 use crate::interrupt::Interrupt;
 use anyhow::Context;
+use memtwin_child::{GroupWatch, Spawn};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,17 +77,18 @@ pub(crate) fn run(
 struct Group {
     leader: Child,
     pid: Pid,
+    /// Kills the group when we are killed.
+    watch: Option<GroupWatch>,
 }
 
 impl Group {
     fn start(command: &mut Command) -> anyhow::Result<Self> {
-        let leader = command
+        let (leader, watch) = command
             .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()
+            .spawn_bound_group()
             .with_context(|| format!("can't start {}", command.get_program().display()))?;
         let pid = Pid::from_child(&leader);
-        Ok(Self { leader, pid })
+        Ok(Self { leader, pid, watch: Some(watch) })
     }
 
     /// Whether the leader has ended. It is not reaped, so that its number stays ours.
@@ -99,6 +100,7 @@ impl Group {
     /// Kills what is left of the group and reaps the leader.
     fn end(&mut self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::KILL);
+        self.watch = None;
         self.leader.wait().context("can't wait for a child")
     }
 

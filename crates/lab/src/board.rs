@@ -75,7 +75,7 @@ impl Board {
         log: &Path,
         progress: &mut dyn Progress,
     ) -> Result<Self, MachineError> {
-        let mut machine = Machine::start(&spec.command(image), log)?;
+        let mut machine = Machine::start(&mut spec.command(image), log)?;
         let about = machine.ready(START, progress)?;
         // Memory is still in one piece now. Fewer pages than asked for are no error: whoever needs
         // them says so.

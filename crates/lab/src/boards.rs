@@ -2,8 +2,7 @@
 //! a shared network of their own. Nobody needs to be root. Each board is a [`Host`](crate::host::Host)
 //! by ssh.
 //!
-//! All of it is in one folder, and ends with the [`Lab`]: also when we are killed, as far as the system
-//! has setpriv(1).
+//! All of it is in one folder, and ends with the [`Lab`]: also when we are killed.
 
 mod error;
 mod folder;
@@ -189,8 +188,8 @@ impl Lab {
 /// Starts its QEMU, with a port that is free now.
 fn start(node: &Node, wiring: &Wiring<'_>, folder: &LabFolder) -> Result<(Machine, u16), LabError> {
     let port = qemu::free_port()?;
-    let command = wiring.command(node, port);
-    let machine = Machine::start(&command, &folder.console(&node.name));
+    let mut command = wiring.command(node, port);
+    let machine = Machine::start(&mut command, &folder.console(&node.name));
     let machine = machine.map_err(|error| LabError::board(&node.name, error))?;
     Ok((machine, port))
 }

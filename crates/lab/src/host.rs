@@ -2,6 +2,7 @@
 //! user's configuration, keys and jump hosts hold. Emulated boards are reached in the same way.
 
 mod error;
+mod line_end;
 mod local;
 mod pump;
 mod reverse;
@@ -10,6 +11,7 @@ mod ssh;
 mod transfer;
 
 pub use error::HostError;
+pub use line_end::LineEnd;
 pub use local::Local;
 pub use pump::{RELAY, relay};
 pub use reverse::Reverse;

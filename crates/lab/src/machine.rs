@@ -7,7 +7,7 @@ mod tests;
 
 use crate::Progress;
 pub use error::MachineError;
-pub(crate) use process::bound_to_us;
+use memtwin_child::Spawn;
 use process::record;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -48,15 +48,13 @@ impl Machine {
     /// Starts a QEMU whose standard input and output are the guest's console, as by
     /// `-serial stdio -monitor none -display none`. Its console goes into a file as well.
     ///
-    /// It is killed when we are, if the system has setpriv(1); that is the death of the thread that
-    /// calls this, which should live as long as the machine.
+    /// It is killed when we are.
     ///
     /// Errors: it can't be started.
-    pub fn start(command: &Command, log: &Path) -> Result<Self, MachineError> {
+    pub fn start(command: &mut Command, log: &Path) -> Result<Self, MachineError> {
         let error = |error| MachineError::Log { path: log.to_owned(), error };
         let file = File::create(log).map_err(error)?;
         let errors = file.try_clone().map_err(error)?;
-        let mut command = bound_to_us(command);
         let program = command.get_program().display().to_string();
         let start = |error| MachineError::Start { program: program.clone(), error };
         let mut child = command
@@ -65,7 +63,7 @@ impl Machine {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
+            .spawn_bound()
             .map_err(start)?;
         let streams = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(orders), Some(console), Some(messages)) = streams else {

@@ -135,7 +135,7 @@ impl TrafficSpec<'_> {
         let log = |path: &Path, error| MachineError::Log { path: path.to_owned(), error };
         let disk = self.folder.join("disk");
         random(&disk).map_err(|error| log(&disk, error))?;
-        let mut machine = Machine::start(&self.command(), &self.folder.join("console"))?;
+        let mut machine = Machine::start(&mut self.command(), &self.folder.join("console"))?;
         let about = machine.ready(BOOT, progress)?;
         machine.succeed("run ip link set eth0 up", ORDER, progress)?;
         for (name, program, _) in WRITERS {

@@ -12,6 +12,7 @@
 mod place;
 
 use libtest_mimic::Arguments;
+use memtwin_child::Spawn;
 use memtwin_lab::board::BoardSpec;
 use memtwin_lab::boards::{Lab, LabError, LabFile, LabFolder, LabSpec, Nic, Node};
 use memtwin_lab::host::{Host, HostError, run};
@@ -81,7 +82,7 @@ fn lab() {
 
     // What is started over a connection ends with it.
     let host = &lab.board("a").unwrap().host;
-    let mut child = host.command("sleep 1234").stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = host.command("sleep 1234").stdin(Stdio::piped()).spawn_on_stdin().unwrap();
     let sleeps = || said(&lab, "a", "pgrep -f '[s]leep 1234' | wc -l").unwrap() != "0\n";
     until(&sleeps);
     child.kill().unwrap();

@@ -4,9 +4,10 @@
 use crate::failure::Failure;
 use memtwin_pages::{Layout, PageSet};
 use memtwin_replicate::{Event, Observer};
-use std::fs::{File, OpenOptions};
+use memtwin_safe_path::{Place, SafePathError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The first eight bytes.
@@ -29,28 +30,22 @@ impl BitmapFile {
     /// The file that `--dirty-bitmap` asks for. Errors: it can't be written.
     pub(crate) fn wanted(path: Option<&Path>) -> Result<Option<Self>, Failure> {
         let create = |path: &Path| {
-            Self::create(path).map_err(|error| {
-                Failure::environment(format!(
+            Self::create(path).map_err(|error| match error.into_errno() {
+                Ok(error) => Failure::environment(format!(
                     "{}: {error}; give --dirty-bitmap a path that can be written",
                     path.display()
-                ))
+                )),
+                Err(refused) => Failure::environment(format!("--dirty-bitmap: {refused}")),
             })
         };
         path.map(create).transpose()
     }
 
     /// Creates the file, or empties the one that is there.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o644)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
-            .open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
+    pub(crate) fn create(path: &Path) -> Result<Self, SafePathError> {
+        let place = Place::find(path)?;
+        place.check_replaceable()?;
+        let file = place.open_output(0o644)?;
         let path = path.to_owned();
         Ok(Self { path, file, sequence: 0, offsets: Vec::new(), failed: None })
     }

@@ -106,8 +106,8 @@ struct Place {
 }
 
 impl Place {
-    fn folder(&self) -> PathBuf {
-        self.state.clone().unwrap_or_else(state::default_folder)
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        state::folder(self.state.as_deref())
     }
 }
 
@@ -253,12 +253,12 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
         }
         LabCommand::Image(args) => image::run(args, stop),
         LabCommand::Up(args) => boards::up(args, stop),
-        LabCommand::Ssh { name, command, place } => state::ssh(&place.folder(), name, command),
+        LabCommand::Ssh { name, command, place } => state::ssh(&place.folder()?, name, command),
         LabCommand::Console { name, follow, place } => {
-            console::run(&place.folder(), name, *follow, stop)
+            console::run(&place.folder()?, name, *follow, stop)
         }
         LabCommand::Probe(args) => probe::run(args, stop),
-        LabCommand::Down { place } => state::down(&place.folder()),
+        LabCommand::Down { place } => state::down(&place.folder()?),
         LabCommand::Run { experiment } => match experiment {
             Experiment::Replicate(args) if args.hosts != "local" => {
                 replicate_there::run(args, command, stop)

@@ -1,12 +1,15 @@
 //! The file behind the guest's window, `/dev/shm/aeshmem` in the seed: the guest's side of a
 //! replication, for others to look at while it runs and after.
 
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
-use std::fs::{self, File, OpenOptions};
+use memtwin_safe_path::{Draft, Place, SafePathError};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+/// How often its place is tried for: each time but the last, another has come and gone meanwhile.
+const TRIES: u32 = 100;
 
 /// Where the seed has it.
 pub(crate) const DEFAULT: &str = "/dev/shm/aeshmem";
@@ -14,7 +17,7 @@ pub(crate) const DEFAULT: &str = "/dev/shm/aeshmem";
 /// A file of the window's size, locked. Removed again when dropped, unless it was to be kept.
 #[derive(Debug)]
 pub(crate) struct MemoryFile {
-    path: PathBuf,
+    place: Place,
     file: File,
     keep: bool,
 }
@@ -30,6 +33,9 @@ pub(crate) enum MemoryFileError {
         /// What it is.
         what: &'static str,
     },
+    /// Another local user may have put there what is there.
+    #[error("--memory: {0}")]
+    Refused(SafePathError),
     /// Another instance has it.
     #[error("{}: in use by another memtwin; wait for it, or give --memory another path", path.display())]
     InUse {
@@ -56,42 +62,43 @@ pub(crate) enum MemoryFileError {
     },
 }
 
+impl MemoryFileError {
+    fn io(path: &Path, errno: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), errno }
+    }
+
+    fn of(path: &Path, error: SafePathError) -> Self {
+        match error {
+            SafePathError::Kind { got, .. } => Self::NotAFile { path: path.to_owned(), what: got },
+            SafePathError::Io { errno, .. } => Self::io(path, errno),
+            refused => Self::Refused(refused),
+        }
+    }
+}
+
 impl MemoryFile {
     /// Makes the file, with room for `bytes` bytes, and locks it.
     ///
     /// A file that stands there is replaced and not written to: another guest may have it mapped.
     pub(crate) fn create(path: &Path, bytes: u64) -> Result<Self, MemoryFileError> {
-        let io = |errno: io::Error| MemoryFileError::Io { path: path.to_owned(), errno };
-        // Held until the file is in place: of two that start at once, one finds the other's lock.
-        let _turn = take_turn(path).map_err(io)?;
-        refuse_what_is_in_use(path)?;
+        let refused = |error: SafePathError| MemoryFileError::of(path, error);
+        let place = Place::find_name(path).map_err(refused)?;
         // Made under a name of its own and moved into place, so that nobody ever sees a half.
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let draft = PathBuf::from(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)
-            .map_err(io)?;
-        let this = |path: &Path| Self { path: path.to_owned(), file, keep: false };
-        let mut this = this(&draft);
-        rustix::fs::flock(&this.file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|errno| io(errno.into()))?;
         // Before any of it is taken.
         if memtwin_room::tmpfs_limit(path).is_some_and(|limit| bytes > limit.available) {
             let errno = rustix::io::Errno::NOSPC.into();
             return Err(MemoryFileError::NoRoom { path: path.to_owned(), bytes, errno });
         }
+        let mut draft = place.draft(0o600).map_err(refused)?;
+        // What has its own lock, nobody else who may not open it can lock.
+        flock(draft.file(), FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| MemoryFileError::io(path, errno.into()))?;
         // Room for every page now: a store into a page that tmpfs has no room for is SIGBUS.
-        rustix::fs::fallocate(&this.file, FallocateFlags::empty(), 0, bytes).map_err(|errno| {
+        fallocate(draft.file(), FallocateFlags::empty(), 0, bytes).map_err(|errno| {
             MemoryFileError::NoRoom { path: path.to_owned(), bytes, errno: errno.into() }
         })?;
-        fs::rename(&draft, path).map_err(io)?;
-        this.path = path.to_owned();
-        Ok(this)
+        let file = take_place(&place, draft, path)?;
+        Ok(Self { place, file, keep: false })
     }
 
     /// Another handle of it, to be mapped.
@@ -107,60 +114,42 @@ impl MemoryFile {
 
 impl Drop for MemoryFile {
     fn drop(&mut self) {
-        let ours = |found: &fs::Metadata| {
-            self.file
-                .metadata()
-                .is_ok_and(|mine| (mine.dev(), mine.ino()) == (found.dev(), found.ino()))
-        };
         // Only if it is still ours: someone may have put another file there.
-        if !self.keep && fs::symlink_metadata(&self.path).is_ok_and(|found| ours(&found)) {
+        if !self.keep && is_at(&self.file, &self.place.path()) {
             // Nobody is left to hear that it can't be removed.
-            let _ = fs::remove_file(&self.path);
+            let _ = self.place.remove();
         }
     }
 }
 
-/// Locks the directory of a path.
-fn take_turn(path: &Path) -> io::Result<File> {
-    let parent = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let dir = File::open(parent)?;
-    for _ in 0..200 {
-        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(dir),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(10)),
-            Err(errno) => return Err(errno.into()),
+/// Gives a draft its place, that of a file that nobody has locked too. Of two that start at once, one
+/// finds the other's lock.
+fn take_place(place: &Place, mut draft: Draft<'_>, path: &Path) -> Result<File, MemoryFileError> {
+    let refused = |error: SafePathError| MemoryFileError::of(path, error);
+    for _ in 0..TRIES {
+        draft = match draft.commit_new().map_err(refused)? {
+            Ok(file) => return Ok(file),
+            Err(draft) => draft,
+        };
+        // Opened only to see whether someone holds its lock, who must be ours or root.
+        let Some(there) = place.read_ours().map_err(refused)? else { continue };
+        flock(&there, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_held| MemoryFileError::InUse { path: path.to_owned() })?;
+        // Whoever has the lock of the file that is there may replace it, and nobody else.
+        if is_at(&there, &place.path()) {
+            return draft.commit().map_err(refused);
         }
     }
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, "its directory is locked by another process"))
+    Err(MemoryFileError::InUse { path: path.to_owned() })
 }
 
-/// Errors if something stands there that may not be replaced.
-fn refuse_what_is_in_use(path: &Path) -> Result<(), MemoryFileError> {
-    let io = |errno: io::Error| MemoryFileError::Io { path: path.to_owned(), errno };
-    let kind = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io(error)),
-        Ok(found) => found.file_type(),
-    };
-    let what = if kind.is_dir() {
-        "a directory"
-    } else if kind.is_fifo() {
-        "a fifo"
-    } else if kind.is_symlink() {
-        "a symbolic link"
-    } else if !kind.is_file() {
-        "a device or a socket"
-    } else {
-        // Opened only to see whether someone holds its lock.
-        let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32;
-        let there = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(io)?;
-        return rustix::fs::flock(&there, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_held| MemoryFileError::InUse { path: path.to_owned() });
-    };
-    Err(MemoryFileError::NotAFile { path: path.to_owned(), what })
+/// Whether a name is that of an open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let inode = |about: &fs::Metadata| (about.dev(), about.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(mine), Ok(found)) => inode(&mine) == inode(&found),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +189,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0)
             .unwrap();
         let error = MemoryFile::create(&fifo, 4096).unwrap_err().to_string();
-        assert!(error.contains("is a fifo"), "{error}");
+        assert!(error.contains("is a pipe"), "{error}");
         assert!(MemoryFile::create(&dir.path().join("no/such"), 4096).is_err());
     }
 

@@ -4,11 +4,10 @@ use crate::failure::Failure;
 use crate::values::Size;
 use clap::Args;
 use memtwin_remote::{Identity, Security, Target, TlsClient, TlsServer};
+use memtwin_safe_path::{Place, SafePathError};
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The line of `memtwin receive --new-identity`, in place of a file with it.
@@ -155,10 +154,14 @@ pub(crate) fn save(identity: &Identity, path: &Path) -> Result<(), Failure> {
         };
         Failure::environment(format!("{}: {error}{out}", path.display()))
     };
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).map_err(fail)?;
+    let refused = |error: SafePathError| match error.into_errno() {
+        Ok(errno) => fail(errno),
+        Err(refused) => Failure::environment(refused),
+    };
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        memtwin_safe_path::make_dirs(directory).map_err(refused)?;
     }
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
+    let place = Place::find_name(path).map_err(refused)?;
+    let mut file = place.create_new(0o600).map_err(refused)?;
     writeln!(file, "{}", identity.line()).map_err(fail)
 }

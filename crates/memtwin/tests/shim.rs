@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may end, and may talk")]
 
+use memtwin_child::Spawn;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -181,7 +182,7 @@ fn bounded(command: &mut Command) -> Option<i32> {
             let _ = self.0.wait();
         }
     }
-    let mut child = Held(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+    let mut child = Held(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn_bound().unwrap());
     let began = Instant::now();
     loop {
         if let Some(status) = child.0.try_wait().unwrap() {

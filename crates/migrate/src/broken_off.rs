@@ -24,7 +24,7 @@ impl Drive<'_> {
     pub(super) fn failed(&mut self, destination: &mut Side, said: String) -> Why {
         // It says why by ending, in its own words.
         std::thread::sleep(LOOK * 2);
-        if destination.has_ended() {
+        if destination.has_surely_ended() {
             let own = destination.said();
             return Why::DestinationGone(if own.is_empty() { said } else { own });
         }
@@ -87,10 +87,12 @@ impl Drive<'_> {
 fn died(source: &mut Side) -> Option<Why> {
     let began = Instant::now();
     // Its connection ends a moment before it does.
-    while !source.has_ended() && source.state().is_err() && began.elapsed() < SETTLE / 40 {
+    // One that was cut off may have ended too: nothing can be said of its guest then either.
+    let gone = |source: &mut Side| source.is_cut_off() || source.has_surely_ended();
+    while !gone(source) && source.state().is_err() && began.elapsed() < SETTLE / 40 {
         std::thread::sleep(LOOK / 4);
     }
-    source.has_ended().then(|| Why::SourceGone(source.said()))
+    gone(source).then(|| Why::SourceGone(source.said()))
 }
 
 /// Why a destination does not answer.

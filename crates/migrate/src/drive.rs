@@ -187,7 +187,7 @@ impl Drive<'_> {
             let told = match migration(&mut source.qmp) {
                 Ok(told) => told,
                 // It may wait for its disk, and will go on.
-                Err(error @ QmpError::Timeout { .. }) if !source.has_ended() => {
+                Err(error @ QmpError::Timeout { .. }) if !source.is_cut_off() => {
                     if self.is_long_over() || self.stop.is_set() {
                         return Some(self.unanswered(source, destination, &error));
                     }

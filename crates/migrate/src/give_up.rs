@@ -61,7 +61,7 @@ impl Drive<'_> {
         };
         match self.back(source, why) {
             // Nobody else has it: it goes on when its disk does.
-            Whereabouts::Nowhere(_) if !source.has_ended() => {
+            Whereabouts::Nowhere(_) if !source.has_surely_ended() => {
                 Whereabouts::Source(Why::Failed(unanswered))
             }
             known => known,
@@ -90,13 +90,13 @@ impl Drive<'_> {
     }
 }
 
-/// Ends a QEMU: by its own hand, or from outside. Whether it has ended.
+/// Ends a QEMU: by its own hand, or from outside. Whether it has surely ended.
 pub(super) fn ended(side: &mut Side) -> bool {
     // It holds the image's lock, and might still be told to go on by somebody.
     let hangs = matches!(ask(&mut side.qmp, "quit", json!({})), Err(QmpError::Timeout { .. }));
     let began = Instant::now();
-    while !hangs && !side.has_ended() && began.elapsed() < SETTLE {
+    while !hangs && !side.is_cut_off() && began.elapsed() < SETTLE {
         std::thread::sleep(LOOK);
     }
-    side.has_ended() || side.cut_off()
+    side.has_surely_ended() || side.cut_off()
 }

@@ -57,7 +57,7 @@ impl Drive<'_> {
                 }
                 // It waits for its disk, say.
                 Err(QmpError::Timeout { .. })
-                    if !destination.has_ended() && began.elapsed() < SETTLE => {}
+                    if !destination.is_cut_off() && began.elapsed() < SETTLE => {}
                 Err(error) => return Whereabouts::Nowhere(gone(destination, &error)),
             }
         }
@@ -97,7 +97,7 @@ impl Drive<'_> {
         loop {
             match ask(&mut destination.qmp, "cont", json!({})) {
                 Err(QmpError::Refused { .. })
-                    if source.has_ended() && began.elapsed() < SETTLE && !self.stop.is_set() =>
+                    if source.is_cut_off() && began.elapsed() < SETTLE && !self.stop.is_set() =>
                 {
                     std::thread::sleep(LOOK);
                 }

@@ -19,6 +19,7 @@ mod course;
 pub mod curve;
 pub mod digest;
 mod drive;
+mod far_end;
 pub mod forecast;
 mod give_up;
 mod guest;

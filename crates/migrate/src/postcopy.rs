@@ -84,12 +84,18 @@ impl Drive<'_> {
     ) -> Option<Whereabouts> {
         let since = *broken.since.get_or_insert_with(Instant::now);
         const BROKE_OFF: &str = "postcopy broke off, with memory on both sides";
-        let said = |side: &Side| format!("{BROKE_OFF}; {}", side.said());
-        if source.has_ended() {
-            return Some(Whereabouts::Nowhere(Why::SourceGone(said(source))));
+        let gone = |side: &mut Side| match (side.is_cut_off(), side.has_surely_ended()) {
+            (_, true) => Some(format!("{BROKE_OFF}; {}", side.said())),
+            (true, false) => {
+                Some(format!("{BROKE_OFF}; whether {}'s QEMU is there is not known", side.name()))
+            }
+            (false, false) => None,
+        };
+        if let Some(said) = gone(source) {
+            return Some(Whereabouts::Nowhere(Why::SourceGone(said)));
         }
-        if destination.has_ended() {
-            return Some(Whereabouts::Nowhere(Why::DestinationGone(said(destination))));
+        if let Some(said) = gone(destination) {
+            return Some(Whereabouts::Nowhere(Why::DestinationGone(said)));
         }
         let limit = self.settings.stall * 2;
         if since.elapsed() >= limit {

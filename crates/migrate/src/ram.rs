@@ -2,6 +2,7 @@
 //! the destination, by digests that were made on each side.
 
 use crate::digest::{self, BlockDigests, DigestError};
+use memtwin_child::Spawn;
 use memtwin_lab::host::{Host, HostError, quoted};
 use memtwin_pages::{Layout, PageSize, RegionId};
 use memtwin_verdict::{CompareError, Difference, Image, compare};
@@ -186,7 +187,7 @@ impl Place<'_> {
         let mut command: Command = self.host.command(&line);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let stream = |error| self.failed(DigestError::Stream(error), String::new());
-        let mut child = command.spawn().map_err(stream)?;
+        let mut child = command.spawn_on_stdin().map_err(stream)?;
         let mut output =
             child.stdout.take().ok_or_else(|| stream(io::ErrorKind::BrokenPipe.into()))?;
         // What it runs ends with its standard input, and is to end by itself first.

@@ -1,11 +1,16 @@
 //! A side of a migration: a host, and the QEMU that runs there, by its monitor and its guest's console.
 
+mod starting;
+
 use crate::console::{Console, ConsoleError};
+use crate::far_end;
 use crate::ram::Place;
+use memtwin_child::Spawn;
 use memtwin_lab::Progress;
-use memtwin_lab::host::{self, Host, HostError, Local, quoted};
+use memtwin_lab::host::{self, Host, HostError, LineEnd, quoted};
 use memtwin_qemu::{RunState, status};
 use memtwin_qmp::{Qmp, QmpError};
+use starting::{Reaped, WhileAlive};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,11 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const URGENT: Duration = Duration::from_secs(20);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(20);
-/// What ssh(1) returns when it is the connection that failed.
-const NO_CONNECTION: i32 = 255;
 const TICK: Duration = Duration::from_millis(50);
-/// What passes between the last word of a QEMU and its end, or the end of what carries it.
-const MOMENT: Duration = Duration::from_secs(2);
 
 /// Why a side does not come about.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,8 @@ pub struct Side {
     spec: SideSpec,
     host: Arc<dyn Host>,
     child: Child,
+    /// The far side has said that QEMU is there no more.
+    gone_there: bool,
     /// Its monitor.
     pub qmp: Qmp,
     /// Another, which answers when that one can't: for commands out of band alone.
@@ -113,10 +116,10 @@ impl Side {
         let started = |error| SideError::Start { side: spec.name.clone(), error };
         let said = spec.logs.join(format!("{}.qemu.log", spec.name));
         let log = File::create(&said).map_err(started)?;
-        let mut command = host.command(&format!("exec {}", spec.line));
+        let mut command = host.command(&far_end::noted(&spec));
         command.process_group(0).stdin(Stdio::piped());
         command.stdout(log.try_clone().map_err(started)?).stderr(log);
-        let mut child = Reaped(Some(command.spawn().map_err(started)?));
+        let mut child = Reaped(Some(command.spawn_on_stdin().map_err(started)?));
         // One command there waits, rather than many from here ask.
         let sockets =
             [&spec.qmp, &spec.qmp_digest, &spec.qmp_urgent, &spec.console].map(|path| quoted(path));
@@ -137,7 +140,7 @@ impl Side {
         });
         let (qmp, urgent, console) = reached?;
         let child = child.0.take().ok_or_else(|| started(io::ErrorKind::NotFound.into()))?;
-        Ok(Self { spec, host, child, qmp, urgent, console })
+        Ok(Self { spec, host, child, gone_there: false, qmp, urgent, console })
     }
 
     /// `source` or `destination`.
@@ -162,16 +165,27 @@ impl Side {
         status(&mut self.qmp)
     }
 
-    /// Whether QEMU is there no more.
-    pub fn has_ended(&mut self) -> bool {
+    /// Whether the command here that runs QEMU there has ended, by which nothing more comes from it. QEMU
+    /// itself may be there still: [`Side::has_surely_ended`].
+    pub fn is_cut_off(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Whether QEMU has ended for sure. A connection that broke off ends the command here, and says
-    /// nothing of what it led to.
+    /// Whether QEMU has ended for sure. A connection that broke off, or an ssh that was killed, says nothing
+    /// of what it led to: then the far side is asked.
     pub fn has_surely_ended(&mut self) -> bool {
-        let is_local = self.host.name() == Local.name();
-        matches!(self.child.try_wait(), Ok(Some(status)) if is_local || status.code() != Some(NO_CONNECTION))
+        match self.child.try_wait() {
+            Ok(Some(status)) => {
+                LineEnd::on(&*self.host, status) != LineEnd::Unknown || self.is_gone_there()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the far side says that QEMU is there no more.
+    fn is_gone_there(&mut self) -> bool {
+        self.gone_there |= far_end::is_gone(&*self.host, &self.spec.qmp);
+        self.gone_there
     }
 
     /// The last that QEMU has said.
@@ -182,15 +196,15 @@ impl Side {
         lines[lines.len().saturating_sub(6)..].join("; ")
     }
 
-    /// Ends QEMU from outside, as one that does not take `quit`. Whether it has ended.
+    /// Ends QEMU from outside, as one that does not take `quit`. Whether it has surely ended.
     pub fn cut_off(&mut self) -> bool {
         // The end of its standard input is what ends it, if need be by SIGKILL.
         drop(self.child.stdin.take());
         let began = Instant::now();
-        while !self.has_ended() && began.elapsed() < END {
+        while !self.has_surely_ended() && began.elapsed() < END {
             std::thread::sleep(TICK);
         }
-        self.has_ended()
+        self.has_surely_ended()
     }
 
     /// Ends QEMU, and waits until it has ended.
@@ -204,7 +218,7 @@ impl Side {
         drop(self.child.stdin.take());
         let began = Instant::now();
         while began.elapsed() < END {
-            if self.has_ended() {
+            if self.is_cut_off() {
                 return;
             }
             std::thread::sleep(TICK);
@@ -228,7 +242,7 @@ impl Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        if !self.has_ended() {
+        if !self.is_cut_off() {
             self.close();
         }
     }
@@ -244,55 +258,4 @@ fn reach(host: &dyn Host, spec: &SideSpec) -> Result<(Qmp, Qmp, Console), SideEr
     let console = host.connect(&spec.console)?;
     let log = spec.logs.join(format!("{}.console.log", spec.name));
     Ok((qmp, urgent, Console::listen(&spec.name, console, &log)?))
-}
-
-/// A child that is ended unless it is taken out.
-struct Reaped(Option<Child>);
-
-impl Reaped {
-    fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.0.as_mut()?.try_wait().ok()?
-    }
-
-    /// How it ended, if it does so within a moment.
-    fn ends(&mut self) -> Option<std::process::ExitStatus> {
-        let began = Instant::now();
-        while began.elapsed() < MOMENT {
-            if let Some(status) = self.ended() {
-                return Some(status);
-            }
-            std::thread::sleep(TICK);
-        }
-        None
-    }
-}
-
-impl Drop for Reaped {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            // What it has started ends with its standard input.
-            drop(child.stdin.take());
-            let _ = child.wait();
-        }
-    }
-}
-
-/// A wait that is over when a process is.
-struct WhileAlive<'w> {
-    child: &'w mut Reaped,
-    progress: &'w mut dyn Progress,
-}
-
-impl Progress for WhileAlive<'_> {
-    fn say(&mut self, line: &str) {
-        self.progress.say(line);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        // Asked without being changed: /proc tells of a zombie as well.
-        let pid = self.child.0.as_ref().map(Child::id).unwrap_or_default();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let dead = stat.is_empty() || stat.contains(") Z ");
-        dead || self.progress.is_cancelled()
-    }
 }

@@ -1,14 +1,13 @@
 //! The child as a process: started, held, let go, watched, and never left behind.
 
+use memtwin_child::Spawn;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command, Stdio};
-use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a child that gives up its memory may take to end.
@@ -28,7 +27,6 @@ pub(crate) struct Child {
     process: process::Child,
     pid: Pid,
     held: bool,
-    keeper: Option<(Sender<Infallible>, JoinHandle<()>)>,
 }
 
 impl Child {
@@ -38,22 +36,11 @@ impl Child {
     /// the child when it is done with it.
     pub(crate) fn spawn(mut command: Command, stdin: OwnedFd) -> io::Result<Self> {
         command.stdin(Stdio::from(stdin)).stdout(Stdio::null()).process_group(0);
-        // The signal that a child asks for at its parent's death comes when the *thread* ends that
-        // started it (PR_SET_PDEATHSIG(2const)); so one starts it that does nothing else.
-        let (give, take) = sync_channel(1);
-        let (alive, ended) = channel::<Infallible>();
-        let keeper = thread::Builder::new().name("writer-keeper".to_owned()).spawn(move || {
-            let spawned = command.spawn();
-            // The command holds the child's end of the socket: it must not outlive the child.
-            drop(command);
-            if give.send(spawned).is_ok() {
-                // Nothing is ever sent: this returns when the sender is dropped.
-                let _ = ended.recv();
-            }
-        })?;
-        let process = take.recv().map_err(|_| io::Error::other("no thread to start it"))??;
+        let process = command.spawn_bound()?;
+        // The command holds the child's end of the socket: it must not outlive the child.
+        drop(command);
         let pid = Pid::from_child(&process);
-        Ok(Self { process, pid, held: false, keeper: Some((alive, keeper)) })
+        Ok(Self { process, pid, held: false })
     }
 
     /// Its process id.
@@ -172,10 +159,6 @@ impl Drop for Child {
         // Both fail only if it has ended already. A stopped process can be killed too.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        if let Some((alive, keeper)) = self.keeper.take() {
-            drop(alive);
-            let _ = keeper.join();
-        }
     }
 }
 

@@ -119,6 +119,7 @@ fn shared(backing: &Backing, bytes: u64) -> Option<Way> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memtwin_child::Spawn;
     use std::io::Write;
     use std::process::{Child, Command, Stdio};
 
@@ -132,7 +133,7 @@ mod tests {
     }
 
     fn sleep() -> Sleep {
-        Sleep(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
+        Sleep(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn_bound().unwrap())
     }
 
     fn block(hva: u64, used: u64) -> Block {

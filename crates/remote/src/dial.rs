@@ -3,6 +3,7 @@
 use crate::frames::PATIENCE;
 use crate::stream::Stream;
 use crate::{RemoteError, TlsClient};
+use memtwin_child::Spawn;
 use memtwin_replicate::Stop;
 use std::ffi::OsStr;
 use std::fmt;
@@ -190,7 +191,7 @@ fn by_ssh(
     let out = OwnedFd::from(theirs.try_clone()?);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(out));
     command.stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|cause| RemoteError::Program {
+    let mut child = command.spawn_bound().map_err(|cause| RemoteError::Program {
         program: ssh.to_string_lossy().into_owned(),
         cause,
     })?;

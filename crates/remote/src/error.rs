@@ -1,6 +1,7 @@
 //! Why a connection or a session ends: the facts, and a way out, in one line.
 
 use memtwin_replicate::SinkError;
+use memtwin_safe_path::SafePathError;
 use memtwin_twin::TwinError;
 use memtwin_wire::{RefuseCode, WireError};
 use std::io;
@@ -111,6 +112,9 @@ pub enum RemoteError {
         /// Its last round.
         round: u32,
     },
+    /// Another local user may have put there what is there.
+    #[error(transparent)]
+    Planted(SafePathError),
     /// The twin can't fit.
     #[error("{}: needs {needed} bytes, {free} are free; free some or name another path", path.display())]
     NoRoom {
@@ -121,6 +125,20 @@ pub enum RemoteError {
         /// How many are free.
         free: u64,
     },
+}
+
+impl RemoteError {
+    /// Why a place can't be the twin's.
+    pub(crate) fn place(doing: &'static str, error: SafePathError) -> Self {
+        match error {
+            SafePathError::Io { path, errno, .. } => Self::Disk { doing, path, errno },
+            SafePathError::Kind { path, got, .. } => match got {
+                "a directory" | "no name" => Self::Path { path, what: "it names no file" },
+                _ => Self::Path { path, what: "it is no regular file" },
+            },
+            refused => Self::Planted(refused),
+        }
+    }
 }
 
 impl RemoteError {

@@ -7,6 +7,7 @@
 mod common;
 
 use common::{Toy, receiver_config, sender_config};
+use memtwin_child::Spawn;
 use memtwin_remote::{At, Door, Point, Receiver, ReceiverConfig, RemoteTwin, SenderConfig};
 use memtwin_replicate::{Replication, Stop};
 use memtwin_twin::{Unfinished, is_marked_incomplete};
@@ -65,7 +66,7 @@ fn spawn(path: &Path, port: u16, dies_at: &str, after: u32) -> Child {
     command.args(["--exact", "the_receiver_of_the_other_tests", "--nocapture"]);
     command.env(TWIN, path).env(PORT, port.to_string());
     command.env(DIES_AT, dies_at).env(DIES_AFTER, after.to_string());
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn_bound().unwrap()
 }
 
 /// Keeps a receiver alive, whatever kills it: at a point so many times, then no more.

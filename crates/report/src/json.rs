@@ -1,12 +1,13 @@
 //! Where the JSON record goes.
 
 use crate::record::RunRecord;
+use memtwin_safe_path::{Place, SafePathError};
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+
+/// As any new file has them; the umask takes its part off.
+const MODE: u32 = 0o666;
 
 /// A file, or standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +20,32 @@ pub enum JsonTarget {
 
 /// Why the record could not be saved.
 #[derive(Debug, thiserror::Error)]
-#[error("can't write {}: {error}; give --json another path, or - for stdout", path.display())]
-pub struct SaveError {
-    /// The path that was asked for.
-    pub path: PathBuf,
-    /// What the system said.
-    #[source]
-    pub error: io::Error,
+pub enum SaveError {
+    /// The system refuses.
+    #[error("can't write {}: {error}; give --json another path, or - for stdout", path.display())]
+    Io {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// Somebody else may have put there what is there.
+    #[error("--json: {0}")]
+    Refused(SafePathError),
+}
+
+impl SaveError {
+    fn at(path: &Path) -> impl Fn(SafePathError) -> Self {
+        let wrong = |error| Self::Io { path: path.to_owned(), error };
+        move |error| match error.into_errno() {
+            Ok(error) => wrong(error),
+            Err(SafePathError::Kind { got: "a directory", .. }) => {
+                wrong(io::ErrorKind::IsADirectory.into())
+            }
+            Err(refused) => Self::Refused(refused),
+        }
+    }
 }
 
 impl From<&OsStr> for JsonTarget {
@@ -40,13 +60,16 @@ impl JsonTarget {
     pub fn probe(&self) -> Result<(), SaveError> {
         match self {
             Self::Stdout => Ok(()),
-            Self::File(path) => Place::of(path)
-                .and_then(|place| match place {
-                    Place::Whole(path) => beside(&path).map(drop),
-                    Place::Stream => fs::OpenOptions::new().write(true).open(path).map(drop),
-                })
-                .map_err(|error| SaveError { path: path.clone(), error }),
+            Self::File(path) => probe(path).map_err(SaveError::at(path)),
         }
+    }
+}
+
+fn probe(path: &Path) -> Result<(), SafePathError> {
+    let place = Place::find(path)?;
+    match place.is_stream()? {
+        true => place.open_output(MODE).map(drop),
+        false => place.draft(MODE).map(drop),
     }
 }
 
@@ -60,58 +83,19 @@ pub fn write(record: &RunRecord, mut to: &mut dyn Write) -> io::Result<()> {
 ///
 /// A device, a pipe or a socket can't be replaced and is written to as it is.
 pub fn save(record: &RunRecord, path: &Path) -> Result<(), SaveError> {
-    let saved = Place::of(path).and_then(|place| match place {
-        Place::Whole(path) => save_whole(record, &path),
-        Place::Stream => pour(record, fs::OpenOptions::new().write(true).open(path)?),
-    });
-    saved.map_err(|error| SaveError { path: path.to_owned(), error })
-}
-
-/// How a path can be written to.
-enum Place {
-    /// A file at this path, links followed, is replaced as a whole or made.
-    Whole(PathBuf),
-    /// There is something else, to which bytes can only be poured.
-    Stream,
-}
-
-impl Place {
-    fn of(path: &Path) -> io::Result<Self> {
-        match fs::metadata(path) {
-            Ok(there) if there.is_file() => Ok(Self::Whole(fs::canonicalize(path)?)),
-            Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-            Ok(_) => Ok(Self::Stream),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Self::Whole(path.to_owned()))
-            }
-            Err(error) => Err(error),
-        }
+    let failed = SaveError::at(path);
+    let wrong = |error| SaveError::Io { path: path.to_owned(), error };
+    let place = Place::find(path).map_err(&failed)?;
+    if place.is_stream().map_err(&failed)? {
+        return pour(record, place.open_output(MODE).map_err(&failed)?).map_err(wrong);
     }
-}
-
-fn save_whole(record: &RunRecord, path: &Path) -> io::Result<()> {
-    let mut file = beside(path)?;
-    pour(record, file.as_file_mut())?;
-    file.persist(path)?;
-    Ok(())
+    let mut draft = place.draft(MODE).map_err(&failed)?;
+    pour(record, draft.file()).map_err(wrong)?;
+    draft.commit().map(drop).map_err(&failed)
 }
 
 fn pour(record: &RunRecord, file: impl Write) -> io::Result<()> {
     let mut buffer = BufWriter::new(file);
     write(record, &mut buffer)?;
     buffer.flush()
-}
-
-/// A temporary file next to `path`, on the same file system, so that it can take its place.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    tempfile::Builder::new()
-        .prefix(".memtwin-")
-        .suffix(".json")
-        // As any new file has them; the umask takes its part off.
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(directory)
 }

@@ -1,7 +1,8 @@
 //! A file that takes a place when it is complete.
 
 use crate::{Place, SafePathError};
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, RenameFlags, linkat, renameat_with};
+use rustix::io::Errno;
 use std::fs::File;
 use std::iter;
 
@@ -31,7 +32,7 @@ impl<'a> Draft<'a> {
                 Err(error) => return Err(error),
             }
         }
-        Err(last.unwrap_or_else(|| to.failed("create", rustix::io::Errno::EXIST)))
+        Err(last.unwrap_or_else(|| to.failed("create", Errno::EXIST)))
     }
 
     /// The file, open for reading and writing.
@@ -58,7 +59,15 @@ impl<'a> Draft<'a> {
         let to = self.to;
         match renameat_with(&at.dir, &at.name, &to.dir, &to.name, RenameFlags::NOREPLACE) {
             Ok(()) => self.finished().map(Ok),
-            Err(rustix::io::Errno::EXIST) => Ok(Err(self)),
+            Err(Errno::EXIST) => Ok(Err(self)),
+            // A file system that does not have this (rename(2)): a second name, and the first goes.
+            Err(Errno::INVAL) => {
+                match linkat(&at.dir, &at.name, &to.dir, &to.name, AtFlags::empty()) {
+                    Ok(()) => at.remove().and_then(|()| self.finished()).map(Ok),
+                    Err(Errno::EXIST) => Ok(Err(self)),
+                    Err(errno) => Err(to.failed("create", errno)),
+                }
+            }
             Err(errno) => Err(to.failed("create", errno)),
         }
     }

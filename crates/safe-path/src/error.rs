@@ -20,8 +20,8 @@ pub enum SafePathError {
     },
     /// Somebody else's file or directory.
     #[error(
-        "{}: belongs to {owner}, expected {} or root; let its owner or root remove it, or give another \
-         path", path.display(), User::this()
+        "{}: belongs to {owner}, expected {}; let its owner or root remove it, or give another \
+         path", path.display(), us()
     )]
     NotOurs {
         /// Where.
@@ -62,7 +62,7 @@ pub enum SafePathError {
         mode: u32,
     },
     /// A local socket whose other end is somebody else's.
-    #[error("{}: at its other end is {owner}, expected {} or root; remove it and start again", path.display(), User::this())]
+    #[error("{}: at its other end is {owner}, expected {}; end what listens there, and start again", path.display(), us())]
     Peer {
         /// The socket.
         path: PathBuf,
@@ -81,6 +81,14 @@ pub enum SafePathError {
     },
 }
 
+/// Whose what must be ours can be.
+fn us() -> String {
+    match User::this() {
+        root if root.uid() == 0 => root.to_string(),
+        user => format!("{user} or root"),
+    }
+}
+
 impl SafePathError {
     pub(crate) fn io(
         doing: &'static str,
@@ -88,6 +96,16 @@ impl SafePathError {
         errno: impl Into<io::Error>,
     ) -> Self {
         Self::Io { doing, path: path.into(), errno: errno.into() }
+    }
+
+    /// What the system said, or the refusal, which has its own way out.
+    ///
+    /// Errors: it is a refusal.
+    pub fn into_errno(self) -> Result<io::Error, Self> {
+        match self {
+            Self::Io { errno, .. } => Ok(errno),
+            refused => Err(refused),
+        }
     }
 
     /// What kind of error the system would have reported: `PermissionDenied` for what was refused here.
@@ -102,8 +120,11 @@ impl SafePathError {
 }
 
 impl From<SafePathError> for io::Error {
-    /// The error as it stands, with the kind that the system would have reported.
+    /// What the system said; or the refusal, of the kind that the system would have reported.
     fn from(error: SafePathError) -> Self {
-        Self::new(error.kind(), error)
+        match error.into_errno() {
+            Ok(errno) => errno,
+            Err(refused) => Self::new(refused.kind(), refused),
+        }
     }
 }

@@ -9,7 +9,9 @@
 //! |---|---|---|---|
 //! | nothing | made | nothing | made |
 //! | a regular file of ours or root's, with one name | refused | opened | emptied or replaced |
-//! | somebody else's, or one with other names | refused | refused | refused, unless the directory is private |
+//! | another user's, or one with other names; private directory | refused | opened | emptied or replaced |
+//! | another user's, in a directory that is that user's alone | refused | refused | emptied or replaced |
+//! | another user's, or one with other names; elsewhere | refused | refused | refused |
 //!
 //! A directory is *private* if it belongs to us or root and nobody else can write to it; what is in it
 //! was put there by us or root. [`runtime_dir`] is one of our own, for what has no path on the command
@@ -17,6 +19,8 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
+mod dirs;
 mod draft;
 mod error;
 mod owner;
@@ -25,9 +29,10 @@ mod place;
 mod runtime;
 mod walk;
 
+pub use dirs::make_dirs;
 pub use draft::Draft;
 pub use error::SafePathError;
 pub use owner::User;
-pub use peer::{Peer, check_peer, connect};
+pub use peer::{Peer, check_peer, connect, is_from_us};
 pub use place::Place;
-pub use runtime::{private_dir, runtime_dir};
+pub use runtime::{check_private_dir, new_private_dir, private_dir, runtime_dir};

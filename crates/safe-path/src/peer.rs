@@ -40,6 +40,11 @@ pub fn check_peer(socket: impl AsFd, path: &Path) -> Result<Peer, SafePathError>
     }
 }
 
+/// Whether somebody who has connected to a socket of ours is us or root.
+pub fn is_from_us(socket: impl AsFd) -> bool {
+    Peer::of(socket).is_ok_and(|peer| peer.user.is_ours())
+}
+
 /// Connects to a socket at which only we or root may listen.
 ///
 /// Errors: nobody listens, or somebody else does.

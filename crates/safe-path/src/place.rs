@@ -1,5 +1,6 @@
 //! A name in a directory that is held open, and what is done to it.
 
+use crate::check::{check_stat, name_of, regular};
 use crate::owner::{is_its_owners, is_private};
 use crate::walk::walk;
 use crate::{Draft, SafePathError, User};
@@ -54,6 +55,11 @@ impl Place {
         self.at.join(&self.name)
     }
 
+    /// Its directory, links resolved.
+    pub fn dir_path(&self) -> &Path {
+        &self.at
+    }
+
     /// The last component.
     pub fn name(&self) -> &OsStr {
         &self.name
@@ -69,6 +75,13 @@ impl Place {
         Ok(self.stat()?.map(|there| FileType::from_raw_mode(there.st_mode)))
     }
 
+    /// Whether there is something to which bytes can only be poured: a device, a pipe, a terminal.
+    pub fn is_stream(&self) -> Result<bool, SafePathError> {
+        let kind = self.kind()?;
+        let whole = matches!(kind, None | Some(FileType::RegularFile | FileType::Directory));
+        Ok(self.kernels_link || !whole)
+    }
+
     /// Makes a new regular file, open for reading and writing; `mode` as for open(2).
     ///
     /// Errors: something is there.
@@ -81,12 +94,12 @@ impl Place {
     ///
     /// Errors: it is no regular file, or somebody else's, or has further names.
     pub fn open_ours(&self) -> Result<Option<File>, SafePathError> {
-        self.open_checked(OFlags::RDWR, |there| self.check_ours(there))
+        self.open_checked(OFlags::RDWR, |there| self.ours(there))
     }
 
     /// As [`Place::open_ours`], for reading alone.
     pub fn read_ours(&self) -> Result<Option<File>, SafePathError> {
-        self.open_checked(OFlags::RDONLY, |there| self.check_ours(there))
+        self.open_checked(OFlags::RDONLY, |there| self.ours(there))
     }
 
     /// Opens what must be ours, for reading and writing, and makes it if nothing is there.
@@ -104,6 +117,16 @@ impl Place {
             }
         }
         Err(self.failed("create", Errno::AGAIN))
+    }
+
+    /// Errors if something is there that is not ours, as [`Place::open_ours`].
+    pub fn check_ours(&self) -> Result<(), SafePathError> {
+        self.stat()?.map_or(Ok(()), |there| self.ours(&there))
+    }
+
+    /// Errors if a file that was opened here is not ours, as [`Place::open_ours`].
+    pub fn check_opened(&self, file: &File) -> Result<(), SafePathError> {
+        self.ours(&fstat(file).map_err(|errno| self.failed("look at", errno))?)
     }
 
     /// Opens a file for output from its beginning: made if nothing is there, else emptied. A device, a
@@ -140,7 +163,12 @@ impl Place {
     /// Errors if what is there may not be replaced by a file of ours.
     pub fn check_replaceable(&self) -> Result<(), SafePathError> {
         match self.stat()? {
-            Some(there) => self.regular(&there).and_then(|()| self.check_output(&there)),
+            Some(mut there) => {
+                regular(&there, &self.path())?;
+                // It is not written to: other names of it are no danger.
+                there.st_nlink = 1;
+                self.check_output(&there)
+            }
             None => Ok(()),
         }
     }
@@ -218,30 +246,11 @@ impl Place {
         Ok(Some(file))
     }
 
-    fn regular(&self, there: &Stat) -> Result<(), SafePathError> {
-        match FileType::from_raw_mode(there.st_mode) {
-            FileType::RegularFile => Ok(()),
-            kind => Err(SafePathError::Kind {
-                path: self.path(),
-                expected: "a regular file or nothing",
-                got: name_of(kind),
-            }),
+    fn ours(&self, there: &Stat) -> Result<(), SafePathError> {
+        match self.is_private() {
+            true => regular(there, &self.path()),
+            false => check_stat(there, &self.path()),
         }
-    }
-
-    fn check_ours(&self, there: &Stat) -> Result<(), SafePathError> {
-        self.regular(there)?;
-        let owner = User::new(there.st_uid);
-        if !owner.is_ours() {
-            return Err(SafePathError::NotOurs { path: self.path(), owner });
-        }
-        // Zero: removed since, which nobody can hold against us.
-        if there.st_nlink > 1 {
-            #[allow(clippy::useless_conversion, reason = "it has 32 bits on aarch64")]
-            let links = u64::from(there.st_nlink);
-            return Err(SafePathError::ManyNames { path: self.path(), links });
-        }
-        Ok(())
     }
 
     fn check_output(&self, there: &Stat) -> Result<(), SafePathError> {
@@ -260,22 +269,9 @@ impl Place {
             FileType::RegularFile if is_its_owners(&self.about, there) && there.st_nlink == 1 => {
                 Ok(())
             }
-            FileType::RegularFile => self.check_ours(there),
+            FileType::RegularFile => check_stat(there, &self.path()),
             _ if owner.is_ours() => Ok(()),
             _ => Err(SafePathError::NotOurs { path: self.path(), owner }),
         }
-    }
-}
-
-/// What is there, for people.
-pub(crate) fn name_of(kind: FileType) -> &'static str {
-    match kind {
-        FileType::RegularFile => "a regular file",
-        FileType::Directory => "a directory",
-        FileType::Symlink => "a symbolic link",
-        FileType::Fifo => "a pipe",
-        FileType::Socket => "a socket",
-        FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        _ => "something else",
     }
 }

@@ -1,7 +1,7 @@
 //! A private directory for what has no path on the command line.
 
+use crate::check::name_of;
 use crate::owner::is_private;
-use crate::place::name_of;
 use crate::{Place, SafePathError, User};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, stat};
 use rustix::io::Errno;
@@ -35,9 +35,29 @@ pub fn runtime_dir() -> Result<PathBuf, SafePathError> {
 pub fn private_dir(path: &Path) -> Result<PathBuf, SafePathError> {
     let place = Place::find(path)?;
     match mkdirat(&place.dir, &place.name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(place.failed("create", errno)),
+        Ok(()) | Err(Errno::EXIST) => check_place(&place),
+        Err(errno) => Err(place.failed("make the directory", errno)),
     }
+}
+
+/// As [`private_dir`], where nothing may be yet.
+///
+/// Errors: something is there; or as for [`private_dir`].
+pub fn new_private_dir(path: &Path) -> Result<PathBuf, SafePathError> {
+    let place = Place::find_name(path)?;
+    mkdirat(&place.dir, &place.name, Mode::RWXU)
+        .map_err(|errno| place.failed("make the directory", errno))?;
+    check_place(&place)
+}
+
+/// As [`private_dir`], of one that is there.
+///
+/// Errors: it is not there, or somebody else's, or others have access to it.
+pub fn check_private_dir(path: &Path) -> Result<PathBuf, SafePathError> {
+    check_place(&Place::find(path)?)
+}
+
+fn check_place(place: &Place) -> Result<PathBuf, SafePathError> {
     match place.kind()? {
         Some(FileType::Directory) | None => {}
         Some(kind) => {

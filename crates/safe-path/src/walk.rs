@@ -51,8 +51,8 @@ pub(crate) fn walk(path: &Path, follow_last: bool) -> Result<Place, SafePathErro
             Err(errno) => return Err(SafePathError::io("find", walk.at.join(&part), errno)),
         };
         let kind = there.map(|there| FileType::from_raw_mode(there.st_mode));
-        match (kind, there) {
-            (Some(FileType::Symlink), Some(link)) if !last || follow_last => {
+        match kind {
+            Some(FileType::Symlink) if !last || follow_last => {
                 if walk.is_proc()? {
                     // The kernel's own links, which lead where no path may.
                     if last && !wants_directory {
@@ -60,11 +60,11 @@ pub(crate) fn walk(path: &Path, follow_last: bool) -> Result<Place, SafePathErro
                     }
                     walk.enter_as_the_kernel_does(&part)?;
                 } else {
-                    walk.follow(&part, &link)?;
+                    walk.follow(&part)?;
                 }
             }
             _ if !last => walk.enter(&part)?,
-            (None, _) if wants_directory => return Err(not_a_name("a directory's name")),
+            None if wants_directory => return Err(not_a_name("a directory's name")),
             _ => return walk.place(part, false),
         }
     }
@@ -111,8 +111,13 @@ impl Walk {
         Ok(())
     }
 
-    fn follow(&mut self, part: &OsStr, link: &Stat) -> Result<(), SafePathError> {
+    fn follow(&mut self, part: &OsStr) -> Result<(), SafePathError> {
         let path = self.at.join(part);
+        let failed = |errno| SafePathError::io("follow", &path, errno);
+        // Opened itself: the one that is looked at is the one that is read.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(&self.dir, part, flags, Mode::empty()).map_err(failed)?;
+        let link = fstat(&opened).map_err(failed)?;
         let owner = User::new(link.st_uid);
         // Where others can write they can move our links, but not make any, save by further names.
         let ours = owner.is_ours() && link.st_nlink == 1;
@@ -121,10 +126,10 @@ impl Walk {
         }
         self.links += 1;
         if self.links > LINKS_AT_MOST {
-            return Err(SafePathError::io("follow", path, Errno::LOOP));
+            return Err(failed(Errno::LOOP));
         }
-        let target = readlinkat(&self.dir, part, Vec::new())
-            .map_err(|errno| SafePathError::io("follow", path, errno))?;
+        // Errors if it is no link any more.
+        let target = readlinkat(&opened, "", Vec::new()).map_err(failed)?;
         self.push(Path::new(&OsString::from_vec(target.into_bytes())))
     }
 

@@ -1,6 +1,8 @@
 //! What another user has put where everybody can write. Each refusal has its control: the same thing
 //! of our own.
 
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+
 use memtwin_safe_path::{Place, SafePathError, check_peer, private_dir};
 use memtwin_testbed::{NOBODY, Need, as_nobody, lacks};
 use std::fs::{self, Permissions};
@@ -227,4 +229,15 @@ fn who_listens_is_known() {
     let error = memtwin_safe_path::connect(&theirs).unwrap_err();
     let said = error.to_string();
     assert!(said.contains("at its other end is nobody (uid 65534), expected root"), "{said}");
+}
+
+#[test]
+fn what_is_replaced_may_have_other_names() {
+    let public = Public::new(0o777);
+    let path = public.file("twin", false);
+    fs::hard_link(&path, public.path("snapshot")).unwrap();
+    let place = Place::find(&path).unwrap();
+    place.draft(0o600).unwrap().commit().unwrap();
+    assert_eq!(fs::read_to_string(public.path("snapshot")).unwrap(), "was there");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
 }

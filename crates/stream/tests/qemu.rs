@@ -11,6 +11,7 @@
 mod common;
 
 use common::watch;
+use memtwin_child::Spawn;
 use memtwin_stream::{BlockEntry, Decoder, Fault, Limits, Phase, SectionKind, Visitor};
 use std::convert::Infallible;
 use std::fs;
@@ -66,7 +67,7 @@ fn record(qemu: &str, machine: &[&str], place: &Path, memory: &Path, before: &st
     qemu.args(["-display", "none", "-nodefaults", "-accel", "tcg", "-monitor", "stdio"]);
     qemu.args(["-object", &backend, "-m", &format!("{}M", bytes >> 20)]).args(machine);
     qemu.stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut qemu = Held(qemu.spawn().unwrap());
+    let mut qemu = Held(qemu.spawn_bound().unwrap());
     let mut orders = qemu.0.stdin.take().unwrap();
     writeln!(orders, "{before}\nmigrate \"exec:cat > {}\"\nquit", stream.display()).unwrap();
     let begin = Instant::now();

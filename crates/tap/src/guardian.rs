@@ -27,6 +27,7 @@ pub use life::guardian_main;
 use crate::note::Note;
 use crate::undo::Undo;
 use channel::{GuardianChannel, Heard};
+use memtwin_child::Spawn;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -82,7 +83,7 @@ impl Guardian {
         command.stdin(Stdio::from(theirs)).stdout(Stdio::from(qmp)).process_group(0);
         // It may live longer than us, and whoever reads what we say waits for its end.
         command.stderr(Stdio::null());
-        let child = command.spawn()?;
+        let child = command.spawn_outliving("it puts back what a killed Memtwin has changed")?;
         // Our copy of its end goes with this; it would keep the guardian's death from us.
         drop(command);
         let this = Self { child, channel: Some(channel), dismiss: true, ended_in: None };

@@ -1,7 +1,6 @@
 //! A twin of many regions in a directory: an image for each, as `pc.ram` or `rom@etc_acpi_tables`.
 
 use crate::file::check_space;
-use crate::path::make_directory;
 use crate::{FileTwin, TwinError};
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
@@ -21,7 +20,7 @@ impl DirTwin {
     /// something else has its name.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TwinError> {
         let path = path.as_ref();
-        make_directory(path)?;
+        memtwin_safe_path::make_dirs(path)?;
         Ok(Self { path: path.to_owned(), twins: Vec::new() })
     }
 

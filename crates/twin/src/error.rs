@@ -3,6 +3,7 @@
 use memtwin_mapping::MapError;
 use memtwin_replicate::SinkError;
 use memtwin_room::{NoRoom, RunningOut};
+use memtwin_safe_path::SafePathError;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -87,6 +88,9 @@ pub enum TwinError {
     /// Memory runs out while it is written.
     #[error(transparent)]
     RunningOut(#[from] RunningOut),
+    /// Another local user may have put there what is there.
+    #[error(transparent)]
+    Refused(SafePathError),
     /// The operating system refused something.
     #[error("cannot {doing} {}: {errno}{}", path.display(), way_out(errno))]
     Io {
@@ -102,6 +106,16 @@ pub enum TwinError {
 impl TwinError {
     pub(crate) fn io(doing: &'static str, path: &Path, errno: impl Into<io::Error>) -> Self {
         Self::Io { doing, path: path.to_owned(), errno: errno.into() }
+    }
+}
+
+impl From<SafePathError> for TwinError {
+    fn from(error: SafePathError) -> Self {
+        match error {
+            SafePathError::Io { doing, path, errno } => Self::Io { doing, path, errno },
+            SafePathError::Kind { path, got, .. } => Self::NotAFile { path, got },
+            refused => Self::Refused(refused),
+        }
     }
 }
 

@@ -15,15 +15,14 @@
 
 use crate::TwinError;
 use crate::marker::{Inode, Marker};
-use crate::path::{beside, directory, resolve, sync_directory};
+use crate::path::{beside, directory, remove_if_there, rename, resolve, sync_directory};
 use crate::store::{Access, Store};
 use crate::unfinished::Ending;
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use memtwin_room::{Need, Room};
-use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use memtwin_safe_path::Place;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// A twin in one regular file, regions one after another ([`offset_of`](crate::offset_of)).
@@ -169,13 +168,8 @@ impl Sink for FileTwin {
         remove_if_there(&self.partial)?;
         check_space(&self.path, layout.bytes())?;
         let failed = |errno| TwinError::io("create", &self.partial, errno);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&self.partial)
-            .map_err(failed)?;
+        let create = Place::find_name(&self.partial).and_then(|place| place.create_new(0o600));
+        let file = create.map_err(TwinError::from)?;
         let undo = |error: TwinError| {
             // The first failure is the one to tell.
             let _ = fs::remove_file(&self.partial);
@@ -204,8 +198,7 @@ impl Sink for FileTwin {
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
         if !self.opened()?.store.is_committed() {
-            fs::rename(&self.partial, &self.path)
-                .map_err(|errno| TwinError::io("replace", &self.path, errno))?;
+            rename("replace", &self.partial, &self.path)?;
         }
         self.opened_mut()?.store.commit();
         Ok(())
@@ -221,8 +214,7 @@ fn demote(twin: Inode, path: &Path, partial: &Path) -> Result<(), TwinError> {
     if !twin.is_at(path) {
         return Ok(());
     }
-    fs::rename(path, partial)
-        .map_err(|errno| TwinError::io("move away the incomplete", path, errno))
+    rename("move away the incomplete", path, partial)
 }
 
 /// Moves what says itself that it is unfinished, whoever has left it.
@@ -236,15 +228,6 @@ fn demote_unfinished(path: &Path, partial: &Path) -> Result<(), TwinError> {
     match Ending::of(&file).map_err(failed)? {
         Ending::Plain => Ok(()),
         _ => demote(Inode::of(&file.metadata().map_err(failed)?), path, partial),
-    }
-}
-
-fn remove_if_there(path: &Path) -> Result<(), TwinError> {
-    match fs::remove_file(path) {
-        Err(errno) if errno.kind() != ErrorKind::NotFound => {
-            Err(TwinError::io("remove", path, errno))
-        }
-        _ => Ok(()),
     }
 }
 

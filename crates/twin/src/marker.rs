@@ -10,6 +10,7 @@
 //! ```
 
 use crate::TwinError;
+use memtwin_safe_path::{Place, SafePathError, User};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use std::fs::{self, File, Metadata};
@@ -68,7 +69,11 @@ impl Record {
     pub fn read(path: &Path) -> Result<Option<Self>, TwinError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         match open(path, flags, Mode::empty()) {
-            Ok(file) => Self::read_from(&File::from(file), path),
+            Ok(file) => {
+                let file = File::from(file);
+                // Anybody can put a file beside a twin in /tmp; it says nothing of the twin.
+                if is_strangers(&file, path) { Ok(None) } else { Self::read_from(&file, path) }
+            }
             Err(Errno::NOENT | Errno::LOOP) => Ok(None),
             Err(errno) => Err(TwinError::io("open", path, errno)),
         }
@@ -118,6 +123,9 @@ impl Marker {
     /// Takes the marker at `path`, of the twin at `twin`. Returns what a killed writer has left in
     /// it, too, and leaves that there until [`Marker::write`].
     pub fn take(path: PathBuf, twin: &Path) -> Result<(Self, Option<Record>), TwinError> {
+        // Another user's names anything, and locks us out.
+        let place = Place::find_name(&path)?;
+        place.check_ours().map_err(|error| refused(error, &path))?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let new = flags | OFlags::CREATE | OFlags::EXCL;
         loop {
@@ -133,10 +141,8 @@ impl Marker {
             };
             let file = File::from(file);
             let failed = |errno| TwinError::io("lock", &path, errno);
+            place.check_opened(&file).map_err(|error| refused(error, &path))?;
             let about = file.metadata().map_err(failed)?;
-            if !about.is_file() {
-                return Err(TwinError::NotAMarker { path });
-            }
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => {
@@ -187,6 +193,21 @@ impl Drop for Marker {
             // If that fails it stays, and speaks against a twin that may be whole.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Whether a marker is neither ours nor root's nor of whoever the twin beside it belongs to.
+fn is_strangers(marker: &File, path: &Path) -> bool {
+    let twin = fs::symlink_metadata(path.with_extension("")).ok().map(|about| about.uid());
+    marker.metadata().is_ok_and(|about| {
+        !User::new(about.uid()).is_ours() && twin.is_some_and(|owner| owner != about.uid())
+    })
+}
+
+fn refused(error: SafePathError, path: &Path) -> TwinError {
+    match error {
+        SafePathError::Kind { .. } => TwinError::NotAMarker { path: path.to_owned() },
+        error => error.into(),
     }
 }
 

@@ -1,39 +1,40 @@
 //! From the path that was given to the file that it means: path_resolution(7).
 
 use crate::TwinError;
+use memtwin_safe_path::Place;
 use rustix::fs::{Access, access};
 use std::ffi::OsString;
-use std::fs::{self, File, FileType};
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Follows symbolic links to the file that `path` means, which need not exist yet.
 ///
-/// Errors unless that is a regular file that we may write, or a free name in a directory.
+/// Errors unless that is a regular file that we may write, or a free name in a directory; or where
+/// another user can have put there a link or the file.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, TwinError> {
-    let mut at = path.to_owned();
-    loop {
-        let failed = |errno| TwinError::io("open", path, errno);
-        let kind = match fs::metadata(&at) {
-            Ok(there) => Some(there.file_type()),
-            Err(errno) if errno.kind() == ErrorKind::NotFound => None,
-            Err(errno) => return Err(failed(errno)),
-        };
-        if let Some(kind) = kind {
-            if !kind.is_file() {
-                return Err(TwinError::NotAFile { path: path.to_owned(), got: name_of(kind) });
-            }
-            access(&at, Access::WRITE_OK).map_err(|errno| failed(errno.into()))?;
-            return at.canonicalize().map_err(failed);
-        }
-        match fs::read_link(&at) {
-            // A link to a name that is still free. A circle of links was an error above.
-            Ok(target) => at = directory(&at).join(target),
-            Err(_) => return free_name(path, &at),
-        }
+    let place = Place::find(path)?;
+    place.check_replaceable()?;
+    let at = place.path();
+    if place.kind()?.is_some() {
+        access(&at, Access::WRITE_OK).map_err(|errno| TwinError::io("open", path, errno))?;
     }
+    Ok(at)
+}
+
+/// Gives a file another name, that of what is there too. Neither is a link's end, and no link that
+/// another user can have put there is on the way.
+pub(crate) fn rename(doing: &'static str, from: &Path, to: &Path) -> Result<(), TwinError> {
+    Place::find_name(from)?.rename(&Place::find_name(to)?).map_err(|error| {
+        match error.into_errno() {
+            Ok(errno) => TwinError::io(doing, to, errno),
+            Err(refused) => refused.into(),
+        }
+    })
+}
+
+/// Removes a name, if it is there.
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), TwinError> {
+    Ok(Place::find_name(path)?.remove()?)
 }
 
 /// The sidecar of a resolved path: its name with something appended.
@@ -57,47 +58,10 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), TwinError> {
         .and_then(|directory| directory.sync_all())
         .map_err(|errno| TwinError::io("sync", directory, errno))
 }
-
-/// Makes a directory and those above it, as far as they are missing, on the disk.
-pub(crate) fn make_directory(path: &Path) -> Result<(), TwinError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let above = directory(path);
-    make_directory(above)?;
-    match fs::create_dir(path) {
-        // Somebody else was quicker.
-        Err(_) if path.is_dir() => {}
-        made => made.map_err(|errno| TwinError::io("make the directory", path, errno))?,
-    }
-    sync_directory(above)
-}
-
-fn free_name(given: &Path, at: &Path) -> Result<PathBuf, TwinError> {
-    let not_a_file = |got| TwinError::NotAFile { path: given.to_owned(), got };
-    let name = at.file_name().ok_or_else(|| not_a_file("no name"))?;
-    if at.as_os_str().as_bytes().ends_with(b"/") {
-        return Err(not_a_file("a directory's name"));
-    }
-    let directory = directory(at);
-    let directory =
-        directory.canonicalize().map_err(|errno| TwinError::io("find", directory, errno))?;
-    Ok(directory.join(name))
-}
-
-fn name_of(kind: FileType) -> &'static str {
-    match kind {
-        _ if kind.is_dir() => "a directory",
-        _ if kind.is_fifo() => "a pipe",
-        _ if kind.is_socket() => "a socket",
-        _ if kind.is_char_device() || kind.is_block_device() => "a device",
-        _ => "something else",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 

@@ -7,6 +7,7 @@ use crate::interrupt::Interrupt;
 use crate::run::run;
 use crate::workspace::built;
 use anyhow::{Context, Result, bail, ensure};
+use memtwin_child::Spawn;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
@@ -119,7 +120,7 @@ impl Scene<'_> {
     fn start(&self, command: &mut Command) -> Result<Held> {
         let errors = File::options().create(true).append(true).open(&self.errors)?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        Ok(Held(command.spawn().with_context(|| format!("{command:?}"))?))
+        Ok(Held(command.spawn_bound().with_context(|| format!("{command:?}"))?))
     }
 
     /// What both have said on standard error.

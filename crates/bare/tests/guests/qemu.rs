@@ -1,6 +1,7 @@
 //! A running QEMU with one of the guests, and as much of QMP as these tests need.
 
 use memtwin_bare::{Accelerator, Image, Machine, Report};
+use memtwin_child::Spawn;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -41,7 +42,7 @@ impl Qemu {
         let socket = folder.path().join("qmp");
         let mut command = machine.command(&socket, folder.path()).unwrap();
         let said = File::create(folder.path().join("said")).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn_bound();
         let mut child = Killed(Some(child.unwrap()));
         let began = Instant::now();
         let stream = loop {

@@ -6,6 +6,7 @@
 //! References: network_namespaces(7), setns(2), tc-tbf(8).
 
 use anyhow::{Context, Result, anyhow, ensure};
+use memtwin_child::Spawn;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -27,7 +28,7 @@ impl Namespace {
     fn make() -> Result<Self> {
         let mut command = Command::new("unshare");
         command.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
-        let this = Self(command.spawn().context("unshare")?);
+        let this = Self(command.spawn_bound().context("unshare")?);
         let ours = std::fs::read_link("/proc/self/ns/net")?;
         let began = Instant::now();
         // Until it has left ours.

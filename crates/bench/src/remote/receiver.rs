@@ -1,6 +1,7 @@
 //! A `memtwin receive` of its own process.
 
 use anyhow::{Context, Result, bail, ensure};
+use memtwin_child::Spawn;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,10 +23,10 @@ impl Receiver {
         dir: &Path,
         more: &[&str],
     ) -> Result<Self> {
-        let mut kept = Command::new("setpriv");
-        kept.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+        let mut kept = Command::new(command.get_program());
+        kept.args(command.get_args());
         kept.args(["receive", listen]).arg(dir.join("twin")).args(more);
-        let mut child = kept.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut child = kept.stdout(Stdio::null()).stderr(Stdio::piped()).spawn_bound()?;
         let mut said = BufReader::new(child.stderr.take().context("its standard error")?);
         let mut line = String::new();
         said.read_line(&mut line)?;

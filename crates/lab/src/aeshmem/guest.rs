@@ -22,11 +22,11 @@ pub struct WindowGuest {
 
 impl WindowGuest {
     /// Boots it, by [`Setup::command`](super::Setup::command), its console kept in `log`. It is
-    /// killed when the thread that calls this ends.
+    /// killed when we are.
     ///
     /// Returns it with what it says of itself. Errors: it does not boot.
     pub fn boot(
-        command: &Command,
+        command: &mut Command,
         window: Window,
         log: &Path,
         progress: &mut dyn Progress,

@@ -5,6 +5,7 @@ use crate::ext4::Ext4Error;
 use crate::host::HostError;
 use crate::root::RootError;
 use crate::{CacheError, CommandError, MachineError};
+use memtwin_safe_path::SafePathError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -66,6 +67,9 @@ pub enum LabError {
         /// What the system said.
         error: io::Error,
     },
+    /// Another local user may have made what is there.
+    #[error(transparent)]
+    Planted(SafePathError),
     /// Sockets can't have names that are so long.
     #[error("{}: too long a name for the sockets in it; set TMPDIR to a shorter one", path.display())]
     LongPath {
@@ -107,6 +111,15 @@ impl LabError {
     pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self::File { path, error }
+    }
+
+    /// An error about a path that another user may have planted.
+    pub(super) fn place(path: &Path) -> impl FnOnce(SafePathError) -> Self {
+        let path = path.to_owned();
+        move |error| match error.into_errno() {
+            Ok(error) => Self::File { path, error },
+            Err(refused) => Self::Planted(refused),
+        }
     }
 
     /// An error of a board.

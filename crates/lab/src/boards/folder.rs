@@ -5,8 +5,8 @@ use super::LabError;
 use crate::command;
 use crate::run_folder::{RunFolder, RunFolderError};
 use crate::{CommandError, Progress};
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use memtwin_safe_path::{make_dirs, new_private_dir};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -39,11 +39,11 @@ impl LabFolder {
             let dead = RunFolder::of_the_dead(path);
             drop(dead.ok_or_else(|| LabError::Taken { path: path.to_owned() })?);
         }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(LabError::file(parent))?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            make_dirs(parent).map_err(LabError::place(parent))?;
         }
-        DirBuilder::new().mode(0o700).create(path).map_err(LabError::file(path))?;
-        Self::short(RunFolder::locked(path.to_owned())?)
+        let path = new_private_dir(path).map_err(LabError::place(path))?;
+        Self::short(RunFolder::locked(path)?)
     }
 
     fn short(folder: RunFolder) -> Result<Self, LabError> {

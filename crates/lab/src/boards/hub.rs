@@ -3,6 +3,7 @@
 //! and a link can be cut.
 
 use super::LabError;
+use memtwin_safe_path::is_from_us;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -81,7 +82,9 @@ impl Hub {
                 if shared.over.load(Ordering::Acquire) {
                     return;
                 }
-                if let Ok(stream) = stream {
+                if let Ok(stream) = stream
+                    && is_from_us(&stream)
+                {
                     serve(&shared, &own, stream);
                 }
             }

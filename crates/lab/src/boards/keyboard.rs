@@ -2,6 +2,7 @@
 //! console says stands in its file, for everybody.
 
 use super::LabError;
+use memtwin_safe_path::is_from_us;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,7 +20,9 @@ pub(super) fn open(socket: &Path, keyboard: File) -> Result<(), LabError> {
             let (Ok((stream, _)), Ok(keyboard)) = (listener.accept(), keyboard.try_clone()) else {
                 return;
             };
-            thread::spawn(move || carry(&stream, &keyboard));
+            if is_from_us(&stream) {
+                thread::spawn(move || carry(&stream, &keyboard));
+            }
         }
     });
     Ok(())

@@ -4,7 +4,7 @@
 use super::LabError;
 use crate::Progress;
 use crate::host::Ssh;
-use crate::machine::bound_to_us;
+use memtwin_child::Spawn;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -26,10 +26,10 @@ impl Master {
         control: &Path,
         progress: &mut dyn Progress,
     ) -> Result<Option<Self>, LabError> {
-        let mut command = bound_to_us(&host.options());
+        let mut command = host.options();
         command.args(["-M", "-N", "-T", "-a", "-x", "--", host.target()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let Ok(child) = command.spawn() else { return Ok(None) };
+        let Ok(child) = command.spawn_bound() else { return Ok(None) };
         let mut master = Self(child);
         let began = Instant::now();
         while !control.exists() {

@@ -1,6 +1,7 @@
 //! A program with all that it starts: a process group, of which nothing outlives its owner.
 
 use super::CommandError;
+use memtwin_child::{GroupWatch, Spawn};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -28,21 +29,29 @@ pub(super) struct Group {
     program: String,
     leader: Child,
     pid: Pid,
+    /// Kills the group when we are killed.
+    watch: Option<GroupWatch>,
 }
 
 impl Group {
     /// Starts it.
     pub(super) fn start(command: &mut Command, input: Input) -> Result<Self, CommandError> {
         let program = command.get_program().display().to_string();
-        let leader = command
-            .stdin(if input == Input::Open { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| CommandError::Start { program: program.clone(), error })?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let started = match input {
+            Input::None => command
+                .stdin(Stdio::null())
+                .spawn_bound_group()
+                .map(|(leader, watch)| (leader, Some(watch))),
+            // It kills its group itself.
+            Input::Open => {
+                command.stdin(Stdio::piped()).spawn_on_stdin().map(|leader| (leader, None))
+            }
+        };
+        let (leader, watch) =
+            started.map_err(|error| CommandError::Start { program: program.clone(), error })?;
         let pid = Pid::from_child(&leader);
-        Ok(Self { program, leader, pid })
+        Ok(Self { program, leader, pid, watch })
     }
 
     /// What it says, line by line, until it has closed both streams.
@@ -68,6 +77,7 @@ impl Group {
     pub(super) fn end(&mut self) -> Result<ExitStatus, CommandError> {
         // There may be nobody left to hear it.
         let _ = kill_process_group(self.pid, Signal::KILL);
+        self.watch = None;
         self.leader.wait().map_err(|error| self.lost(error))
     }
 

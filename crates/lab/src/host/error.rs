@@ -1,12 +1,12 @@
 //! What can go wrong with a machine that is reached by commands.
 
+use super::LineEnd;
 use crate::command::{CommandError, indented};
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
-
-/// What ssh(1) returns when it is the connection that failed, and not the command.
-const NO_CONNECTION: i32 = 255;
 
 /// Why something could not be done on a machine.
 #[derive(Debug, thiserror::Error)]
@@ -106,9 +106,7 @@ impl HostError {
         match error {
             CommandError::Start { program, error } => Self::Start { host, program, error },
             CommandError::Wait { program, error } => Self::Start { host, program, error },
-            CommandError::Failed { status, last, .. } => {
-                Self::returned(host, line, status.code().unwrap_or(-1), last)
-            }
+            CommandError::Failed { status, last, .. } => Self::returned(host, line, status, last),
             CommandError::TimedOut { limit, last, .. } => {
                 Self::TimedOut { host, line, limit, last }
             }
@@ -117,12 +115,31 @@ impl HostError {
     }
 
     /// What a line, or ssh in its place, returned.
-    pub(super) fn returned(host: String, line: String, rc: i32, last: Vec<String>) -> Self {
-        if rc == NO_CONNECTION && host != super::local::NAME {
-            Self::Unreachable { host, last }
-        } else {
-            Self::Failed { host, line, rc, last }
+    pub(super) fn returned(
+        host: String,
+        line: String,
+        status: ExitStatus,
+        mut last: Vec<String>,
+    ) -> Self {
+        match LineEnd::of(&host, status) {
+            LineEnd::Returned(rc) => Self::Failed { host, line, rc, last },
+            LineEnd::Unknown if host == super::local::NAME => {
+                Self::Failed { host, line, rc: -1, last }
+            }
+            LineEnd::Unknown => {
+                if let Some(signal) = status.signal() {
+                    last.push(format!("ssh was ended by signal {signal}"));
+                }
+                Self::Unreachable { host, last }
+            }
         }
+    }
+
+    /// The program that was to reach it did not start.
+    pub(super) fn starting(host: &str, command: &Command) -> impl FnOnce(io::Error) -> Self {
+        let host = host.to_owned();
+        let program = command.get_program().display().to_string();
+        move |error| Self::Start { host, program, error }
     }
 
     /// An error about a file here.

@@ -1,6 +1,7 @@
 //! A byte stream to a unix socket on another machine: `memtwin relay` there, a socket pair here.
 
 use super::HostError;
+use memtwin_child::Spawn;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -39,7 +40,7 @@ pub(super) fn through(
         .stdout(OwnedFd::from(theirs_too))
         .stderr(Stdio::piped())
         .process_group(0)
-        .spawn()
+        .spawn_on_stdin()
         .map_err(|error| HostError::Start { host: host.to_owned(), program, error })?;
     // Our copies of its ends would keep the stream open.
     drop(command);

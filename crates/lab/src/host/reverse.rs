@@ -3,6 +3,7 @@
 
 use super::HostError;
 use crate::Progress;
+use memtwin_child::Spawn;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -44,7 +45,7 @@ impl Reverse {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0)
-            .spawn();
+            .spawn_on_stdin();
         let mut ssh = started.map_err(|error| {
             let host = host.to_owned();
             HostError::Start { host, program, error }

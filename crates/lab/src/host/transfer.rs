@@ -2,6 +2,7 @@
 //! file's end, so both sides count.
 
 use super::{HostError, quoted};
+use memtwin_child::Spawn;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -28,7 +29,10 @@ pub(super) fn put(
          {{ [ \"$n\" -eq {bytes} ] || {{ echo \"expected {bytes} bytes, got $n\" >&2; exit 1; }}; }} && \
          chmod {mode:o} \"$t\" && mv -f \"$t\" {to}"
     );
-    let mut child = spawn(host, line(&script), Stdio::piped(), Stdio::null())?;
+    let mut command = line(&script);
+    // A terminal's interrupt is for us.
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn_on_stdin().map_err(HostError::starting(host, &command))?;
     let complaints = collect(&mut child);
     // Who ends early says why; a pipe that breaks says nothing.
     let copied = child.stdin.take().map(|mut stdin| io::copy(&mut file, &mut stdin));
@@ -46,7 +50,9 @@ pub(super) fn get(host: &str, line: Line<'_>, from: &str, to: &Path) -> Result<(
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(HostError::at(folder))?;
     let word = quoted(from);
     let script = format!("n=$(wc -c <{word}) && echo \"$n\" && exec head -c \"$n\" {word}");
-    let mut child = spawn(host, line(&script), Stdio::null(), Stdio::piped())?;
+    let mut command = line(&script);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn_bound().map_err(HostError::starting(host, &command))?;
     let complaints = collect(&mut child);
     let copied = child.stdout.take().map(|stdout| {
         let mut stdout = BufReader::new(stdout);
@@ -69,19 +75,6 @@ pub(super) fn get(host: &str, line: Line<'_>, from: &str, to: &Path) -> Result<(
     let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
     file.as_file().set_permissions(mode).map_err(HostError::at(to))?;
     file.persist(to).map(drop).map_err(|error| HostError::at(to)(error.error))
-}
-
-fn spawn(
-    host: &str,
-    mut command: Command,
-    stdin: Stdio,
-    stdout: Stdio,
-) -> Result<Child, HostError> {
-    let program = command.get_program().display().to_string();
-    // A terminal's interrupt is for us.
-    let spawned =
-        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).process_group(0).spawn();
-    spawned.map_err(|error| HostError::Start { host: host.to_owned(), program, error })
 }
 
 /// What it complains of, read while it goes on.
@@ -109,5 +102,5 @@ fn end(
         return Ok(());
     }
     let last = complaints.join().unwrap_or_default();
-    Err(HostError::returned(host.to_owned(), line.to_owned(), status.code().unwrap_or(-1), last))
+    Err(HostError::returned(host.to_owned(), line.to_owned(), status, last))
 }

@@ -1,32 +1,8 @@
-//! A machine's process: it dies with us, and its console is recorded.
+//! A machine's console is recorded.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::process::Command;
 use std::sync::mpsc::Sender;
-
-/// The same command, under setpriv if there is one.
-pub(crate) fn bound_to_us(command: &Command) -> Command {
-    let setpriv = Command::new("setpriv").args(["--pdeathsig", "KILL", "--", "true"]).output();
-    let mut bound = if setpriv.is_ok_and(|output| output.status.success()) {
-        let mut bound = Command::new("setpriv");
-        bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program());
-        bound
-    } else {
-        Command::new(command.get_program())
-    };
-    bound.args(command.get_args());
-    for (key, value) in command.get_envs() {
-        match value {
-            Some(value) => bound.env(key, value),
-            None => bound.env_remove(key),
-        };
-    }
-    if let Some(folder) = command.get_current_dir() {
-        bound.current_dir(folder);
-    }
-    bound
-}
 
 /// Writes a stream to a file, as it comes, and sends its lines, from a thread that ends with the stream.
 pub(super) fn record(

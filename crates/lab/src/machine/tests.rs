@@ -7,7 +7,7 @@ fn machine(script: &str) -> (tempfile::TempDir, Machine) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", script]);
-    let machine = Machine::start(&command, &folder.path().join("console")).unwrap();
+    let machine = Machine::start(&mut command, &folder.path().join("console")).unwrap();
     (folder, machine)
 }
 

@@ -1,5 +1,6 @@
 //! What every machine keeps.
 
+use memtwin_child::Spawn;
 use memtwin_lab::host::{Host, HostError, Ssh, run};
 use memtwin_lab::{Progress, Silent};
 use std::fs;
@@ -87,14 +88,14 @@ fn ends(host: &dyn Host) {
         }
     };
     // Its input ends.
-    let mut child = host.command(&line).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = host.command(&line).stdin(Stdio::piped()).spawn_on_stdin().unwrap();
     let began = pid(&path);
     drop(child.stdin.take());
     gone(&began);
     assert!(!child.wait().unwrap().success());
     // Whoever speaks to the other side is killed.
     fs::remove_file(&path).unwrap();
-    let mut child = host.command(&line).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = host.command(&line).stdin(Stdio::piped()).spawn_on_stdin().unwrap();
     let began = pid(&path);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -2,7 +2,7 @@
 
 use super::both::both;
 use super::replicate::need_qemu;
-use super::state::{State, default_folder};
+use super::state::State;
 use super::talk::Talk;
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
@@ -137,7 +137,7 @@ pub(super) fn shown(lines: impl IntoIterator<Item = String>) -> Result<ExitCode,
 /// Boots boards and holds them until they are not wanted any more.
 pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
     need_qemu(Arch::Aarch64)?;
-    let folder = args.state.clone().unwrap_or_else(default_folder);
+    let folder = super::state::folder(args.state.as_deref())?;
     if args.detach {
         return super::state::detached(&folder);
     }

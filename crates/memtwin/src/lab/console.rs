@@ -121,7 +121,8 @@ pub(super) fn run(
 /// The way to a console's keyboard; none if the board has ended.
 fn keyboard(socket: &Path) -> Result<Option<UnixStream>, Failure> {
     let gone = [ErrorKind::ConnectionRefused, ErrorKind::NotFound];
-    let connected = UnixStream::connect(socket).and_then(|stream| {
+    let connected = memtwin_safe_path::connect(socket).map_err(std::io::Error::from);
+    let connected = connected.and_then(|stream| {
         // A board that does not listen must not hold up who wants to leave.
         stream.set_nonblocking(true)?;
         Ok(stream)

@@ -98,11 +98,11 @@ impl Experiment<'_> {
         let qmp = self.qmp();
         let Image { kernel, initrd } = image;
         let files = Files { memory: &self.args.memory, kernel, initrd, qmp: &qmp };
-        let command = self.setup.command(&files, self.args.append.as_deref());
+        let mut command = self.setup.command(&files, self.args.append.as_deref());
         let mut found = Found::default();
         talk.say(&format!("boots under {}", command.get_program().display()));
         let window = self.setup.window();
-        let booted = WindowGuest::boot(&command, window, &self.folder.join("console"), talk);
+        let booted = WindowGuest::boot(&mut command, window, &self.folder.join("console"), talk);
         let mut guest = match booted {
             Ok((guest, about)) => {
                 talk.say(&format!("guest ready: {about}"));

@@ -2,14 +2,16 @@
 //! it is asked to end.
 
 use crate::failure::Failure;
+use memtwin_child::Spawn;
 use memtwin_lab::boards::{Lab, LabFolder};
 use memtwin_lab::host::{BoardAccess, Host, Ssh};
 use memtwin_report::ExitCode;
+use memtwin_safe_path::{SafePathError, check_private_dir, connect, is_from_us, runtime_dir};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,13 +39,13 @@ pub(super) struct State {
     pub(super) boards: Vec<BoardState>,
 }
 
-/// Where a lab is unless another place is given.
-pub(super) fn default_folder() -> PathBuf {
-    let set = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
-    let user = rustix::process::geteuid().as_raw();
-    match set {
-        Some(folder) => PathBuf::from(folder).join("memtwin-lab"),
-        None => std::env::temp_dir().join(format!("memtwin-lab-{user}")),
+/// Where a lab is: the place that was given, or the one that nobody but this user can have made.
+///
+/// Errors: another user has taken that place.
+pub(super) fn folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(folder) => Ok(folder.to_owned()),
+        None => Ok(runtime_dir().map_err(Failure::environment)?.join("lab")),
     }
 }
 
@@ -55,7 +57,8 @@ impl Door {
     /// by the end of his connection.
     pub(super) fn asked(&self) -> bool {
         self.0.accept().is_ok_and(|(mut stream, _)| {
-            let asked = stream.set_read_timeout(Some(TICK)).is_ok()
+            let asked = is_from_us(&stream)
+                && stream.set_read_timeout(Some(TICK)).is_ok()
                 && matches!(stream.read(&mut [0]), Ok(1));
             if asked {
                 // It stays open until this process ends.
@@ -100,8 +103,16 @@ impl State {
             let place = folder.display();
             Failure::environment(format!("{place}: no lab is up; `memtwin lab up` starts one"))
         };
+        // Where it lies, root's terminal goes: another user must not have made it.
+        let folder = match check_private_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(none()),
+            checked => checked.map_err(Failure::environment)?,
+        };
         // One that was killed has left its file, but nobody behind the door.
-        UnixStream::connect(folder.join("door")).map_err(|_| none()).map(drop)?;
+        match connect(&folder.join("door")) {
+            Err(error @ SafePathError::Peer { .. }) => return Err(Failure::environment(error)),
+            connected => connected.map_err(|_| none())?,
+        };
         let text = fs::read_to_string(folder.join("lab.json")).map_err(|_| none())?;
         let value: Value = serde_json::from_str(&text).map_err(Failure::environment)?;
         let boards = value["boards"].as_array().into_iter().flatten().filter_map(BoardState::from);
@@ -162,8 +173,7 @@ impl BoardState {
 ///
 /// Errors: no such board is.
 pub(crate) fn board(name: &str, folder: Option<&Path>) -> Result<Ssh, Failure> {
-    let folder = folder.map_or_else(default_folder, Path::to_owned);
-    Ok(State::read(&folder)?.board(name)?.host())
+    Ok(State::read(&self::folder(folder)?)?.board(name)?.host())
 }
 
 /// The machine of a name: `emulated:NAME` is a board of the lab that is up.
@@ -189,7 +199,7 @@ pub(super) fn detached(folder: &Path) -> Result<ExitCode, Failure> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0)
-        .spawn()
+        .spawn_outliving("`memtwin lab down` ends it")
         .map_err(Failure::environment)?;
     let stream = child.stderr.take().map(BufReader::new);
     let mut said = String::new();
@@ -211,7 +221,7 @@ pub(super) fn down(folder: &Path) -> Result<ExitCode, Failure> {
     let failed = |error: std::io::Error| {
         Failure::environment(format!("{}: {error}", folder.join("door").display()))
     };
-    let mut stream = UnixStream::connect(folder.join("door")).map_err(failed)?;
+    let mut stream = connect(&folder.join("door")).map_err(Failure::environment)?;
     stream.set_read_timeout(Some(END)).map_err(failed)?;
     std::io::Write::write_all(&mut stream, b"!").map_err(failed)?;
     // It ends with the process that has the other end.

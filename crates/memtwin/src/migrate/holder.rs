@@ -12,6 +12,7 @@ mod tests;
 pub(crate) use step::Step;
 
 use crate::failure::Failure;
+use memtwin_child::Spawn;
 use memtwin_lab::Progress;
 use memtwin_lab::host::Host;
 use std::io::{BufRead, BufReader, Read};
@@ -69,7 +70,7 @@ impl Holder {
         let mut command = host.command(&step::script(&steps));
         command.process_group(0).stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let spawned = command.spawn();
+        let spawned = command.spawn_on_stdin();
         let mut child =
             spawned.map_err(|error| Failure::environment(format!("{}: {error}", host.name())))?;
         let (sender, said) = mpsc::channel();

@@ -112,7 +112,7 @@ impl Network for Lan {
             if said.contains(" back ") {
                 break;
             }
-            if stream.has_ended() || began.elapsed() >= LINE || progress.is_cancelled() {
+            if stream.is_cut_off() || began.elapsed() >= LINE || progress.is_cancelled() {
                 return Err(Failure::environment(format!(
                     "no stream to the guest: {}",
                     said.trim()
@@ -220,7 +220,7 @@ impl Lan {
     ) -> Result<(), Failure> {
         let (mut behind, began) = (Behind::default(), Instant::now());
         let mut course = Course::Behind;
-        while course == Course::Behind && !stream.has_ended() && !progress.is_cancelled() {
+        while course == Course::Behind && !stream.is_cut_off() && !progress.is_cancelled() {
             let told = stream_of(&stream.said(progress)?).map(|(sent, back, _)| (sent, back));
             let pinged = match &self.ping {
                 Some(ping) => last_ping(&ping.said(progress)?),

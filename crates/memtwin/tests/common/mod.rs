@@ -5,6 +5,7 @@
 
 pub(crate) mod disk;
 
+use memtwin_child::Spawn;
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
@@ -56,7 +57,7 @@ impl Drop for Held {
 
 impl Held {
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn_bound().unwrap())
     }
 
     pub(crate) fn signal(&self, signal: i32) {

@@ -2,6 +2,7 @@
 //! with KVM/arm64.
 
 use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until, verdicts};
+use memtwin_child::Spawn;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::tcgetattr;
 use std::fs;
@@ -88,7 +89,7 @@ pub(crate) fn up_and_down() {
 
     // Killed, it takes its boards along; the next finds and removes the rest.
     let mut held =
-        Held(lab(&up[..2], &state).args(&up[3..]).stderr(Stdio::null()).spawn().unwrap());
+        Held(lab(&up[..2], &state).args(&up[3..]).stderr(Stdio::null()).spawn_bound().unwrap());
     until("a board", || used(&state));
     held.signal(9);
     held.end();
@@ -124,7 +125,7 @@ fn console(place: &Place, state: &Path) {
     let shared = |file: &fs::File| Stdio::from(file.try_clone().unwrap());
     let mut command = lab(&["console", "a"], state);
     command.stdin(shared(&terminal)).stdout(shared(&terminal)).stderr(Stdio::null());
-    let mut held = Held(command.spawn().unwrap());
+    let mut held = Held(command.spawn_bound().unwrap());
     until("its keys are the board's", || modes() != before);
     // A line that would not end, and the key that ends it.
     let mut keys = fs::File::from(master);

@@ -66,7 +66,7 @@ impl Guest {
         for socket in ["qmp", "qmp-too"] {
             qemu.args(["-qmp", &format!("unix:{},server=on,wait=off", path(socket))]);
         }
-        let machine = Machine::start(&qemu, &place.path("console")).unwrap();
+        let machine = Machine::start(&mut qemu, &place.path("console")).unwrap();
         let mut this = Self { machine, place };
         this.ready();
         this

@@ -1,6 +1,7 @@
 //! `memtwin lab run --hosts ssh://…`: this machine, through a real sshd.
 
 use crate::common::{Held, Place, expect, json, memtwin, text, until, verdicts};
+use memtwin_child::Spawn;
 use memtwin_lab::{Arch, Progress, cross};
 use memtwin_testbed::{Need, Sshd, lacks};
 use std::fs;
@@ -125,7 +126,8 @@ pub(crate) fn cut() {
     let Some(far) = Far::start() else { return };
     let more = ["--stressor", "once,random,sequential", "--seconds", "10s"];
     let Some(mut command) = check(&far, &more) else { return };
-    let mut held = Held(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut held =
+        Held(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn_bound().unwrap());
     let said = || fs::read_to_string(far.place.path("said")).unwrap_or_default();
     until("a case has ended", || said().contains("MEMTWIN PIECE "));
     let [folder] = &far.folders()[..] else { panic!("{:?}", far.folders()) };

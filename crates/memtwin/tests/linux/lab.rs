@@ -1,6 +1,7 @@
 //! `memtwin lab run replicate`, from the package of a kernel to the three sums.
 
 use crate::common::{Held, Place, expect, json, memtwin, text, until};
+use memtwin_child::Spawn;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -77,7 +78,7 @@ pub(crate) fn interrupted() {
         let mut command = lab(&place);
         let log = fs::File::create(place.path("log")).unwrap();
         command.args(["--seconds", "10m"]).stderr(log).stdout(Stdio::null());
-        let mut held = Held(command.spawn().unwrap());
+        let mut held = Held(command.spawn_bound().unwrap());
         let said = || fs::read_to_string(place.path("log")).unwrap();
         let (what, sign) = if live { ("a look", "sum -r:") } else { ("a boot", "boots under") };
         until(what, || said().contains(sign));

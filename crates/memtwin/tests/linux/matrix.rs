@@ -1,6 +1,7 @@
 //! `memtwin lab run check` on two boards, of which the second dies, and on one that dies in the middle.
 
 use crate::common::{Held, Place, expect, json, memtwin, until, verdicts};
+use memtwin_child::Spawn;
 use memtwin_lab::{Flavour, Progress, experiments};
 use std::fs;
 use std::io::Read;
@@ -85,7 +86,7 @@ pub(crate) fn dies_amid() {
     command.args(["lab", "run", "check", "--json"]).arg(&record).env("TMPDIR", &tmp);
     command.args(["--", "--mode", "get", "--stressor", "once,random", "--backing", "shm"]);
     command.args(["--vcpus", "1", "--seconds", "20s"]).stderr(Stdio::null()).stdout(Stdio::piped());
-    let mut held = Held(command.spawn().unwrap());
+    let mut held = Held(command.spawn_bound().unwrap());
     let console = || {
         let mut folders = fs::read_dir(&tmp).unwrap().flatten();
         let console = folders.next().map(|folder| folder.path().join("console-4k"));

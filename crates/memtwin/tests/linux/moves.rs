@@ -2,6 +2,7 @@
 
 use crate::boards::LONG;
 use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until};
+use memtwin_child::Spawn;
 use memtwin_testbed::Sshd;
 use serde_json::Value;
 use std::fs;
@@ -55,7 +56,7 @@ fn ended_by(signal: i32, place: &Place) -> (Option<i32>, String) {
         .arg(place.path("out.json"))
         .stderr(log)
         .stdout(Stdio::null());
-    let mut held = Held(command.spawn().unwrap());
+    let mut held = Held(command.spawn_bound().unwrap());
     let said = || fs::read_to_string(place.path("log")).unwrap();
     until("pre-copy", || said().contains("active: "));
     held.signal(signal);

@@ -3,6 +3,7 @@
 
 use crate::boards::{LONG, lab, no_programs};
 use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until, verdicts};
+use memtwin_child::Spawn;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -78,7 +79,7 @@ impl Site<'_> {
 fn up<'p>(place: &Place, state: &'p Path) -> Site<'p> {
     let programs = no_programs(place);
     let words = ["up", "3", "--memory", "768", "--programs", &programs];
-    let up = lab(&words, state).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let up = lab(&words, state).stderr(Stdio::null()).stdout(Stdio::null()).spawn_bound().unwrap();
     let site = Site { state, _up: Held(up) };
     until("three boards", || state.join("lab.json").exists());
     site.ssh("c", SERVER);
@@ -109,7 +110,7 @@ pub(crate) fn three_machines() {
     site.ssh("b", &format!("{own} && echo 1 >/proc/sys/net/ipv4/conf/eth1/forwarding"));
     let before = site.states();
     let log = fs::File::create(place.path("log")).unwrap();
-    let spawned = site.migrate(&place).stderr(log).stdout(Stdio::null()).spawn();
+    let spawned = site.migrate(&place).stderr(log).stdout(Stdio::null()).spawn_bound();
     let mut held = Held(spawned.unwrap());
     let said = || fs::read_to_string(place.path("log")).unwrap();
     let began = Instant::now();

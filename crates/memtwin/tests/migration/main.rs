@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end at what it did not expect")]
 
 mod cable;
+mod carrier;
 mod cut;
 mod pair;
 
@@ -94,7 +95,7 @@ fn a_destination_that_hangs_before_it_runs_is_ended_and_the_guest_goes_back() {
         }
     });
     assert!(matches!(moved.whereabouts, Whereabouts::Source(Why::DestinationGone(_))), "{moved:?}");
-    assert!(destination.has_ended() && pair.runs_at_the_source());
+    assert!(destination.has_surely_ended() && pair.runs_at_the_source());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Two QEMUs, and what a test does with them.
 
 use memtwin_lab::Silent;
-use memtwin_lab::host::{Local, quoted};
+use memtwin_lab::host::{Host, Local, quoted};
 use memtwin_migrate::{Event, Moved, STALL, Settings, Side, SideError, SideSpec, migrate};
 use memtwin_replicate::Stop;
 use std::fs::File;
@@ -60,6 +60,15 @@ impl Pair {
 }
 
 pub(crate) fn start(folder: &Path, name: &str, line: &str) -> Result<Side, SideError> {
+    start_on(Arc::new(Local), folder, name, line)
+}
+
+pub(crate) fn start_on(
+    host: Arc<dyn Host>,
+    folder: &Path,
+    name: &str,
+    line: &str,
+) -> Result<Side, SideError> {
     let path = |what: &str| folder.join(format!("{name}.{what}")).display().to_string();
     let (qmp, qmp_digest, qmp_urgent) = (path("qmp"), path("digest"), path("urgent"));
     let console = path("console");
@@ -75,7 +84,7 @@ pub(crate) fn start(folder: &Path, name: &str, line: &str) -> Result<Side, SideE
     let logs = folder.to_owned();
     let name = name.to_owned();
     let spec = SideSpec { name, memtwin, line, qmp, qmp_digest, qmp_urgent, console, logs };
-    Side::start(Arc::new(Local), spec, &mut Silent)
+    Side::start(host, spec, &mut Silent)
 }
 
 pub(crate) fn pc(more: &str) -> String {

@@ -2,6 +2,7 @@
 
 use crate::{config, guest, wait_for};
 use libtest_mimic::Trial;
+use memtwin_child::Spawn;
 use memtwin_pages::RegionId;
 use memtwin_process::{Config, ProcessGuest};
 use memtwin_replicate::{Collector, Source, SourceError};
@@ -118,7 +119,7 @@ pub(crate) fn a_child_dies_with_its_parent() {
         .env(ORPHAN_MAKER, "1")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn()
+        .spawn_bound()
         .unwrap();
     let said = BufReader::new(parent.stderr.take().unwrap());
     let pid: Option<u32> = said.lines().find_map(|line| line.unwrap().parse().ok());

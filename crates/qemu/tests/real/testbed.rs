@@ -1,6 +1,7 @@
 //! The testbed itself: it leaves nothing behind.
 
 use crate::PC;
+use memtwin_child::Spawn;
 use memtwin_testbed::{Need, Qemu, lacks};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -47,7 +48,7 @@ fn a_qemu_dies_with_its_test() {
         .env(ORPHAN, "1")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn()
+        .spawn_bound()
         .unwrap();
     let said = BufReader::new(parent.stderr.take().unwrap());
     let pid: Option<u32> = said.lines().find_map(|line| line.unwrap().parse().ok());

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 /// A twin's name in its directory; sidecars have a suffix to it.
 #[derive(Debug)]
 pub(super) struct Place {
+    found: memtwin_safe_path::Place,
     dir: File,
     at: PathBuf,
     name: OsString,
@@ -24,19 +25,21 @@ impl Place {
     /// The place of `path`. Errors: its directory is not there, or its name is no file's.
     pub(super) fn of(path: &Path) -> Result<Self, RemoteError> {
         let wrong = |what| RemoteError::Path { path: path.to_owned(), what };
-        let name = path.file_name().ok_or_else(|| wrong("it names no file"))?.to_owned();
-        let parent = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let failed = |errno| RemoteError::Disk { doing: "open", path: parent.to_owned(), errno };
-        let at = parent.canonicalize().map_err(failed)?;
-        let this = Self { dir: File::open(&at).map_err(failed)?, at, name };
+        let found = memtwin_safe_path::Place::find_name(path);
+        let found = found.map_err(|error| RemoteError::place("open", error))?;
+        let dir = found.open_dir().map_err(|error| RemoteError::place("open", error))?;
+        let (at, name) = (found.dir_path().to_owned(), found.name().to_owned());
+        let this = Self { found, dir, at, name };
+        let failed = |errno| RemoteError::Disk { doing: "look at", path: path.to_owned(), errno };
         match this.kind("").map_err(failed)? {
-            None | Some(FileType::RegularFile) => Ok(this),
-            Some(FileType::Symlink) => Err(wrong("it is a symbolic link, which is not followed")),
-            Some(_) => Err(wrong("it is no regular file")),
+            Some(FileType::Symlink) => {
+                return Err(wrong("it is a symbolic link, which is not followed"));
+            }
+            None | Some(FileType::RegularFile) => {}
+            Some(_) => return Err(wrong("it is no regular file")),
         }
+        this.found.check_replaceable().map_err(|error| RemoteError::place("look at", error))?;
+        Ok(this)
     }
 
     pub(super) fn path(&self, suffix: &str) -> PathBuf {
@@ -78,11 +81,11 @@ impl Place {
         match openat(&self.dir, self.named(suffix), flags, Mode::empty()) {
             Ok(file) => {
                 let file = File::from(file);
-                match file.metadata() {
-                    Ok(about) if about.is_file() => Ok(Some(file)),
-                    Ok(_) => Err(self.failed("use", suffix, Errno::INVAL)),
-                    Err(errno) => Err(self.failed("look at", suffix, errno)),
-                }
+                self.found
+                    .beside(suffix)
+                    .and_then(|place| place.check_opened(&file))
+                    .map_err(|error| RemoteError::place("look at", error))?;
+                Ok(Some(file))
             }
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(self.failed("open", suffix, errno)),

@@ -1,5 +1,6 @@
 //! A test that runs itself once more in a process of its own, to be killed or starved there.
 
+use memtwin_child::Spawn;
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub(super) fn start(name: &str, directory: &Path, prelude: &[&str]) -> Running {
         .env(DIRECTORY, directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
-    Running(command.spawn().unwrap())
+    Running(command.spawn_bound().unwrap())
 }
 
 impl Running {

@@ -2,6 +2,7 @@
 
 use super::step::script;
 use super::*;
+use memtwin_child::Spawn;
 use memtwin_lab::Silent;
 use memtwin_lab::host::Local;
 use std::fs;
@@ -110,7 +111,7 @@ fn a_step_that_is_cut_short_is_undone_without_us() {
     slow.line.push_str("; sleep 1000");
     let mut command = Local.command(&script(&[file(place, "a"), slow, file(place, "b")]));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let mut child = command.spawn_on_stdin().unwrap();
     until("amid the slow step", || place.join("slow").exists());
     drop((child.stdout.take(), child.stdin.take()));
     until("all undone", || log(place) == "slow a ");

@@ -2,8 +2,9 @@
 
 use super::LINE;
 use crate::failure::Failure;
+use memtwin_child::Spawn;
 use memtwin_lab::Progress;
-use memtwin_lab::host::{self, Host};
+use memtwin_lab::host::{self, Host, LineEnd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl Talker {
         let line = format!("echo $$ >{place}.pid; exec {line} >{place}.log 2>&1");
         let mut command = host.command(&line);
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().map_err(failed)?;
+        let child = command.spawn_on_stdin().map_err(failed)?;
         Ok(Self { child, host: Arc::clone(host), place })
     }
 
@@ -44,8 +45,16 @@ impl Talker {
         host::run(&*self.host, &line, LINE, progress).map_err(Failure::environment)
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
+    /// Whether the command here has ended: nothing more is to be waited for.
+    pub(super) fn is_cut_off(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Whether the program has ended by itself, as far as its own end was told. A connection that broke
+    /// off ends it too, and is no fault of its.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let status = self.child.try_wait().ok().flatten();
+        status.is_some_and(|status| LineEnd::on(&*self.host, status) != LineEnd::Unknown)
     }
 
     /// Ends it, as far as it has not ended by itself; all that it has said.
@@ -61,7 +70,7 @@ impl Talker {
 
 impl Drop for Talker {
     fn drop(&mut self) {
-        if !self.has_ended() {
+        if !self.is_cut_off() {
             drop(self.child.stdin.take());
             let _ = self.child.kill();
             let _ = self.child.wait();

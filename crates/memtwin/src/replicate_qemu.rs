@@ -8,17 +8,18 @@ use crate::bitmap_file::BitmapFile;
 use crate::cli::{Replicate, Twin, Until};
 use crate::convergence;
 use crate::course::{self, Course};
+use crate::discards::DiscardWatch;
 use crate::failure::Failure;
-use crate::judge::{Findings, Judged};
+use crate::judge::{Findings, JudgeError, Judged};
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::remote_twin::{self, Place};
-use crate::standing::read;
+use crate::standing::{Read, read};
 use ending::{End, EndOf};
 use local::Local;
 use memtwin_pages::Layout;
-use memtwin_qemu::BlockMemory;
+use memtwin_qemu::{BlockMemory, balloon};
 use memtwin_replicate::{
-    Ended, Observer, Plan, Replication, RoundError, Shadow, Sink, Source, Stop,
+    Ended, Observer, Plan, Replication, RoundError, Shadow, Sink, Source, Still, Stop,
     Until as EngineUntil,
 };
 use memtwin_report::record::PageAt;
@@ -68,6 +69,7 @@ pub(crate) fn replicate(
     let process = attached.process();
     let title = attached.title();
     let Attached { qmp, blocks, .. } = &mut attached;
+    let balloon = balloon(qmp).map_err(Failure::environment)?;
     let mut tap = Tap::open(qmp, blocks, guardian_command(), stop).map_err(Failure::environment)?;
     if let Some(name) = &args.block {
         tap = tap.only(name).ok_or_else(|| {
@@ -83,6 +85,7 @@ pub(crate) fn replicate(
         name: format!("qemu:{}", socket.display()),
         layout: &layout,
         memories: &memories,
+        discards: DiscardWatch::new(&memories, &layout, balloon.is_some()),
         bitmap,
         course,
     };
@@ -116,6 +119,7 @@ struct Session<'s> {
     name: String,
     layout: &'s Layout,
     memories: &'s [BlockMemory],
+    discards: DiscardWatch<'s>,
     bitmap: Option<BitmapFile>,
     course: Option<&'s dyn Course>,
 }
@@ -210,13 +214,13 @@ impl Session<'_> {
         twin: &mut K,
         observers: Observers<'_>,
     ) -> Result<EndOf, Failure> {
-        let mut replication =
-            Replication::start(tap, &mut *twin, observers).map_err(Failure::environment)?;
+        let mut replication = Replication::start(tap, &mut *twin, (observers, &self.discards))
+            .map_err(Failure::environment)?;
         let parts = replication.sink().parts(self.layout).map_err(Failure::environment)?;
         let reached = (|| {
             let (ended, injected) = self.rounds(&mut replication)?;
             let mut still = replication.stand_still(self.stop)?;
-            let read = read(&still, self.layout, self.memories, &parts);
+            let read = read(&still, self.layout, self.memories, &parts, &self.discards);
             still.source().confirm_still()?;
             still.release()?;
             Ok::<_, RoundError>((ended, injected, read))
@@ -227,21 +231,21 @@ impl Session<'_> {
             Err(error) => return Ok(EndOf::Broken(error.to_string(), Findings::default())),
         };
         let mut findings = Findings::default();
+        let mut discarded = 0;
         let judge = || {
             for ((read, part), (id, region)) in read?.iter().zip(&parts).zip(self.layout.iter()) {
-                let comparison = compare(&read.memory, part, region.page_size())?;
-                let missing =
-                    comparison.differing.iter().any(|page| read.never_sent.contains(page.page));
-                if missing {
-                    return Ok(Some(never_sent(region.name())));
+                if let Some(doubt) = read.doubt(region.name()) {
+                    return Ok(Some(doubt));
                 }
+                let comparison = compare(&read.memory, part, region.page_size())?;
+                discarded += read.discarded.count();
                 let last = |page| read.last_round.get(&page).copied().unwrap_or_default();
                 findings.enter(id, region, &comparison, last);
             }
             Ok::<_, memtwin_verdict::CompareError>(None)
         };
         let trouble = judge().unwrap_or_else(|error| Some(error.to_string()));
-        Ok(EndOf::Reached(End { ended, findings, trouble, injected }))
+        Ok(EndOf::Reached(End { ended, findings, discarded, trouble, injected }))
     }
 
     /// A twin on another host, asked while the guest stands still.
@@ -251,19 +255,15 @@ impl Session<'_> {
         twin: &mut K,
         observers: Observers<'_>,
     ) -> Result<EndOf, Failure> {
-        let mut replication =
-            Replication::start(source, &mut *twin, observers).map_err(Failure::environment)?;
+        let mut replication = Replication::start(source, &mut *twin, (observers, &self.discards))
+            .map_err(Failure::environment)?;
         let mut findings = Findings::default();
+        let mut discarded = 0;
         let reached = (|| {
             let (ended, injected) = self.rounds(&mut replication)?;
             let mut still = replication.stand_still(self.stop)?;
-            let mut trouble = findings.look_at(&still, self.memories).err().map(|e| e.to_string());
-            for (id, region) in self.layout.iter() {
-                // Whatever it holds, the twin has zeros there: that is no loss of the log's.
-                if !still.source().never_sent(id).is_empty() && !findings.lost().is_empty() {
-                    trouble = Some(never_sent(region.name()));
-                }
-            }
+            let judged = self.judge_far(&still, &mut findings, &mut discarded);
+            let trouble = judged.unwrap_or_else(|error| Some(error.to_string()));
             still.source().inner_mut().confirm_still()?;
             still.release()?;
             Ok::<_, RoundError>((ended, injected, trouble))
@@ -271,10 +271,37 @@ impl Session<'_> {
         let finished = replication.finish();
         Ok(match reached.and_then(|reached| finished.map(|()| reached)) {
             Ok((ended, injected, trouble)) => {
-                EndOf::Reached(End { ended, findings, trouble, injected })
+                EndOf::Reached(End { ended, findings, discarded, trouble, injected })
             }
             Err(error) => EndOf::Broken(error.to_string(), findings),
         })
+    }
+
+    /// Judges a twin on another host. What was sent there is what the shadow holds, so the memory is
+    /// read against that. Returns what keeps it from a verdict.
+    fn judge_far<K: Judged, O: Observer>(
+        &self,
+        still: &Still<'_, Shadow<Tap<'_>>, &mut K, O>,
+        findings: &mut Findings,
+        discarded: &mut u64,
+    ) -> Result<Option<String>, JudgeError> {
+        let shadow = still.peek();
+        for (memory, (id, region)) in self.memories.iter().zip(self.layout.iter()) {
+            let sent = shadow.kept(id);
+            let last = |page| still.last_round(id, page);
+            let never_sent = shadow.never_sent(id);
+            let read = Read::of(memory, &sent, (id, region), &self.discards, never_sent, last)?;
+            if let Some(doubt) = read.doubt(region.name()) {
+                return Ok(Some(doubt));
+            }
+            let Some(twin) = still.sink().image(self.layout, id, &read.memory).transpose()? else {
+                return Ok(None);
+            };
+            let comparison = compare(&read.memory, &*twin, region.page_size())?;
+            findings.enter(id, region, &comparison, last);
+            *discarded += read.discarded.count();
+        }
+        Ok(None)
     }
 
     /// No twin: to measure.
@@ -288,8 +315,4 @@ impl Session<'_> {
             Err(error) => EndOf::Broken(error.to_string(), Findings::default()),
         })
     }
-}
-
-fn never_sent(block: &str) -> String {
-    format!("RAMBlock {block}: pages differ that QEMU never sent: discarded memory?")
 }

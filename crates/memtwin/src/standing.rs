@@ -1,9 +1,10 @@
 //! A QEMU's guest that stands still: its memory is read once, so that it need not for long.
 
-use memtwin_pages::{Layout, PageSet};
+use crate::discards::DiscardWatch;
+use memtwin_pages::{Layout, PageSet, Region, RegionId};
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{Observer, Sink, Source, Still};
-use memtwin_verdict::{CompareError, Image, Overlay, capture};
+use memtwin_verdict::{Captured, CompareError, Image, Overlay, capture};
 use std::collections::BTreeMap;
 
 /// What was read of a region: its twin, overlaid with the pages that differ from it.
@@ -12,6 +13,55 @@ pub(crate) struct Read<'t, T> {
     /// The round in which each page that differs last came.
     pub(crate) last_round: BTreeMap<u64, u32>,
     pub(crate) never_sent: PageSet,
+    /// The pages that the guest gave up: they are not judged. Those that QEMU never sent and that have
+    /// no memory are among them.
+    pub(crate) discarded: PageSet,
+    /// Whether a page that reads as zero may be one that was given up unseen.
+    may_miss: bool,
+}
+
+impl<'t, T: Image> Read<'t, T> {
+    /// Reads a region once, and keeps what is not in the twin. `never_sent`: pages that are not in the
+    /// twin, as QEMU did not send them; `last_round` says when a page last went there.
+    ///
+    /// Errors: one of the sides can't be read.
+    pub(crate) fn of(
+        memory: &BlockMemory,
+        twin: &'t T,
+        (id, region): (RegionId, &Region),
+        discards: &DiscardWatch<'_>,
+        never_sent: &PageSet,
+        last_round: impl Fn(u64) -> u32,
+    ) -> Result<Self, CompareError> {
+        // Before the first byte is read: that may allot memory.
+        let known = discards.at_stop(id);
+        let Captured { memory, mut discarded } = capture(memory, twin, region.page_size(), &known)?;
+        never_sent.iter().filter(|page| known.absent().contains(*page)).for_each(|page| {
+            discarded.insert(page);
+        });
+        let last_round = memory.pages().map(|(page, _)| (page, last_round(page))).collect();
+        let (never_sent, may_miss) = (never_sent.clone(), discards.may_miss());
+        Ok(Self { memory, last_round, never_sent, discarded, may_miss })
+    }
+
+    /// Whether it can't be told if this page, which differs, was lost by the log or given up by the
+    /// guest: it reads as zero.
+    pub(crate) fn is_unclear(&self, page: u64) -> bool {
+        let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        self.may_miss && self.memory.page(page).is_some_and(zero)
+    }
+
+    /// What keeps the pages that differ from being called lost, if anything does.
+    pub(crate) fn doubt(&self, block: &str) -> Option<String> {
+        let differing = || self.memory.pages().map(|(page, _)| page);
+        let unclear = differing().filter(|page| self.is_unclear(*page)).count() as u64;
+        if differing().any(|page| self.never_sent.contains(page)) {
+            return Some(format!(
+                "RAMBlock {block}: pages differ that QEMU never sent: discarded memory?"
+            ));
+        }
+        (unclear > 0).then(|| format!("RAMBlock {block}: {}", self::unclear(unclear)))
+    }
 }
 
 /// Reads all memory once, and keeps what is not in the twin. `memories` and `parts` of the twin are
@@ -23,14 +73,22 @@ pub(crate) fn read<'t, T: Image, S: Source, K: Sink, O: Observer>(
     layout: &Layout,
     memories: &[BlockMemory],
     parts: &'t [T],
+    discards: &DiscardWatch<'_>,
 ) -> Result<Vec<Read<'t, T>>, CompareError> {
     let sides = memories.iter().zip(parts).zip(layout.iter());
     sides
         .map(|((memory, twin), (id, region))| {
-            let memory = capture(memory, twin, region.page_size())?;
-            let last_round =
-                memory.pages().map(|(page, _)| (page, still.last_round(id, page))).collect();
-            Ok(Read { memory, last_round, never_sent: still.never_sent(id).clone() })
+            let last_round = |page| still.last_round(id, page);
+            let never_sent = still.never_sent(id);
+            Read::of(memory, twin, (id, region), discards, never_sent, last_round)
         })
         .collect()
+}
+
+/// Why there is no verdict where so many pages are [unclear](Read::is_unclear).
+pub(crate) fn unclear(pages: u64) -> String {
+    format!(
+        "{pages} pages differ that read as zero now: lost by the log, or given up by the guest's balloon \
+         between two rounds; more rounds a second show which, or the balloon left alone meanwhile"
+    )
 }

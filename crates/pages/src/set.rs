@@ -99,6 +99,19 @@ impl PageSet {
         self.insert_words(&other.words)
     }
 
+    /// Takes every page of another set out. Panics if the capacities differ.
+    pub fn subtract(&mut self, other: &PageSet) {
+        assert_eq!(self.capacity, other.capacity, "sets over regions of different size");
+        self.words.iter_mut().zip(&other.words).for_each(|(word, gone)| *word &= !gone);
+    }
+
+    /// Adds every page of a run. Panics if the run does not end within the capacity.
+    pub fn insert_run(&mut self, run: Run) {
+        (run.first..run.end()).for_each(|page| {
+            self.insert(page);
+        });
+    }
+
     /// Adds every page below the capacity.
     pub fn fill(&mut self) {
         self.words.fill(u64::MAX);
@@ -252,6 +265,13 @@ mod tests {
             });
             let new = named.map(|page| u64::from(model.insert(page))).sum::<u64>();
             prop_assert_eq!(set.insert_words(&bitmap), new);
+
+            let mut taken = PageSet::new(capacity);
+            taken.insert_run(Run { first: capacity / 3, count: capacity / 3 });
+            let within = capacity / 3..capacity / 3 * 2;
+            prop_assert!(taken.iter().eq(within.clone()));
+            set.subtract(&taken);
+            model.retain(|page| !within.contains(page));
 
             prop_assert_eq!(set.count(), model.len() as u64);
             prop_assert_eq!(set.is_empty(), model.is_empty());

@@ -1,6 +1,7 @@
 //! A stock QEMU seen from outside, over QMP and through /proc.
 //!
 //! - what it says of itself: [`version()`], [`status()`], [`target()`], [`kvm()`], [`migration()`]
+//! - whether its guest may give memory back: [`balloon()`]
 //! - how much memory its guest changes, by QEMU's own sampling: [`dirtied()`]
 //! - its migration settings, changed and put back: [`Settings`]
 //! - its RAMBlocks and where the guest sees them: [`blocks()`], [`Block`]
@@ -11,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod about;
+mod absent;
+mod balloon;
 mod block;
 mod dirty_rate;
 mod discover;
@@ -25,6 +28,7 @@ mod refusal;
 mod settings;
 
 pub use about::{Kvm, RunState, Version, kvm, status, target, version};
+pub use balloon::{Balloon, balloon};
 pub use block::{Block, BlocksError, blocks};
 pub use dirty_rate::{Dirtied, DirtyRateError, dirtied};
 pub use memory::BlockMemory;

@@ -49,6 +49,11 @@ impl<S: Source> Shadow<S> {
         &mut self.source
     }
 
+    /// A region as it last came: zeros where it never did.
+    pub fn kept(&self, region: RegionId) -> &[u8] {
+        &self.kept.memory[region.0]
+    }
+
     /// The pages of a region that never came.
     pub fn never_sent(&self, region: RegionId) -> &PageSet {
         &self.kept.never_sent[region.0]

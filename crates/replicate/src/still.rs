@@ -22,6 +22,11 @@ impl<'r, S: Source, K: Sink, O: Observer> Still<'r, S, K, O> {
         &mut self.replication.source
     }
 
+    /// The paused guest, to look at.
+    pub fn peek(&self) -> &S {
+        &self.replication.source
+    }
+
     /// The twin.
     pub fn sink(&self) -> &K {
         &self.replication.sink

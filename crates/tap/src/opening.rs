@@ -6,7 +6,7 @@ use crate::pace::Pace;
 use crate::undo::Undo;
 use crate::watch::Opening;
 use crate::wire::{Got, Wire};
-use memtwin_qemu::{Settings, capabilities, migration, parameters, status, version};
+use memtwin_qemu::{Settings, balloon, capabilities, migration, parameters, status, version};
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_replicate::Stop;
 use memtwin_stream::{BlockEntry, Decoder, FeedError, Limits};
@@ -104,6 +104,10 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
     let mut settings = Pace::Full.settings(USUAL_PAGE_BYTES);
     for unwanted in UNWANTED.into_iter().filter(|name| has.contains_key(*name)) {
         settings = settings.capability(unwanted, false);
+    }
+    // QEMU takes no hints at free pages, which it would not send, where postcopy could follow.
+    if has.contains_key("postcopy-ram") && balloon(qmp)?.is_some_and(|balloon| balloon.hints) {
+        settings = settings.capability("postcopy-ram", true);
     }
     // A stream in TLS is for somebody else; what crosses this socket does not leave the machine.
     if knows.contains_key("tls-creds") {

@@ -3,11 +3,12 @@
 
 use super::ledger::{Ledger, Seen, Stopped};
 use super::rounds::Rounds;
+use crate::discards::DiscardWatch;
 use crate::image::TwinPart;
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::standing::{Read, read};
 use memtwin_pages::{Layout, RegionId};
-use memtwin_qemu::BlockMemory;
+use memtwin_qemu::{BlockMemory, balloon};
 use memtwin_replicate::{Observer, Plan, Replication, RoundError, Sink, Stop, Until};
 use memtwin_report::Progress;
 use memtwin_tap::Tap;
@@ -33,6 +34,13 @@ pub(super) struct Session<'s> {
     pub(super) stop: &'s Stop,
 }
 
+/// What is compared, region by region.
+struct Sides<'t> {
+    layout: &'t Layout,
+    memories: &'t [BlockMemory],
+    parts: &'t [TwinPart],
+}
+
 /// Why there was no stop.
 pub(super) enum NoStop {
     /// The tap could not be opened: QEMU is as it was.
@@ -56,6 +64,8 @@ impl Session<'_> {
         progress: &mut Progress,
     ) -> Result<(), NoStop> {
         let process = attached.process();
+        let balloon =
+            balloon(&mut attached.qmp).map_err(|error| NoStop::NotBegun(error.to_string()))?;
         let tap = Tap::open(&mut attached.qmp, &attached.blocks, guardian_command(), self.stop)
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
         let layout = tap.regions().clone();
@@ -63,13 +73,16 @@ impl Session<'_> {
             Attached::memories(&attached.blocks, &process, &layout).map_err(NoStop::NotBegun)?;
         let mut twin = WithheldTwin::new(WITHHELD, self.seed);
         let mut rounds = Rounds::default();
-        let mut replication = Replication::start(tap, &mut twin, (&mut rounds, progress))
+        let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
+        let observers = ((&mut rounds, &discards), progress);
+        let mut replication = Replication::start(tap, &mut twin, observers)
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
         // Populated from the start.
         let parts = replication.sink().mapping().map(|twin| TwinPart::all(twin, &layout));
         let parts = parts.unwrap_or_default();
 
-        let reached = self.reach(&mut replication, &layout, &memories, &parts);
+        let sides = Sides { layout: &layout, memories: &memories, parts: &parts };
+        let reached = self.reach(&mut replication, sides, &discards);
         let stopped = replication.source().stood();
         let counters = replication.source().counters();
         let finished = replication.finish();
@@ -86,9 +99,8 @@ impl Session<'_> {
     fn reach<'t, K: Sink, O: Observer>(
         &self,
         replication: &mut Replication<Tap<'_>, K, O>,
-        layout: &Layout,
-        memories: &[BlockMemory],
-        parts: &'t [TwinPart],
+        sides: Sides<'t>,
+        discards: &DiscardWatch<'_>,
     ) -> Result<(Vec<Read<'t, TwinPart>>, Duration), NoStop> {
         let plan = Plan {
             interval: self.interval,
@@ -100,7 +112,8 @@ impl Session<'_> {
         replication.run(&plan, self.stop, |_| ())?;
         let mut still = replication.stand_still(self.stop)?;
         let began = Instant::now();
-        let read = read(&still, layout, memories, parts)
+        let Sides { layout, memories, parts } = sides;
+        let read = read(&still, layout, memories, parts, discards)
             .map_err(|error| NoStop::Broken(error.to_string()))?;
         let took = began.elapsed();
         still.source().confirm_still().map_err(RoundError::from)?;
@@ -119,14 +132,7 @@ fn judge(
 ) -> Result<(), CompareError> {
     for ((read, part), (_, region)) in read.iter().zip(parts).zip(layout.iter()) {
         let comparison = compare(&read.memory, part, region.page_size())?;
-        ledger.judged(Seen {
-            region,
-            comparison: &comparison,
-            memory: &read.memory,
-            twin: part,
-            last_round: &read.last_round,
-            never_sent: &read.never_sent,
-        });
+        ledger.judged(Seen { region, comparison: &comparison, read, twin: part });
     }
     // One region is enough to show that a page which is kept back is found: the one with the most.
     let injected = |at: usize, id| changed(&read[at].memory, twin.kept(id), layout, id);

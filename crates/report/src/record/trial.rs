@@ -19,6 +19,7 @@ pub struct Trial {
     regions: Vec<RegionEntry>,
     rounds: Vec<RoundEntry>,
     injected: Option<BTreeSet<PageAt>>,
+    discarded_pages: u64,
 }
 
 impl Trial {
@@ -38,12 +39,19 @@ impl Trial {
             regions: regions.collect(),
             rounds: Vec::new(),
             injected: None,
+            discarded_pages: 0,
         }
     }
 
     /// With these committed rounds.
     pub fn rounds<'r>(mut self, rounds: impl IntoIterator<Item = &'r Round>) -> Self {
         self.rounds.extend(rounds.into_iter().map(RoundEntry::from));
+        self
+    }
+
+    /// With so many pages that the guest gave up, and that were not judged.
+    pub fn discarded(mut self, pages: u64) -> Self {
+        self.discarded_pages = pages;
         self
     }
 
@@ -115,6 +123,7 @@ impl Trial {
             rounds: self.rounds,
             lost_pages: lost.len() as u64,
             lost,
+            discarded_pages: self.discarded_pages,
             digest,
             passed: Case::success(verdict, control.as_ref()),
             control,

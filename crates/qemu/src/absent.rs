@@ -35,9 +35,8 @@ pub(crate) fn absent(pid: u32, start: u64, bytes: u64) -> io::Result<Parts> {
     let mut parts = Parts::new();
     for mapping in maps.pieces(start, bytes).unwrap_or_default() {
         let within = mapping.start.max(start)..mapping.end.min(start.saturating_add(bytes));
-        let holes = || file(pid, mapping).map_or(Ok(Parts::new()), |file| {
-            holes(&file, mapping, &within)
-        });
+        let holes =
+            || file(pid, mapping).map_or(Ok(Parts::new()), |file| holes(&file, mapping, &within));
         let found = match (mapping.shared, mapping.inode) {
             (false, 0) => untouched(pid, &within)?,
             (false, _) => common(&untouched(pid, &within)?, &holes()?),
@@ -140,7 +139,11 @@ fn common(one: &[Range<u64>], other: &[Range<u64>]) -> Parts {
         if both.start < both.end {
             push(&mut parts, both);
         }
-        if a.end <= b.end { one.next() } else { other.next() };
+        if a.end <= b.end {
+            one.next()
+        } else {
+            other.next()
+        };
     }
     parts
 }

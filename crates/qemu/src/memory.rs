@@ -195,6 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_absent_if_all_of_it_is_and_asking_touches_nothing() {
+        let host = rustix::param::page_size() as u64;
+        let len = 64 * host;
+        let mapping = memtwin_mapping::Mapping::anonymous(len as usize, 1).unwrap();
+        mapping.advise(memtwin_mapping::Advice::BasePages, 0, len as usize).unwrap();
+        let block = block(mapping.address(), len);
+        let process = Process::of_pid(std::process::id(), std::slice::from_ref(&block)).unwrap();
+        let memory = BlockMemory::new(Arc::new(process), &block).unwrap();
+        let absent = |size: u64| memory.absent_pages(PageSize::new(size).unwrap()).unwrap();
+        assert_eq!(absent(host).count(), 64, "that it may be read was found out without reading");
+        mapping.write(5 * host as usize, &[1]);
+        for (size, pages, gone) in [(host, 64, 63), (host * 4, 16, 15), (host / 4, 256, 252)] {
+            let absent = absent(size);
+            assert_eq!((absent.capacity(), absent.count()), (pages, gone));
+            assert!(!absent.contains(5 * host / size));
+        }
+    }
+
+    #[test]
     fn what_is_not_there_is_no_memory() {
         let pid = std::process::id();
         let error = Process::of_pid(pid, &[block(4096, 4096)]).unwrap_err();

@@ -45,7 +45,8 @@ proptest! {
 #[test]
 fn what_can_not_be_compared_is_an_error() {
     let captured = |memory: &[u8], twin: &[u8]| {
-        capture(&memory, twin, page_size()).map(|captured| captured.pages().len())
+        capture(&memory, twin, page_size(), &Discards::none())
+            .map(|captured| captured.memory.pages().len())
     };
     assert!(matches!(captured(&[1, 2], &[1]), Err(CompareError::Sizes { memory: 2, twin: 1 })));
     assert!(matches!(captured(&[], &[1]), Err(CompareError::Empty { side: Side::Memory })));

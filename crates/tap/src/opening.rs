@@ -6,7 +6,9 @@ use crate::pace::Pace;
 use crate::undo::Undo;
 use crate::watch::Opening;
 use crate::wire::{Got, Wire};
-use memtwin_qemu::{Settings, balloon, capabilities, migration, parameters, status, version};
+use memtwin_qemu::{
+    Settings, balloon, capabilities, migration, migration_hazard, parameters, status, version,
+};
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_replicate::Stop;
 use memtwin_stream::{BlockEntry, Decoder, FeedError, Limits};
@@ -88,6 +90,9 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
     }
     if !now.blocked_reasons.is_empty() {
         return Err(OpenError::Blocked { reasons: now.blocked_reasons });
+    }
+    if let Some(reason) = migration_hazard(qmp)? {
+        return Err(OpenError::Blocked { reasons: vec![reason] });
     }
     let has = capabilities(qmp)?;
     let knows = parameters(qmp)?;

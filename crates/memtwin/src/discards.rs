@@ -96,3 +96,6 @@ impl Observer for &DiscardWatch<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,8 @@ impl Guest {
         let backend = format!("{backend},id=ram,size=320M").replace('@', &here);
         qemu.args(["-object", &backend, "-M", "pc,memory-backend=ram"]);
         qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
-        let line = "console=ttyS0 rdinit=/init panic=-1 quiet memhp_default_state=online_movable";
+        let line = "console=ttyS0 rdinit=/init panic=-1 quiet init_on_alloc=0 \
+                    memhp_default_state=online_movable";
         qemu.args(["-append", line]);
         for socket in ["qmp", "qmp-too"] {
             qemu.args(["-qmp", &format!("unix:{here}{socket},server=on,wait=off")]);
@@ -56,7 +57,7 @@ impl Guest {
         let qmp = Qmp::connect(&place.path("qmp-too"), LONG).unwrap();
         let mut this = Self { machine, place, qmp };
         this.run("mount -t tmpfs -o size=90% tmpfs /mnt");
-        let writes = "while :; do dd if=/dev/urandom of=/mnt/w bs=4k count=64 2>/dev/null; done";
+        let writes = "while :; do dd if=/dev/urandom of=/mnt/w bs=4k count=64 2>/dev/null; usleep 50000; done";
         this.order(&format!("start writes sh -c '{writes}'"));
         this
     }
@@ -94,7 +95,11 @@ impl Guest {
 
     /// Waits until QEMU has collected its log so many times more.
     fn rounds(&mut self, more: u64) {
-        let count = |qmp: &mut Qmp| migration(qmp).unwrap().ram.unwrap().dirty_sync_count;
+        let count = |qmp: &mut Qmp| {
+            let now = migration(qmp).unwrap();
+            assert!(now.status.is_under_way(), "the audit was over too early to say");
+            now.ram.map_or(0, |ram| ram.dirty_sync_count)
+        };
         let before = count(&mut self.qmp);
         until("there are more rounds", || count(&mut self.qmp) >= before + more);
     }
@@ -163,7 +168,7 @@ pub(crate) fn private() {
         });
     };
     plugged(&mut guest, 64 * MIB);
-    guest.fill(250);
+    guest.fill(200);
     guest.run("rm /mnt/f");
     plugged(&mut guest, 0);
     let blocks = |guest: &Guest| fs::metadata(guest.place.path("more")).unwrap().blocks();
@@ -185,6 +190,8 @@ pub(crate) fn private() {
     assert_eq!(blocks(&guest), 0, "neither QEMU nor the audit has touched it");
 
     let audit = guest.audit(12);
+    // The twin must have what is given up.
+    guest.rounds(5);
     guest.ask("balloon", value!({ "value": 200 * MIB }));
     until("the balloon is inflated", || {
         let actual = guest.ask("query-balloon", value!({}))["actual"].as_u64().unwrap();
@@ -205,6 +212,8 @@ pub(crate) fn shared() {
     );
     let memory = File::options().read(true).write(true).open(guest.place.path("ram")).unwrap();
     let given_up = |guest: &mut Guest| {
+        // In its first pass QEMU reads all of it, and so gives memory to what had none.
+        guest.rounds(5);
         let before = memory.metadata().unwrap().blocks();
         guest.run("rm /mnt/f");
         until("it is reported and discarded", || {

@@ -36,9 +36,9 @@ impl<'t, T: Image> Read<'t, T> {
         // Before the first byte is read: that may allot memory.
         let known = discards.at_stop(id);
         let Captured { memory, mut discarded } = capture(memory, twin, region.page_size(), &known)?;
-        never_sent.iter().filter(|page| known.absent().contains(*page)).for_each(|page| {
-            discarded.insert(page);
-        });
+        let mut neither = never_sent.clone();
+        neither.intersect_with(known.absent());
+        discarded.union_with(&neither);
         let last_round = memory.pages().map(|(page, _)| (page, last_round(page))).collect();
         let (never_sent, may_miss) = (never_sent.clone(), discards.may_miss());
         Ok(Self { memory, last_round, never_sent, discarded, may_miss })

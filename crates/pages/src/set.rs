@@ -105,11 +105,23 @@ impl PageSet {
         self.words.iter_mut().zip(&other.words).for_each(|(word, gone)| *word &= !gone);
     }
 
+    /// Keeps the pages that are in another set too. Panics if the capacities differ.
+    pub fn intersect_with(&mut self, other: &PageSet) {
+        assert_eq!(self.capacity, other.capacity, "sets over regions of different size");
+        self.words.iter_mut().zip(&other.words).for_each(|(word, both)| *word &= both);
+    }
+
     /// Adds every page of a run. Panics if the run does not end within the capacity.
     pub fn insert_run(&mut self, run: Run) {
-        (run.first..run.end()).for_each(|page| {
-            self.insert(page);
-        });
+        let end = run.end();
+        assert!(end <= self.capacity, "a run up to {end} of a region of {} pages", self.capacity);
+        let mut from = run.first;
+        while from < end {
+            let to = end.min((from / 64 + 1) * 64);
+            let bits = u64::MAX >> (64 - (to - from)) << (from % 64);
+            self.words[(from / 64) as usize] |= bits;
+            from = to;
+        }
     }
 
     /// Adds every page below the capacity.
@@ -270,6 +282,9 @@ mod tests {
             taken.insert_run(Run { first: capacity / 3, count: capacity / 3 });
             let within = capacity / 3..capacity / 3 * 2;
             prop_assert!(taken.iter().eq(within.clone()));
+            let mut both = set.clone();
+            both.intersect_with(&taken);
+            prop_assert!(both.iter().eq(model.iter().copied().filter(|page| within.contains(page))));
             set.subtract(&taken);
             model.retain(|page| !within.contains(page));
 

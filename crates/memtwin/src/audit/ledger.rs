@@ -4,7 +4,7 @@ use super::rounds::Rounds;
 use crate::image::TwinPart;
 use crate::judge::{both_digests, lost_page};
 use crate::standing::{self, Read};
-use memtwin_pages::{Layout, Region};
+use memtwin_pages::{Layout, PageSet, Region};
 use memtwin_qemu::Block;
 use memtwin_replicate::{Round, RoundKind};
 use memtwin_report::record::{Detail, Digests, LostPage, PageAt};
@@ -58,7 +58,7 @@ struct Entry {
     /// Pages that differ and that QEMU never sent.
     missing: BTreeSet<u64>,
     /// Pages that the guest gave up.
-    discarded: BTreeSet<u64>,
+    discarded: PageSet,
     /// Pages that differ and that the guest may have given up.
     unclear: BTreeSet<u64>,
     digests: Option<Digests>,
@@ -142,7 +142,8 @@ impl Ledger {
     pub(super) fn judged(&mut self, seen: Seen<'_>) {
         let before = self.before;
         let entry = self.entry(seen.region);
-        entry.discarded.extend(&seen.read.discarded);
+        // At every stop anew; its size may have changed between two.
+        entry.discarded.insert_words(seen.read.discarded.words());
         for difference in &seen.comparison.differing {
             if seen.read.never_sent.contains(difference.page) {
                 entry.missing.insert(difference.page);
@@ -223,7 +224,7 @@ impl Ledger {
             let name = format!("audit/{}", entry.region.name());
             let trial = Trial::new(name, &source, &alone(&entry.region))
                 .rounds(&entry.rounds)
-                .discarded(entry.discarded.len() as u64);
+                .discarded(entry.discarded.count());
             let lost: Vec<LostPage> = entry.lost.into_values().collect();
             let never = entry.missing.len();
             let unclear = entry.unclear.len() as u64;
@@ -264,7 +265,7 @@ impl Ledger {
                 rounds: Vec::new(),
                 lost: BTreeMap::new(),
                 missing: BTreeSet::new(),
-                discarded: BTreeSet::new(),
+                discarded: PageSet::new(region.pages()),
                 unclear: BTreeSet::new(),
                 digests: None,
             });

@@ -1,4 +1,5 @@
 use super::*;
+use crate::standing::Read;
 use memtwin_mapping::Mapping;
 use memtwin_pages::{Gpa, PageSize};
 use memtwin_qemu::{Block, Process};
@@ -124,4 +125,28 @@ fn without_a_balloon_a_page_that_has_memory_was_never_given_up() {
     round(&watch, &[]);
     guest.writes(2, 0);
     assert_eq!(guest.judged(&watch), (vec![], vec![2]));
+}
+
+/// With a balloon nothing tells whether a page that was never seen without memory was lost.
+#[test]
+fn a_page_that_may_have_been_given_up_unseen_is_in_doubt() {
+    let guest = Guest::new();
+    let none = PageSet::new(PAGES);
+    let doubt = |balloon, never_sent: &PageSet| {
+        let watch = DiscardWatch::new(&guest.memories, &guest.layout, balloon);
+        let region = (RegionId(0), guest.layout.region(RegionId(0)));
+        let read = Read::of(&guest.memories[0], &guest.twin, region, &watch, never_sent, |_| 0);
+        read.unwrap().doubt("ram")
+    };
+    guest.writes(2, 9);
+    assert_eq!((doubt(true, &none), doubt(false, &none)), (None, None), "it has been written");
+    guest.writes(3, 0);
+    assert!(doubt(true, &none).unwrap().contains("1 pages differ that read as zero now"));
+    assert_eq!(doubt(false, &none), None);
+    let mut sent_not = none.clone();
+    sent_not.insert(2);
+    assert!(doubt(false, &sent_not).unwrap().contains("never sent"));
+    guest.gives_up(3);
+    guest.gives_up(2);
+    assert_eq!((doubt(true, &none), doubt(false, &sent_not)), (None, None), "seen to be");
 }

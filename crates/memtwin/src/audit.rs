@@ -116,7 +116,8 @@ fn dry_run(attached: &Attached) -> Result<ExitCode, Failure> {
         lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
     }
     lines.push(
-        "while it runs: migration capabilities return-path and switchover-ack on, others off; \
+        "while it runs: migration capabilities return-path and switchover-ack on, others off \
+         (postcopy-ram on, if the guest hints at free pages); \
          parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth and tls-creds; all \
          put back at the end; the guest is paused at the end while its memory is read"
             .to_owned(),

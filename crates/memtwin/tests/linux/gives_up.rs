@@ -284,7 +284,7 @@ fn used_again(guest: &mut Guest, memory: &File, given_up: impl Fn(&mut Guest)) {
         memory.read_exact_at(&mut page, number * PAGE).unwrap();
         page.chunks(AGAIN.len()).all(|words| words == AGAIN)
     });
-    let used = used.expect("no page was used again");
+    let used = used.unwrap_or_else(|| panic!("no page was used again"));
     memory.write_all_at(b"lost", used * PAGE + 80).unwrap();
     assert!(guest.goes_on(), "the audit was over too early to say");
     let cases = guest.end(audit, 1);

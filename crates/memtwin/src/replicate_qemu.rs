@@ -233,16 +233,15 @@ impl Session<'_> {
         let mut findings = Findings::default();
         let mut discarded = 0;
         let judge = || {
+            let mut trouble = None;
             for ((read, part), (id, region)) in read?.iter().zip(&parts).zip(self.layout.iter()) {
-                if let Some(doubt) = read.doubt(region.name()) {
-                    return Ok(Some(doubt));
-                }
-                let comparison = compare(&read.memory, part, region.page_size())?;
+                let mut comparison = compare(&read.memory, part, region.page_size())?;
+                trouble = trouble.or(read.set_aside(&mut comparison, region.name()));
                 discarded += read.discarded.count();
                 let last = |page| read.last_round.get(&page).copied().unwrap_or_default();
                 findings.enter(id, region, &comparison, last);
             }
-            Ok::<_, memtwin_verdict::CompareError>(None)
+            Ok::<_, memtwin_verdict::CompareError>(trouble)
         };
         let trouble = judge().unwrap_or_else(|error| Some(error.to_string()));
         Ok(EndOf::Reached(End { ended, findings, discarded, trouble, injected }))
@@ -286,22 +285,21 @@ impl Session<'_> {
         discarded: &mut u64,
     ) -> Result<Option<String>, JudgeError> {
         let shadow = still.peek();
+        let mut trouble = None;
         for (memory, (id, region)) in self.memories.iter().zip(self.layout.iter()) {
             let sent = shadow.kept(id);
             let last = |page| still.last_round(id, page);
             let never_sent = shadow.never_sent(id);
             let read = Read::of(memory, &sent, (id, region), &self.discards, never_sent, last)?;
-            if let Some(doubt) = read.doubt(region.name()) {
-                return Ok(Some(doubt));
-            }
             let Some(twin) = still.sink().image(self.layout, id, &read.memory).transpose()? else {
-                return Ok(None);
+                return Ok(trouble);
             };
-            let comparison = compare(&read.memory, &*twin, region.page_size())?;
+            let mut comparison = compare(&read.memory, &*twin, region.page_size())?;
+            trouble = trouble.or(read.set_aside(&mut comparison, region.name()));
             findings.enter(id, region, &comparison, last);
             *discarded += read.discarded.count();
         }
-        Ok(None)
+        Ok(trouble)
     }
 
     /// No twin: to measure.

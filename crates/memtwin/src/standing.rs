@@ -4,7 +4,7 @@ use crate::discards::DiscardWatch;
 use memtwin_pages::{Layout, PageSet, Region, RegionId};
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{Observer, Sink, Source, Still};
-use memtwin_verdict::{Captured, CompareError, Image, Overlay, capture};
+use memtwin_verdict::{Captured, CompareError, Comparison, Image, Overlay, capture};
 use std::collections::BTreeMap;
 
 /// What was read of a region: its twin, overlaid with the pages that differ from it.
@@ -51,16 +51,20 @@ impl<'t, T: Image> Read<'t, T> {
         self.may_miss && self.memory.page(page).is_some_and(zero)
     }
 
-    /// What keeps the pages that differ from being called lost, if anything does.
-    pub(crate) fn doubt(&self, block: &str) -> Option<String> {
-        let differing = || self.memory.pages().map(|(page, _)| page);
-        let unclear = differing().filter(|page| self.is_unclear(*page)).count() as u64;
-        if differing().any(|page| self.never_sent.contains(page)) {
+    /// Takes the pages out of a comparison that can't be called lost, and says why there is no verdict
+    /// then. What else differs stays: a loss is one whatever else there is.
+    pub(crate) fn set_aside(&self, comparison: &mut Comparison, block: &str) -> Option<String> {
+        let before = comparison.differing.len();
+        comparison.differing.retain(|found| !self.never_sent.contains(found.page));
+        let sent = comparison.differing.len();
+        comparison.differing.retain(|found| !self.is_unclear(found.page));
+        if sent < before {
             return Some(format!(
                 "RAMBlock {block}: pages differ that QEMU never sent: discarded memory?"
             ));
         }
-        (unclear > 0).then(|| format!("RAMBlock {block}: {}", self::unclear(unclear)))
+        let pages = (sent - comparison.differing.len()) as u64;
+        (pages > 0).then(|| format!("RAMBlock {block}: {}", unclear(pages)))
     }
 }
 

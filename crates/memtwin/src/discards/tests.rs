@@ -4,7 +4,7 @@ use memtwin_mapping::Mapping;
 use memtwin_pages::{Gpa, PageSize};
 use memtwin_qemu::{Block, Process};
 use memtwin_replicate::{Round, RoundKind};
-use memtwin_verdict::capture;
+use memtwin_verdict::{capture, compare};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -127,26 +127,35 @@ fn without_a_balloon_a_page_that_has_memory_was_never_given_up() {
     assert_eq!(guest.judged(&watch), (vec![], vec![2]));
 }
 
-/// With a balloon nothing tells whether a page that was never seen without memory was lost.
+/// With a balloon nothing tells whether a page that was never seen without memory was lost; but what
+/// else differs is lost.
 #[test]
-fn a_page_that_may_have_been_given_up_unseen_is_in_doubt() {
+fn a_page_that_may_have_been_given_up_unseen_is_set_aside() {
     let guest = Guest::new();
     let none = PageSet::new(PAGES);
-    let doubt = |balloon, never_sent: &PageSet| {
+    let judged = |balloon, never_sent: &PageSet| {
         let watch = DiscardWatch::new(&guest.memories, &guest.layout, balloon);
         let region = (RegionId(0), guest.layout.region(RegionId(0)));
         let read = Read::of(&guest.memories[0], &guest.twin, region, &watch, never_sent, |_| 0);
-        read.unwrap().doubt("ram")
+        let read = read.unwrap();
+        let mut comparison = compare(&read.memory, &guest.twin, guest.size()).unwrap();
+        let why = read.set_aside(&mut comparison, "ram").unwrap_or_default();
+        (why, comparison.differing.iter().map(|found| found.page).collect::<Vec<_>>())
     };
     guest.writes(2, 9);
-    assert_eq!((doubt(true, &none), doubt(false, &none)), (None, None), "it has been written");
+    assert_eq!(judged(true, &none), (String::new(), vec![2]), "it has been written");
     guest.writes(3, 0);
-    assert!(doubt(true, &none).unwrap().contains("1 pages differ that read as zero now"));
-    assert_eq!(doubt(false, &none), None);
+    let (why, lost) = judged(true, &none);
+    assert!(why.contains("RAMBlock ram: 1 pages differ that read as zero now"), "{why}");
+    assert_eq!(lost, [2]);
+    assert_eq!(judged(false, &none), (String::new(), vec![2, 3]));
     let mut sent_not = none.clone();
     sent_not.insert(2);
-    assert!(doubt(false, &sent_not).unwrap().contains("never sent"));
+    let (why, lost) = judged(false, &sent_not);
+    assert!(why.contains("never sent"), "{why}");
+    assert_eq!(lost, [3]);
     guest.gives_up(3);
     guest.gives_up(2);
-    assert_eq!((doubt(true, &none), doubt(false, &sent_not)), (None, None), "seen to be");
+    assert_eq!(judged(true, &none), (String::new(), vec![]), "seen to be");
+    assert_eq!(judged(false, &sent_not), (String::new(), vec![]));
 }

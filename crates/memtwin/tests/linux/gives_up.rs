@@ -56,7 +56,7 @@ impl Guest {
         println!("ready: {}", machine.ready(LONG, &mut Talk).unwrap());
         let qmp = Qmp::connect(&place.path("qmp-too"), LONG).unwrap();
         let mut this = Self { machine, place, qmp };
-        this.run("mount -t tmpfs -o size=90% tmpfs /mnt");
+        this.run("mount -t tmpfs -o size=95% tmpfs /mnt");
         let writes = "while :; do dd if=/dev/urandom of=/mnt/w bs=4k count=64 2>/dev/null; usleep 50000; done";
         this.order(&format!("start writes sh -c '{writes}'"));
         this
@@ -254,7 +254,7 @@ const AGAIN: &[u8; 16] = b"used once again\n";
 /// A page that was discarded and used again, and whose next change no log names.
 fn used_again(guest: &mut Guest, memory: &File, given_up: impl Fn(&mut Guest)) {
     guest.fill(120);
-    let audit = guest.audit(30);
+    let audit = guest.audit(40);
     given_up(guest);
     let bytes = memory.metadata().unwrap().len();
     let size = memtwin_pages::PageSize::new(PAGE).unwrap();
@@ -274,17 +274,19 @@ fn used_again(guest: &mut Guest, memory: &File, given_up: impl Fn(&mut Guest)) {
     let holes = holes(memory);
     // The audit has seen that they have no memory.
     guest.rounds(20);
-    let again = text(AGAIN);
-    let again = again.trim_end();
-    guest.run(&format!("yes {again} | dd of=/mnt/r bs=1M count=60 iflag=fullblock 2>/dev/null"));
-    // And that they have some again.
-    guest.rounds(20);
     let mut page = [0; PAGE as usize];
-    let used = holes.iter().filter(|number| number * PAGE > 16 * MIB).find(|number| {
+    let mut is_used = |number: u64| {
         memory.read_exact_at(&mut page, number * PAGE).unwrap();
         page.chunks(AGAIN.len()).all(|words| words == AGAIN)
-    });
-    let used = used.unwrap_or_else(|| panic!("no page was used again"));
+    };
+    let find = |part: u64| {
+        let fill = format!("dd of=/mnt/r{part} bs=1M count=40 iflag=fullblock");
+        guest.run(&format!("yes {} | {fill} 2>/dev/null", text(AGAIN).trim_end()));
+        holes.iter().filter(|number| number * PAGE > 16 * MIB).find(|number| is_used(*number))
+    };
+    let used = (0..5).find_map(find).unwrap_or_else(|| panic!("no page was used again"));
+    // The audit has seen that it has memory again, and what is there.
+    guest.rounds(20);
     memory.write_all_at(b"lost", used * PAGE + 80).unwrap();
     assert!(guest.goes_on(), "the audit was over too early to say");
     let cases = guest.end(audit, 1);

@@ -12,7 +12,7 @@ use memtwin_replicate::{Plan, Replication, Stop, Until};
 use memtwin_tap::{Tap, Target};
 use memtwin_testbed::Qemu;
 use memtwin_twin::{MemoryTwin, SparseMemory};
-use memtwin_verdict::{Image, capture};
+use memtwin_verdict::{Discards, Image, capture};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -124,7 +124,10 @@ pub(crate) fn comparison(dir: &Path, turns: usize) -> Result<Measured> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..turns {
         let began = Instant::now();
-        ensure!(capture(&memory, &twin, size)?.pages().len() == 0, "it differs");
+        ensure!(
+            capture(&memory, &twin, size, &Discards::none())?.memory.pages().len() == 0,
+            "it differs"
+        );
         ours.push(began.elapsed());
         let began = Instant::now();
         let mut piece = vec![0; PIECE];
@@ -219,7 +222,7 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
             let block = blocks.iter().find(|block| block.name == region.name());
             let memory = BlockMemory::new(Arc::clone(&process), block.context("a block")?)?;
             let part = Part(Arc::clone(twin), memtwin_twin::offset_of(&layout, id), region.bytes());
-            capture(&memory, &part, region.page_size())?;
+            capture(&memory, &part, region.page_size(), &Discards::none())?;
         }
         still.release()?;
         let stood = replication.source().paused().and_then(|paused| paused.time());

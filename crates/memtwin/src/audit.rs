@@ -133,7 +133,8 @@ fn dry_run(args: &Audit, attached: &Attached) -> Result<ExitCode, Failure> {
         lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
     }
     lines.push(
-        "while it runs: migration capabilities return-path and switchover-ack on, others off; \
+        "while it runs: migration capabilities return-path and switchover-ack on, others off \
+         (postcopy-ram on, if the guest hints at free pages); \
          parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth, mode and tls-creds; all \
          put back at the end; the guest is paused at the end while its memory is read, for --max-pause at most"
             .to_owned(),

@@ -10,6 +10,7 @@ mod cli;
 mod convergence;
 mod course;
 mod digest;
+mod discards;
 mod failure;
 mod generate;
 mod guest;

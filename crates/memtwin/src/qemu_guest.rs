@@ -78,7 +78,7 @@ impl Attached {
     /// Errors if a block can't be read: found out before anything is begun.
     fn try_memory(&self) -> Result<(), MemoryError> {
         for block in self.blocks.iter().filter(|block| block.is_named && block.used > 0) {
-            BlockMemory::new(Arc::clone(&self.process), block)?.read(0, &mut [0])?;
+            BlockMemory::new(Arc::clone(&self.process), block)?;
         }
         Ok(())
     }

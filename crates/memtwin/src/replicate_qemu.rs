@@ -8,13 +8,14 @@ use crate::bitmap_file::BitmapFile;
 use crate::cli::{Replicate, Twin, Until};
 use crate::convergence;
 use crate::course::{self, Course};
+use crate::discards::DiscardWatch;
 use crate::failure::Failure;
 use crate::judge::{Findings, Judged};
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::remote_twin::{self, Place};
 use ending::{End, EndOf};
 use memtwin_pages::Layout;
-use memtwin_qemu::{Block, BlockMemory};
+use memtwin_qemu::{Block, BlockMemory, balloon};
 use memtwin_replicate::{
     BufferedSource, Ended, Observer, Plan, Replication, RoundError, Sink, Source, Stop,
     Until as EngineUntil,
@@ -72,6 +73,7 @@ pub(crate) fn replicate(
         crate::room::for_copy("a copy of what the log has named", &process, &of, socket)?;
     }
     let Attached { qmp, blocks, .. } = &mut attached;
+    let balloon = balloon(qmp).map_err(Failure::environment)?;
     let mut tap =
         Tap::open(qmp, &target, blocks, guardian_command(), stop).map_err(Failure::environment)?;
     if let Some(name) = &args.block {
@@ -88,6 +90,7 @@ pub(crate) fn replicate(
         name: format!("qemu:{}", socket.display()),
         layout: &layout,
         memories: &memories,
+        discards: DiscardWatch::new(&memories, &layout, balloon.is_some()),
         bitmap,
         course,
     };
@@ -125,6 +128,7 @@ struct Session<'s> {
     name: String,
     layout: &'s Layout,
     memories: &'s [BlockMemory],
+    discards: DiscardWatch<'s>,
     bitmap: Option<BitmapFile>,
     course: Option<&'s dyn Course>,
 }
@@ -227,11 +231,13 @@ impl Session<'_> {
         observers: Observers<'_>,
     ) -> Result<EndOf, Failure> {
         let source = BufferedSource::new(tap, self.stop.clone());
+        let observers = (observers, &self.discards);
         let mut replication =
             Replication::start(source, &mut *twin, observers).map_err(Failure::environment)?;
         let reached = (|| {
             let (ended, injected) = self.rounds(&mut replication)?;
-            let read = replication.read_paused(self.stop, |source| self.read(source))?;
+            let read =
+                replication.read_paused(self.stop, |source, came| self.read(source, came))?;
             replication.settle(self.stop)?;
             Ok::<_, RoundError>((ended, injected, read))
         })();
@@ -240,10 +246,11 @@ impl Session<'_> {
             Err(error) => return Ok(EndOf::Broken(error.to_string(), Findings::default())),
         };
         let mut findings = Findings::default();
-        let judged = self.judge(&replication, &read, &mut findings);
+        let mut discarded = 0;
+        let judged = self.judge(&replication, read, &mut findings, &mut discarded);
         let trouble = judged.unwrap_or_else(|error| Some(error.to_string()));
         match replication.finish() {
-            Ok(()) => Ok(EndOf::Reached(End { ended, findings, trouble, injected })),
+            Ok(()) => Ok(EndOf::Reached(End { ended, findings, discarded, trouble, injected })),
             Err(error) => Ok(EndOf::Broken(error.to_string(), findings)),
         }
     }

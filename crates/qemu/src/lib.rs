@@ -1,6 +1,7 @@
 //! A stock QEMU seen from outside, over QMP and through /proc.
 //!
 //! - what it says of itself: [`version()`], [`status()`], [`target()`], [`kvm()`], [`migration()`]
+//! - whether its guest may give memory back: [`balloon()`]
 //! - how much memory its guest changes, by QEMU's own sampling: [`dirtied()`]
 //! - its migration settings, changed and put back: [`Settings`]
 //! - its RAMBlocks and where the guest sees them: [`blocks()`], [`Block`]
@@ -11,11 +12,14 @@
 #![forbid(unsafe_code)]
 
 mod about;
+mod absent;
+mod balloon;
 mod block;
 mod dirty_rate;
 mod discover;
 mod flatview;
 mod gpa;
+mod hazard;
 mod maps;
 mod memory;
 mod migration;
@@ -28,8 +32,10 @@ mod resident;
 mod settings;
 
 pub use about::{Kvm, RunState, Version, kvm, status, target, version};
+pub use balloon::{Balloon, balloon};
 pub use block::{Block, BlocksError, blocks};
 pub use dirty_rate::{Dirtied, DirtyRateError, dirtied};
+pub use hazard::migration_hazard;
 pub use memory::BlockMemory;
 pub use migration::{Migration, Ram, Status, migration};
 pub use process::{MemoryError, Process};

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 /// One line of it: memory with the same rights and the same backing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
-    start: u64,
-    end: u64,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
     readable: bool,
-    shared: bool,
-    offset: u64,
-    device: (u32, u32),
-    inode: u64,
-    path: PathBuf,
+    pub(crate) shared: bool,
+    pub(crate) offset: u64,
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
+    pub(crate) path: PathBuf,
 }
 
 /// A file, and where in it a range of memory is.
@@ -65,7 +65,7 @@ impl Maps {
     }
 
     /// The mappings that hold these bytes, without a hole between them.
-    fn pieces(&self, start: u64, bytes: u64) -> Option<Vec<&Mapping>> {
+    pub(crate) fn pieces(&self, start: u64, bytes: u64) -> Option<Vec<&Mapping>> {
         let end = start.checked_add(bytes)?;
         let mut at = start;
         let mut pieces = Vec::new();

@@ -1,8 +1,10 @@
 //! A block of the guest's real memory, as an image for the judge.
 
+use crate::absent::{self, Parts};
 use crate::block::Block;
 use crate::maps::Backing;
 use crate::process::{MemoryError, Process};
+use memtwin_pages::{PageSet, PageSize, Run};
 use memtwin_verdict::Image;
 use rustix::fs::{major, minor};
 use std::fs::File;
@@ -48,7 +50,14 @@ impl BlockMemory {
     pub fn new(process: Arc<Process>, block: &Block) -> Result<Self, MemoryError> {
         let hva = block.hva.ok_or_else(|| MemoryError::NoAddress { block: block.name.clone() })?;
         let Block { name, used, .. } = block.clone();
-        let way = match process.read(hva, &mut [0; 1][..used.min(1) as usize]) {
+        // Where there is no memory, reading would allot some.
+        let one = used.min(1);
+        let gone = absent::absent(process.pid(), hva, one).is_ok_and(|parts| !parts.is_empty());
+        let tried = match gone {
+            true => process.may_be_read(),
+            false => process.read(hva, &mut [0; 1][..one as usize]),
+        };
+        let way = match tried {
             Ok(()) => Way::Process { hva },
             Err(refused @ MemoryError::Refused { .. }) => process
                 .backing(hva, used)
@@ -86,6 +95,33 @@ impl BlockMemory {
                 self.process.alive()
             }
         }
+    }
+
+    /// Pages of this size that have no memory at this moment, as nothing was written there or as it was
+    /// discarded: they read as zeros, but reading them may allot memory. Where the system does not
+    /// say, there are none.
+    ///
+    /// Errors: QEMU has ended.
+    pub fn absent_pages(&self, size: PageSize) -> Result<PageSet, MemoryError> {
+        let (begin, parts) = match &self.way {
+            Way::Process { hva } => (*hva, absent::absent(self.process.pid(), *hva, self.used)),
+            Way::File { file, offset } => (*offset, absent::holes_of(file, *offset, self.used)),
+        };
+        // Also if it succeeded: it may have been another process's memory.
+        self.process.alive()?;
+        Ok(self.pages_within(begin, &parts.unwrap_or_default(), size))
+    }
+
+    /// The pages that lie in these parts with all of their bytes.
+    fn pages_within(&self, begin: u64, parts: &Parts, size: PageSize) -> PageSet {
+        let mut pages = PageSet::new(size.pages_for(self.used));
+        for part in parts {
+            let (from, to) = (part.start - begin, part.end - begin);
+            let first = size.pages_for(from);
+            let end = if to == self.used { size.pages_for(to) } else { size.page_of(to) };
+            pages.insert_run(Run { first, count: end.saturating_sub(first) });
+        }
+        pages
     }
 
     fn failed(&self, errno: io::Error) -> MemoryError {
@@ -165,6 +201,25 @@ mod tests {
         for offset in [50_001, 100_000, u64::MAX] {
             let error = memory.read_at(offset, &mut into).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_absent_if_all_of_it_is_and_asking_touches_nothing() {
+        let host = rustix::param::page_size() as u64;
+        let len = 64 * host;
+        let mapping = memtwin_mapping::Mapping::anonymous(len as usize, 1).unwrap();
+        mapping.advise(memtwin_mapping::Advice::BasePages, 0, len as usize).unwrap();
+        let block = block(mapping.address(), len);
+        let process = Process::of_pid(std::process::id(), std::slice::from_ref(&block)).unwrap();
+        let memory = BlockMemory::new(Arc::new(process), &block).unwrap();
+        let absent = |size: u64| memory.absent_pages(PageSize::new(size).unwrap()).unwrap();
+        assert_eq!(absent(host).count(), 64, "that it may be read was found out without reading");
+        mapping.write(5 * host as usize, &[1]);
+        for (size, pages, gone) in [(host, 64, 63), (host * 4, 16, 15), (host / 4, 256, 252)] {
+            let absent = absent(size);
+            assert_eq!((absent.capacity(), absent.count()), (pages, gone));
+            assert!(!absent.contains(5 * host / size));
         }
     }
 

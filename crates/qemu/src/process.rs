@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::fd::OwnedFd;
 
@@ -224,6 +225,20 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// Errors if its memory may not be read: as [`Process::read`] would find, but nothing is touched.
+    /// (Opening /proc/PID/mem takes the same right, proc_pid_mem(5).)
+    pub(crate) fn may_be_read(&self) -> Result<(), MemoryError> {
+        let opened = File::open(format!("/proc/{}/mem", self.pid));
+        self.alive()?;
+        match opened {
+            Ok(_) => Ok(()),
+            Err(errno) if errno.kind() == io::ErrorKind::PermissionDenied => {
+                Err(MemoryError::Refused { pid: self.pid, reason: refusal::why(self.pid) })
+            }
+            Err(errno) => Err(MemoryError::system(format!("/proc/{}/mem", self.pid))(errno)),
+        }
     }
 
     fn read_some(&self, hva: u64, into: &mut [u8]) -> Result<usize, Errno> {

@@ -6,7 +6,7 @@
 use crate::session::{Replication, RoundError};
 use crate::still::Still;
 use crate::{Collector, Event, Observer, RoundKind, Sink, Source, Stop};
-use memtwin_pages::RegionId;
+use memtwin_pages::{PageSet, RegionId};
 use std::time::{Duration, Instant};
 
 /// A paused guest's log is clean after the collection that empties it, if pausing means anything. A few
@@ -15,6 +15,7 @@ const COLLECTIONS_TO_SETTLE: u32 = 8;
 
 impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Pauses the guest, collects until its log is clean, has `read` look at it, and lets it run on.
+    /// `read` is given what was collected, by region.
     ///
     /// What was collected is owed to the twin, and goes there with [`Replication::settle`]. What `read`
     /// returns is worth something only if the guest has not run meanwhile, which is asked here.
@@ -23,7 +24,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     pub fn read_paused<T>(
         &mut self,
         stop: &Stop,
-        read: impl FnOnce(&mut S) -> Result<T, RoundError>,
+        read: impl FnOnce(&mut S, &[PageSet]) -> Result<T, RoundError>,
     ) -> Result<T, RoundError> {
         // Noted first: if pausing half succeeds, the drop must still resume. Said first: who hears it
         // may wait for a terminal.
@@ -46,7 +47,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
                 pages => return Err(RoundError::NeverClean { pages, round: this.next }),
             }
         }
-        let value = read(&mut this.source)?;
+        let value = read(&mut this.source, this.backlog.named())?;
         this.source.confirm_paused()?;
         still.release()?;
         Ok(value)

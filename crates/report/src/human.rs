@@ -49,23 +49,29 @@ fn listed(record: &RunRecord) -> Vec<&Case> {
 }
 
 fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> Table {
-    let mut table =
-        Table::new(&["VERDICT", "CASE", ">ROUNDS", ">DIRTY", ">LOST", ">IN ROUNDS", ""]);
+    let cases: Vec<&Case> = cases.collect();
+    // A column that most runs have no use for.
+    let discards = cases.iter().any(|case| case.discarded_pages() > 0);
+    let headings =
+        ["VERDICT", "CASE", ">ROUNDS", ">DIRTY", ">LOST", ">DISCARDED", ">IN ROUNDS", ""];
+    let headings = headings.into_iter().filter(|heading| discards || *heading != ">DISCARDED");
+    let mut table = Table::new(&headings.collect::<Vec<_>>());
     for case in cases {
         let ran = case.standing() != Standing::Skipped;
         let number = |text: String| Cell::plain(if ran { text } else { "-".to_owned() });
         // A skipped case's reason is in the summary, once for all that share it.
         let note = case.reason().filter(|_| ran).map(one_line).unwrap_or_default();
-        table.row([
+        let mut row = vec![
             Cell::styled(outcome(case), style(case)),
             Cell::plain(one_line(case.name())),
             number(case.rounds().len().to_string()),
             number(case.dirty_pages().to_string()),
             // What a control found as it should was not lost by the log.
             number(case.unexplained().count().to_string()),
-            number(time(case.time_in_rounds())),
-            Cell::plain(note),
-        ]);
+        ];
+        row.extend(discards.then(|| number(case.discarded_pages().to_string())));
+        row.extend([number(time(case.time_in_rounds())), Cell::plain(note)]);
+        table.push(row);
     }
     table
 }

@@ -19,6 +19,8 @@ pub(crate) struct Tally {
     pub(crate) judged_pages: u64,
     /// Pages that nobody injected.
     pub(crate) lost_pages: u64,
+    /// Pages that the guest gave up; a control's are those of its case.
+    pub(crate) discarded_pages: u64,
     /// Why cases were skipped, and how many for each reason.
     pub(crate) skip_reasons: BTreeMap<String, u64>,
 }
@@ -42,6 +44,10 @@ impl Tally {
 
     fn add(&mut self, case: &Case) {
         self.lost_pages += case.unexplained().count() as u64;
+        if case.control().is_none() {
+            let pages = [self.discarded_pages, case.discarded_pages()];
+            self.discarded_pages = total(pages.into_iter());
+        }
         match (case.verdict(), case.control()) {
             (Verdict::Inconclusive, _) => self.inconclusive += 1,
             (Verdict::Skipped, _) => {

@@ -100,6 +100,20 @@ fn what_was_not_exercised_is_counted_and_shown_as_such() {
 }
 
 #[test]
+fn discarded_pages_have_a_column_where_there_are_any() {
+    let layout = memtwin_pages::Layout::default();
+    let case = |pages| {
+        let trial = memtwin_report::Trial::new("audit/ram", "qemu:q", &layout);
+        trial.discarded(pages).judged(Vec::new(), Default::default())
+    };
+    let some = written(vec![case(0), case(29_264)], Format::Human, false);
+    assert!(some.contains("LOST  DISCARDED  IN ROUNDS"), "{some}");
+    assert!(some.contains("0 pages lost, 29264 pages discarded"), "{some}");
+    let none = written(vec![case(0)], Format::Human, false);
+    assert!(!none.to_lowercase().contains("discarded"), "{none}");
+}
+
+#[test]
 fn a_run_of_no_cases_is_said_to_be_one() {
     assert_eq!(written(vec![], Format::Human, false), "0 cases\n");
     assert!(written(vec![], Format::Ktap, false).starts_with("KTAP version 1\n1..0\n"));

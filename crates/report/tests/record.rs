@@ -117,6 +117,19 @@ fn a_case_that_contradicts_itself_is_not_believed() {
 }
 
 #[test]
+fn discarded_pages_are_counted_and_an_older_record_has_none() {
+    let layout = memtwin_pages::Layout::default();
+    let trial = || memtwin_report::Trial::new("audit/ram", "qemu:q", &layout).discarded(29_264);
+    let case = trial().judged(Vec::new(), Default::default());
+    assert_eq!((case.verdict(), case.discarded_pages()), (Verdict::Identical, 29_264));
+    let mut written = serde_json::to_value(&case).unwrap();
+    assert_eq!(serde_json::from_value::<Case>(written.clone()).unwrap(), case);
+    written.as_object_mut().unwrap().remove("discarded_pages");
+    assert_eq!(serde_json::from_value::<Case>(written).unwrap().discarded_pages(), 0);
+    assert_eq!(trial().inconclusive("it ended", Vec::new()).discarded_pages(), 29_264);
+}
+
+#[test]
 fn another_schema_is_not_read() {
     let mut json = serde_json::to_value(run(vec![])).unwrap();
     assert_eq!(json["schema_version"], json!(1));

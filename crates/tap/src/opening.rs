@@ -9,7 +9,10 @@ use crate::socket::StreamSocket;
 use crate::throttle::Throttle;
 use crate::tracker::Opening;
 use crate::undo::Undo;
-use memtwin_qemu::{ProcessId, Settings, capabilities, migration, parameters, status, version};
+use memtwin_qemu::{
+    ProcessId, Settings, balloon, capabilities, migration, migration_hazard, parameters, status,
+    version,
+};
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_replicate::Stop;
 use memtwin_stream::{BlockEntry, Decoder, FeedError, Limits};
@@ -140,6 +143,9 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
     if !now.blocked_reasons.is_empty() {
         return Err(OpenError::Blocked { reasons: now.blocked_reasons });
     }
+    if let Some(reason) = migration_hazard(qmp)? {
+        return Err(OpenError::Blocked { reasons: vec![reason] });
+    }
     let has = capabilities(qmp)?;
     let knows = parameters(qmp)?;
     let missing = match () {
@@ -157,6 +163,10 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
     let mut settings = Throttle::Opening.settings(USUAL_PAGE_BYTES);
     for unwanted in UNWANTED.into_iter().filter(|name| has.contains_key(*name)) {
         settings = settings.capability(unwanted, false);
+    }
+    // QEMU takes no hints at free pages, which it would not send, where postcopy could follow.
+    if has.contains_key("postcopy-ram") && balloon(qmp)?.is_some_and(|balloon| balloon.hints) {
+        settings = settings.capability("postcopy-ram", true);
     }
     // cpr-reboot pauses the guest at the beginning: for as long as its RAM takes to be sent.
     if knows.contains_key("mode") {

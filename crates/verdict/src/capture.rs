@@ -4,11 +4,12 @@
 //!
 //! Sound because a page that was equal *is* the twin's page, and the twin does not change: what
 //! the memory was can be put together from the twin and the pages that were kept.
+//!
+//! Pages that the guest gave up meanwhile ([`Discards`]) are told from those that the log lost.
 
 use crate::compare::MOST_PAGE_BYTES;
-use crate::{CompareError, Image, Overlay, Side};
-use memtwin_pages::PageSize;
-use std::collections::BTreeMap;
+use crate::{CompareError, Discards, Image, Overlay, Side};
+use memtwin_pages::{PageSet, PageSize};
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
@@ -21,8 +22,22 @@ const CHUNK_BYTES: u64 = 256 << 10;
 /// More workers than these wait for memory rather than for a core.
 const MOST_WORKERS: usize = 8;
 
-/// Reads the whole memory once and keeps every page that is not the twin's. Returns the memory as
-/// it was: its twin, overlaid with these pages.
+/// A memory that was captured.
+#[derive(Debug)]
+pub struct Captured<'t, T: ?Sized> {
+    /// The memory as it was: its twin, overlaid with the pages that are not the twin's. Discarded
+    /// pages are as in the twin: they are no part of the verdict.
+    pub memory: Overlay<'t, T>,
+    /// The pages whose memory was discarded after the twin got them, and that the twin still has as
+    /// they were.
+    pub discarded: PageSet,
+}
+
+/// Reads the whole memory once and keeps every page that is not the twin's. Pages that have no
+/// memory are not read (reading may allot some): they are zeros.
+///
+/// A page is discarded, and not kept, if it was emptied after the twin got it *and still reads as
+/// zero*: one that was written since is judged like any other.
 ///
 /// Errors: the two are not of one size, one of them is empty or can't be read, the page size is
 /// over 2 GiB, or there are no threads to be had.
@@ -30,7 +45,8 @@ pub fn capture<'t, T: Image + ?Sized>(
     memory: &dyn Image,
     twin: &'t T,
     page_size: PageSize,
-) -> Result<Overlay<'t, T>, CompareError> {
+    discards: &Discards,
+) -> Result<Captured<'t, T>, CompareError> {
     if page_size.bytes() > MOST_PAGE_BYTES {
         return Err(CompareError::PageSize { page_size });
     }
@@ -49,10 +65,17 @@ pub fn capture<'t, T: Image + ?Sized>(
         twin,
         bytes,
         page_size,
+        discards,
         next: AtomicU64::new(0),
         failed: AtomicBool::new(false),
     };
-    Ok(Overlay::of(twin, bytes, page_size, work.run()?))
+    let Kept { differing, discarded: gone } = work.run()?;
+    let mut discarded = PageSet::new(page_size.pages_for(bytes));
+    gone.into_iter().for_each(|page| {
+        discarded.insert(page);
+    });
+    let pages = differing.into_iter().collect();
+    Ok(Captured { memory: Overlay::of(twin, bytes, page_size, pages), discarded })
 }
 
 /// The reading, shared by the workers.
@@ -61,14 +84,28 @@ struct Work<'i, T: ?Sized> {
     twin: &'i T,
     bytes: u64,
     page_size: PageSize,
+    discards: &'i Discards,
     next: AtomicU64,
     failed: AtomicBool,
 }
 
-type Kept = Vec<(u64, Box<[u8]>)>;
+/// What differs from the twin.
+#[derive(Default)]
+struct Kept {
+    differing: Vec<(u64, Box<[u8]>)>,
+    discarded: Vec<u64>,
+}
+
+impl Kept {
+    fn append(mut self, mut more: Self) -> Self {
+        self.differing.append(&mut more.differing);
+        self.discarded.append(&mut more.discarded);
+        self
+    }
+}
 
 impl<T: Image + ?Sized> Work<'_, T> {
-    fn run(&self) -> Result<BTreeMap<u64, Box<[u8]>>, CompareError> {
+    fn run(&self) -> Result<Kept, CompareError> {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = cores.min(MOST_WORKERS).min(self.chunks().try_into().unwrap_or(usize::MAX));
         let kept: Result<Vec<Kept>, CompareError> = thread::scope(|scope| {
@@ -85,7 +122,7 @@ impl<T: Image + ?Sized> Work<'_, T> {
                 .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
                 .collect()
         });
-        Ok(kept?.into_iter().flatten().collect())
+        Ok(kept?.into_iter().fold(Kept::default(), Kept::append))
     }
 
     /// A whole number of pages.
@@ -101,7 +138,7 @@ impl<T: Image + ?Sized> Work<'_, T> {
     fn work(&self) -> Result<Kept, CompareError> {
         let chunk_bytes = self.chunk_bytes();
         let (mut memory, mut scratch) = (vec![0; chunk_bytes as usize], Vec::new());
-        let mut kept = Vec::new();
+        let mut kept = Kept::default();
         while !self.failed.load(Ordering::Relaxed) {
             let chunk = self.next.fetch_add(1, Ordering::Relaxed);
             if chunk >= self.chunks() {
@@ -127,85 +164,51 @@ impl<T: Image + ?Sized> Work<'_, T> {
     ) -> Result<(), CompareError> {
         let len = memory.len();
         let failed = |side| move |cause| CompareError::Read { side, offset, len, cause };
-        self.memory.read_at(offset, memory).map_err(failed(Side::Memory))?;
+        self.read(offset, memory).map_err(failed(Side::Memory))?;
         if self.twin.is_at(offset, memory, scratch).map_err(failed(Side::Twin))? {
             return Ok(());
         }
         let page_len = self.page_size.as_usize();
         for (at, page) in (offset..).step_by(page_len).zip(memory.chunks(page_len)) {
             if !self.twin.is_at(at, page, scratch).map_err(failed(Side::Twin))? {
-                kept.push((self.page_size.page_of(at), page.into()));
+                let number = self.page_size.page_of(at);
+                if self.discards.emptied(number) && is_zero(page) {
+                    kept.discarded.push(number);
+                } else {
+                    kept.differing.push((number, page.into()));
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Reads from this page's beginning on; pages that have no memory are zeros and are not touched.
+    fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let page_len = self.page_size.as_usize();
+        let absent =
+            |at: usize| self.discards.is_absent(self.page_size.page_of(offset + at as u64));
+        let mut at = 0;
+        while at < into.len() {
+            let gone = absent(at);
+            let mut end = at + page_len;
+            while end < into.len() && absent(end) == gone {
+                end += page_len;
+            }
+            let end = end.min(into.len());
+            match gone {
+                true => into[at..end].fill(0),
+                false => self.memory.read_at(offset + at as u64, &mut into[at..end])?,
+            }
+            at = end;
         }
         Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compare;
-    use proptest::prelude::*;
-
-    const PAGE: usize = 512;
-
-    fn page_size() -> PageSize {
-        PageSize::new(PAGE as u64).unwrap()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(30))]
-
-        /// What is put together is the memory, and the verdict over it is the verdict over it.
-        #[test]
-        fn the_parts_are_the_whole(
-            len in 1..(3 * CHUNK_BYTES as usize),
-            flips in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
-        ) {
-            let twin: Vec<u8> = (0..len).map(|at| (at / 7) as u8).collect();
-            let mut memory = twin.clone();
-            for flip in &flips {
-                memory[flip.index(len)] ^= 0x10;
-            }
-            let captured = capture(&memory, &twin, page_size()).unwrap();
-            let mut read = vec![0; len];
-            captured.read_at(0, &mut read).unwrap();
-            prop_assert!(read == memory);
-            let cut = len / 3;
-            captured.read_at(cut as u64, &mut read[..len - cut]).unwrap();
-            prop_assert!(read[..len - cut] == memory[cut..]);
-            let direct = compare(&memory, &twin, page_size()).unwrap();
-            let from_parts = compare(&captured, &twin, page_size()).unwrap();
-            prop_assert_eq!(captured.pages().len(), direct.differing.len());
-            for found in &direct.differing {
-                prop_assert!(captured.page(found.page).is_some());
-            }
-            prop_assert_eq!(from_parts, direct);
-        }
-    }
-
-    #[test]
-    fn what_can_not_be_compared_is_an_error() {
-        let captured = |memory: &[u8], twin: &[u8]| {
-            capture(&memory, twin, page_size()).map(|captured| captured.pages().len())
-        };
-        assert!(matches!(captured(&[1, 2], &[1]), Err(CompareError::Sizes { memory: 2, twin: 1 })));
-        assert!(matches!(captured(&[], &[1]), Err(CompareError::Empty { side: Side::Memory })));
-        assert!(matches!(captured(&[1], &[]), Err(CompareError::Empty { side: Side::Twin })));
-        assert_eq!(captured(&[1], &[1]).unwrap(), 0);
-
-        /// Says that it is longer than it is.
-        struct Short;
-        impl Image for Short {
-            fn len(&self) -> io::Result<u64> {
-                Ok(1 << 20)
-            }
-            fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-                [0_u8; 4096].as_slice().read_at(offset, into)
-            }
-        }
-        let twin = vec![0; 1 << 20];
-        let error = capture(&Short, &twin, page_size()).unwrap_err();
-        assert!(matches!(error, CompareError::Read { side: Side::Memory, .. }), "{error}");
-    }
+/// Whether a page has no byte but zeros.
+fn is_zero(page: &[u8]) -> bool {
+    page.iter().all(|byte| *byte == 0)
 }
+
+#[cfg(test)]
+mod tests;

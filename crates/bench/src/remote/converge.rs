@@ -15,7 +15,7 @@ use memtwin_remote::{RemoteTwin, Security, SenderConfig};
 use memtwin_replicate::{Replication, Round, Sink, Source, Still, Stop};
 use memtwin_stressor::Stressor;
 use memtwin_tap::Tap;
-use memtwin_verdict::{Image, capture};
+use memtwin_verdict::{Discards, Image, capture};
 use memtwin_wire::Outcome;
 use std::io;
 use std::net::SocketAddr;
@@ -162,7 +162,8 @@ fn is_identical<S: Source>(
 ) -> Result<()> {
     let guess = move |offset: u64, into: &mut [u8]| memory.read_at(offset, into);
     let twin = still.sink().region(region, Box::new(guess))?;
-    let lost = capture(memory, &twin, still.layout().region(region).page_size())?.pages().len();
+    let size = still.layout().region(region).page_size();
+    let lost = capture(memory, &twin, size, &Discards::none())?.memory.pages().len();
     ensure!(lost == 0, "the twin differs in {lost} pages");
     Ok(())
 }

@@ -4,13 +4,14 @@ use super::rounds::Rounds;
 use super::untested::untested;
 use crate::image::TwinPart;
 use crate::judge::{both_digests, lost_page};
+use crate::standing::{self, Read};
 use memtwin_pages::{Layout, PageSet, Region};
 use memtwin_qemu::Block;
 use memtwin_replicate::{Round, RoundKind};
 use memtwin_report::record::{Detail, Digests, LostPage, PageAt};
 use memtwin_report::{Case, Trial};
 use memtwin_tap::{Counters, PausedInterval};
-use memtwin_verdict::{Comparison, Difference, Image, Overlay};
+use memtwin_verdict::{Comparison, Difference, Image};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,11 +23,8 @@ const SHOWN_BYTES: u64 = 8;
 pub(super) struct Seen<'s> {
     pub(super) region: &'s Region,
     pub(super) comparison: &'s Comparison,
-    pub(super) memory: &'s Overlay<'s, TwinPart>,
+    pub(super) read: &'s Read<'s, TwinPart>,
     pub(super) twin: &'s TwinPart,
-    /// When each page that differs last came.
-    pub(super) last_round: &'s BTreeMap<u64, u32>,
-    pub(super) never_sent: &'s PageSet,
 }
 
 /// How a stop went.
@@ -60,6 +58,10 @@ struct Entry {
     lost: BTreeMap<u64, LostPage>,
     /// Pages that differ and that QEMU never sent.
     missing: BTreeSet<u64>,
+    /// Pages that the guest gave up.
+    discarded: PageSet,
+    /// Pages that differ and that the guest may have given up.
+    unclear: BTreeSet<u64>,
     digests: Option<Digests>,
 }
 
@@ -141,15 +143,21 @@ impl Ledger {
     pub(super) fn judged(&mut self, seen: Seen<'_>) {
         let before = self.before;
         let entry = self.entry(seen.region);
+        // At every stop anew; its size may have changed between two.
+        entry.discarded.insert_words(seen.read.discarded.words());
         for difference in &seen.comparison.differing {
-            if seen.never_sent.contains(difference.page) {
+            if seen.read.never_sent.contains(difference.page) {
                 entry.missing.insert(difference.page);
+                continue;
+            }
+            if seen.read.is_unclear(difference.page) {
+                entry.unclear.insert(difference.page);
                 continue;
             }
             let detailed = entry.lost.len() < DETAILED;
             entry.lost.entry(difference.page).or_insert_with(|| LostPage {
                 last_round: before
-                    + seen.last_round.get(&difference.page).copied().unwrap_or_default(),
+                    + seen.read.last_round.get(&difference.page).copied().unwrap_or_default(),
                 detail: detailed.then(|| detail(&seen, difference)),
                 ..lost_page(seen.region, difference)
             });
@@ -170,8 +178,11 @@ impl Ledger {
             return;
         }
         let entry = self.entry(region);
-        let unexplained =
-            |page: u64| entry.lost.contains_key(&page) || entry.missing.contains(&page);
+        let unexplained = |page: u64| {
+            entry.lost.contains_key(&page)
+                || entry.missing.contains(&page)
+                || entry.unclear.contains(&page)
+        };
         let found = comparison
             .differing
             .iter()
@@ -225,9 +236,11 @@ impl Ledger {
             let name = format!("audit/{}", entry.region.name());
             let trial = Trial::new(name, &source, &alone(&entry.region))
                 .rounds(&entry.rounds)
-                .one_of_several();
+                .one_of_several()
+                .discarded(entry.discarded.count());
             let lost: Vec<LostPage> = entry.lost.into_values().collect();
             let never = entry.missing.len();
+            let unclear = entry.unclear.len() as u64;
             judged.push(match (&trouble, entry.digests) {
                 (Some(reason), _) => trial.inconclusive(reason, lost),
                 (None, None) => trial.inconclusive("it was never compared", lost),
@@ -235,6 +248,7 @@ impl Ledger {
                     format!("{never} pages differ that QEMU never sent: discarded memory?"),
                     lost,
                 ),
+                _ if unclear > 0 => trial.inconclusive(standing::unclear(unclear), lost),
                 _ if dirty == 0 => {
                     let reason = untested(lost.len(), why_idle);
                     trial.inconclusive(reason, lost)
@@ -267,6 +281,8 @@ impl Ledger {
                 rounds: Vec::new(),
                 lost: BTreeMap::new(),
                 missing: BTreeSet::new(),
+                discarded: PageSet::new(region.pages()),
+                unclear: BTreeSet::new(),
                 digests: None,
             });
             self.entries.len() - 1
@@ -289,7 +305,7 @@ fn detail(seen: &Seen<'_>, difference: &Difference) -> Detail {
         Ok(()) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         Err(error) => error.to_string(),
     };
-    let (twin, memory) = (hex(seen.twin), hex(seen.memory));
+    let (twin, memory) = (hex(seen.twin), hex(&seen.read.memory));
     let ranges = difference.ranges.iter();
     Detail {
         offset,

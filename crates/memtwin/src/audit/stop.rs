@@ -4,11 +4,12 @@
 use super::ledger::{Ledger, Seen, Stopped};
 use super::rounds::Rounds;
 use crate::bounded::PauseBound;
+use crate::discards::DiscardWatch;
 use crate::image::TwinPart;
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::standing::{Read, read};
 use memtwin_pages::{Layout, RegionId};
-use memtwin_qemu::BlockMemory;
+use memtwin_qemu::{BlockMemory, balloon};
 use memtwin_replicate::{Observer, Plan, Replication, RoundError, Sink, Stop, Until};
 use memtwin_report::Progress;
 use memtwin_tap::Tap;
@@ -34,6 +35,13 @@ pub(super) struct Session<'s> {
     pub(super) seed: u64,
     /// Set when a signal came.
     pub(super) stop: &'s Stop,
+}
+
+/// What is compared, region by region.
+struct Sides<'t> {
+    layout: &'t Layout,
+    memories: &'t [BlockMemory],
+    parts: &'t [TwinPart],
 }
 
 /// Why there was no stop.
@@ -63,6 +71,7 @@ impl Session<'_> {
         let target =
             attached.target(self.max_pause).map_err(|error| NoStop::NotBegun(error.to_string()))?;
         let Attached { qmp, blocks, .. } = attached;
+        let balloon = balloon(qmp).map_err(|error| NoStop::NotBegun(error.to_string()))?;
         let tap = Tap::open(qmp, &target, blocks, guardian_command(), self.stop)
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
         let layout = tap.regions().clone();
@@ -70,13 +79,16 @@ impl Session<'_> {
             Attached::memories(&attached.blocks, &process, &layout).map_err(NoStop::NotBegun)?;
         let mut twin = WithheldTwin::new(WITHHELD, self.seed);
         let mut rounds = Rounds::default();
-        let mut replication = Replication::start(tap, &mut twin, (&mut rounds, progress))
+        let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
+        let observers = ((&mut rounds, &discards), progress);
+        let mut replication = Replication::start(tap, &mut twin, observers)
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
         // There since it was opened.
         let parts = replication.sink().memory().map(|twin| TwinPart::all(twin, &layout));
         let parts = parts.unwrap_or_default();
 
-        let reached = self.reach(&mut replication, &layout, &memories, &parts);
+        let sides = Sides { layout: &layout, memories: &memories, parts: &parts };
+        let reached = self.reach(&mut replication, sides, &discards);
         let stopped = replication.source().paused();
         let counters = replication.source().counters();
         let finished = replication.finish();
@@ -93,9 +105,8 @@ impl Session<'_> {
     fn reach<'t, K: Sink, O: Observer>(
         &self,
         replication: &mut Replication<Tap<'_>, K, O>,
-        layout: &Layout,
-        memories: &[BlockMemory],
-        parts: &'t [TwinPart],
+        sides: Sides<'t>,
+        discards: &DiscardWatch<'_>,
     ) -> Result<(Vec<Read<'t, TwinPart>>, Duration), NoStop> {
         let plan = Plan {
             interval: self.interval,
@@ -106,8 +117,9 @@ impl Session<'_> {
         };
         replication.run(&plan, self.stop, |_| ())?;
         let mut still = replication.stand_still(self.stop)?;
+        let Sides { layout, memories, parts } = sides;
         let bound = PauseBound::new(layout.bytes(), still.source().resume_by());
-        let read = match read(&mut still, layout, memories, parts, &bound) {
+        let read = match read(&mut still, layout, memories, parts, (discards, &bound)) {
             Ok(read) => read,
             Err(error) => {
                 let cut = still.source().was_cut();
@@ -131,14 +143,7 @@ fn judge(
 ) -> Result<(), CompareError> {
     for ((read, part), (_, region)) in read.iter().zip(parts).zip(layout.iter()) {
         let comparison = compare(&read.memory, part, region.page_size())?;
-        ledger.judged(Seen {
-            region,
-            comparison: &comparison,
-            memory: &read.memory,
-            twin: part,
-            last_round: &read.last_round,
-            never_sent: &read.never_sent,
-        });
+        ledger.judged(Seen { region, comparison: &comparison, read, twin: part });
     }
     // One region is enough to show that a page which is kept back is found: the one with the most.
     let injected = |at: usize, id| changed(&read[at].memory, twin.kept(id), layout, id);

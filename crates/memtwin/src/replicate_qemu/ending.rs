@@ -11,6 +11,8 @@ use memtwin_report::{Case, Recorder, Trial};
 pub(super) struct End {
     pub(super) ended: Ended,
     pub(super) findings: Findings,
+    /// How many pages the guest gave up.
+    pub(super) discarded: u64,
     /// What kept the judge from a verdict.
     pub(super) trouble: Option<String>,
     /// What a control has changed.
@@ -37,6 +39,10 @@ impl EndOf {
         let control = session.course.is_some_and(Course::is_control);
         let name = if control { "replicate/qemu/control" } else { "replicate/qemu" };
         let trial = Trial::new(name, &session.name, session.layout).rounds(recorder.rounds());
+        let trial = match self {
+            Self::Reached(end) => trial.discarded(end.discarded),
+            _ => trial,
+        };
         match self {
             _ if !control => trial,
             Self::Reached(end) => trial.control(end.injected.iter().cloned()),

@@ -58,6 +58,30 @@ fn a_loss_once_seen_stays() {
     assert_eq!((lost.gpa, lost.last_round, lost.bytes), (Gpa(PAGE), 0, 5));
 }
 
+/// Where the guest has a balloon, a page that is zero now may have been given up, in a moment when nobody
+/// looked: no loss, and no pass. What it holds otherwise is a loss.
+#[test]
+fn a_page_that_is_cleared_is_a_loss_unless_it_may_have_been_given_up() {
+    let cleared = |device: &str, code: i32, to: &[u8; 5]| -> Option<(Verdict, String)> {
+        let mut machine = Machine::writing(device)?;
+        machine.poke("pc.ram", PAGE + 0x321, &BYTES);
+        let mut audit: Held = machine.auditing("--seconds 3");
+        assert!(Moment::Hold.wait(&mut machine, &mut audit));
+        machine.poke("pc.ram", PAGE + 0x321, to);
+        assert_eq!(audit.end().code(), Some(code));
+        let record = machine.record();
+        let ram = case(&record, "audit/pc.ram");
+        Some((ram.verdict(), ram.reason().unwrap_or_default().to_owned()))
+    };
+    let Some((verdict, _)) = cleared("", 1, &[0; 5]) else { return };
+    assert_eq!(verdict, Verdict::Differs);
+    let balloon = "-device virtio-balloon-pci";
+    let (verdict, reason) = cleared(balloon, 11, &[0; 5]).unwrap();
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(reason.contains("1 pages differ that read as zero now"), "{reason}");
+    assert_eq!(cleared(balloon, 1, b"lost!").unwrap().0, Verdict::Differs);
+}
+
 /// The other way round: a page that the log does name is no loss, whoever writes it besides.
 #[test]
 fn a_page_that_the_guest_writes_too_is_not_named() {

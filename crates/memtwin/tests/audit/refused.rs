@@ -41,6 +41,17 @@ fn no_qmp_there() {
 }
 
 #[test]
+fn a_guest_that_qemu_does_not_survive_migrating() {
+    let plugged = "-object memory-backend-ram,id=m,size=128M,reserve=off \
+                   -device virtio-mem-pci,id=vm,memdev=m";
+    let arguments = format!("-M pc -accel tcg -m 32M,maxmem=4G -bios firmware {plugged}");
+    let Some(mut machine) = Machine::start(PC, &arguments) else { return };
+    let before = machine.setup();
+    refused(&mut machine.audit(""), &["virtio-mem (vm) under TCG", "use KVM"]);
+    assert_eq!(machine.setup(), before);
+}
+
+#[test]
 fn somebody_else_migrates() {
     let Some(mut machine) = Machine::writing("") else { return };
     let path = machine.qemu.dir().join("slow");

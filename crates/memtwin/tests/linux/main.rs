@@ -12,6 +12,7 @@ mod boards;
 #[path = "../common/mod.rs"]
 mod common;
 mod flood;
+mod gives_up;
 mod guest;
 mod hosts;
 mod lab;
@@ -29,6 +30,8 @@ fn main() {
     let trials = vec![
         trial("devices_write_an_aarch64_guest", arm, false, || writers::audit(Arch::Aarch64)),
         trial("devices_write_an_x86_64_guest", pc, false, || writers::audit(Arch::X86_64)),
+        trial("memory_that_a_guest_hints_at_inflates_and_unplugs", pc, false, gives_up::private),
+        trial("memory_that_a_guest_reports_and_uses_again", pc, false, gives_up::shared),
         trial("lab_run_replicate_sums_three_sides", arm, true, lab::three_sides),
         trial("lab_run_replicate_names_a_guest_that_panics", arm, true, lab::panics),
         trial("lab_run_replicate_leaves_nothing_when_interrupted", arm, true, lab::interrupted),

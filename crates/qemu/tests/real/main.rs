@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
 mod connection;
+mod gives_up;
 mod layout;
 mod memory;
 mod refused;

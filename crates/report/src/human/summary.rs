@@ -32,6 +32,8 @@ pub(super) fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io:
     if tally.cases > tally.skipped {
         parts.push(format!("{} judged", count(tally.judged_pages, "dirty page")));
         parts.push(format!("{} lost", count(tally.lost_pages, "page")));
+        let discarded = count(tally.discarded_pages, "page");
+        parts.extend((tally.discarded_pages > 0).then(|| format!("{discarded} discarded")));
     }
     let cases = count(tally.cases, "case");
     match parts.as_slice() {

@@ -103,6 +103,7 @@ pub struct Case {
     pub(super) rounds: Vec<RoundEntry>,
     pub(super) lost_pages: u64,
     pub(super) lost: Vec<LostPage>,
+    pub(super) discarded_pages: u64,
     pub(super) digest: BTreeMap<String, Digests>,
     pub(super) control: Option<Control>,
     pub(super) passed: bool,
@@ -127,6 +128,7 @@ impl Case {
             rounds: Vec::new(),
             lost_pages: 0,
             lost: Vec::new(),
+            discarded_pages: 0,
             digest: BTreeMap::new(),
             control: None,
             passed: false,
@@ -178,6 +180,11 @@ impl Case {
     /// Every lost page.
     pub fn lost(&self) -> &[LostPage] {
         &self.lost
+    }
+
+    /// How many pages the guest gave up, so that they were not judged. They are not among the lost.
+    pub fn discarded_pages(&self) -> u64 {
+        self.discarded_pages
     }
 
     /// The digests, by region.

@@ -21,6 +21,7 @@ pub struct Trial {
     rounds: Vec<RoundEntry>,
     injected: Option<BTreeSet<PageAt>>,
     says_exercised: bool,
+    discarded_pages: u64,
 }
 
 impl Trial {
@@ -41,12 +42,19 @@ impl Trial {
             rounds: Vec::new(),
             injected: None,
             says_exercised: false,
+            discarded_pages: 0,
         }
     }
 
     /// With these committed rounds.
     pub fn rounds<'r>(mut self, rounds: impl IntoIterator<Item = &'r Round>) -> Self {
         self.rounds.extend(rounds.into_iter().map(RoundEntry::from));
+        self
+    }
+
+    /// With so many pages that the guest gave up, and that were not judged.
+    pub fn discarded(mut self, pages: u64) -> Self {
+        self.discarded_pages = pages;
         self
     }
 
@@ -126,6 +134,7 @@ impl Trial {
             rounds: self.rounds,
             lost_pages: lost.len() as u64,
             lost,
+            discarded_pages: self.discarded_pages,
             digest,
             passed: Case::success(verdict, control.as_ref()),
             control,

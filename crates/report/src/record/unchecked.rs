@@ -18,6 +18,9 @@ pub(super) struct Unchecked {
     rounds: Vec<RoundEntry>,
     lost_pages: u64,
     lost: Vec<LostPage>,
+    /// Absent from records of before there was such a thing.
+    #[serde(default)]
+    discarded_pages: u64,
     digest: BTreeMap<String, Digests>,
     control: Option<Control>,
     passed: bool,
@@ -52,6 +55,7 @@ impl TryFrom<Unchecked> for Case {
             rounds: read.rounds,
             lost_pages: read.lost_pages,
             lost: read.lost,
+            discarded_pages: read.discarded_pages,
             digest: read.digest,
             control: read.control,
             passed: read.passed,

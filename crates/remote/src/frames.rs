@@ -1,7 +1,7 @@
 //! Frames in and out of a stream, with patience that ends.
 
 use crate::RemoteError;
-use crate::stream::is_tick;
+use crate::stream::{TICK, is_tick};
 use memtwin_replicate::Stop;
 use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, Sealer};
 use std::fmt;
@@ -15,6 +15,47 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much is written at once: where a limit holds, the unit in which it is kept.
 const PIECE: usize = 64 << 10;
+
+/// What a peer may say before it is known: so many frames, of so many bytes, within a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    frames: u64,
+    bytes: u64,
+    body: u32,
+}
+
+impl Allowance {
+    /// For HELLO, or the answer to it, which are short in every version.
+    pub(crate) const OPENING: Self = Self { frames: 1, bytes: 4 << 10, body: 4000 };
+    /// For LAYOUT, and the signs of life of a sender whose guest is being made.
+    pub(crate) const INTRODUCTION: Self =
+        Self { frames: 256, bytes: 2 << 20, body: memtwin_wire::MOST_BODY };
+}
+
+/// What is left of an allowance.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    of: Allowance,
+    frames: u64,
+    bytes: u64,
+    deadline: Instant,
+    within: Duration,
+}
+
+impl Left {
+    fn new(of: Allowance, within: Duration) -> Self {
+        let deadline = Instant::now() + within;
+        Self { of, frames: of.frames, bytes: of.bytes, deadline, within }
+    }
+
+    fn take(&mut self, frames: u64, bytes: u64) -> Result<(), RemoteError> {
+        let excess = |what, most| RemoteError::Excess { what, most };
+        self.frames =
+            self.frames.checked_sub(frames).ok_or_else(|| excess("frames", self.of.frames))?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| excess("bytes", self.of.bytes))?;
+        Ok(())
+    }
+}
 
 /// When the peer was last heard: who hears it tells who waits for it to take something.
 #[derive(Clone, Debug)]
@@ -40,15 +81,16 @@ pub(crate) struct FrameReader {
     pulse: Pulse,
     inbox: Inbox,
     patience: Duration,
-    /// The peer must have introduced itself by then.
-    deadline: Option<(Instant, Duration)>,
+    /// What the peer may still say before it is known.
+    left: Option<Left>,
 }
 
 impl FrameReader {
     pub(crate) fn new(read: Box<dyn Read + Send>, from: Direction, patience: Duration) -> Self {
-        let deadline = Some((Instant::now() + patience, patience));
         let inbox = Inbox::new(Opener::new(Key::OPENING, from));
-        Self { read, pulse: Pulse::new(), inbox, patience, deadline }
+        let mut this = Self { read, pulse: Pulse::new(), inbox, patience, left: None };
+        this.allow(Allowance::OPENING, patience);
+        this
     }
 
     pub(crate) fn rekey(&mut self, key: Key) {
@@ -60,9 +102,16 @@ impl FrameReader {
         self.pulse.clone()
     }
 
+    /// The peer may say so much from now on, within a time.
+    pub(crate) fn allow(&mut self, allowance: Allowance, within: Duration) {
+        self.inbox.expect_at_most(allowance.body);
+        self.left = Some(Left::new(allowance, within));
+    }
+
     /// The peer has introduced itself: from now on only silence ends the wait.
     pub(crate) fn known(&mut self) {
-        self.deadline = None;
+        self.inbox.expect_at_most(memtwin_wire::MOST_BODY);
+        self.left = None;
     }
 
     /// Waits for the next frame; `tick` is called now and then meanwhile. Returns its kind.
@@ -73,20 +122,31 @@ impl FrameReader {
         stop: &Stop,
         mut tick: impl FnMut(),
     ) -> Result<Kind, RemoteError> {
-        let mut heard = Instant::now();
+        let (mut heard, mut came) = (Instant::now(), false);
         loop {
             if let Some(kind) = self.inbox.take_frame()? {
+                if let Some(left) = &mut self.left {
+                    left.take(1, 0)?;
+                }
                 return Ok(kind);
             }
-            if let Some((deadline, within)) = self.deadline
-                && Instant::now() >= deadline
+            if let Some(left) = &self.left
+                && Instant::now() >= left.deadline
             {
-                return Err(RemoteError::Late(within));
+                return Err(RemoteError::Late(left.within));
+            }
+            // A peer that sends byte after byte is never waited for.
+            if came && stop.is_set() {
+                return Err(RemoteError::Stopped);
             }
             match self.read.read(self.inbox.space()) {
                 Ok(0) => return Err(RemoteError::Closed),
                 Ok(bytes) => {
+                    if let Some(left) = &mut self.left {
+                        left.take(0, bytes as u64)?;
+                    }
                     self.inbox.filled(bytes);
+                    came = true;
                     self.pulse.beat();
                     heard = Instant::now();
                 }
@@ -209,7 +269,8 @@ pub(crate) fn push(
     stop: &Stop,
     pulse: Option<&Pulse>,
 ) -> Result<(), RemoteError> {
-    let mut taken = Instant::now();
+    let began = Instant::now();
+    let mut taken = began;
     loop {
         // When all is written, what the writer still holds has to go.
         let done =
@@ -220,6 +281,10 @@ pub(crate) fn push(
             Ok(Some(written)) => {
                 bytes = &bytes[written..];
                 taken = Instant::now();
+                // A peer that takes byte after byte is never waited for.
+                if began.elapsed() >= TICK && !bytes.is_empty() && stop.is_set() {
+                    return Err(RemoteError::Stopped);
+                }
             }
             Err(error) if is_tick(&error) => {
                 if stop.is_set() {

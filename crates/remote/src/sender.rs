@@ -1,8 +1,9 @@
 //! The sending end: a sink whose twin is on another host.
 //!
 //! `write` takes the engine's pages, leaves out what the twin has already, and puts the rest into
-//! frames; `commit` sends the round's end and does not wait. What waits are the stream itself, when
-//! the link is full, and [`MOST_ROUNDS`]: that is the back-pressure, and it is measured. A broken
+//! frames; `commit` sends the round's end and waits until the rounds before it are durable
+//! ([`MOST_ROUNDS`]). That and the stream itself, when the link is full, are the back-pressure, and it
+//! is measured. A broken
 //! connection is made anew at the next call; what it swallowed is given back to the engine.
 
 mod books;
@@ -32,8 +33,9 @@ use shadow::{Known, Shadow, is_zero};
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// How many rounds may be on their way before `commit` waits for the first of them.
-const MOST_ROUNDS: usize = 256;
+/// How many ended rounds may be on their way: what a break swallows at most, with the one that is just
+/// being made.
+const MOST_ROUNDS: usize = 1;
 
 /// A twin on another host.
 #[derive(Debug)]
@@ -63,8 +65,14 @@ impl RemoteTwin {
         let session = nonce()?;
         let meter = Meter::default();
         let link = Link::make(&config, &session, None, &stop)?.0;
-        let line =
-            Line { link: Some(link), layout: None, news: None, breaks: 0, acked_at_break: None };
+        let line = Line {
+            link: Some(link),
+            layout: None,
+            news: None,
+            breaks: 0,
+            ended: None,
+            acked_at_break: None,
+        };
         Ok(Self { config, session, stop, meter, line: Mutex::new(line), opened: None })
     }
 
@@ -84,11 +92,11 @@ impl RemoteTwin {
         digests: &[[u8; 32]],
     ) -> Result<Result<(), String>, RemoteError> {
         let digests = digests.concat();
-        let verdict = Message::Verdict { outcome, reason, digests: &digests };
+        let verdict = Message::Verdict { outcome, reason: reason.into(), digests: &digests };
         let body = self.ask(&verdict, Kind::Confirm)?;
         let kept = match Message::read(Kind::Confirm, &body)? {
             Message::Confirm { kept: true, .. } => Ok(()),
-            Message::Confirm { why, .. } => Err(why.to_owned()),
+            Message::Confirm { why, .. } => Err(why.to_string()),
             _ => Err("no confirmation".to_owned()),
         };
         // It has all that it needs; whether it hears this changes nothing.
@@ -102,6 +110,7 @@ impl RemoteTwin {
     fn ask(&self, message: &Message<'_>, expected: Kind) -> Result<Vec<u8>, RemoteError> {
         let mut line = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         loop {
+            line.check()?;
             let answer = match &mut line.link {
                 Some(link) => link.ask(message, expected, &self.stop),
                 None => Err(RemoteError::Closed),
@@ -109,18 +118,21 @@ impl RemoteTwin {
             match answer {
                 Err(error) if error.may_pass() => {
                     tracing::warn!("{error}; calling again");
-                    line.anew(&self.config, &self.session, &self.stop, &self.meter, error)?;
+                    line.anew(&self.config, &self.session, &self.stop, &self.meter, error)
+                        .map_err(|error| line.end(error))?;
                     // Everything was settled before anyone asked; a receiver that holds less now is
                     // not to be judged.
                     if line.news.flatten() < line.acked_at_break {
-                        return Err(RemoteError::order(format!(
+                        let error = RemoteError::order(format!(
                             "the receiver holds round {:?} where it had acknowledged {:?}",
                             line.news.flatten(),
                             line.acked_at_break
-                        )));
+                        ));
+                        return Err(line.end(error));
                     }
                 }
-                other => return other,
+                Err(error) => return Err(line.end(error)),
+                Ok(answer) => return Ok(answer),
             }
         }
     }
@@ -139,6 +151,7 @@ impl RemoteTwin {
             return Err(RemoteError::order("pages before the regions").into());
         };
         let line = self.line.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        line.check()?;
         // A link that the judge's questions have made anew: nobody has looked at the books yet.
         let done = match (&mut line.link, line.news) {
             (Some(link), None) => {
@@ -154,15 +167,17 @@ impl RemoteTwin {
         };
         if line.news.is_none() {
             if !error.may_pass() {
-                return Err(error.into());
+                return Err(line.end(error).into());
             }
             tracing::warn!("{error}; calling again");
             if let Some(link) = &line.link {
                 opened.books.acknowledged(link.acked());
             }
-            line.anew(&self.config, &self.session, &self.stop, &self.meter, error)?;
+            line.anew(&self.config, &self.session, &self.stop, &self.meter, error)
+                .map_err(|error| line.end(error))?;
         }
         let held = line.news.take().flatten();
+        self.meter.swallowed(opened.books.swallowed(held));
         let lost = opened.books.broke(held);
         if let Some(shadow) = &mut opened.shadow {
             for (region, run) in lost {
@@ -199,11 +214,13 @@ impl Sink for RemoteTwin {
         match said {
             // Nothing was sent yet, so nothing is lost.
             Err(error) if error.may_pass() => {
-                line.anew(&config, &session, &stop, &meter, error)?;
+                line.anew(&config, &session, &stop, &meter, error)
+                    .map_err(|error| line.end(error))?;
                 line.news = None;
                 Ok(())
             }
-            other => Ok(other?),
+            Err(error) => Err(line.end(error).into()),
+            Ok(()) => Ok(()),
         }
     }
 
@@ -241,7 +258,7 @@ impl Sink for RemoteTwin {
                     same += u64::from(same_in_page == per_page);
                     same_in_page = 0;
                 }
-                if opened.writer.is_full() {
+                if opened.writer.is_full(&opened.shape) {
                     flush(opened, link)?;
                 }
             }
@@ -268,8 +285,8 @@ impl Sink for RemoteTwin {
             opened.writer.restart();
             opened.books.ended(round, blocks > 0);
             let began = Instant::now();
-            while opened.books.on_the_way() >= MOST_ROUNDS {
-                link.wait(&stop)?;
+            while opened.books.on_the_way() > MOST_ROUNDS {
+                link.wait(opened.books.arrived(), &stop)?;
                 opened.books.acknowledged(link.acked());
             }
             meter.stalled(began.elapsed());
@@ -283,7 +300,7 @@ impl Sink for RemoteTwin {
         self.on_line(|opened, link, meter| {
             let began = Instant::now();
             while opened.books.on_the_way() > 0 {
-                link.wait(&stop)?;
+                link.wait(opened.books.arrived(), &stop)?;
                 opened.books.acknowledged(link.acked());
             }
             meter.stalled(began.elapsed());

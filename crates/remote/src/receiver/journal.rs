@@ -5,6 +5,7 @@
 
 use super::image::Image;
 use super::place::Place;
+use super::written::Written;
 use crate::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_wire::{
@@ -53,9 +54,30 @@ pub(super) struct Left {
     pub(super) round: u32,
 }
 
+/// A journal that is on the disk and has not its name yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    journal: Journal,
+    tail: Tail,
+}
+
+impl Prepared {
+    /// Puts it in the place of the one before.
+    pub(super) fn install(self, place: &Place) -> Result<(Journal, Tail), RemoteError> {
+        place.rename(NEW, JOURNAL)?;
+        place.sync()?;
+        Ok((self.journal, self.tail))
+    }
+}
+
 impl Journal {
     /// Begins a journal, on the disk, in place of the one before. Returns what reads it, too.
     pub(super) fn begin(place: &Place, header: &Header) -> Result<(Self, Tail), RemoteError> {
+        Self::prepare(place, header)?.install(place)
+    }
+
+    /// Writes the beginning of a journal beside the one that is there.
+    pub(super) fn prepare(place: &Place, header: &Header) -> Result<Prepared, RemoteError> {
         let file = place.create(NEW)?;
         let path = place.path(JOURNAL);
         let key = Key::of_journal(&header.session);
@@ -74,12 +96,11 @@ impl Journal {
         let failed = |errno| RemoteError::Disk { doing: "write", path: path.clone(), errno };
         file.write_all_at(&bytes, 0).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        place.rename(NEW, JOURNAL)?;
-        place.sync()?;
         let end = bytes.len() as u64;
         let tail = Tail::new(file.try_clone().map_err(failed)?, path.clone(), end, key);
         let whole = (end, sealer.clone());
-        Ok((Self { file, path, sealer, gathered: Vec::new(), end, whole }, tail))
+        let journal = Self { file, path, sealer, gathered: Vec::new(), end, whole };
+        Ok(Prepared { journal, tail })
     }
 
     /// Reads what was left, and cuts off what is not a whole round. `None`: there is
@@ -249,6 +270,7 @@ impl Tail {
         end: u64,
         shape: &Shape,
         image: &Image,
+        written: &mut Written,
         half: &dyn Fn(),
     ) -> Result<(), RemoteError> {
         let failed =
@@ -261,7 +283,7 @@ impl Tail {
                         if i == 1 {
                             half();
                         }
-                        image.apply(&record, shape)?;
+                        image.apply(&record, shape, written)?;
                     }
                 }
                 Some(Kind::RoundEnd) => {}

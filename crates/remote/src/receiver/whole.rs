@@ -5,11 +5,14 @@ use super::first::check_blocks;
 use super::image::Image;
 use super::journal::{Header, Journal, Left, Tail};
 use super::place::Place;
+use super::written::Written;
 use super::{Config, Outlet, Point};
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId};
+use memtwin_replicate::Stop;
 use memtwin_twin::Inode;
 use memtwin_wire::{Base, Records, Round, Shape};
+use std::sync::{Arc, Mutex};
 
 /// How many bytes of rounds may wait to be applied; then the sender waits.
 const MOST_BEHIND: u64 = 16 << 20;
@@ -27,6 +30,7 @@ pub(super) struct Whole {
     pub(super) held: u32,
     shape: Shape,
     image: Image,
+    written: Arc<Mutex<Written>>,
     journal: Journal,
     /// `None` only while one takes the place of another.
     disk: Option<Disk>,
@@ -44,13 +48,14 @@ pub(super) struct Parts {
     pub(super) header: Header,
     pub(super) round: u32,
     pub(super) image: Image,
+    pub(super) written: Written,
     pub(super) journal: Journal,
     pub(super) tail: Tail,
 }
 
 impl Whole {
     pub(super) fn new(parts: Parts, config: &Config, outlet: &Outlet) -> Result<Self, RemoteError> {
-        let Parts { header, round, image, journal, tail } = parts;
+        let Parts { header, round, image, written, journal, tail } = parts;
         let mut this = Self {
             session: header.session,
             shape: Shape::of(&header.layout),
@@ -58,6 +63,7 @@ impl Whole {
             inode: Inode::new(header.base.device, header.base.inode),
             held: round,
             image,
+            written: Arc::new(Mutex::new(written)),
             journal,
             disk: None,
             blocks: 0,
@@ -78,10 +84,11 @@ impl Whole {
         outlet: &Outlet,
     ) -> Result<Self, RemoteError> {
         let shape = Shape::of(&left.header.layout);
-        left.tail.apply(left.journal.bytes(), &shape, &image, &|| ())?;
+        let mut written = Written::everything(&shape);
+        left.tail.apply(left.journal.bytes(), &shape, &image, &mut written, &|| ())?;
         image.sync()?;
         let Left { journal, tail, header, round } = left;
-        Self::new(Parts { header, round, image, journal, tail }, config, outlet)
+        Self::new(Parts { header, round, image, written, journal, tail }, config, outlet)
     }
 
     fn start(&mut self, tail: Tail) -> Result<(), RemoteError> {
@@ -89,6 +96,7 @@ impl Whole {
             journal: self.journal.handle()?,
             tail,
             image: self.image.again()?,
+            written: Arc::clone(&self.written),
             shape: self.shape.clone(),
             outlet: self.outlet.clone(),
             at: self.at.clone(),
@@ -100,9 +108,14 @@ impl Whole {
         self.disk.as_ref().ok_or_else(|| RemoteError::order("the disk's thread is gone"))
     }
 
+    /// Errors if the disk has failed.
+    pub(super) fn check(&self) -> Result<(), RemoteError> {
+        self.disk()?.check()
+    }
+
     /// Takes the records of a frame. They are checked before any is kept.
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
-        let blocks: u64 = Records::check(body, &self.shape)?.map(|it| it.blocks().2).sum();
+        let blocks: u64 = Records::from_peer(body, &self.shape)?.map(|it| it.blocks().2).sum();
         self.journal.records(body)?;
         self.blocks += blocks;
         Ok(())
@@ -185,7 +198,7 @@ impl Whole {
     }
 
     /// The BLAKE3 of a whole region.
-    pub(super) fn digest(&self, region: RegionId) -> Result<[u8; 32], RemoteError> {
+    pub(super) fn digest(&self, region: RegionId, stop: &Stop) -> Result<[u8; 32], RemoteError> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; HASH];
         let mut at = self.shape.offset(region, 0);
@@ -195,6 +208,9 @@ impl Whole {
             self.image.read(&mut buffer[..len], at)?;
             hasher.update(&buffer[..len]);
             at += len as u64;
+            if stop.is_set() {
+                return Err(RemoteError::Stopped);
+            }
         }
         Ok(*hasher.finalize().as_bytes())
     }

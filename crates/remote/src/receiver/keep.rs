@@ -228,9 +228,17 @@ impl Keep {
         Ok(())
     }
 
+    /// What is at PATH, for the session that is served, if it is its own.
+    fn of_served(&self) -> Result<&State, RemoteError> {
+        if self.served && self.first.is_none() {
+            return Ok(&self.state);
+        }
+        Err(RemoteError::order("a question about a twin that is not whole"))
+    }
+
     /// The whole twin, everything applied, to be looked at.
     pub(super) fn settled(&self) -> Result<&Whole, RemoteError> {
-        let State::Whole(whole) = &self.state else {
+        let State::Whole(whole) = self.of_served()? else {
             return Err(RemoteError::order("a question about a twin that is not whole"));
         };
         whole.settle()?;
@@ -245,7 +253,7 @@ impl Keep {
         digests: &[[u8; 32]],
         stop: &Stop,
     ) -> Result<Result<(), String>, RemoteError> {
-        if let State::Over(over) = &self.state {
+        if let State::Over(over) = self.of_served()? {
             return Ok(over.kept.clone());
         }
         let whole = self.settled()?;

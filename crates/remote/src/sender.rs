@@ -1,8 +1,8 @@
 //! The sending end: a sink whose twin is on another host.
 //!
 //! `write` takes the engine's pages, leaves out what the twin has already, and puts the rest into
-//! frames; `commit` sends the round's end and waits until the rounds before it are durable
-//! ([`MOST_ROUNDS`]). That and the stream itself, when the link is full, are the back-pressure, and it
+//! frames; `commit` sends the round's end, as soon as the rounds before it are durable
+//! ([`MOST_ROUNDS`]), and does not wait for its own. That and the stream itself, when the link is full, are the back-pressure, and it
 //! is measured. A broken
 //! connection is made anew at the next call; what it swallowed is given back to the engine.
 
@@ -33,8 +33,8 @@ use shadow::{Known, Shadow, is_zero};
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// How many ended rounds may be on their way: what a break swallows at most, with the one that is just
-/// being made.
+/// How many ended rounds may be on their way: so many, and what has come of the one after them, are
+/// what a break swallows at most.
 const MOST_ROUNDS: usize = 1;
 
 /// A twin on another host.
@@ -277,6 +277,12 @@ impl Sink for RemoteTwin {
         let stop = self.stop.clone();
         self.on_line(|opened, link, meter| {
             flush(opened, link)?;
+            let began = Instant::now();
+            while opened.books.on_the_way() >= MOST_ROUNDS {
+                link.wait(opened.books.arrived(), &stop)?;
+                opened.books.acknowledged(link.acked());
+            }
+            meter.stalled(began.elapsed());
             let blocks = opened.writer.blocks();
             // A round of which the twin has everything already needs no word.
             if blocks > 0 {
@@ -284,12 +290,6 @@ impl Sink for RemoteTwin {
             }
             opened.writer.restart();
             opened.books.ended(round, blocks > 0);
-            let began = Instant::now();
-            while opened.books.on_the_way() > MOST_ROUNDS {
-                link.wait(opened.books.arrived(), &stop)?;
-                opened.books.acknowledged(link.acked());
-            }
-            meter.stalled(began.elapsed());
             meter.linked(link, opened.books.on_the_way());
             Ok(())
         })

@@ -166,3 +166,48 @@ pub(super) fn acknowledge(outlet: &Outlet, round: u32) {
         let _ = writer.send(&Message::Ack(round));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::{Header, Journal};
+    use super::super::place::Place;
+    use super::*;
+    use memtwin_pages::{Gpa, Layout, PageSize, Region};
+    use memtwin_wire::Base;
+    use rustix::fs::{Mode, OFlags, open};
+
+    #[test]
+    fn a_failure_stays_for_everyone_who_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::of(&dir.path().join("twin")).unwrap();
+        let region = Region::new("a", Gpa(0), 4096, PageSize::new(4096).unwrap()).unwrap();
+        let layout = Layout::new(vec![region]);
+        let shape = Shape::of(&layout);
+        let base = Base { round: 0, device: 0, inode: 0 };
+        let header = Header { session: [1; 16], layout, base };
+        let (_journal, tail) = Journal::begin(&place, &header).unwrap();
+        let image = Image::new(place.create("").unwrap(), place.path(""), 4096);
+        // A file that is only a name can't be synced.
+        let path = OFlags::PATH | OFlags::CLOEXEC;
+        let broken = File::from(open(place.path(".journal"), path, Mode::empty()).unwrap());
+        let bench = |journal| Bench {
+            journal,
+            tail,
+            image,
+            written: Arc::new(Mutex::new(Written::nothing(&shape))),
+            shape: shape.clone(),
+            outlet: Outlet::default(),
+            at: At::new(|_| ()),
+        };
+        let disk = Disk::start(bench(broken)).unwrap();
+        disk.check().unwrap();
+        disk.round(0, 1).unwrap();
+        for _ in 0..3 {
+            let error = disk.idle().unwrap_err();
+            assert!(error.to_string().contains("sync the journal"), "{error}");
+            assert!(matches!(error.root(), RemoteError::Disk { .. }));
+        }
+        disk.check().unwrap_err();
+        disk.round(0, 2).unwrap_err();
+    }
+}

@@ -64,7 +64,7 @@ pub enum RemoteError {
     Unkept(Box<RemoteError>),
     /// Why something has ended for good, said to everyone who asks.
     #[error(transparent)]
-    Ended(Arc<RemoteError>),
+    Final(Arc<RemoteError>),
     /// The secure channel can't be had.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -149,7 +149,7 @@ impl RemoteError {
     /// The error itself, however often it was said.
     pub fn root(&self) -> &Self {
         match self {
-            Self::Ended(error) => error.root(),
+            Self::Final(error) => error.root(),
             _ => self,
         }
     }
@@ -165,6 +165,15 @@ impl RemoteError {
             Self::NoRoom { .. } => Some(RefuseCode::NoRoom),
             Self::Disk { .. } | Self::Twin(_) => Some(RefuseCode::Disk),
             _ => None,
+        }
+    }
+
+    /// Of a failure before anything that is here was changed: the peer's session is refused, and the
+    /// next one may fare better.
+    pub(crate) fn unkept(self) -> Self {
+        match self {
+            Self::Disk { .. } | Self::Twin(_) => Self::Unkept(Box::new(self)),
+            _ => self,
         }
     }
 

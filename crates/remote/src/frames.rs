@@ -1,6 +1,7 @@
 //! Frames in and out of a stream, with patience that ends.
 
 use crate::RemoteError;
+use crate::allowance::{Allowance, Left};
 use crate::stream::{TICK, is_tick};
 use memtwin_replicate::Stop;
 use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, Sealer};
@@ -15,47 +16,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much is written at once: where a limit holds, the unit in which it is kept.
 const PIECE: usize = 64 << 10;
-
-/// What a peer may say before it is known: so many frames, of so many bytes, within a time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance {
-    frames: u64,
-    bytes: u64,
-    body: u32,
-}
-
-impl Allowance {
-    /// For HELLO, or the answer to it, which are short in every version.
-    pub(crate) const OPENING: Self = Self { frames: 1, bytes: 4 << 10, body: 4000 };
-    /// For LAYOUT, and the signs of life of a sender whose guest is being made.
-    pub(crate) const INTRODUCTION: Self =
-        Self { frames: 256, bytes: 2 << 20, body: memtwin_wire::MOST_BODY };
-}
-
-/// What is left of an allowance.
-#[derive(Clone, Copy, Debug)]
-struct Left {
-    of: Allowance,
-    frames: u64,
-    bytes: u64,
-    deadline: Instant,
-    within: Duration,
-}
-
-impl Left {
-    fn new(of: Allowance, within: Duration) -> Self {
-        let deadline = Instant::now() + within;
-        Self { of, frames: of.frames, bytes: of.bytes, deadline, within }
-    }
-
-    fn take(&mut self, frames: u64, bytes: u64) -> Result<(), RemoteError> {
-        let excess = |what, most| RemoteError::Excess { what, most };
-        self.frames =
-            self.frames.checked_sub(frames).ok_or_else(|| excess("frames", self.of.frames))?;
-        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| excess("bytes", self.of.bytes))?;
-        Ok(())
-    }
-}
 
 /// When the peer was last heard: who hears it tells who waits for it to take something.
 #[derive(Clone, Debug)]
@@ -131,9 +91,9 @@ impl FrameReader {
                 return Ok(kind);
             }
             if let Some(left) = &self.left
-                && Instant::now() >= left.deadline
+                && left.is_over()
             {
-                return Err(RemoteError::Late(left.within));
+                return Err(left.late());
             }
             // A peer that sends byte after byte is never waited for.
             if came && stop.is_set() {
@@ -282,7 +242,8 @@ pub(crate) fn push(
                 bytes = &bytes[written..];
                 taken = Instant::now();
                 // A peer that takes byte after byte is never waited for.
-                if began.elapsed() >= TICK && !bytes.is_empty() && stop.is_set() {
+                let endless = pulse.is_none() && began.elapsed() >= TICK && !bytes.is_empty();
+                if endless && stop.is_set() {
                     return Err(RemoteError::Stopped);
                 }
             }

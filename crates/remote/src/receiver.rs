@@ -241,7 +241,7 @@ impl Receiver {
                 }
             };
             let closer = caller.closer.clone();
-            let served = self.serve(caller, lobby, stop);
+            let served = self.serve(*caller, lobby, stop);
             let begun = self.keep.break_off();
             lobby.know(self.keep.session());
             lobby.leave(self.keep.is_bound());

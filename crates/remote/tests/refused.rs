@@ -33,47 +33,60 @@ fn next(socket: &mut TcpStream, inbox: &mut Inbox) -> Option<(Kind, Vec<u8>)> {
     }
 }
 
-/// Welcomes a sender, and refuses it at its first round's end.
-fn refuse_the_first_round(listener: &TcpListener) {
-    let mut socket = listener.accept().unwrap().0;
-    let mut inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromSender));
-    let mut sealer = Sealer::new(Key::OPENING, Direction::FromReceiver);
-    while let Some((kind, body)) = next(&mut socket, &mut inbox) {
-        let answer = match Message::read(kind, &body).unwrap() {
-            Message::Hello(hello) => {
-                let nonce = [9; 16];
-                let welcome = Message::Welcome(Welcome { version: 1, nonce, holds: None });
-                let frame = welcome.sealed(&mut sealer);
-                let key = Key::of_connection(&hello.session, &hello.nonce, &nonce);
-                inbox.rekey(key);
-                sealer.rekey(key);
-                frame
+/// Where a receiver refuses.
+#[derive(Clone, Copy, PartialEq)]
+enum At {
+    /// At the end of the first round.
+    RoundEnd,
+    /// When it is called again, after it has hung up there.
+    SecondCall,
+}
+
+/// Welcomes a sender, and refuses it.
+fn refuse(listener: &TcpListener, at: At) {
+    let mut calls = 0;
+    loop {
+        let mut socket = listener.accept().unwrap().0;
+        calls += 1;
+        let mut inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromSender));
+        let mut sealer = Sealer::new(Key::OPENING, Direction::FromReceiver);
+        let refusal = Message::Refuse { code: RefuseCode::Disk, why: WHY.into() };
+        while let Some((kind, body)) = next(&mut socket, &mut inbox) {
+            let answer = match Message::read(kind, &body).unwrap() {
+                Message::Hello(_) if calls == 2 => refusal.sealed(&mut sealer),
+                Message::Hello(hello) => {
+                    let nonce = [9; 16];
+                    let welcome = Message::Welcome(Welcome { version: 1, nonce, holds: None });
+                    let frame = welcome.sealed(&mut sealer);
+                    let key = Key::of_connection(&hello.session, &hello.nonce, &nonce);
+                    inbox.rekey(key);
+                    sealer.rekey(key);
+                    frame
+                }
+                Message::Layout(_) => Message::Ready.sealed(&mut sealer),
+                Message::RoundEnd(_) if at == At::SecondCall => break,
+                Message::RoundEnd(_) => refusal.sealed(&mut sealer),
+                _ => continue,
+            };
+            socket.write_all(&answer).unwrap();
+            if calls == 2 || kind == Kind::RoundEnd {
+                return;
             }
-            Message::Layout(_) => Message::Ready.sealed(&mut sealer),
-            Message::RoundEnd(_) => {
-                Message::Refuse { code: RefuseCode::Disk, why: WHY.into() }.sealed(&mut sealer)
-            }
-            _ => continue,
-        };
-        socket.write_all(&answer).unwrap();
-        if kind == Kind::RoundEnd {
-            return;
         }
     }
 }
 
-#[test]
-fn the_reason_of_a_receiver_stays_and_is_only_text() {
+fn the_reason_stays(at: At) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let receiver = thread::spawn(move || {
-        refuse_the_first_round(&listener);
+        refuse(&listener, at);
         // Nobody calls again: this is final.
         listener.set_nonblocking(true).unwrap();
         listener
     });
     let stop = Stop::default();
-    let config = SenderConfig { retry: Duration::from_secs(3600), ..sender_config(address) };
+    let config = SenderConfig { retry: Duration::from_secs(2), ..sender_config(address) };
     let mut twin = RemoteTwin::connect(config, stop.clone()).unwrap();
     let mut replication = Replication::start(Toy::with(1, &[(8, 4096)]), &mut twin, ()).unwrap();
     // The first round may be over before the refusal is heard.
@@ -90,18 +103,27 @@ fn the_reason_of_a_receiver_stays_and_is_only_text() {
     errors.push(twin.settle().unwrap_err().to_string());
     errors.push(twin.settle().unwrap_err().to_string());
     errors.push(twin.commit(9).unwrap_err().to_string());
-    let region = twin.region(
-        RegionId(0),
-        Box::new(|_, into| {
-            into.fill(1);
-            Ok(())
-        }),
-    );
-    errors.push(region.unwrap().read_at(0, &mut [0; 4096]).unwrap_err().to_string());
+    let guess = |_, into: &mut [u8]| {
+        into.fill(1);
+        Ok(())
+    };
+    let region = twin.region(RegionId(0), Box::new(guess)).unwrap();
+    errors.push(region.read_at(0, &mut [0; 4096]).unwrap_err().to_string());
+    drop(region);
     errors.push(twin.finish(Outcome::Inconclusive, "", &[]).unwrap_err().to_string());
     for error in errors {
         assert!(error.contains(SHOWN), "{error:?}");
         assert!(!error.contains(char::is_control), "{error:?}");
     }
     assert!(receiver.join().unwrap().accept().is_err(), "it was called again");
+}
+
+#[test]
+fn the_reason_of_a_receiver_stays_and_is_only_text() {
+    the_reason_stays(At::RoundEnd);
+}
+
+#[test]
+fn a_line_that_ended_for_good_is_not_tried_again() {
+    the_reason_stays(At::SecondCall);
 }

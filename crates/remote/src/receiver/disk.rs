@@ -28,7 +28,7 @@ struct Work {
 impl Work {
     fn check(&self) -> Result<(), RemoteError> {
         match &self.failed {
-            Some(error) => Err(RemoteError::Ended(Arc::clone(error))),
+            Some(error) => Err(RemoteError::Final(Arc::clone(error))),
             None => Ok(()),
         }
     }
@@ -185,7 +185,7 @@ mod tests {
         let shape = Shape::of(&layout);
         let base = Base { round: 0, device: 0, inode: 0 };
         let header = Header { session: [1; 16], layout, base };
-        let (_journal, tail) = Journal::begin(&place, &header).unwrap();
+        let (_journal, tail) = Journal::prepare(&place, &header).unwrap().install(&place).unwrap();
         let image = Image::new(place.create("").unwrap(), place.path(""), 4096);
         // A file that is only a name can't be synced.
         let path = OFlags::PATH | OFlags::CLOEXEC;

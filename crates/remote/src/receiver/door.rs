@@ -195,7 +195,7 @@ impl Host {
         let refused = match step {
             Ok(step) => {
                 let closer = closer.clone();
-                match self.lobby.join(Caller { reader, writer, closer, session, step }) {
+                match self.lobby.join(Box::new(Caller { reader, writer, closer, session, step })) {
                     Ok(()) => return Ok(()),
                     Err(back) => {
                         (reader, writer) = (back.reader, back.writer);

@@ -3,7 +3,8 @@
 
 use super::Config;
 use crate::RemoteError;
-use crate::frames::{Allowance, FrameReader, FrameWriter};
+use crate::allowance::Allowance;
+use crate::frames::{FrameReader, FrameWriter};
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
 use memtwin_wire::{

@@ -62,7 +62,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Puts it in the place of the one before.
+    /// Puts it in the place of the one before. Returns what reads it, too.
     pub(super) fn install(self, place: &Place) -> Result<(Journal, Tail), RemoteError> {
         place.rename(NEW, JOURNAL)?;
         place.sync()?;
@@ -71,12 +71,7 @@ impl Prepared {
 }
 
 impl Journal {
-    /// Begins a journal, on the disk, in place of the one before. Returns what reads it, too.
-    pub(super) fn begin(place: &Place, header: &Header) -> Result<(Self, Tail), RemoteError> {
-        Self::prepare(place, header)?.install(place)
-    }
-
-    /// Writes the beginning of a journal beside the one that is there.
+    /// Begins a journal, on the disk, beside the one that is there.
     pub(super) fn prepare(place: &Place, header: &Header) -> Result<Prepared, RemoteError> {
         let file = place.create(NEW)?;
         let path = place.path(JOURNAL);
@@ -273,8 +268,8 @@ impl Tail {
         written: &mut Written,
         half: &dyn Fn(),
     ) -> Result<(), RemoteError> {
-        let failed =
-            |errno| RemoteError::Disk { doing: "read back", path: self.path.clone(), errno };
+        let path = &self.path;
+        let failed = |errno| RemoteError::Disk { doing: "read back", path: path.clone(), errno };
         image.check_length()?;
         loop {
             match self.inbox.take_frame()? {

@@ -21,7 +21,7 @@ const MARKER: &str = ".replicating";
 #[derive(Debug)]
 enum State {
     Nothing,
-    Whole(Whole),
+    Whole(Box<Whole>),
     Over(Over),
 }
 
@@ -59,7 +59,7 @@ impl Keep {
             Some(whole) => {
                 marker.write(whole.inode)?;
                 marker.sync()?;
-                State::Whole(whole)
+                State::Whole(Box::new(whole))
             }
             None => {
                 // A journal of nothing, or of a file that somebody has replaced.
@@ -156,7 +156,8 @@ impl Keep {
             State::Over(over) if over.session == session => &over.layout,
             _ if self.served => return Err(RemoteError::ForeignSession),
             _ => {
-                self.first = Some(First::new(&self.place, session, layout).map_err(unkept)?);
+                self.first =
+                    Some(First::new(&self.place, session, layout).map_err(RemoteError::unkept)?);
                 return Ok(());
             }
         };
@@ -177,7 +178,7 @@ impl Keep {
 
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
         match (&mut self.first, &mut self.state) {
-            (Some(first), _) => first.records(body).map_err(unkept),
+            (Some(first), _) => first.records(body).map_err(RemoteError::unkept),
             (None, State::Whole(whole)) => whole.records(body),
             (None, _) => Err(RemoteError::order("records after the end")),
         }
@@ -204,11 +205,11 @@ impl Keep {
         let Proven { session, layout, round, image, inode, mut scratch, written } = proven;
         let at = self.config.at.clone();
         at.reached(Point::FirstWritten);
-        image.sync().map_err(unkept)?;
+        image.sync().map_err(RemoteError::unkept)?;
         at.reached(Point::FirstSynced);
         let base = Base { round, device: inode.device(), inode: inode.number() };
         let header = Header { session, layout, base };
-        let prepared = Journal::prepare(&self.place, &header).map_err(unkept)?;
+        let prepared = Journal::prepare(&self.place, &header).map_err(RemoteError::unkept)?;
         // Up to here everything is as it was. What follows is names, each of which can be found
         // half changed.
         self.mark(inode)?;
@@ -221,7 +222,7 @@ impl Keep {
         at.reached(Point::FirstRenamed);
         let image = image.renamed(self.place.path(""));
         let parts = Parts { header, round, image, written, journal, tail };
-        self.state = State::Whole(Whole::new(parts, &self.config, &self.outlet)?);
+        self.state = State::Whole(Box::new(Whole::new(parts, &self.config, &self.outlet)?));
         // That of an earlier session, which was not kept.
         self.place.remove(PARTIAL)?;
         acknowledge(&self.outlet, round);
@@ -292,16 +293,5 @@ impl Keep {
         }
         self.place.sync()?;
         Ok(kept)
-    }
-}
-
-/// A failure of this side before anything that is here was changed: the peer's session is refused,
-/// and the next one may fare better.
-fn unkept(error: RemoteError) -> RemoteError {
-    match error {
-        error @ (RemoteError::Disk { .. } | RemoteError::Twin(_)) => {
-            RemoteError::Unkept(Box::new(error))
-        }
-        error => error,
     }
 }

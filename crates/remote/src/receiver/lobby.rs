@@ -41,7 +41,7 @@ pub(super) enum Standing {
 
 /// What there is to do next.
 pub(super) enum Next {
-    Caller(Caller),
+    Caller(Box<Caller>),
     /// Nobody came in time.
     Nobody,
     /// Nobody will ever come.
@@ -54,7 +54,7 @@ struct State {
     known: Option<Session>,
     /// The session that is served, and its connection of the moment, if there is one.
     served: Option<(Session, Closer)>,
-    waiting: VecDeque<Caller>,
+    waiting: VecDeque<Box<Caller>>,
     closed: bool,
 }
 
@@ -85,7 +85,7 @@ impl Lobby {
     }
 
     /// Lets a sender wait to be served. Gives it back if another is served by now.
-    pub(super) fn join(&self, caller: Caller) -> Result<(), Caller> {
+    pub(super) fn join(&self, caller: Box<Caller>) -> Result<(), Box<Caller>> {
         let mut state = locked(&self.state);
         let known = state.known == Some(caller.session);
         match &state.served {

@@ -158,7 +158,7 @@ impl Whole {
             },
         };
         self.disk = None;
-        let (journal, tail) = Journal::begin(place, &header)?;
+        let (journal, tail) = Journal::prepare(place, &header)?.install(place)?;
         self.at.reached(Point::NewJournal);
         self.journal = journal;
         self.settled = 0;

@@ -33,7 +33,7 @@ impl Line {
     /// Errors if there will be no connection any more.
     pub(super) fn check(&self) -> Result<(), RemoteError> {
         match &self.ended {
-            Some(error) => Err(RemoteError::Ended(Arc::clone(error))),
+            Some(error) => Err(RemoteError::Final(Arc::clone(error))),
             None => Ok(()),
         }
     }
@@ -45,7 +45,7 @@ impl Line {
         }
         let error = Arc::new(error);
         self.ended = Some(Arc::clone(&error));
-        RemoteError::Ended(error)
+        RemoteError::Final(error)
     }
 
     /// Makes a new connection in place of one that broke of `error`.

@@ -48,7 +48,7 @@ struct State {
 impl State {
     fn check(&self) -> Result<(), RemoteError> {
         match &self.broken {
-            Some(error) => Err(RemoteError::Ended(Arc::clone(error))),
+            Some(error) => Err(RemoteError::Final(Arc::clone(error))),
             None => Ok(()),
         }
     }
@@ -249,6 +249,10 @@ fn hear(reader: &mut FrameReader, heard: &Heard, writer: &Mutex<FrameWriter>, st
         });
         let told = told.and_then(|kind| understand(reader, kind, heard));
         if let Err(error) = told {
+            // A stop is seen by whoever waits, and breaks nothing: the verdict may still be told.
+            if matches!(error, RemoteError::Stopped) {
+                return;
+            }
             heard.lock().broken = Some(Arc::new(error));
             heard.changed.notify_all();
             return;

@@ -8,7 +8,7 @@ use memtwin_wire::{
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -19,6 +19,7 @@ pub(crate) struct Peer {
     sealer: Sealer,
     inbox: Inbox,
     pub(crate) session: [u8; 16],
+    since: Instant,
 }
 
 impl Peer {
@@ -28,7 +29,13 @@ impl Peer {
         socket.set_write_timeout(Some(LIMIT)).unwrap();
         let session = std::array::from_fn(|_| fastrand::u8(..));
         let inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromReceiver));
-        Self { socket, sealer: Sealer::new(Key::OPENING, Direction::FromSender), inbox, session }
+        Self {
+            socket,
+            sealer: Sealer::new(Key::OPENING, Direction::FromSender),
+            inbox,
+            session,
+            since: Instant::now(),
+        }
     }
 
     /// Bytes as they are. The receiver may have hung up already.
@@ -55,6 +62,8 @@ impl Peer {
     /// The next frame; `None` when the receiver has hung up.
     pub(crate) fn hear(&mut self) -> Option<(Kind, Vec<u8>)> {
         loop {
+            // A receiver that only gives signs of life has not hung up either.
+            assert!(self.since.elapsed() < LIMIT, "the receiver does not hang up");
             if let Some(kind) = self.inbox.take_frame().unwrap() {
                 return Some((kind, self.inbox.body().to_vec()));
             }
@@ -78,7 +87,7 @@ impl Peer {
     }
 
     /// Waits until the receiver has hung up.
-    pub(crate) fn is_dropped(mut self) {
+    pub(crate) fn until_dropped(mut self) {
         while self.hear().is_some() {}
     }
 

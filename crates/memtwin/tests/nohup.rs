@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Held, Place, memtwin, until};
+use memtwin_child::Spawn;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
@@ -14,7 +15,7 @@ fn ended(mut command: Command, place: &Place) -> Option<i32> {
     command.args(["replicate", "process"]).arg(format!("file:{}", twin.display()));
     command.args(["--seconds", "3s", "--interval", "10ms", "--memory"]).arg(place.path("memory"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut held = Held(command.spawn().unwrap());
+    let mut held = Held(command.spawn_bound().unwrap());
     let mut said = held.0.stderr.take().unwrap();
     // Its first word is of the first rounds: its signals are in place then.
     assert_ne!(said.read(&mut [0; 64]).unwrap(), 0);

@@ -6,6 +6,7 @@ mod tracee;
 mod watch;
 
 use crate::op::Recording;
+use memtwin_child::Spawn;
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, killpg};
@@ -54,7 +55,7 @@ pub fn record(
     command.args(["-ec", "read go; exec \"$@\"", "sh"]).arg(program).args(arguments);
     command.envs(variables.iter().copied());
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut group = Group(command.spawn()?);
+    let mut group = Group(command.spawn_bound()?);
     let leader = Pid::from_raw(group.0.id() as i32);
     ptrace::seize(
         leader,

@@ -72,7 +72,10 @@ impl Record {
             Ok(file) => {
                 let file = File::from(file);
                 // Anybody can put a file beside a twin in /tmp; it says nothing of the twin.
-                if is_strangers(&file, path) { Ok(None) } else { Self::read_from(&file, path) }
+                if is_strangers(&file, path) {
+                    return Err(TwinError::NotAMarker { path: path.to_owned() });
+                }
+                Self::read_from(&file, path)
             }
             Err(Errno::NOENT | Errno::LOOP) => Ok(None),
             Err(errno) => Err(TwinError::io("open", path, errno)),

@@ -3,6 +3,7 @@
 use crate::common::{Held, disk::Disk, expect, memtwin, text, until};
 use crate::machine::{Machine, PC, none_judged};
 use crate::moment::{CONT, INT, KILL, STOP};
+use memtwin_child::Spawn;
 use memtwin_qemu::{parameters, status};
 use memtwin_qmp::QmpError;
 use std::fs;
@@ -140,7 +141,7 @@ fn progress_that_nobody_takes_does_not_hold_the_guest_up() {
     let mut command = memtwin();
     command.arg("audit").arg(machine.qemu.qmp()).args(["--seconds", "2", "--max-pause", "1m"]);
     command.stdout(Stdio::piped()).stderr(writer);
-    let mut audit = Held(command.spawn().unwrap());
+    let mut audit = Held(command.spawn_bound().unwrap());
     drop(command);
     until("it is held", || {
         parameters(&mut machine.qmp).is_ok_and(|all| all["max-bandwidth"] == 10)

@@ -66,6 +66,37 @@ proptest! {
     }
 
     #[test]
+    fn runs_go_in_and_out_like_their_pages(
+        (capacity, pages, _) in cases(),
+        ends in prop::collection::vec((0u64..300, 0u64..300), 1..8),
+    ) {
+        let mut set = PageSet::new(capacity);
+        pages.iter().for_each(|&page| { set.insert(page); });
+        for (i, (one, other)) in ends.into_iter().enumerate() {
+            let (one, other) = (one.min(capacity), other.min(capacity));
+            let run = Run { first: one.min(other), count: one.abs_diff(other) };
+            let within: Vec<u64> =
+                set.iter().filter(|page| (run.first..run.end()).contains(page)).collect();
+            let runs: Vec<Run> = set.runs_in(run).collect();
+            prop_assert!(runs.windows(2).all(|pair| pair[0].end() < pair[1].first));
+            prop_assert_eq!(
+                runs.iter().flat_map(|run| run.first..run.end()).collect::<Vec<_>>(),
+                within.clone()
+            );
+            let mut model = set.clone();
+            for page in run.first..run.end() {
+                if i % 2 == 0 { model.insert(page) } else { model.remove(page) };
+            }
+            if i % 2 == 0 {
+                prop_assert_eq!(set.insert_run(run), run.count - within.len() as u64);
+            } else {
+                set.remove_run(run);
+            }
+            prop_assert_eq!(&set, &model);
+        }
+    }
+
+    #[test]
     fn full_means_every_page_and_no_more(capacity in 0u64..300) {
         let mut set = PageSet::new(capacity);
         set.fill();

@@ -17,6 +17,7 @@ fn state_in(stat: &[u8]) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memtwin_child::Spawn;
     use rustix::process::{Signal, kill_process};
     use std::process::{Child, Command};
     use std::thread;
@@ -41,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_stopped_shows_it() {
-        let child = Killed(Command::new("sleep").arg("1000").spawn().unwrap());
+        let child = Killed(Command::new("sleep").arg("1000").spawn_bound().unwrap());
         let pid = Pid::from_child(&child.0);
         kill_process(pid, Signal::STOP).unwrap();
         let began = Instant::now();

@@ -170,6 +170,9 @@ impl State {
     ) -> Value {
         match name {
             "qmp_capabilities" => {}
+            // What is known to end QEMU, or to keep pages from the stream, it has not.
+            "query-kvm" => return json!({"enabled": true, "present": true}),
+            "query-balloon" | "query-memory-devices" | "qom-list" => return json!([]),
             "query-migrate" if self.status == "none" => {}
             "query-migrate" => {
                 let ram = json!({ "page-size": 4096, "normal": self.sent, "duplicate": 0 });

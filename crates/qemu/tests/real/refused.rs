@@ -72,8 +72,9 @@ fn of_two_alike_only_the_one_behind_the_monitor_is_taken() {
     let mut qmp = Qmp::connect(&right.qmp(), PATIENCE).unwrap();
     let ram = block(&blocks(&mut qmp).unwrap(), "pc.ram").clone();
     drop(qmp);
-    let alike =
-        |(qemu, _): &(Qemu, UnixStream)| Process::of_pid(qemu.pid(), &[ram.clone()]).is_ok();
+    let alike = |(qemu, _): &(Qemu, UnixStream)| {
+        Process::of_pid(qemu.pid(), std::slice::from_ref(&ram)).is_ok()
+    };
     // Threads take their memory when they get to it: most are alike, not each one.
     let (wrong, _others) = (0..50).map(|_| start()).find(alike).unwrap();
     let by_its_socket = Qmp::connect(&right.qmp(), PATIENCE).unwrap();

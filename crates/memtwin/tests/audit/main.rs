@@ -16,4 +16,5 @@ mod others;
 mod output;
 mod pause;
 mod refused;
+mod replicated;
 mod writing;

@@ -272,6 +272,32 @@ fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
     server.done();
 }
 
+/// A QEMU that ignores that it is held (11.1 with a machine type of its own): it goes to its end by itself,
+/// and lets the guest run afterwards, which somebody who had paused it would not.
+#[test]
+fn a_qemu_that_leaves_pre_copy_by_itself_was_not_held() {
+    for (by_itself, running) in [(true, true), (false, false)] {
+        let (server, mut qmp) = connected(Faults::default());
+        let stop = Stop::default();
+        let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        {
+            let mut state = server.state.lock().unwrap();
+            (state.running, state.runs_after) = (false, running);
+        }
+        let deliverer = tap.deliverer().unwrap();
+        deliverer.deliver(RoundKind::Final, &mut Nowhere, &stop).unwrap();
+        let closed = tap.close();
+        assert_eq!(closed.is_err(), by_itself, "{closed:?}");
+        if let Err(error) = closed {
+            let said = error.to_string();
+            assert!(said.contains("left pre-copy before it was asked to"), "{said}");
+        }
+        drop(tap);
+        drop(qmp);
+        server.done();
+    }
+}
+
 /// One page less than QEMU has sent.
 #[test]
 fn counts_that_do_not_agree_are_no_pass() {

@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) status: &'static str,
     pub(crate) reason: Option<&'static str>,
     pub(crate) running: bool,
+    /// Whether it runs when the migration has failed.
+    pub(crate) runs_after: bool,
     /// Events that come before the next answer.
     pub(crate) events: Vec<&'static str>,
     /// The commands that it was given.
@@ -73,6 +75,7 @@ impl Server {
             status: "none",
             reason: None,
             running: true,
+            runs_after: true,
             events: Vec::new(),
             commands: Vec::new(),
             socket: None,
@@ -188,7 +191,12 @@ impl State {
             }
             "query-migrate-parameters" => return self.parameters.clone().into(),
             "query-status" => {
-                let status = if self.running { "running" } else { "finish-migrate" };
+                let status = match (self.running, self.status) {
+                    (true, _) => "running",
+                    // Somebody else has paused it.
+                    (false, "failed") => "paused",
+                    (false, _) => "finish-migrate",
+                };
                 return json!({"running": self.running, "status": status});
             }
             "migrate-set-capabilities" => {
@@ -224,7 +232,7 @@ fn until_it_fails(socket: OwnedFd, shared: &Mutex<State>) {
     let word = File::from(socket).read(&mut [0; 64]);
     let mut state = shared.lock().unwrap();
     if word.is_ok() && state.status == "active" {
-        (state.status, state.running, state.socket) = ("failed", true, None);
+        (state.status, state.running, state.socket) = ("failed", state.runs_after, None);
     }
 }
 

@@ -257,32 +257,68 @@ fn a_sender_that_goes_away_makes_it_inconclusive() {
     expect(11, &mut verify);
 }
 
+/// A receiver on a file system of so many bytes of its own, and what the script says of it after.
+fn receive_on(size: &str, place: &Place, port: u16, more: &str) -> Held {
+    let script = format!(
+        "mount -t tmpfs -o size={size} none $2; \
+         $1 receive 127.0.0.1:{port} $2/twin {more}; rc=$?; ls -A $2; exit $rc"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_memtwin")]);
+    Held::spawn(command.arg(place.0.path()))
+}
+
+/// Runs a sender as soon as its receiver listens.
+fn send(sender: &mut Command) -> (Option<i32>, String, String) {
+    let mut ended = None;
+    until("it listens", || {
+        let output = common::run(sender);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        let listens = !err.contains("running there?");
+        ended = Some((output.status.code(), out, err));
+        listens
+    });
+    ended.unwrap()
+}
+
 #[test]
-fn a_full_disk_is_said_on_both_sides() {
+fn a_twin_that_does_not_fit_is_refused_and_the_next_one_served() {
     if !common::root() {
         println!("skipped: mounting needs root");
         return;
     }
     let (place, port) = (Place::new(), free_port());
-    let script = format!(
-        "mount -t tmpfs -o size=512k none $2; $1 receive 127.0.0.1:{port} $2/twin; rc=$?; \
-         ls -A $2; exit $rc"
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_memtwin")]);
-    let mut receiver = Held::spawn(command.arg(place.0.path()));
+    let mut receiver = receive_on("512k", &place, port, "");
     let mut sender = replicate("process", &place, port);
     sender.args(["--rounds", "2"]);
-    let mut err = String::new();
-    until("it listens", || {
-        let output = common::run(&mut sender);
-        err = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{err}");
-        !err.contains("running there?")
-    });
+    let (code, _, err) = send(&mut sender);
+    assert_eq!(code, Some(3), "{err}");
     assert!(err.contains("are free"), "{err}");
+    // Whoever was refused was no session: the receiver is there for the next.
+    expect(0, sender.args(["--size", "64K"]));
+    assert_eq!(receiver.end().code(), Some(0));
+    let mut left = String::new();
+    receiver.0.stdout.take().unwrap().read_to_string(&mut left).unwrap();
+    assert!(left.ends_with("\ntwin\n"), "{left}");
+}
+
+/// The journal has no room: both sides end, and both say why.
+#[test]
+fn a_disk_that_gets_full_is_said_on_both_sides() {
+    if !common::root() {
+        println!("skipped: mounting needs root");
+        return;
+    }
+    let (place, port) = (Place::new(), free_port());
+    let mut receiver = receive_on("12m", &place, port, "");
+    let mut sender = replicate("process", &place, port);
+    sender.args(["--size", "8M", "--seconds", "3600", "--no-delta", "--compress", "none"]);
+    let (code, out, err) = send(&mut sender);
+    assert_eq!(code, Some(11), "{out}{err}");
+    assert!(out.contains("No space left"), "{out}{err}");
     assert_eq!(receiver.end().code(), Some(3));
     let mut left = String::new();
     receiver.0.stdout.take().unwrap().read_to_string(&mut left).unwrap();
-    assert!(!left.lines().any(|line| line == "twin"), "{left}");
+    // What it had promised is there for its next life.
+    assert!(left.contains("twin.journal") && left.contains("twin.replicating"), "{left}");
 }

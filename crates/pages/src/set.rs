@@ -69,6 +69,51 @@ impl PageSet {
         there
     }
 
+    /// Adds a run of pages. Returns how many are new. Panics if it is not below the capacity.
+    pub fn insert_run(&mut self, run: Run) -> u64 {
+        let mut new = 0;
+        self.on_words(run, |word, bits| {
+            new += u64::from((bits & !*word).count_ones());
+            *word |= bits;
+        });
+        new
+    }
+
+    /// Takes a run of pages out. Panics if it is not below the capacity.
+    pub fn remove_run(&mut self, run: Run) {
+        self.on_words(run, |word, bits| *word &= !bits);
+    }
+
+    /// Every run of neighbouring pages of the set within these pages, in order, each as long as it
+    /// can be there.
+    pub fn runs_in(&self, pages: Run) -> impl Iterator<Item = Run> {
+        let end = pages.end().min(self.capacity);
+        let mut next = pages.first;
+        std::iter::from_fn(move || {
+            let first = self.find_below(next, true, end);
+            if first >= end {
+                return None;
+            }
+            next = self.find_below(first, false, end);
+            Some(Run { first, count: next - first })
+        })
+    }
+
+    /// Calls `work` on each word that the run touches, with the run's bits in it.
+    fn on_words(&mut self, run: Run, mut work: impl FnMut(&mut u64, u64)) {
+        let Run { first, count } = run;
+        let end = first + count;
+        assert!(end <= self.capacity, "page {end} of a region of {} pages", self.capacity);
+        let mut at = first;
+        while at < end {
+            let (bit, left) = (at % 64, end - at);
+            let bits = left.min(64 - bit);
+            let mask = u64::MAX >> (64 - bits) << bit;
+            work(&mut self.words[(at / 64) as usize], mask);
+            at += bits;
+        }
+    }
+
     /// Whether the page is in the set. A page past the capacity is not.
     pub fn contains(&self, page: u64) -> bool {
         page < self.capacity && {
@@ -135,17 +180,23 @@ impl PageSet {
 
     /// The first page at or after `from` whose membership is `member`, or the capacity.
     fn find(&self, from: u64, member: bool) -> u64 {
+        self.find_below(from, member, self.capacity)
+    }
+
+    /// The same below `end`, which is the capacity at most; no further is looked.
+    fn find_below(&self, from: u64, member: bool, end: u64) -> u64 {
         let mut word = (from / 64) as usize;
         let mut keep = u64::MAX << (from % 64);
-        while let Some(&bits) = self.words.get(word) {
+        while (word as u64) < end.div_ceil(64) {
+            let bits = self.words[word];
             let hits = (if member { bits } else { !bits }) & keep;
             if hits != 0 {
-                return (word as u64 * 64 + u64::from(hits.trailing_zeros())).min(self.capacity);
+                return (word as u64 * 64 + u64::from(hits.trailing_zeros())).min(end);
             }
             keep = u64::MAX;
             word += 1;
         }
-        self.capacity
+        end
     }
 
     fn position(&self, page: u64) -> (usize, u64) {
@@ -276,6 +327,37 @@ mod tests {
                 .flat_map(|piece| piece.first..piece.end())
                 .collect();
             prop_assert_eq!(pieces, set.iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn runs_go_in_and_out_like_their_pages(
+            (capacity, pages, _) in cases(),
+            ends in prop::collection::vec((0u64..300, 0u64..300), 1..8),
+        ) {
+            let mut set = PageSet::new(capacity);
+            pages.iter().for_each(|&page| { set.insert(page); });
+            for (i, (one, other)) in ends.into_iter().enumerate() {
+                let (one, other) = (one.min(capacity), other.min(capacity));
+                let run = Run { first: one.min(other), count: one.abs_diff(other) };
+                let within: Vec<u64> =
+                    set.iter().filter(|page| (run.first..run.end()).contains(page)).collect();
+                let runs: Vec<Run> = set.runs_in(run).collect();
+                prop_assert!(runs.windows(2).all(|pair| pair[0].end() < pair[1].first));
+                prop_assert_eq!(
+                    runs.iter().flat_map(|run| run.first..run.end()).collect::<Vec<_>>(),
+                    within.clone()
+                );
+                let mut model = set.clone();
+                for page in run.first..run.end() {
+                    if i % 2 == 0 { model.insert(page) } else { model.remove(page) };
+                }
+                if i % 2 == 0 {
+                    prop_assert_eq!(set.insert_run(run), run.count - within.len() as u64);
+                } else {
+                    set.remove_run(run);
+                }
+                prop_assert_eq!(&set, &model);
+            }
         }
 
         #[test]

@@ -185,7 +185,7 @@ fn check(dir: &Path, session: &Session, promised: (Option<u32>, bool)) -> Result
     let path = dir.join("twin");
     let (acknowledged, complete) = promised;
     let last = session.rounds.last().unwrap();
-    for name in ["twin", "twin.partial"] {
+    for name in ["twin", "twin.first", "twin.partial"] {
         match taken_for_whole(&dir.join(name)) {
             None => {}
             Some(bytes) if bytes == OLD || bytes == *last && name == "twin" => {}
@@ -263,7 +263,7 @@ fn no_acknowledged_round_is_lost_and_no_file_is_whole_that_is_not() {
     let of_names = |i: &usize| matches!(recording.ops[*i], Op::SyncDirectory { .. });
     let controls = [
         ("all", syncs.clone()),
-        ("of the image", of("twin.partial")),
+        ("of the image", of("twin.first")),
         ("of the journals", of("twin.journal.new")),
         ("of the names", syncs.iter().copied().filter(of_names).collect()),
     ];

@@ -5,6 +5,7 @@ use memtwin_twin::TwinError;
 use memtwin_wire::{RefuseCode, WireError};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What went wrong between a sender and a receiver.
@@ -33,6 +34,14 @@ pub enum RemoteError {
     /// The peer has not introduced itself in time.
     #[error("the peer did not introduce itself within {} s", .0.as_secs())]
     Late(Duration),
+    /// The peer says more than there is to say before its pages.
+    #[error("the peer sent more than {most} {what} before its regions were accepted")]
+    Excess {
+        /// Frames or bytes.
+        what: &'static str,
+        /// How many there may be.
+        most: u64,
+    },
     /// The peer sent what is no frame, or not one that fits.
     #[error("from the peer: {0}")]
     Wire(#[from] WireError),
@@ -50,6 +59,12 @@ pub enum RemoteError {
     /// Another session than the one that is served.
     #[error("another session is being received here")]
     ForeignSession,
+    /// This side can't keep what the peer sends; what was here before is as it was.
+    #[error("nothing is kept: {0}")]
+    Unkept(Box<RemoteError>),
+    /// Why something has ended for good, said to everyone who asks.
+    #[error(transparent)]
+    Final(Arc<RemoteError>),
     /// The secure channel can't be had.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -112,7 +127,7 @@ pub enum RemoteError {
         round: u32,
     },
     /// The twin can't fit.
-    #[error("{}: needs {needed} bytes, {free} are free; free some or name another path", path.display())]
+    #[error("{}: needs {needed} bytes, {free} are free{}; free some or name another path", path.display(), .left.as_ref().map_or(String::new(), |left| format!(", and {} is left of an earlier session", left.display())))]
     NoRoom {
         /// The path.
         path: PathBuf,
@@ -120,13 +135,15 @@ pub enum RemoteError {
         needed: u64,
         /// How many are free.
         free: u64,
+        /// A twin that was not kept, whose removal would free some.
+        left: Option<PathBuf>,
     },
 }
 
 impl RemoteError {
     /// Whether a new connection may fare better.
     pub fn may_pass(&self) -> bool {
-        match self {
+        match self.root() {
             Self::Connect { .. }
             | Self::Broken(_)
             | Self::Closed
@@ -139,16 +156,34 @@ impl RemoteError {
         }
     }
 
+    /// The error itself, however often it was said.
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::Final(error) => error.root(),
+            _ => self,
+        }
+    }
+
     /// The code with which a peer is told, if it is to be told at all.
     pub(crate) fn code(&self) -> Option<RefuseCode> {
-        match self {
+        match self.root() {
+            Self::Unkept(error) => error.code(),
             Self::Wire(WireError::Version { .. }) => Some(RefuseCode::Version),
             Self::Wire(_) => Some(RefuseCode::Malformed),
-            Self::Order(_) => Some(RefuseCode::Order),
+            Self::Order(_) | Self::Excess { .. } | Self::Late(_) => Some(RefuseCode::Order),
             Self::ForeignSession => Some(RefuseCode::ForeignSession),
             Self::NoRoom { .. } => Some(RefuseCode::NoRoom),
             Self::Disk { .. } | Self::Twin(_) => Some(RefuseCode::Disk),
             _ => None,
+        }
+    }
+
+    /// Of a failure before anything that is here was changed: the peer's session is refused, and the
+    /// next one may fare better.
+    pub(crate) fn unkept(self) -> Self {
+        match self {
+            Self::Disk { .. } | Self::Twin(_) => Self::Unkept(Box::new(self)),
+            _ => self,
         }
     }
 

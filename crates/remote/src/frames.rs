@@ -1,7 +1,8 @@
 //! Frames in and out of a stream, with patience that ends.
 
 use crate::RemoteError;
-use crate::stream::is_tick;
+use crate::allowance::{Allowance, Left};
+use crate::stream::{TICK, is_tick};
 use memtwin_replicate::Stop;
 use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, Sealer};
 use std::fmt;
@@ -40,15 +41,16 @@ pub(crate) struct FrameReader {
     pulse: Pulse,
     inbox: Inbox,
     patience: Duration,
-    /// The peer must have introduced itself by then.
-    deadline: Option<(Instant, Duration)>,
+    /// What the peer may still say before it is known.
+    left: Option<Left>,
 }
 
 impl FrameReader {
     pub(crate) fn new(read: Box<dyn Read + Send>, from: Direction, patience: Duration) -> Self {
-        let deadline = Some((Instant::now() + patience, patience));
         let inbox = Inbox::new(Opener::new(Key::OPENING, from));
-        Self { read, pulse: Pulse::new(), inbox, patience, deadline }
+        let mut this = Self { read, pulse: Pulse::new(), inbox, patience, left: None };
+        this.allow(Allowance::OPENING, patience);
+        this
     }
 
     pub(crate) fn rekey(&mut self, key: Key) {
@@ -60,9 +62,16 @@ impl FrameReader {
         self.pulse.clone()
     }
 
+    /// The peer may say so much from now on, within a time.
+    pub(crate) fn allow(&mut self, allowance: Allowance, within: Duration) {
+        self.inbox.expect_at_most(allowance.body);
+        self.left = Some(Left::new(allowance, within));
+    }
+
     /// The peer has introduced itself: from now on only silence ends the wait.
     pub(crate) fn known(&mut self) {
-        self.deadline = None;
+        self.inbox.expect_at_most(memtwin_wire::MOST_BODY);
+        self.left = None;
     }
 
     /// Waits for the next frame; `tick` is called now and then meanwhile. Returns its kind.
@@ -73,20 +82,31 @@ impl FrameReader {
         stop: &Stop,
         mut tick: impl FnMut(),
     ) -> Result<Kind, RemoteError> {
-        let mut heard = Instant::now();
+        let (mut heard, mut came) = (Instant::now(), false);
         loop {
             if let Some(kind) = self.inbox.take_frame()? {
+                if let Some(left) = &mut self.left {
+                    left.take(1, 0)?;
+                }
                 return Ok(kind);
             }
-            if let Some((deadline, within)) = self.deadline
-                && Instant::now() >= deadline
+            if let Some(left) = &self.left
+                && left.is_over()
             {
-                return Err(RemoteError::Late(within));
+                return Err(left.late());
+            }
+            // A peer that sends byte after byte is never waited for.
+            if came && stop.is_set() {
+                return Err(RemoteError::Stopped);
             }
             match self.read.read(self.inbox.space()) {
                 Ok(0) => return Err(RemoteError::Closed),
                 Ok(bytes) => {
+                    if let Some(left) = &mut self.left {
+                        left.take(0, bytes as u64)?;
+                    }
                     self.inbox.filled(bytes);
+                    came = true;
                     self.pulse.beat();
                     heard = Instant::now();
                 }
@@ -209,7 +229,8 @@ pub(crate) fn push(
     stop: &Stop,
     pulse: Option<&Pulse>,
 ) -> Result<(), RemoteError> {
-    let mut taken = Instant::now();
+    let began = Instant::now();
+    let mut taken = began;
     loop {
         // When all is written, what the writer still holds has to go.
         let done =
@@ -220,6 +241,11 @@ pub(crate) fn push(
             Ok(Some(written)) => {
                 bytes = &bytes[written..];
                 taken = Instant::now();
+                // A peer that takes byte after byte is never waited for.
+                let endless = pulse.is_none() && began.elapsed() >= TICK && !bytes.is_empty();
+                if endless && stop.is_set() {
+                    return Err(RemoteError::Stopped);
+                }
             }
             Err(error) if is_tick(&error) => {
                 if stop.is_set() {

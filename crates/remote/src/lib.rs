@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod allowance;
 mod dial;
 mod error;
 mod frames;

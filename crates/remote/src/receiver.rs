@@ -1,31 +1,35 @@
 //! The receiving end: serves the one session of a twin, over as many connections as it takes.
 //!
-//! Threads: one that listens, a few that let strangers introduce themselves, this one that serves
-//! the sender, one that syncs and applies rounds ([`disk`]), one that gives signs of life.
+//! Threads: one that listens, a few in which strangers introduce themselves ([`door`]), this one that
+//! serves the sender whose turn it is, one that syncs and applies rounds ([`disk`]), one that gives
+//! signs of life.
 
+mod crowd;
 mod disk;
 mod door;
 mod first;
 mod image;
 mod inspect;
+mod introduction;
 mod journal;
 mod keep;
+mod lobby;
 mod place;
 mod serve;
 mod whole;
+mod written;
 
 pub use door::Door;
 
 use crate::RemoteError;
 use crate::frames::{FrameWriter, PATIENCE};
-use door::Caller;
 use keep::Keep;
+use lobby::{Caller, Lobby, Next};
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
 use memtwin_wire::{Message, Outcome};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,6 +100,8 @@ pub struct Config {
     pub wait: Duration,
     /// How long to bear a silent peer, or a stranger.
     pub patience: Duration,
+    /// How long a sender that has introduced itself may take to name its regions.
+    pub introduction: Duration,
     /// When a journal has this many bytes, the image is synced and the journal begun anew.
     pub journal_bytes: u64,
     /// For tests: called at each point of a receiver's life.
@@ -109,6 +115,7 @@ impl Default for Config {
         Self {
             wait: Duration::from_secs(60),
             patience: PATIENCE,
+            introduction: Duration::from_secs(60),
             journal_bytes: 64 << 20,
             at: At::new(|_| ()),
             nonce: None,
@@ -183,23 +190,36 @@ impl Receiver {
     /// Errors: the file system fails, or a stop. What was received stays, to be gone on with.
     pub fn run(&mut self, door: &mut Door, stop: &Stop) -> Result<Ended, RemoteError> {
         let over = Stop::default();
+        let lobby = Arc::new(Lobby::new(self.keep.session()));
         thread::scope(|scope| {
-            let ended = {
-                let callers = door.open(scope, &self.config, stop, &over)?;
-                let outlet = Arc::clone(&self.outlet);
-                let signs = over.clone();
-                thread::Builder::new()
-                    .name("signs of life".to_owned())
-                    .spawn_scoped(scope, move || give_signs(&outlet, &signs))?;
-                self.serve_all(&callers, stop)
-            };
+            let ended = self.run_in(scope, door, &lobby, stop, &over);
+            // Whoever is still at the door, or the threads would be waited for.
             over.set();
             ended
         })
     }
 
-    fn serve_all(&mut self, callers: &door::Callers, stop: &Stop) -> Result<Ended, RemoteError> {
+    fn run_in<'s>(
+        &mut self,
+        scope: &'s thread::Scope<'s, '_>,
+        door: &mut Door,
+        lobby: &Arc<Lobby>,
+        stop: &Stop,
+        over: &Stop,
+    ) -> Result<Ended, RemoteError> {
+        door.open(scope, lobby, &self.config, stop, over)?;
+        let (outlet, signs) = (Arc::clone(&self.outlet), over.clone());
+        thread::Builder::new()
+            .name("signs of life".to_owned())
+            .spawn_scoped(scope, move || give_signs(&outlet, &signs))?;
+        self.serve_all(lobby, door.is_once(), stop)
+    }
+
+    /// Serves one after the other, until a session has come to its end.
+    fn serve_all(&mut self, lobby: &Lobby, once: bool, stop: &Stop) -> Result<Ended, RemoteError> {
+        // Since when the sender of a session is gone, and why.
         let mut alone: Option<(Instant, String)> = None;
+        let mut last = None;
         loop {
             if stop.is_set() {
                 return Err(RemoteError::Stopped);
@@ -207,51 +227,57 @@ impl Receiver {
             if let Some((since, why)) = &alone {
                 let wait =
                     if self.keep.is_over() { self.config.wait / 12 } else { self.config.wait };
-                if since.elapsed() >= wait || callers.is_last() {
+                if since.elapsed() >= wait || once {
                     return Ok(self.keep.ended(why));
                 }
             }
-            let caller = match callers.next(Duration::from_millis(100)) {
-                Ok(caller) => caller,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) if stop.is_set() => {
-                    return Err(RemoteError::Stopped);
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    let why = alone.map_or("nobody came".to_owned(), |(_, why)| why);
+            let caller = match lobby.next(Duration::from_millis(100)) {
+                Next::Caller(caller) => caller,
+                Next::Nobody => continue,
+                Next::Closed if stop.is_set() => return Err(RemoteError::Stopped),
+                Next::Closed => {
+                    let why = last.unwrap_or_else(|| "nobody came".to_owned());
                     return Ok(self.keep.ended(&why));
                 }
             };
-            let why = match self.serve(caller, callers, stop) {
+            let closer = caller.closer.clone();
+            let served = self.serve(*caller, lobby, stop);
+            let begun = self.keep.break_off();
+            lobby.know(self.keep.session());
+            lobby.leave(self.keep.is_bound());
+            closer.close();
+            let why = match served {
                 Ok(()) => return Ok(self.keep.ended("")),
-                // The file system's failures are the end; a peer's are the connection's.
-                Err(error @ (RemoteError::Disk { .. } | RemoteError::NoRoom { .. })) => {
-                    return Err(error);
-                }
-                Err(error @ (RemoteError::Twin(_) | RemoteError::Stopped)) => return Err(error),
                 Err(error) => error,
             };
-            tracing::warn!("{why}");
-            if self.keep.is_bound() {
+            match why.root() {
+                // This side's failures are the end; a peer's are its connection's.
+                RemoteError::Disk { .. } | RemoteError::Twin(_) | RemoteError::Stopped => {
+                    return Err(why);
+                }
+                // Nobody will come in its place.
+                RemoteError::NoRoom { .. } | RemoteError::Unkept(_) if once => return Err(why),
+                _ => tracing::warn!("{why}"),
+            }
+            last = Some(why.to_string());
+            // A sender that was refused was no session; one that went away may come again.
+            if self.keep.is_bound() || (begun && why.code().is_none()) {
                 alone = Some((Instant::now(), why.to_string()));
             }
         }
     }
 
-    fn serve(
-        &mut self,
-        caller: Caller,
-        callers: &door::Callers,
-        stop: &Stop,
-    ) -> Result<(), RemoteError> {
-        let closer = caller.closer.clone();
-        callers.bind(Some((caller.hello.session, closer.clone())));
-        let served = serve::serve(&mut self.keep, &self.config, &self.outlet, caller, stop);
-        locked(&self.outlet).take();
-        closer.close();
-        if !self.keep.is_bound() {
-            callers.bind(None);
-        }
+    fn serve(&mut self, caller: Caller, lobby: &Lobby, stop: &Stop) -> Result<(), RemoteError> {
+        let outlet = Arc::clone(&self.outlet);
+        let mut served = serve::Served {
+            keep: &mut self.keep,
+            config: &self.config,
+            outlet: &outlet,
+            lobby,
+            stop,
+        };
+        let served = served.serve(caller);
+        locked(&outlet).take();
         served
     }
 }

@@ -23,6 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// How many bytes a peer may send in a handshake: the longest chain of certificates, and more.
+const MOST_HANDSHAKE: u64 = 256 << 10;
+
 /// Why certificates can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -122,7 +125,7 @@ impl TlsClient {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| RemoteError::Tls(rustls::Error::General(error.to_string())))?;
         let state = ClientConnection::new(Arc::clone(&self.config), name)?;
-        shake(state.into(), socket, within, stop)
+        shake(state.into(), socket, within, stop, || ())
     }
 }
 
@@ -153,15 +156,16 @@ impl TlsServer {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Lets a peer introduce itself over a socket.
+    /// Lets a peer introduce itself over a socket. `heard` is called when something has come.
     pub(crate) fn accept(
         &self,
         socket: TcpStream,
         within: Duration,
         stop: &Stop,
+        heard: impl FnMut(),
     ) -> Result<Stream, RemoteError> {
         let state = ServerConnection::new(Arc::clone(&self.config))?;
-        shake(state.into(), socket, within, stop)
+        shake(state.into(), socket, within, stop, heard)
     }
 }
 
@@ -185,17 +189,28 @@ fn shake(
     socket: TcpStream,
     within: Duration,
     stop: &Stop,
+    mut heard: impl FnMut(),
 ) -> Result<Stream, RemoteError> {
     prepare(&socket)?;
     let deadline = Instant::now() + within;
     let mut socket = socket;
+    let mut read = 0;
     // One call at a time, so that a peer that sends byte after byte meets the deadline too.
     while state.is_handshaking() || state.wants_write() {
         let done = if state.wants_write() {
             state.write_tls(&mut socket)
         } else {
-            state.read_tls(&mut socket)
+            state.read_tls(&mut socket).inspect(|&bytes| {
+                read += bytes as u64;
+                heard();
+            })
         };
+        if stop.is_set() {
+            return Err(RemoteError::Stopped);
+        }
+        if read > MOST_HANDSHAKE {
+            return Err(RemoteError::Excess { what: "bytes", most: MOST_HANDSHAKE });
+        }
         match done {
             Ok(0) => return Err(RemoteError::Closed),
             Ok(_) => {
@@ -205,11 +220,7 @@ fn shake(
                     return Err(error.into());
                 }
             }
-            Err(error) if is_tick(&error) => {
-                if stop.is_set() {
-                    return Err(RemoteError::Stopped);
-                }
-            }
+            Err(error) if is_tick(&error) => {}
             Err(error) => return Err(error.into()),
         }
         if Instant::now() >= deadline {

@@ -41,10 +41,47 @@ fn a_twin_and_its_journal_are_known_wherever_they_lie() {
     assert_eq!(receiver.recovered(), Some(round));
     assert!(is_marked_incomplete(other.path().join("twin")).unwrap().is_some());
     drop(receiver);
-    // As after a death between the two names.
-    fs::rename(other.path().join("twin"), other.path().join("twin.partial")).unwrap();
-    let receiver = Receiver::new(other.path().join("twin"), receiver_config()).unwrap();
+    // As after a death between two names: of a first round that was whole, of a twin that was judged.
+    for name in ["twin.first", "twin.partial"] {
+        fs::rename(other.path().join("twin"), other.path().join(name)).unwrap();
+        let receiver = Receiver::new(other.path().join("twin"), receiver_config()).unwrap();
+        assert_eq!(receiver.recovered(), Some(round), "{name}");
+        assert!(!other.path().join(name).exists(), "{name}");
+    }
+}
+
+/// A death when the journal was replaced, and the twin of the session before not yet.
+#[test]
+fn a_session_that_has_proved_itself_goes_before_the_one_at_its_place() {
+    let (dir, before) =
+        (tempfile::tempdir_in("/dev/shm").unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    let round = left_behind(dir.path());
+    left_behind(before.path());
+    let (path, first) = (dir.path().join("twin"), dir.path().join("twin.first"));
+    let image = fs::read(&path).unwrap();
+    fs::rename(&path, &first).unwrap();
+    fs::copy(before.path().join("twin"), &path).unwrap();
+    assert_ne!(fs::read(&path).unwrap(), image);
+    let receiver = Receiver::new(&path, receiver_config()).unwrap();
     assert_eq!(receiver.recovered(), Some(round));
+    drop(receiver);
+    assert!(fs::read(&path).unwrap() == image && !first.exists());
+}
+
+/// A death before the journal was replaced: what was there is as it was, the other comes to nothing.
+#[test]
+fn a_first_round_that_no_journal_names_goes() {
+    let (dir, other) =
+        (tempfile::tempdir_in("/dev/shm").unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    let round = left_behind(dir.path());
+    left_behind(other.path());
+    let (path, first) = (dir.path().join("twin"), dir.path().join("twin.first"));
+    let image = fs::read(&path).unwrap();
+    fs::copy(other.path().join("twin"), &first).unwrap();
+    let receiver = Receiver::new(&path, receiver_config()).unwrap();
+    assert_eq!(receiver.recovered(), Some(round));
+    drop(receiver);
+    assert!(fs::read(&path).unwrap() == image && !first.exists());
 }
 
 /// Rounds that were promised to a sender are not thrown away because their image is not there.

@@ -7,7 +7,7 @@
 mod common;
 
 use common::{REGIONS, Receiving, Toy, receiver_config, replicate, sender_config};
-use memtwin_remote::{Compression, ReceiverConfig, SenderConfig};
+use memtwin_remote::{At, Compression, Point, ReceiverConfig, SenderConfig};
 use memtwin_wire::{HEAD, Method};
 use std::collections::VecDeque;
 use std::fs;
@@ -161,6 +161,7 @@ fn session(seed: u64, faults: Vec<Fault>, wild: bool) -> usize {
     let most = REGIONS.iter().map(|(pages, _)| pages).sum::<u64>();
     let broken = faults.iter().filter(|fault| !matches!(fault, Fault::None)).count() as u64;
     assert!(sent.figures.pages_again <= most * broken, "{faults:?}: {:?}", sent.figures);
+    assert!(sent.figures.rounds_swallowed <= 1, "{faults:?}: {:?}", sent.figures);
     let frames = proxy.frames.lock().unwrap();
     frames.first().copied().unwrap_or(0)
 }
@@ -210,4 +211,33 @@ fn several_faults_one_after_the_other_at_random() {
             .collect();
         session(seed, faults, true);
     }
+}
+
+/// Rounds as fast as they can be, to a receiver whose disk takes its time: a break swallows one ended
+/// round at most, wherever it comes, and not all that the disk is behind.
+#[test]
+fn a_break_swallows_one_round_at_most_however_short_they_are() {
+    let (mut most, mut breaks) = (0, 0);
+    for seed in 0..12 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let at = At::new(|point| {
+            if matches!(point, Point::RoundSynced | Point::RoundAcknowledged) {
+                thread::sleep(Duration::from_millis(3));
+            }
+        });
+        let receiving =
+            Receiving::at(&dir.path().join("twin"), ReceiverConfig { at, ..receiver_config() });
+        let faults = (0..4).map(|_| Fault::CutAtFrame(rng.usize(12..60))).collect();
+        let proxy = Proxy::before(receiving.address, faults);
+        let mut guest = Toy::with(seed, &[(64, 4096)]);
+        guest.wild = false;
+        let sent = replicate(guest, sender_config(proxy.address), 80, 3).unwrap();
+        assert_eq!(sent.kept, Ok(()));
+        receiving.end().unwrap();
+        most = most.max(sent.figures.rounds_swallowed);
+        breaks += sent.figures.reconnects;
+    }
+    assert!(breaks >= 30, "{breaks} breaks only");
+    assert_eq!(most, 1, "the most that one break swallowed");
 }

@@ -245,3 +245,30 @@ fn a_receiver_that_is_stopped_leaves_what_its_next_life_goes_on_with() {
     receiving.end().unwrap();
     assert!(fs::read(&path).unwrap() == memory.concat());
 }
+
+/// A guest that takes longer to make than a receiver waits for its regions: its sender calls again, by
+/// itself, and nothing is lost.
+#[test]
+fn a_sender_that_was_sent_away_before_it_named_its_regions_calls_again() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let path = dir.path().join("twin");
+    let introduction = Duration::from_millis(300);
+    let config = memtwin_remote::ReceiverConfig { introduction, ..receiver_config() };
+    let receiving = Receiving::at(&path, config);
+    let stop = memtwin_replicate::Stop::default();
+    let config = sender_config(receiving.address);
+    let mut twin = memtwin_remote::RemoteTwin::connect(config, stop.clone()).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let mut guest = Toy::new(8);
+    guest.wild = false;
+    let memory = guest.memory.clone();
+    let mut replication = memtwin_replicate::Replication::start(guest, &mut twin, ()).unwrap();
+    replication.round(&stop).unwrap();
+    drop(replication.stand_still(&stop).unwrap());
+    replication.finish().unwrap();
+    let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
+    assert_eq!(twin.finish(Outcome::Identical, "", &digests).unwrap(), Ok(()));
+    assert_eq!(twin.figures().reconnects, 1);
+    receiving.end().unwrap();
+    assert!(fs::read(&path).unwrap() == memory.concat());
+}

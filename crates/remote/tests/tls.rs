@@ -181,3 +181,60 @@ fn certificates_from_files_are_checked_on_both_sides() {
     let missing = TlsServer::from_files(&at("no.pem"), &at("ca.pem"), &at("ca.pem")).unwrap_err();
     assert!(missing.to_string().contains("expected"), "{missing}");
 }
+
+/// Connections that say nothing, or the beginning of a handshake, or that show no certificate, held
+/// open and opened again as soon as they are closed: the right sender is served every time.
+#[test]
+fn forty_without_a_certificate_do_not_keep_the_right_sender_out() {
+    let pair = new_pair().unwrap();
+    let done = Stop::default();
+    // As long as nobody comes, nobody is sent away: the receiver is as patient as can be.
+    let patient = ReceiverConfig { patience: Duration::from_secs(3600), ..receiver_config() };
+    let mut door = door(TlsServer::pinned(&pair.receiver).unwrap());
+    let address = door.address().unwrap();
+    std::thread::scope(|scope| {
+        for number in 0..40 {
+            let done = done.clone();
+            scope.spawn(move || {
+                while !done.is_set() {
+                    let Ok(mut socket) = TcpStream::connect(address) else { continue };
+                    let _ = match number % 4 {
+                        // The head of a ClientHello that never comes to its end.
+                        0 => socket.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]),
+                        _ => Ok(()),
+                    };
+                    let _ = socket.set_read_timeout(Some(Duration::from_millis(100)));
+                    while !done.is_set() {
+                        match socket.read(&mut [0; 64]) {
+                            Ok(0) => break,
+                            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => break,
+                            _ => {}
+                        }
+                    }
+                }
+            });
+        }
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..6 {
+                let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+                let path = dir.path().join("twin");
+                let mut receiver = memtwin_remote::Receiver::new(&path, patient.clone()).unwrap();
+                let stop = Stop::default();
+                std::thread::scope(|scope| {
+                    let run = scope.spawn(|| receiver.run(&mut door, &stop));
+                    let config = secured(address, TlsClient::pinned(&pair.sender).unwrap());
+                    let config = SenderConfig { patience: Duration::from_secs(30), ..config };
+                    let sent = replicate(Toy::with(22, &[(40, 4096)]), config, 3, 9);
+                    if sent.is_err() {
+                        stop.set();
+                    }
+                    let kept = sent.map(|sent| sent.kept).map_err(|error| error.to_string());
+                    assert_eq!(kept, Ok(Ok(())), "session {round}");
+                    run.join().unwrap().unwrap();
+                });
+            }
+        }));
+        done.set();
+        served.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}

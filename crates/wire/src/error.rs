@@ -33,7 +33,7 @@ pub enum WireError {
     TooLong {
         /// The length it claims.
         got: u32,
-        /// The most there may be.
+        /// The most there may be here.
         most: u32,
     },
     /// A kind that this version has not.
@@ -90,6 +90,12 @@ pub enum WireError {
         /// What it should have been.
         what: &'static str,
     },
+    /// A text with characters that would do something to a terminal.
+    #[error("{what} holds control characters")]
+    Control {
+        /// What it should have been.
+        what: &'static str,
+    },
     /// Not a peer of ours.
     #[error("this is not memtwin's wire: it begins with {0:02x?}")]
     Magic([u8; 8]),
@@ -126,6 +132,14 @@ pub enum WireError {
         /// One after the last.
         end: u64,
         /// How many blocks there are.
+        blocks: u64,
+    },
+    /// More zero blocks than there are blocks: what costs nothing to say is said once.
+    #[error("a frame of {got} zero blocks, expected at most the {blocks} of the layout")]
+    ZeroBlocks {
+        /// How many the frame names.
+        got: u64,
+        /// How many the layout has.
         blocks: u64,
     },
     /// Words that the block has not.

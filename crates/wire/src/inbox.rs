@@ -12,6 +12,8 @@ const LARGE: usize = HEAD + MOST_BODY as usize;
 #[derive(Debug)]
 pub struct Inbox {
     opener: Opener,
+    /// The longest body that may come now.
+    most: u32,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -25,12 +27,27 @@ pub struct Inbox {
 impl Inbox {
     /// An empty one. It checks frames with this opener.
     pub fn new(opener: Opener) -> Self {
-        Self { opener, buffer: vec![0; SMALL], start: 0, end: 0, head: None, body: 0..0, taken: 0 }
+        Self {
+            opener,
+            most: MOST_BODY,
+            buffer: vec![0; SMALL],
+            start: 0,
+            end: 0,
+            head: None,
+            body: 0..0,
+            taken: 0,
+        }
     }
 
     /// From the next frame on with another key. The numbers go on.
     pub fn rekey(&mut self, key: Key) {
         self.opener.rekey(key);
+    }
+
+    /// From the next frame on with bodies of at most `most` bytes: a head that claims more is refused
+    /// before room is made for it.
+    pub fn expect_at_most(&mut self, most: u32) {
+        self.most = most.min(MOST_BODY);
     }
 
     /// How many bytes the frames had that were taken so far.
@@ -66,7 +83,14 @@ impl Inbox {
         let head = match self.head {
             Some(head) => head,
             None => match held.first_chunk::<HEAD>() {
-                Some(bytes) => *self.head.insert(self.opener.head(bytes)?),
+                Some(bytes) => {
+                    let head = self.opener.head(bytes)?;
+                    let got = head.body_len() as u32;
+                    if got > self.most {
+                        return Err(WireError::TooLong { got, most: self.most });
+                    }
+                    *self.head.insert(head)
+                }
                 None => return Ok(None),
             },
         };
@@ -167,6 +191,18 @@ mod tests {
             let whole = got.len() == frames.len();
             prop_assert!(error.is_some() || harm != 0 || (whole && harm == 2), "{}", got.len());
         }
+    }
+
+    #[test]
+    fn no_room_is_made_for_more_than_is_expected() {
+        let mut inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromSender));
+        inbox.expect_at_most(100);
+        let long = stream(&vec![(Kind::Hello, vec![1; 101])]);
+        let space = inbox.space();
+        space[..HEAD].copy_from_slice(&long[..HEAD]);
+        inbox.filled(HEAD);
+        assert_eq!(inbox.take_frame(), Err(WireError::TooLong { got: 101, most: 100 }));
+        assert_eq!(inbox.buffer.len(), SMALL);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::WireError;
 use crate::bytes::{Cursor, put_text, put_varint};
+use crate::text::is_shown;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use std::collections::BTreeSet;
 
@@ -39,6 +40,9 @@ pub fn decode_layout(body: &[u8]) -> Result<Layout, WireError> {
     for _ in 0..count {
         let name = cursor.text("a region's name", MOST_NAME)?;
         let (gpa, shift, pages) = (cursor.u64()?, cursor.u8()?, cursor.u64()?);
+        if !name.chars().all(is_shown) {
+            return Err(WireError::Control { what: "a region's name" });
+        }
         if shift > MOST_SHIFT {
             let expected = "at most 30";
             return Err(WireError::Range { what: "a page shift", got: shift.into(), expected });
@@ -95,6 +99,10 @@ mod tests {
         let refused = encode_layout(&twice, &mut body).unwrap_err();
         assert_eq!(refused, WireError::SameName("aeshmem".to_owned()));
         assert!(encode_layout(&Layout::default(), &mut Vec::new()).is_err());
+        let page = PageSize::new(4096).unwrap();
+        let evil = Region::new("ram\x1b[2J", Gpa(0), 4096, page).unwrap();
+        let refused = encode_layout(&Layout::new(vec![evil]), &mut Vec::new()).unwrap_err();
+        assert!(matches!(refused, WireError::Control { .. }));
         // 2^62 pages of 2^12 bytes.
         let mut huge = vec![1, 1, b'x'];
         huge.extend_from_slice(&[0; 8]);

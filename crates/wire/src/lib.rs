@@ -17,6 +17,7 @@ mod message;
 mod record;
 mod shape;
 mod squeeze;
+mod text;
 mod version;
 
 pub use delta::{Delta, DeltaRuns};
@@ -28,4 +29,5 @@ pub use message::{Answer, Asked, Base, Hello, Message, Outcome, RefuseCode, Roun
 pub use record::{Record, RecordWriter, Records};
 pub use shape::Shape;
 pub use squeeze::{Method, Squeeze, Unsqueeze};
+pub use text::Text;
 pub use version::{Versions, negotiate};

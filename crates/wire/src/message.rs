@@ -1,7 +1,7 @@
 //! What a frame says, but for the records of DATA.
 
 use crate::bytes::{Cursor, put_text, put_varint};
-use crate::{HEAD, Kind, MOST_BODY, Sealer, Versions, WireError};
+use crate::{HEAD, Kind, MOST_BODY, Sealer, Text, Versions, WireError};
 
 mod parts;
 
@@ -14,6 +14,8 @@ const MOST_TEXT: u64 = 1024;
 const MOST_DIGESTS: u32 = 4096;
 /// The most bytes of one answer.
 const MOST_FETCH: u64 = 512 << 10;
+/// The most bytes of the twin that one question may have hashed.
+const MOST_DIGESTED: u64 = 256 << 20;
 const DIGEST: usize = 32;
 
 /// What a frame says. The bodies of LAYOUT and DATA have readers of their own.
@@ -31,12 +33,12 @@ pub enum Message<'a> {
     Digests(Answer<'a>),
     Fetch(Asked),
     Bytes(Answer<'a>),
-    Verdict { outcome: Outcome, reason: &'a str, digests: &'a [u8] },
-    Confirm { kept: bool, why: &'a str },
+    Verdict { outcome: Outcome, reason: Text<'a>, digests: &'a [u8] },
+    Confirm { kept: bool, why: Text<'a> },
     Bye,
     Ping(u64),
     Pong(u64),
-    Refuse { code: RefuseCode, why: &'a str },
+    Refuse { code: RefuseCode, why: Text<'a> },
     Base(Base),
 }
 
@@ -97,17 +99,17 @@ impl<'a> Message<'a> {
             }
             Self::Verdict { outcome, reason, digests } => {
                 into.push(outcome as u8);
-                put_text(into, shortened(reason));
+                put_text(into, shortened(reason.raw()));
                 into.extend_from_slice(digests);
             }
             Self::Confirm { kept, why } => {
                 into.push(u8::from(!kept));
-                put_text(into, shortened(why));
+                put_text(into, shortened(why.raw()));
             }
             Self::Ping(token) | Self::Pong(token) => into.extend_from_slice(&token.to_le_bytes()),
             Self::Refuse { code, why } => {
                 into.push(code as u8);
-                put_text(into, shortened(why));
+                put_text(into, shortened(why.raw()));
             }
             Self::Base(Base { round, image }) => {
                 into.extend_from_slice(&round.to_le_bytes());
@@ -172,7 +174,7 @@ impl<'a> Message<'a> {
                         return Err(WireError::Range { what, got, expected: "0, 1 or 2" });
                     }
                 };
-                let reason = cursor.text("the reason", MOST_TEXT)?;
+                let reason = cursor.text("the reason", MOST_TEXT)?.into();
                 let digests = cursor.take(cursor_left(&cursor, body))?;
                 if digests.len() % DIGEST != 0 {
                     let (what, got) = ("the bytes of digests", digests.len() as u64);
@@ -182,7 +184,7 @@ impl<'a> Message<'a> {
             }
             Kind::Confirm => {
                 let kept = !bit("whether it was kept", cursor.u8()?)?;
-                Self::Confirm { kept, why: cursor.text("the reason", MOST_TEXT)? }
+                Self::Confirm { kept, why: cursor.text("the reason", MOST_TEXT)?.into() }
             }
             Kind::Ping => Self::Ping(cursor.u64()?),
             Kind::Pong => Self::Pong(cursor.u64()?),
@@ -192,7 +194,7 @@ impl<'a> Message<'a> {
                 let (what, expected) = ("a refusal's code", "1 to 9");
                 let range = WireError::Range { what, got: code.into(), expected };
                 let code = known.ok_or(range)?;
-                Self::Refuse { code, why: cursor.text("the reason", MOST_TEXT)? }
+                Self::Refuse { code, why: cursor.text("the reason", MOST_TEXT)?.into() }
             }
             Kind::Base => Self::Base(Base { round: cursor.u32()?, image: cursor.array()? }),
         };

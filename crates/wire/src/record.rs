@@ -79,6 +79,24 @@ impl<'a> Records<'a> {
         Ok(this)
     }
 
+    /// As [`Records::check`], of a frame that a peer has sent: it may name no more zero blocks than
+    /// the layout has, so that a few bytes are never much work. A sender's frames never do.
+    pub fn from_peer(body: &'a [u8], shape: &'a Shape) -> Result<Self, WireError> {
+        let this = Self { shape, cursor: Cursor::new("a record", body) };
+        let mut walk = this.clone();
+        let (mut zeros, blocks) = (0u64, shape.blocks());
+        while !walk.cursor.is_empty() {
+            if let Record::Zero { count, .. } = walk.read()? {
+                // Neither is over 2^54, as a layout ends below 2^63.
+                zeros += count;
+                if zeros > blocks {
+                    return Err(WireError::ZeroBlocks { got: zeros, blocks });
+                }
+            }
+        }
+        Ok(this)
+    }
+
     fn read(&mut self) -> Result<Record<'a>, WireError> {
         let cursor = &mut self.cursor;
         let (tag, region, first) = (cursor.u8()?, cursor.varint()?, cursor.varint()?);
@@ -122,6 +140,8 @@ impl<'a> Iterator for Records<'a> {
 pub struct RecordWriter {
     frame: Vec<u8>,
     blocks: u64,
+    /// How many zero blocks this frame has.
+    zeros: u64,
     /// The bytes of the bodies before this one.
     bytes: u64,
     run: Option<Open>,
@@ -148,7 +168,7 @@ impl Default for RecordWriter {
     fn default() -> Self {
         let mut frame = Vec::with_capacity(HEAD + ENOUGH + (64 << 10) + 64);
         frame.resize(HEAD, 0);
-        Self { frame, blocks: 0, bytes: 0, run: None }
+        Self { frame, blocks: 0, zeros: 0, bytes: 0, run: None }
     }
 }
 
@@ -213,9 +233,9 @@ impl RecordWriter {
         self.blocks
     }
 
-    /// Whether it is time to send what there is.
-    pub fn is_full(&self) -> bool {
-        self.frame.len() >= HEAD + ENOUGH
+    /// Whether it is time to send what there is, to a twin of this shape.
+    pub fn is_full(&self, shape: &Shape) -> bool {
+        self.frame.len() >= HEAD + ENOUGH || self.zeros >= shape.blocks()
     }
 
     /// Whether there is nothing to send.
@@ -232,6 +252,7 @@ impl RecordWriter {
     /// Empties it.
     pub fn clear(&mut self) {
         self.bytes = self.bytes();
+        self.zeros = 0;
         self.run = None;
         self.frame.truncate(HEAD);
     }
@@ -246,6 +267,7 @@ impl RecordWriter {
         if let Some(run) = &mut self.run {
             run.count += 1;
             self.blocks += 1;
+            self.zeros += u64::from(run.zero);
         }
     }
 

@@ -139,8 +139,8 @@ impl Scene<'_> {
     }
 
     fn has_begun(&self, sender: &mut Held) -> Result<()> {
-        let partial = self.twin.with_extension("partial");
-        while !partial.exists() && !self.twin.exists() {
+        let first = self.twin.with_extension("first");
+        while !first.exists() && !self.twin.exists() {
             if sender.0.try_wait()?.is_some() {
                 bail!("the sender did not begin: {}", self.said());
             }

@@ -6,6 +6,7 @@
 
 use super::image::Image;
 use super::journal::Tail;
+use super::written::Written;
 use super::{At, Outlet, Point, locked};
 use crate::RemoteError;
 use memtwin_wire::{Message, Shape};
@@ -20,16 +21,14 @@ struct Work {
     ended: Option<(u64, u32)>,
     busy: bool,
     over: bool,
-    error: Option<RemoteError>,
-    /// There was an error, and somebody may have heard of it already.
-    failed: bool,
+    /// Why nothing more is done. It stays, for everyone who asks.
+    failed: Option<Arc<RemoteError>>,
 }
 
 impl Work {
-    fn check(&mut self) -> Result<(), RemoteError> {
-        match self.error.take() {
-            Some(error) => Err(error),
-            None if self.failed => Err(failed(std::io::Error::other("it had failed before"))),
+    fn check(&self) -> Result<(), RemoteError> {
+        match &self.failed {
+            Some(error) => Err(RemoteError::Final(Arc::clone(error))),
             None => Ok(()),
         }
     }
@@ -58,6 +57,7 @@ pub(super) struct Bench {
     pub(super) journal: File,
     pub(super) tail: Tail,
     pub(super) image: Image,
+    pub(super) written: Arc<Mutex<Written>>,
     pub(super) shape: Shape,
     pub(super) outlet: Outlet,
     pub(super) at: At,
@@ -69,7 +69,8 @@ impl Disk {
         let for_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("disk".to_owned())
-            .spawn(move || bench.work(&for_thread))?;
+            .spawn(move || bench.work(&for_thread))
+            .map_err(failed)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -83,11 +84,18 @@ impl Disk {
         Ok(())
     }
 
+    /// Errors if it has failed: what came since will never be acknowledged.
+    pub(super) fn check(&self) -> Result<(), RemoteError> {
+        locked(&self.shared.0).check()
+    }
+
     /// Waits until everything is durable and applied.
     pub(super) fn idle(&self) -> Result<(), RemoteError> {
         let (work, changed) = &*self.shared;
-        let mut work = changed
-            .wait_while(locked(work), |work| !work.failed && (work.busy || work.ended.is_some()))
+        let work = changed
+            .wait_while(locked(work), |work| {
+                work.failed.is_none() && (work.busy || work.ended.is_some())
+            })
             .unwrap_or_else(PoisonError::into_inner);
         work.check()
     }
@@ -121,14 +129,13 @@ impl Bench {
             work.busy = false;
             if let Err(error) = done {
                 // Whatever it is, this side's file can't be gone on with.
-                work.error = Some(match error {
+                work.failed = Some(Arc::new(match error {
                     error @ RemoteError::Disk { .. } => error,
                     error => failed(std::io::Error::other(error)),
-                });
-                work.failed = true;
+                }));
             }
             changed.notify_all();
-            if work.failed {
+            if work.failed.is_some() {
                 return;
             }
         }
@@ -143,7 +150,10 @@ impl Bench {
         self.at.reached(Point::RoundSynced);
         acknowledge(&self.outlet, round);
         self.at.reached(Point::RoundAcknowledged);
-        self.tail.apply(end, &self.shape, &self.image, &|| self.at.reached(Point::HalfApplied))?;
+        let half = || self.at.reached(Point::HalfApplied);
+        let mut written = locked(&self.written);
+        self.tail.apply(end, &self.shape, &self.image, &mut written, &half)?;
+        drop(written);
         self.at.reached(Point::RoundApplied);
         Ok(())
     }
@@ -154,5 +164,50 @@ pub(super) fn acknowledge(outlet: &Outlet, round: u32) {
     if let Some(writer) = &mut *locked(outlet) {
         // Where the connection is broken, the next one's WELCOME tells.
         let _ = writer.send(&Message::Ack(round));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::{Header, Journal};
+    use super::super::place::Place;
+    use super::*;
+    use memtwin_pages::{Gpa, Layout, PageSize, Region};
+    use memtwin_wire::Base;
+    use rustix::fs::{Mode, OFlags, open};
+
+    #[test]
+    fn a_failure_stays_for_everyone_who_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::of(&dir.path().join("twin")).unwrap();
+        let region = Region::new("a", Gpa(0), 4096, PageSize::new(4096).unwrap()).unwrap();
+        let layout = Layout::new(vec![region]);
+        let shape = Shape::of(&layout);
+        let base = Base { round: 0, image: [0; 16] };
+        let header = Header { session: [1; 16], layout, base };
+        let (_journal, tail) = Journal::prepare(&place, &header).unwrap().install(&place).unwrap();
+        let image = Image::new(place.create("").unwrap(), place.path(""), 4096);
+        // A file that is only a name can't be synced.
+        let path = OFlags::PATH | OFlags::CLOEXEC;
+        let broken = File::from(open(place.path(".journal"), path, Mode::empty()).unwrap());
+        let bench = |journal| Bench {
+            journal,
+            tail,
+            image,
+            written: Arc::new(Mutex::new(Written::nothing(&shape))),
+            shape: shape.clone(),
+            outlet: Outlet::default(),
+            at: At::new(|_| ()),
+        };
+        let disk = Disk::start(bench(broken)).unwrap();
+        disk.check().unwrap();
+        disk.round(0, 1).unwrap();
+        for _ in 0..3 {
+            let error = disk.idle().unwrap_err();
+            assert!(error.to_string().contains("sync the journal"), "{error}");
+            assert!(matches!(error.root(), RemoteError::Disk { .. }));
+        }
+        disk.check().unwrap_err();
+        disk.round(0, 2).unwrap_err();
     }
 }

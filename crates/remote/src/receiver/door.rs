@@ -1,23 +1,25 @@
-//! The door: who comes in introduces himself first, in a thread of his own and within a time, and
-//! nobody else waits for him.
+//! The door: who comes in introduces himself in a thread of his own and within bounds, and nobody
+//! else waits for him.
 
-use super::{Config, locked};
+use super::Config;
+use super::crowd::{Crowd, Entry, Progress};
+use super::introduction::{hello, refuse, regions};
+use super::lobby::{Caller, Lobby, Standing, Step};
 use crate::frames::{FrameReader, FrameWriter};
 use crate::stream::Closer;
 use crate::{RemoteError, Stream, TlsServer};
 use memtwin_replicate::Stop;
-use memtwin_wire::{Direction, Hello, Kind, Message, RefuseCode, WireError};
+use memtwin_wire::Direction;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
-/// How many strangers may be introducing themselves at once; the next one is sent away.
-const MOST_STRANGERS: usize = 16;
+/// How many threads may be there for strangers, with those who were just sent away.
+const MOST_THREADS: usize = 128;
 
 /// Where senders come in.
 pub struct Door {
@@ -32,39 +34,6 @@ enum Way {
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Door")
-    }
-}
-
-/// A sender who has introduced himself.
-pub(super) struct Caller {
-    pub(super) reader: FrameReader,
-    pub(super) writer: FrameWriter,
-    pub(super) closer: Closer,
-    pub(super) hello: Hello,
-}
-
-/// The session that is served, and its connection of the moment.
-type Bound = Option<([u8; 16], Closer)>;
-
-/// Those who have introduced themselves.
-pub(super) struct Callers {
-    queue: Receiver<Caller>,
-    bound: Arc<Mutex<Bound>>,
-    /// Nobody will come after the one who came.
-    once: bool,
-}
-
-impl Callers {
-    pub(super) fn next(&self, within: Duration) -> Result<Caller, RecvTimeoutError> {
-        self.queue.recv_timeout(within)
-    }
-
-    pub(super) fn bind(&self, to: Bound) {
-        *locked(&self.bound) = to;
-    }
-
-    pub(super) fn is_last(&self) -> bool {
-        self.once
     }
 }
 
@@ -89,150 +58,154 @@ impl Door {
         }
     }
 
+    /// Whether nobody will come after the one who came.
+    pub(super) fn is_once(&self) -> bool {
+        matches!(self.way, Way::Once(_))
+    }
+
     /// Lets people in until `over`.
     pub(super) fn open<'s>(
         &mut self,
         scope: &'s Scope<'s, '_>,
+        lobby: &Arc<Lobby>,
         config: &Config,
         stop: &Stop,
         over: &Stop,
-    ) -> Result<Callers, RemoteError> {
-        let (to, queue) = sync_channel(1);
-        let bound = Arc::new(Mutex::new(None));
+    ) -> Result<(), RemoteError> {
         let host = Host {
-            to,
-            bound: Arc::clone(&bound),
-            patience: config.patience,
+            lobby: Arc::clone(lobby),
+            config: config.clone(),
             stop: stop.clone(),
             over: over.clone(),
         };
-        let once = match &mut self.way {
+        let builder = thread::Builder::new().name("door".to_owned());
+        match &mut self.way {
             Way::Tcp { listener, tls } => {
                 let (listener, tls) = (listener.try_clone()?, tls.clone());
-                thread::Builder::new()
-                    .name("door".to_owned())
-                    .spawn_scoped(scope, move || host.stand(&listener, tls.as_ref()))?;
-                false
+                builder.spawn_scoped(scope, move || {
+                    host.stand(&listener, tls.as_ref());
+                    host.lobby.close();
+                })?;
             }
             Way::Once(stream) => {
                 let stream = stream.take().ok_or(RemoteError::Closed)?;
-                thread::Builder::new()
-                    .name("door".to_owned())
-                    .spawn_scoped(scope, move || host.meet(stream))?;
-                true
+                builder.spawn_scoped(scope, move || {
+                    let crowd = Crowd::default();
+                    let entry = crowd.enter(None, stream.closer.clone());
+                    host.meet(stream, &entry);
+                    host.lobby.close();
+                })?;
             }
-        };
-        Ok(Callers { queue, bound, once })
+        }
+        Ok(())
     }
 }
 
-#[derive(Clone)]
 struct Host {
-    to: SyncSender<Caller>,
-    bound: Arc<Mutex<Bound>>,
-    patience: Duration,
+    lobby: Arc<Lobby>,
+    config: Config,
     stop: Stop,
     over: Stop,
 }
 
 impl Host {
     fn stand(&self, listener: &TcpListener, tls: Option<&TlsServer>) {
-        let strangers = AtomicUsize::new(0);
+        let (crowd, threads) = (Crowd::default(), AtomicUsize::new(0));
         thread::scope(|scope| {
             while !self.over.is_set() && !self.stop.is_set() {
-                let (socket, from) = match listener.accept() {
-                    Ok(came) => came,
-                    Err(_) => {
-                        // Nobody is there, or no file descriptor is free.
-                        self.over.wait(Duration::from_millis(5));
-                        continue;
-                    }
+                let came = if threads.load(Ordering::Relaxed) < MOST_THREADS {
+                    listener.accept()
+                } else {
+                    Err(io::ErrorKind::WouldBlock.into())
                 };
-                if strangers.fetch_add(1, Ordering::Relaxed) >= MOST_STRANGERS {
-                    strangers.fetch_sub(1, Ordering::Relaxed);
-                    tracing::warn!("{from}: too many strangers at the door");
+                let Ok((socket, from)) = came else {
+                    // Nobody is there, or no file descriptor is free.
+                    self.over.wait(Duration::from_millis(5));
                     continue;
-                }
-                let (host, tls, strangers) = (self.clone(), tls.cloned(), &strangers);
+                };
+                let Ok(end) = socket.try_clone() else { continue };
+                let closer = Closer::new(move || drop(end.shutdown(Shutdown::Both)));
+                let entry = crowd.enter(Some(from.ip()), closer);
+                threads.fetch_add(1, Ordering::Relaxed);
+                let counts = &threads;
                 let met = thread::Builder::new().name("stranger".to_owned()).spawn_scoped(
                     scope,
                     move || {
-                        match host.secure(socket, tls.as_ref()) {
-                            Ok(stream) => host.meet(stream),
+                        match self.secure(socket, tls, &entry) {
+                            Ok(stream) => self.meet(stream, &entry),
                             Err(error) => tracing::warn!("{from}: {error}"),
                         }
-                        strangers.fetch_sub(1, Ordering::Relaxed);
+                        drop(entry);
+                        counts.fetch_sub(1, Ordering::Relaxed);
                     },
                 );
                 if met.is_err() {
-                    strangers.fetch_sub(1, Ordering::Relaxed);
+                    threads.fetch_sub(1, Ordering::Relaxed);
                 }
             }
         });
     }
 
-    fn secure(&self, socket: TcpStream, tls: Option<&TlsServer>) -> Result<Stream, RemoteError> {
+    fn secure(
+        &self,
+        socket: TcpStream,
+        tls: Option<&TlsServer>,
+        entry: &Entry<'_>,
+    ) -> Result<Stream, RemoteError> {
         // Accepted sockets of a nonblocking listener may be so too.
         socket.set_nonblocking(false)?;
-        match tls {
-            Some(tls) => tls.accept(socket, self.patience, &self.over),
-            None => Ok(Stream::tcp(socket)?),
-        }
+        let Some(tls) = tls else { return Ok(Stream::tcp(socket)?) };
+        let heard = || entry.reached(Progress::Heard);
+        let stream = tls.accept(socket, self.config.patience, &self.over, heard)?;
+        entry.reached(Progress::Shown);
+        Ok(stream)
     }
 
-    /// Hears a stranger's HELLO.
-    fn meet(&self, stream: Stream) {
+    /// Hears a stranger out, until it waits to be served or is sent away.
+    fn meet(&self, stream: Stream, entry: &Entry<'_>) {
         let closer = stream.closer.clone();
-        let mut reader = FrameReader::new(stream.read, Direction::FromSender, self.patience);
-        let mut writer = FrameWriter::new(
-            stream.write,
-            Direction::FromReceiver,
-            self.patience,
-            self.stop.clone(),
-        );
-        let hello = match self.hello(&mut reader) {
-            Ok(hello) => hello,
-            Err(error) => {
-                tracing::warn!("a stranger: {error}");
-                closer.close();
-                return;
-            }
-        };
-        let bound = locked(&self.bound).clone();
-        match bound {
-            // A sender that comes again knows that its last connection is broken.
-            Some((session, last)) if session == hello.session => last.close(),
-            Some(_) => {
-                let why = "another session is being received here";
-                // He is told if he listens.
-                let _ = writer.send(&Message::Refuse { code: RefuseCode::ForeignSession, why });
-                closer.close();
-                return;
-            }
-            None => {}
-        }
-        let mut caller = Caller { reader, writer, closer, hello };
-        // Only one waits at a time; the others are let wait, or go.
-        loop {
-            match self.to.try_send(caller) {
-                Ok(()) | Err(std::sync::mpsc::TrySendError::Disconnected(_)) => return,
-                Err(std::sync::mpsc::TrySendError::Full(back)) => caller = back,
-            }
-            if self.over.wait(Duration::from_millis(20)) {
-                caller.closer.close();
-                return;
-            }
+        let patience = self.config.patience;
+        let reader = FrameReader::new(stream.read, Direction::FromSender, patience);
+        let from = Direction::FromReceiver;
+        let writer = FrameWriter::new(stream.write, from, patience, self.stop.clone());
+        if let Err(error) = self.introduced(reader, writer, &closer, entry) {
+            tracing::warn!("a stranger: {error}");
+            closer.close();
         }
     }
 
-    fn hello(&self, reader: &mut FrameReader) -> Result<Hello, RemoteError> {
-        let kind = reader.next(&self.over, || ())?;
-        if kind != Kind::Hello {
-            return Err(WireError::Unexpected { expected: "HELLO", got: kind }.into());
-        }
-        match reader.message(kind)? {
-            Message::Hello(hello) => Ok(hello),
-            other => Err(WireError::Unexpected { expected: "HELLO", got: other.kind() }.into()),
-        }
+    fn introduced(
+        &self,
+        mut reader: FrameReader,
+        mut writer: FrameWriter,
+        closer: &Closer,
+        entry: &Entry<'_>,
+    ) -> Result<(), RemoteError> {
+        let hello = hello(&mut reader, &self.over)?;
+        entry.reached(Progress::Shown);
+        let session = hello.session;
+        let step = match self.lobby.greet(session) {
+            Standing::Known => Ok(Step::Comes(hello)),
+            Standing::New => {
+                regions(&mut reader, &mut writer, &hello, None, &self.config, &self.over)
+                    .map(Step::Begins)
+            }
+            Standing::Foreign => Err(RemoteError::ForeignSession),
+        };
+        let refused = match step {
+            Ok(step) => {
+                let closer = closer.clone();
+                match self.lobby.join(Box::new(Caller { reader, writer, closer, session, step })) {
+                    Ok(()) => return Ok(()),
+                    Err(back) => {
+                        (reader, writer) = (back.reader, back.writer);
+                        RemoteError::ForeignSession
+                    }
+                }
+            }
+            Err(error) => error,
+        };
+        refuse(&refused, &mut reader, &self.over, |why| writer.send(why));
+        Err(refused)
     }
 }

@@ -1,13 +1,23 @@
-//! The first round of a session: it goes straight into PATH.partial, every block of it.
+//! The first round of a session: every block of it goes straight into PATH.first.
+//!
+//! What was here before stays as it is until that round is whole ([`Proven`]). A first round that
+//! comes to nothing leaves nothing: its file goes with it.
 
 use super::image::Image;
 use super::place::Place;
+use super::written::Written;
 use crate::RemoteError;
-use memtwin_pages::{Layout, PageSet};
+use memtwin_pages::{Layout, PageSet, Run};
 use memtwin_twin::{Inode, Unfinished};
 use memtwin_wire::{Record, Records, Round, Shape};
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+use std::fs::File;
+use std::sync::Arc;
 
+/// The first round, until it is whole.
+pub(super) const FIRST: &str = ".first";
+/// A twin that was not kept.
 pub(super) const PARTIAL: &str = ".partial";
 
 /// A first round on its way.
@@ -15,54 +25,82 @@ pub(super) const PARTIAL: &str = ".partial";
 pub(super) struct First {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
-    pub(super) shape: Shape,
-    pub(super) image: Image,
-    pub(super) inode: Inode,
-    pub(super) unfinished: Unfinished,
+    shape: Shape,
+    image: Image,
+    inode: Inode,
+    unfinished: Unfinished,
+    scratch: Scratch,
     covered: Vec<PageSet>,
+    written: Written,
     blocks: u64,
 }
 
+/// A session that has shown that it may take the place of what is here: its regions were accepted,
+/// there is room for all of them, and every block of its first round has come.
+#[derive(Debug)]
+pub(super) struct Proven {
+    pub(super) session: [u8; 16],
+    pub(super) layout: Layout,
+    pub(super) round: u32,
+    pub(super) image: Image,
+    pub(super) inode: Inode,
+    pub(super) unfinished: Unfinished,
+    pub(super) scratch: Scratch,
+    pub(super) written: Written,
+}
+
 impl First {
-    /// Makes room. From the beginning the file says that it is unfinished, on the disk too.
+    /// Makes room, beside what is there. Nothing that was here before is changed. From the beginning
+    /// the file says that it is unfinished, on the disk too.
     pub(super) fn new(
-        place: &Place,
+        place: &Arc<Place>,
         session: [u8; 16],
         layout: Layout,
     ) -> Result<Self, RemoteError> {
-        let shape = Shape::of(&layout);
-        // That of an attempt before is not in the way.
-        place.remove(PARTIAL)?;
-        place.check_room(shape.bytes())?;
-        let file = place.create(PARTIAL)?;
-        let path = place.path(PARTIAL);
+        // Nothing as large as the layout is made before that.
+        let bytes = layout.bytes();
+        place.check_room(bytes, PARTIAL)?;
+        let (scratch, file) = Scratch::create(place)?;
+        let path = place.path(FIRST);
         let failed = |errno| RemoteError::Disk { doing: "make room in", path: path.clone(), errno };
-        let undo = |error| {
-            // Nothing is left of the attempt.
-            let _ = place.remove(PARTIAL);
-            error
-        };
-        let unfinished = Unfinished::begin(&file, shape.bytes()).map_err(failed).map_err(undo)?;
-        // Where the file system can, the room is taken now: it is there when a round needs it.
-        match fallocate(&file, FallocateFlags::empty(), 0, shape.bytes()) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
-            Err(rustix::io::Errno::NOSPC) => {
-                let needed = shape.bytes();
-                return Err(undo(RemoteError::NoRoom { path: place.path(""), needed, free: 0 }));
+        let full = || place.no_room(bytes, 0, PARTIAL);
+        let unfinished = Unfinished::begin(&file, bytes).map_err(|errno| {
+            match Errno::from_io_error(&errno) {
+                // Larger than any file can be here, or than there is room.
+                Some(Errno::FBIG | Errno::INVAL | Errno::NOSPC | Errno::DQUOT) => full(),
+                _ => failed(errno),
             }
-            Err(errno) => return Err(undo(failed(errno.into()))),
+        })?;
+        // Where the file system can, the room is taken now: it is there when a round needs it.
+        match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => return Err(full()),
+            Err(errno) => return Err(failed(errno.into())),
         }
+        let shape = Shape::of(&layout);
         let inode = Inode::of(&file.metadata().map_err(failed)?);
         let covered = shape.counts().map(PageSet::new).collect();
-        let image = Image::new(file, path.clone(), shape.bytes());
-        Ok(Self { session, layout, shape, image, inode, unfinished, covered, blocks: 0 })
+        let written = Written::nothing(&shape);
+        let image = Image::new(file, path.clone(), bytes);
+        Ok(Self {
+            session,
+            layout,
+            shape,
+            image,
+            inode,
+            unfinished,
+            scratch,
+            covered,
+            written,
+            blocks: 0,
+        })
     }
 
     /// Writes the records of a frame.
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
         // All of them are checked before the first is written.
         let shape = &self.shape;
-        let records = Records::check(body, shape)?;
+        let records = Records::from_peer(body, shape)?;
         let has_delta = |record: Record<'_>| {
             let (region, first, _) = record.blocks();
             matches!(record, Record::Delta { .. }) && !self.covered[region.0].contains(first)
@@ -72,22 +110,15 @@ impl First {
         }
         for record in records {
             let (region, first, count) = record.blocks();
-            let covered = &mut self.covered[region.0];
-            // The file is new: a zero block is there unless something was written to it before.
-            let mut again = false;
-            for block in first..first + count {
-                again |= !covered.insert(block);
-            }
-            if again || !matches!(record, Record::Zero { .. }) {
-                self.image.apply(&record, shape)?;
-            }
+            self.covered[region.0].insert_run(Run { first, count });
+            self.image.apply(&record, shape, &mut self.written)?;
             self.blocks += count;
         }
         Ok(())
     }
 
-    /// Whether every block is there, and as many as the sender says.
-    pub(super) fn end(&self, round: Round) -> Result<(), RemoteError> {
+    /// Ends it, if every block is there, and as many as the sender says.
+    pub(super) fn end(self, round: Round) -> Result<Proven, RemoteError> {
         check_blocks(round, self.blocks)?;
         let covered: u64 = self.covered.iter().map(PageSet::count).sum();
         if covered != self.shape.blocks() {
@@ -96,7 +127,44 @@ impl First {
                 self.shape.blocks()
             )));
         }
-        Ok(())
+        let Self { session, layout, image, inode, unfinished, scratch, written, .. } = self;
+        let round = round.round;
+        Ok(Proven { session, layout, round, image, inode, unfinished, scratch, written })
+    }
+}
+
+/// The file at PATH.first: gone with this, unless it became the twin.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    place: Arc<Place>,
+    there: bool,
+}
+
+impl Scratch {
+    fn create(place: &Arc<Place>) -> Result<(Self, File), RemoteError> {
+        let file = place.create(FIRST)?;
+        Ok((Self { place: Arc::clone(place), there: true }, file))
+    }
+
+    /// From now on it is PATH, in place of what was.
+    pub(super) fn become_twin(mut self) -> Result<(), RemoteError> {
+        self.place.rename(FIRST, "")?;
+        self.there = false;
+        self.place.sync()
+    }
+
+    /// It stays when this goes: a journal names it, and the next life makes it the twin.
+    pub(super) fn keep(&mut self) {
+        self.there = false;
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.there {
+            // What can't be removed is replaced by the next.
+            let _ = self.place.remove(FIRST);
+        }
     }
 }
 

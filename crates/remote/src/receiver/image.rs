@@ -1,7 +1,9 @@
 //! The twin's file, as records change it.
 
+use super::written::Written;
 use crate::RemoteError;
 use memtwin_mapping::Mapping;
+use memtwin_pages::Run;
 use memtwin_twin::{Inode, Unfinished};
 use memtwin_wire::{Record, Shape};
 use std::fs::File;
@@ -61,23 +63,32 @@ impl Image {
         Ok(Self { file, path: self.path.clone(), mapping: self.mapping.clone() })
     }
 
-    /// Writes what a record says.
-    pub(super) fn apply(&self, record: &Record<'_>, shape: &Shape) -> Result<(), RemoteError> {
+    /// Writes what a record says, where that is not there already.
+    pub(super) fn apply(
+        &self,
+        record: &Record<'_>,
+        shape: &Shape,
+        written: &mut Written,
+    ) -> Result<(), RemoteError> {
         let (region, first, count) = record.blocks();
-        let at = shape.offset(region, first);
+        let (at, blocks) = (shape.offset(region, first), Run { first, count });
         match record {
-            Record::Full { bytes, .. } => self.put(bytes, at),
-            Record::Zero { .. } => {
-                let mut left = count * shape.block(region) as u64;
-                let mut at = at;
+            Record::Full { bytes, .. } => {
+                written.note(region, blocks);
+                self.put(bytes, at)
+            }
+            Record::Zero { .. } => written.clear(region, blocks, |run| {
+                let mut at = shape.offset(region, run.first);
+                let mut left = run.count * shape.block(region) as u64;
                 while left > 0 {
                     let len = left.min(ZEROS.len() as u64);
                     self.put(&ZEROS[..len as usize], at)?;
                     (at, left) = (at + len, left - len);
                 }
                 Ok(())
-            }
+            }),
             Record::Delta { delta, .. } => {
+                written.note(region, blocks);
                 delta.runs().try_for_each(|(from, bytes)| self.put_word(bytes, at + from as u64))
             }
         }
@@ -126,7 +137,8 @@ impl Image {
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const RAMFS_MAGIC: u64 = 0x8584_58f6;
 
-fn is_memory(file: &File) -> bool {
+/// Whether a file lies in memory.
+pub(super) fn is_memory(file: &File) -> bool {
     // Its type differs between architectures, and in sign.
     let kind = rustix::fs::fstatfs(file).map(|about| about.f_type as u64 & u64::from(u32::MAX));
     matches!(kind, Ok(TMPFS_MAGIC | RAMFS_MAGIC))

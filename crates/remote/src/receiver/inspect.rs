@@ -1,19 +1,21 @@
 //! Looking at what is there: what a killed receiver has left, and whether a file is what the judge
 //! saw.
 
-use super::first::PARTIAL;
+use super::first::{FIRST, PARTIAL};
 use super::image::Image;
 use super::journal::{Found, Header, JOURNAL, Journal};
 use super::place::Place;
 use super::whole::Whole;
 use super::{Config, Outlet};
 use crate::RemoteError;
+use memtwin_replicate::Stop;
 use memtwin_twin::{Trailer, Unfinished};
 
 /// Whether the file has the digests of the memory.
 pub(super) fn check(
     whole: &Whole,
     digests: &[[u8; 32]],
+    stop: &Stop,
 ) -> Result<Result<(), String>, RemoteError> {
     if digests.len() != whole.layout.len() {
         return Err(RemoteError::order(format!(
@@ -23,7 +25,7 @@ pub(super) fn check(
         )));
     }
     for ((id, region), expected) in whole.layout.iter().zip(digests) {
-        if whole.digest(id)? != *expected {
+        if whole.digest(id, stop)? != *expected {
             return Ok(Err(format!(
                 "region {}: the file's digest is not that of the memory",
                 region.name()
@@ -43,22 +45,27 @@ pub(super) fn recover(
     outlet: &Outlet,
 ) -> Result<Option<Whole>, RemoteError> {
     let Some(found) = Journal::find(place)? else { return Ok(None) };
-    let name = match (is_image(place, "", &found)?, is_image(place, PARTIAL, &found)?) {
-        (true, _) => "",
-        // It died between the two names.
-        (false, true) => PARTIAL,
-        (false, false) if found.has_rounds() => {
+    // It died between two names: of a first round that was whole, or of a twin that was judged.
+    let mut name = None;
+    for at in ["", FIRST, PARTIAL] {
+        if name.is_none() && is_image(place, at, &found)? {
+            name = Some(at);
+        }
+    }
+    let name = match name {
+        Some(name) => name,
+        None if found.has_rounds() => {
             let (journal, round) = (place.path(JOURNAL), found.round);
             return Err(RemoteError::Orphan { path: place.path(""), journal, round });
         }
-        (false, false) => {
+        None => {
             // Of an image that is gone, and nothing else is lost.
             place.remove(JOURNAL)?;
             return Ok(None);
         }
     };
-    if name == PARTIAL {
-        place.rename(PARTIAL, "")?;
+    if !name.is_empty() {
+        place.rename(name, "")?;
         place.sync()?;
     }
     let Some(file) = place.open("")? else { return Ok(None) };

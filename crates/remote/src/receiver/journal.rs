@@ -7,6 +7,7 @@ mod walk;
 
 use super::image::Image;
 use super::place::Place;
+use super::written::Written;
 use crate::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_wire::{
@@ -69,9 +70,25 @@ pub(super) struct Left {
     pub(super) round: u32,
 }
 
+/// A journal that is on the disk and has not its name yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    journal: Journal,
+    tail: Tail,
+}
+
+impl Prepared {
+    /// Puts it in the place of the one before. Returns what reads it, too.
+    pub(super) fn install(self, place: &Place) -> Result<(Journal, Tail), RemoteError> {
+        place.rename(NEW, JOURNAL)?;
+        place.sync()?;
+        Ok((self.journal, self.tail))
+    }
+}
+
 impl Journal {
-    /// Begins a journal, on the disk, in place of the one before. Returns what reads it, too.
-    pub(super) fn begin(place: &Place, header: &Header) -> Result<(Self, Tail), RemoteError> {
+    /// Begins a journal, on the disk, beside the one that is there.
+    pub(super) fn prepare(place: &Place, header: &Header) -> Result<Prepared, RemoteError> {
         let file = place.create(NEW)?;
         let path = place.path(JOURNAL);
         let key = Key::of_journal(&header.session);
@@ -90,12 +107,11 @@ impl Journal {
         let failed = |errno| RemoteError::Disk { doing: "write", path: path.clone(), errno };
         file.write_all_at(&bytes, 0).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        place.rename(NEW, JOURNAL)?;
-        place.sync()?;
         let end = bytes.len() as u64;
         let tail = Tail::new(file.try_clone().map_err(failed)?, path.clone(), end, key);
         let whole = (end, sealer.clone());
-        Ok((Self { file, path, sealer, gathered: Vec::new(), end, whole }, tail))
+        let journal = Self { file, path, sealer, gathered: Vec::new(), end, whole };
+        Ok(Prepared { journal, tail })
     }
 
     /// Reads what was left. `None`: there is none.
@@ -224,10 +240,11 @@ impl Tail {
         end: u64,
         shape: &Shape,
         image: &Image,
+        written: &mut Written,
         half: &dyn Fn(),
     ) -> Result<(), RemoteError> {
-        let failed =
-            |errno| RemoteError::Disk { doing: "read back", path: self.path.clone(), errno };
+        let path = &self.path;
+        let failed = |errno| RemoteError::Disk { doing: "read back", path: path.clone(), errno };
         image.check_length()?;
         loop {
             match self.inbox.take_frame()? {
@@ -236,7 +253,7 @@ impl Tail {
                         if i == 1 {
                             half();
                         }
-                        image.apply(&record, shape)?;
+                        image.apply(&record, shape, written)?;
                     }
                 }
                 Some(Kind::RoundEnd) => {}

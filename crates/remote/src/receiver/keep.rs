@@ -1,7 +1,7 @@
 //! What a receiver keeps, from taking a path to the end of its session.
 
 use super::disk::acknowledge;
-use super::first::{First, PARTIAL};
+use super::first::{FIRST, First, PARTIAL, Proven};
 use super::inspect::{check, recover, unfinished};
 use super::journal::{Header, JOURNAL, Journal};
 use super::place::Place;
@@ -9,18 +9,19 @@ use super::whole::{Parts, Whole};
 use super::{Config, Ended, Outlet, Point};
 use crate::RemoteError;
 use memtwin_pages::Layout;
+use memtwin_replicate::Stop;
 use memtwin_twin::{Inode, Marker};
 use memtwin_wire::{Base, Outcome, Round};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const MARKER: &str = ".replicating";
 
-/// What there is of a twin.
+/// What there is at PATH.
 #[derive(Debug)]
 enum State {
     Nothing,
-    First(First),
-    Whole(Whole),
+    Whole(Box<Whole>),
     Over(Over),
 }
 
@@ -38,25 +39,27 @@ struct Over {
 /// A receiver's file and what belongs to it.
 #[derive(Debug)]
 pub(super) struct Keep {
-    place: Place,
+    place: Arc<Place>,
     /// `None` when the twin's life is over.
     marker: Option<Marker>,
     state: State,
-    /// Whether a session of this process is served: others are foreign from then on.
-    bound: bool,
+    /// Whether the session of `state` is served: others are foreign from then on.
+    served: bool,
+    /// A session that may take its place, once its first round is whole.
+    first: Option<First>,
     config: Config,
     outlet: Outlet,
 }
 
 impl Keep {
     pub(super) fn take(path: &Path, config: &Config, outlet: &Outlet) -> Result<Self, RemoteError> {
-        let place = Place::of(path)?;
+        let place = Arc::new(Place::of(path)?);
         let (marker, left) = Marker::take(place.path(MARKER), &place.path(""))?;
         let state = match recover(&place, config, outlet)? {
             Some(whole) => {
                 marker.write(whole.inode)?;
                 marker.sync()?;
-                State::Whole(whole)
+                State::Whole(Box::new(whole))
             }
             None => {
                 // What was left half done and can't be gone on with is moved out of the way.
@@ -68,9 +71,11 @@ impl Keep {
                 State::Nothing
             }
         };
+        // A first round that came to nothing.
+        place.remove(FIRST)?;
         place.sync()?;
-        let (config, outlet) = (config.clone(), outlet.clone());
-        Ok(Self { place, marker: Some(marker), state, bound: false, config, outlet })
+        let (marker, config, outlet) = (Some(marker), config.clone(), outlet.clone());
+        Ok(Self { place, marker, state, served: false, first: None, config, outlet })
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -80,23 +85,24 @@ impl Keep {
     /// The last round that it holds.
     pub(super) fn held(&self) -> Option<u32> {
         match &self.state {
-            State::Nothing | State::First(_) => None,
+            State::Nothing => None,
             State::Whole(whole) => Some(whole.held),
             State::Over(over) => Some(over.held),
         }
     }
 
     pub(super) fn regions(&self) -> Layout {
-        match &self.state {
-            State::Nothing => Layout::default(),
-            State::First(first) => first.layout.clone(),
-            State::Whole(whole) => whole.layout.clone(),
-            State::Over(over) => over.layout.clone(),
+        match (&self.first, &self.state) {
+            (Some(first), _) => first.layout.clone(),
+            (None, State::Nothing) => Layout::default(),
+            (None, State::Whole(whole)) => whole.layout.clone(),
+            (None, State::Over(over)) => over.layout.clone(),
         }
     }
 
+    /// Whether a session is served that may be gone on with.
     pub(super) fn is_bound(&self) -> bool {
-        self.bound
+        self.served
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -114,10 +120,10 @@ impl Keep {
         }
     }
 
-    fn session(&self) -> Option<[u8; 16]> {
+    /// The session whose rounds are at PATH: it may come again at any time.
+    pub(super) fn session(&self) -> Option<[u8; 16]> {
         match &self.state {
             State::Nothing => None,
-            State::First(first) => Some(first.session),
             State::Whole(whole) => Some(whole.session),
             State::Over(over) => Some(over.session),
         }
@@ -125,9 +131,9 @@ impl Keep {
 
     /// A sender of this session is there. Which of its rounds it finds here, brought to order.
     pub(super) fn begin(&mut self, session: [u8; 16]) -> Result<Option<u32>, RemoteError> {
+        self.break_off();
         if self.session() != Some(session) {
-            // What an earlier process has left gives way; what is served does not.
-            return if self.bound { Err(RemoteError::ForeignSession) } else { Ok(None) };
+            return if self.served { Err(RemoteError::ForeignSession) } else { Ok(None) };
         }
         if let State::Whole(whole) = &mut self.state {
             whole.cut()?;
@@ -135,33 +141,28 @@ impl Keep {
         Ok(self.held())
     }
 
-    /// The sender has said what its regions are.
+    /// The connection is over: a first round that is not whole has come to nothing. Whether there
+    /// was one.
+    pub(super) fn break_off(&mut self) -> bool {
+        self.first.take().is_some()
+    }
+
+    /// The sender has said what its regions are. Nothing that is here is changed by it.
     pub(super) fn layout(&mut self, session: [u8; 16], layout: Layout) -> Result<(), RemoteError> {
         let known = match &self.state {
-            State::Whole(whole) if whole.session == session => Some(&whole.layout),
-            State::Over(over) if over.session == session => Some(&over.layout),
-            _ => None,
-        };
-        if let Some(known) = known {
-            if *known != layout {
-                return Err(RemoteError::order("other regions than the session began with"));
+            State::Whole(whole) if whole.session == session => &whole.layout,
+            State::Over(over) if over.session == session => &over.layout,
+            _ if self.served => return Err(RemoteError::ForeignSession),
+            _ => {
+                self.first =
+                    Some(First::new(&self.place, session, layout).map_err(RemoteError::unkept)?);
+                return Ok(());
             }
-            self.bound = true;
-            return Ok(());
+        };
+        if *known != layout {
+            return Err(RemoteError::order("other regions than the session began with"));
         }
-        if let State::Whole(whole) = &mut self.state {
-            // The twin of a session that nobody went on with: a whole round, as it stands.
-            whole.checkpoint()?;
-            self.place.remove(JOURNAL)?;
-            self.place.sync()?;
-        }
-        if let State::Whole(whole) = std::mem::replace(&mut self.state, State::Nothing) {
-            whole.finish()?;
-        }
-        let first = First::new(&self.place, session, layout)?;
-        self.mark(first.inode)?;
-        self.state = State::First(first);
-        self.bound = true;
+        self.served = true;
         Ok(())
     }
 
@@ -174,51 +175,66 @@ impl Keep {
     }
 
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
-        match &mut self.state {
-            State::First(first) => first.records(body),
-            State::Whole(whole) => whole.records(body),
-            _ => Err(RemoteError::order("records after the end")),
+        match (&mut self.first, &mut self.state) {
+            (Some(first), _) => first.records(body).map_err(RemoteError::unkept),
+            (None, State::Whole(whole)) => whole.records(body),
+            (None, _) => Err(RemoteError::order("records after the end")),
         }
+    }
+
+    /// Errors if what came will never be acknowledged, as the disk has failed.
+    pub(super) fn check_disk(&self) -> Result<(), RemoteError> {
+        if let State::Whole(whole) = &self.state { whole.check() } else { Ok(()) }
     }
 
     pub(super) fn end(&mut self, round: Round) -> Result<(), RemoteError> {
-        match &mut self.state {
-            State::First(first) => {
-                first.end(round)?;
-                self.go_live(round.round)
-            }
-            State::Whole(whole) => whole.end(round, &self.place),
-            _ => Err(RemoteError::order("a round after the end")),
+        match (self.first.take(), &mut self.state) {
+            (Some(first), _) => self.go_live(first.end(round)?),
+            (None, State::Whole(whole)) => whole.end(round, &self.place),
+            (None, _) => Err(RemoteError::order("a round after the end")),
         }
     }
 
-    /// The first round is whole: from now on PATH is the twin.
-    fn go_live(&mut self, round: u32) -> Result<(), RemoteError> {
-        let State::First(mut first) = std::mem::replace(&mut self.state, State::Nothing) else {
-            return Err(RemoteError::order("no first round"));
-        };
-        let at = self.config.at.clone();
-        at.reached(Point::FirstWritten);
-        first.image.checkpoint(&mut first.unfinished, round)?;
-        at.reached(Point::FirstSynced);
-        let base = Base { round, image: first.unfinished.trailer().image };
-        let header = Header { session: first.session, layout: first.layout, base };
-        let (journal, tail) = Journal::begin(&self.place, &header)?;
-        at.reached(Point::FirstJournal);
-        self.place.rename(PARTIAL, "")?;
-        self.place.sync()?;
-        at.reached(Point::FirstRenamed);
-        let image = first.image.renamed(self.place.path(""));
-        let First { inode, unfinished, .. } = first;
-        let parts = Parts { header, round, image, inode, unfinished, journal, tail };
-        self.state = State::Whole(Whole::new(parts, &self.config, &self.outlet)?);
+    /// The first round is whole: from now on PATH is its twin, in place of what was there.
+    fn go_live(&mut self, proven: Proven) -> Result<(), RemoteError> {
+        let Proven { session, layout, round, image, inode, mut unfinished, mut scratch, written } =
+            proven;
+        self.config.at.reached(Point::FirstWritten);
+        image.checkpoint(&mut unfinished, round).map_err(RemoteError::unkept)?;
+        self.config.at.reached(Point::FirstSynced);
+        let base = Base { round, image: unfinished.trailer().image };
+        let header = Header { session, layout, base };
+        let prepared = Journal::prepare(&self.place, &header).map_err(RemoteError::unkept)?;
+        // Up to here everything is as it was. What follows is names, each of which can be found
+        // half changed.
+        self.mark(inode)?;
+        self.state = State::Nothing;
+        self.served = true;
+        scratch.keep();
+        let (journal, tail) = prepared.install(&self.place)?;
+        self.config.at.reached(Point::FirstJournal);
+        scratch.become_twin()?;
+        self.config.at.reached(Point::FirstRenamed);
+        let image = image.renamed(self.place.path(""));
+        let parts = Parts { header, round, image, inode, unfinished, written, journal, tail };
+        self.state = State::Whole(Box::new(Whole::new(parts, &self.config, &self.outlet)?));
+        // That of an earlier session, which was not kept.
+        self.place.remove(PARTIAL)?;
         acknowledge(&self.outlet, round);
         Ok(())
     }
 
+    /// What is at PATH, for the session that is served, if it is its own.
+    fn of_served(&self) -> Result<&State, RemoteError> {
+        if self.served && self.first.is_none() {
+            return Ok(&self.state);
+        }
+        Err(RemoteError::order("a question about a twin that is not whole"))
+    }
+
     /// The whole twin, everything applied, to be looked at.
     pub(super) fn settled(&self) -> Result<&Whole, RemoteError> {
-        let State::Whole(whole) = &self.state else {
+        let State::Whole(whole) = self.of_served()? else {
             return Err(RemoteError::order("a question about a twin that is not whole"));
         };
         whole.settle()?;
@@ -231,13 +247,14 @@ impl Keep {
         outcome: Outcome,
         reason: &str,
         digests: &[[u8; 32]],
+        stop: &Stop,
     ) -> Result<Result<(), String>, RemoteError> {
-        if let State::Over(over) = &self.state {
+        if let State::Over(over) = self.of_served()? {
             return Ok(over.kept.clone());
         }
         let whole = self.settled()?;
         let kept = match outcome {
-            Outcome::Identical => check(whole, digests)?,
+            Outcome::Identical => check(whole, digests, stop)?,
             Outcome::Differs => Err("the judge found pages that differ".to_owned()),
             Outcome::Inconclusive => Err("there is no verdict".to_owned()),
         };
@@ -265,8 +282,6 @@ impl Keep {
         self.place.remove(JOURNAL)?;
         self.place.sync()?;
         self.config.at.reached(Point::JournalRemoved);
-        let reason = reason.to_owned();
-        let over = Over { session, layout, held, outcome, reason, kept: kept.clone() };
         let whole = std::mem::replace(&mut self.state, State::Nothing);
         if let (Ok(()), State::Whole(whole)) = (&kept, whole) {
             whole.finish()?;
@@ -276,7 +291,9 @@ impl Keep {
         }
         self.place.sync()?;
         // Not before: until all is on the disk nobody is told that it is kept.
-        self.state = State::Over(over);
+        let reason = reason.to_owned();
+        self.state =
+            State::Over(Over { session, layout, held, outcome, reason, kept: kept.clone() });
         Ok(kept)
     }
 }

@@ -3,6 +3,7 @@
 //! The directory is opened once; every name in it is looked up from there with O_NOFOLLOW, so
 //! nobody who can put links into it, or move it, leads a write elsewhere.
 
+use super::image::is_memory;
 use crate::RemoteError;
 use memtwin_twin::Inode;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
@@ -116,15 +117,25 @@ impl Place {
         self.dir.sync_all().map_err(|errno| self.failed("sync the directory of", "", errno))
     }
 
-    /// Errors if so many bytes clearly don't fit.
-    pub(super) fn check_room(&self, needed: u64) -> Result<(), RemoteError> {
+    /// Errors if so many bytes clearly don't fit. `left` is what may stand in their way.
+    pub(super) fn check_room(&self, needed: u64, left: &str) -> Result<(), RemoteError> {
         let about = rustix::fs::fstatvfs(&self.dir)
             .map_err(|errno| self.failed("look at the file system of", "", errno))?;
-        let free = about.f_bfree.saturating_mul(about.f_frsize);
         // A file system without a size says 0 of 0.
-        if about.f_blocks > 0 && free < needed {
-            return Err(RemoteError::NoRoom { path: self.path(""), needed, free });
-        }
-        Ok(())
+        let free = if about.f_blocks > 0 {
+            about.f_bfree.saturating_mul(about.f_frsize)
+        } else if !is_memory(&self.dir) {
+            return Ok(());
+        } else {
+            let memory = rustix::system::sysinfo();
+            (memory.freeram as u64).saturating_mul(u64::from(memory.mem_unit))
+        };
+        if free < needed { Err(self.no_room(needed, free, left)) } else { Ok(()) }
+    }
+
+    /// The twin does not fit.
+    pub(super) fn no_room(&self, needed: u64, free: u64, left: &str) -> RemoteError {
+        let left = self.inode(left).map(|_| self.path(left));
+        RemoteError::NoRoom { path: self.path(""), needed, free, left }
     }
 }

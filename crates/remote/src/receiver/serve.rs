@@ -1,48 +1,94 @@
-//! One connection of a session, from WELCOME to its break or to BYE.
+//! One connection of a session, from its sender's turn to its break or to BYE.
 
-use super::door::Caller;
+use super::introduction::{refuse, regions};
 use super::keep::Keep;
+use super::lobby::{Caller, Lobby, Step};
 use super::{Config, Outlet, locked};
 use crate::RemoteError;
 use crate::frames::FrameReader;
 use memtwin_replicate::Stop;
-use memtwin_wire::{
-    Answer, Asked, Key, Kind, Message, Unsqueeze, Versions, Welcome, WireError, decode_layout,
-    negotiate,
-};
-use std::time::{Duration, Instant};
+use memtwin_wire::{Answer, Asked, Kind, Message, Unsqueeze, WireError};
 
-/// How long a refused peer is given to read why.
-const PARTING: Duration = Duration::from_millis(500);
-
-/// Serves a caller. `Ok` when the session is over.
-pub(super) fn serve(
-    keep: &mut Keep,
-    config: &Config,
-    outlet: &Outlet,
-    caller: Caller,
-    stop: &Stop,
-) -> Result<(), RemoteError> {
-    let Caller { mut reader, writer, hello, .. } = caller;
-    *locked(outlet) = Some(writer);
-    let served = converse(keep, config, outlet, &mut reader, &hello, stop);
-    if let Err(error) = &served
-        && let Some(code) = error.code()
-    {
-        let why = error.to_string();
-        say(outlet, &Message::Refuse { code, why: &why })
-            .map(|()| part(&mut reader, stop))
-            // Who does not listen is not told.
-            .unwrap_or_default();
-    }
-    served
+/// Who and what a sender is served with.
+pub(super) struct Served<'r> {
+    pub(super) keep: &'r mut Keep,
+    pub(super) config: &'r Config,
+    pub(super) outlet: &'r Outlet,
+    pub(super) lobby: &'r Lobby,
+    pub(super) stop: &'r Stop,
 }
 
-/// Lets the peer read what was said last, before the socket is closed under it.
-fn part(reader: &mut FrameReader, stop: &Stop) {
-    let until = Instant::now() + PARTING;
-    // Damaged or not, whatever comes is let go.
-    while Instant::now() < until && reader.drain(stop) {}
+impl Served<'_> {
+    /// Serves a caller. `Ok` when the session is over.
+    pub(super) fn serve(&mut self, caller: Caller) -> Result<(), RemoteError> {
+        let Caller { mut reader, mut writer, session, step, .. } = caller;
+        let layout = match step {
+            Step::Begins(layout) => Ok(layout),
+            Step::Comes(hello) => self.keep.begin(session).and_then(|holds| {
+                regions(&mut reader, &mut writer, &hello, holds, self.config, self.stop)
+            }),
+        };
+        *locked(self.outlet) = Some(writer);
+        let served = layout.and_then(|layout| {
+            self.keep.layout(session, layout)?;
+            say(self.outlet, &Message::Ready)?;
+            self.converse(&mut reader)
+        });
+        if let Err(error) = &served {
+            refuse(error, &mut reader, self.stop, |why| say(self.outlet, why));
+        }
+        served
+    }
+
+    fn converse(&mut self, reader: &mut FrameReader) -> Result<(), RemoteError> {
+        let (keep, stop) = (&mut *self.keep, self.stop);
+        let mut unsqueeze = Unsqueeze::default();
+        loop {
+            let kind = reader.next(stop, || ())?;
+            // Whoever sends without a pause is not to be heard to the end.
+            if stop.is_set() {
+                return Err(RemoteError::Stopped);
+            }
+            keep.check_disk()?;
+            match reader.message(kind)? {
+                Message::Data(kind, body) => keep.records(unsqueeze.body(kind, body)?)?,
+                Message::RoundEnd(round) => {
+                    keep.end(round)?;
+                    self.lobby.know(keep.session());
+                }
+                Message::Ping(token) => say(self.outlet, &Message::Pong(token))?,
+                Message::AskDigests(asked) => {
+                    let digests = digests(keep, asked, stop)?;
+                    let answer = Answer { asked, bytes: &digests };
+                    say(self.outlet, &Message::Digests(answer))?;
+                }
+                Message::Fetch(asked) => {
+                    let bytes = fetch(keep, asked)?;
+                    say(self.outlet, &Message::Bytes(Answer { asked, bytes: &bytes }))?;
+                }
+                Message::Verdict { outcome, reason, digests } => {
+                    let digests = digests.as_chunks::<32>().0;
+                    let kept = keep.judged(outcome, &reason.to_string(), digests, stop)?;
+                    let why = kept.as_ref().err().map_or("", String::as_str).into();
+                    say(self.outlet, &Message::Confirm { kept: kept.is_ok(), why })?;
+                }
+                Message::Bye => {
+                    return if keep.is_over() {
+                        Ok(())
+                    } else {
+                        Err(RemoteError::order("BYE before a verdict"))
+                    };
+                }
+                Message::Refuse { code, why } => {
+                    return Err(RemoteError::Refused { code, why: why.to_string() });
+                }
+                other => {
+                    let expected = "pages, a question or a verdict";
+                    return Err(WireError::Unexpected { expected, got: other.kind() }.into());
+                }
+            }
+        }
+    }
 }
 
 fn say(outlet: &Outlet, message: &Message<'_>) -> Result<(), RemoteError> {
@@ -52,92 +98,16 @@ fn say(outlet: &Outlet, message: &Message<'_>) -> Result<(), RemoteError> {
     }
 }
 
-fn converse(
-    keep: &mut Keep,
-    config: &Config,
-    outlet: &Outlet,
-    reader: &mut FrameReader,
-    hello: &memtwin_wire::Hello,
-    stop: &Stop,
-) -> Result<(), RemoteError> {
-    let version = negotiate(Versions::OURS, hello.versions)?;
-    let holds = keep.begin(hello.session)?;
-    let nonce = match config.nonce {
-        Some(nonce) => nonce,
-        None => crate::sender::nonce()?,
-    };
-    say(outlet, &Message::Welcome(Welcome { version, nonce, holds }))?;
-    let key = Key::of_connection(&hello.session, &hello.nonce, &nonce);
-    reader.rekey(key);
-    if let Some(writer) = &mut *locked(outlet) {
-        writer.rekey(key);
-    }
-    // Until the sender has room made for its pages.
-    loop {
-        let kind = reader.next(stop, || ())?;
-        match reader.message(kind)? {
-            Message::Layout(body) => {
-                let layout = decode_layout(body)?;
-                keep.layout(hello.session, layout)?;
-                reader.known();
-                say(outlet, &Message::Ready)?;
-                break;
-            }
-            Message::Ping(token) => {
-                // A guest may take a while to make; its sender has introduced itself.
-                reader.known();
-                say(outlet, &Message::Pong(token))?;
-            }
-            other => {
-                return Err(WireError::Unexpected { expected: "LAYOUT", got: other.kind() }.into());
-            }
-        }
-    }
-    let mut unsqueeze = Unsqueeze::default();
-    loop {
-        let kind = reader.next(stop, || ())?;
-        match reader.message(kind)? {
-            Message::Data(kind, body) => keep.records(unsqueeze.body(kind, body)?)?,
-            Message::RoundEnd(round) => keep.end(round)?,
-            Message::Ping(token) => say(outlet, &Message::Pong(token))?,
-            Message::AskDigests(asked) => {
-                let digests = digests(keep, asked)?;
-                say(outlet, &Message::Digests(Answer { asked, bytes: &digests }))?;
-            }
-            Message::Fetch(asked) => {
-                let bytes = fetch(keep, asked)?;
-                say(outlet, &Message::Bytes(Answer { asked, bytes: &bytes }))?;
-            }
-            Message::Verdict { outcome, reason, digests } => {
-                let kept = keep.judged(outcome, reason, digests.as_chunks::<32>().0)?;
-                let why = kept.as_ref().err().map_or("", String::as_str);
-                say(outlet, &Message::Confirm { kept: kept.is_ok(), why })?;
-            }
-            Message::Bye => {
-                return if keep.is_over() {
-                    Ok(())
-                } else {
-                    Err(RemoteError::order("BYE before a verdict"))
-                };
-            }
-            Message::Refuse { code, why } => {
-                return Err(RemoteError::Refused { code, why: why.to_owned() });
-            }
-            other => {
-                let expected = "pages, a question or a verdict";
-                return Err(WireError::Unexpected { expected, got: other.kind() }.into());
-            }
-        }
-    }
-}
-
-fn digests(keep: &Keep, asked: Asked) -> Result<Vec<u8>, RemoteError> {
+fn digests(keep: &Keep, asked: Asked, stop: &Stop) -> Result<Vec<u8>, RemoteError> {
     let whole = keep.settled()?;
     let (region, blocks) = asked.check(whole.shape(), Kind::AskDigests)?;
     let block = whole.shape().block(region);
     let mut digests = Vec::with_capacity(asked.count as usize * 32);
     let mut buffer = vec![0; block];
     for chunk in 0..u64::from(asked.count) {
+        if stop.is_set() {
+            return Err(RemoteError::Stopped);
+        }
         let first = chunk * u64::from(asked.each);
         let mut hasher = blake3::Hasher::new();
         for at in first..(first + u64::from(asked.each)).min(blocks) {

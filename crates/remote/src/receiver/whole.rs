@@ -5,11 +5,14 @@ use super::first::check_blocks;
 use super::image::Image;
 use super::journal::{Header, Journal, Left, Tail};
 use super::place::Place;
+use super::written::Written;
 use super::{Config, Outlet, Point};
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId};
+use memtwin_replicate::Stop;
 use memtwin_twin::{Inode, Unfinished};
 use memtwin_wire::{Base, Records, Round, Shape};
+use std::sync::{Arc, Mutex};
 
 /// How many bytes of rounds may wait to be applied; then the sender waits.
 const MOST_BEHIND: u64 = 16 << 20;
@@ -28,6 +31,7 @@ pub(super) struct Whole {
     shape: Shape,
     image: Image,
     unfinished: Unfinished,
+    written: Arc<Mutex<Written>>,
     journal: Journal,
     /// `None` only while one takes the place of another.
     disk: Option<Disk>,
@@ -47,13 +51,14 @@ pub(super) struct Parts {
     pub(super) image: Image,
     pub(super) inode: Inode,
     pub(super) unfinished: Unfinished,
+    pub(super) written: Written,
     pub(super) journal: Journal,
     pub(super) tail: Tail,
 }
 
 impl Whole {
     pub(super) fn new(parts: Parts, config: &Config, outlet: &Outlet) -> Result<Self, RemoteError> {
-        let Parts { header, round, image, inode, unfinished, journal, tail } = parts;
+        let Parts { header, round, image, inode, unfinished, written, journal, tail } = parts;
         let mut this = Self {
             session: header.session,
             shape: Shape::of(&header.layout),
@@ -62,6 +67,7 @@ impl Whole {
             held: round,
             image,
             unfinished,
+            written: Arc::new(Mutex::new(written)),
             journal,
             disk: None,
             blocks: 0,
@@ -82,11 +88,12 @@ impl Whole {
         outlet: &Outlet,
     ) -> Result<Self, RemoteError> {
         let shape = Shape::of(&left.header.layout);
-        left.tail.apply(left.journal.bytes(), &shape, &image, &|| ())?;
+        let mut written = Written::everything(&shape);
+        left.tail.apply(left.journal.bytes(), &shape, &image, &mut written, &|| ())?;
         image.sync()?;
         let inode = image.inode()?;
         let Left { journal, tail, header, round } = left;
-        let parts = Parts { header, round, image, inode, unfinished, journal, tail };
+        let parts = Parts { header, round, image, inode, unfinished, written, journal, tail };
         Self::new(parts, config, outlet)
     }
 
@@ -95,6 +102,7 @@ impl Whole {
             journal: self.journal.handle()?,
             tail,
             image: self.image.again()?,
+            written: Arc::clone(&self.written),
             shape: self.shape.clone(),
             outlet: self.outlet.clone(),
             at: self.at.clone(),
@@ -106,9 +114,14 @@ impl Whole {
         self.disk.as_ref().ok_or_else(|| RemoteError::order("the disk's thread is gone"))
     }
 
+    /// Errors if the disk has failed.
+    pub(super) fn check(&self) -> Result<(), RemoteError> {
+        self.disk()?.check()
+    }
+
     /// Takes the records of a frame. They are checked before any is kept.
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
-        let blocks: u64 = Records::check(body, &self.shape)?.map(|it| it.blocks().2).sum();
+        let blocks: u64 = Records::from_peer(body, &self.shape)?.map(|it| it.blocks().2).sum();
         self.journal.records(body)?;
         self.blocks += blocks;
         Ok(())
@@ -146,7 +159,7 @@ impl Whole {
             base: Base { round: self.held, image: self.unfinished.trailer().image },
         };
         self.disk = None;
-        let (journal, tail) = Journal::begin(place, &header)?;
+        let (journal, tail) = Journal::prepare(place, &header)?.install(place)?;
         self.at.reached(Point::NewJournal);
         self.journal = journal;
         self.settled = 0;
@@ -193,7 +206,7 @@ impl Whole {
     }
 
     /// The BLAKE3 of a whole region.
-    pub(super) fn digest(&self, region: RegionId) -> Result<[u8; 32], RemoteError> {
+    pub(super) fn digest(&self, region: RegionId, stop: &Stop) -> Result<[u8; 32], RemoteError> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; HASH];
         let mut at = self.shape.offset(region, 0);
@@ -203,6 +216,9 @@ impl Whole {
             self.image.read(&mut buffer[..len], at)?;
             hasher.update(&buffer[..len]);
             at += len as u64;
+            if stop.is_set() {
+                return Err(RemoteError::Stopped);
+            }
         }
         Ok(*hasher.finalize().as_bytes())
     }

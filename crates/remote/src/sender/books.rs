@@ -66,9 +66,19 @@ impl Books {
         self.arrived = self.arrived.max(round);
     }
 
+    /// The last round that was acknowledged.
+    pub(super) fn arrived(&self) -> Option<u32> {
+        self.arrived
+    }
+
     /// How many rounds are on their way.
     pub(super) fn on_the_way(&self) -> usize {
         self.on_the_way.len()
+    }
+
+    /// How many ended rounds a break has swallowed, if the receiver holds this one.
+    pub(super) fn swallowed(&self, held: Option<u32>) -> u64 {
+        self.on_the_way.iter().filter(|(round, _)| Some(*round) > held).count() as u64
     }
 
     /// The connection broke, and the receiver holds this round. Returns what was lost.
@@ -152,6 +162,7 @@ mod tests {
         assert_eq!(books.on_the_way(), 3);
         take(&mut books, &[99]);
         // Its acknowledgement of round 2 was lost with the connection.
+        assert_eq!(books.swallowed(Some(2)), 2);
         books.broke(Some(2));
         assert_eq!(given_back(&mut books), [3, 4, 50, 99]);
         assert_eq!(given_back(&mut books), [0; 0]);

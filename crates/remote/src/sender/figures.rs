@@ -21,6 +21,8 @@ pub struct Figures {
     pub reconnects: u64,
     /// How long there was no connection.
     pub away: Duration,
+    /// The most ended rounds that one break has swallowed.
+    pub rounds_swallowed: u64,
     /// Pages that breaks had swallowed and that were sent again.
     pub pages_again: u64,
 }
@@ -63,6 +65,11 @@ impl Meter {
 
     pub(super) fn sent_again(&self, pages: u64) {
         self.lock().0.pages_again += pages;
+    }
+
+    pub(super) fn swallowed(&self, rounds: u64) {
+        let figures = &mut self.lock().0;
+        figures.rounds_swallowed = figures.rounds_swallowed.max(rounds);
     }
 
     pub(super) fn reconnected(&self, away: Duration) {

@@ -5,6 +5,7 @@ use super::figures::Meter;
 use super::link::Link;
 use crate::RemoteError;
 use memtwin_replicate::Stop;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many breaks in a row, without a round acknowledged, are too many.
@@ -23,10 +24,30 @@ pub(super) struct Line {
     /// What the receiver held when the link was made; nobody has looked at it yet.
     pub(super) news: Option<Option<u32>>,
     pub(super) breaks: u32,
+    /// Why there will be no connection any more. It stays, for everyone who asks.
+    pub(super) ended: Option<Arc<RemoteError>>,
     pub(super) acked_at_break: Option<u32>,
 }
 
 impl Line {
+    /// Errors if there will be no connection any more.
+    pub(super) fn check(&self) -> Result<(), RemoteError> {
+        match &self.ended {
+            Some(error) => Err(RemoteError::Final(Arc::clone(error))),
+            None => Ok(()),
+        }
+    }
+
+    /// This error is the last, unless it is a stop, after which the verdict may still be told.
+    pub(super) fn end(&mut self, error: RemoteError) -> RemoteError {
+        if matches!(error.root(), RemoteError::Stopped) {
+            return error;
+        }
+        let error = Arc::new(error);
+        self.ended = Some(Arc::clone(&error));
+        RemoteError::Final(error)
+    }
+
     /// Makes a new connection in place of one that broke of `error`.
     pub(super) fn anew(
         &mut self,

@@ -41,7 +41,17 @@ struct Heard {
 struct State {
     acked: Option<u32>,
     answers: VecDeque<(Kind, Vec<u8>)>,
-    broken: Option<RemoteError>,
+    /// Why nothing more will be heard. It stays, for everyone who asks.
+    broken: Option<Arc<RemoteError>>,
+}
+
+impl State {
+    fn check(&self) -> Result<(), RemoteError> {
+        match &self.broken {
+            Some(error) => Err(RemoteError::Final(Arc::clone(error))),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Heard {
@@ -92,7 +102,7 @@ impl Link {
         let welcome = match reader.message(kind)? {
             Message::Welcome(welcome) => welcome,
             Message::Refuse { code, why } => {
-                return Err(RemoteError::Refused { code, why: why.to_owned() });
+                return Err(RemoteError::Refused { code, why: why.to_string() });
             }
             other => {
                 let expected = "WELCOME";
@@ -159,9 +169,7 @@ impl Link {
                 }
                 return Err(WireError::Unexpected { expected: "an answer", got }.into());
             }
-            if let Some(error) = state.broken.take() {
-                return Err(error);
-            }
+            state.check()?;
             drop(self.heard.changed.wait_timeout(state, Duration::from_millis(200)));
             if stop.is_set() {
                 return Err(RemoteError::Stopped);
@@ -169,23 +177,19 @@ impl Link {
         }
     }
 
-    /// Waits until something was heard, or a moment.
-    pub(super) fn wait(&self, stop: &Stop) -> Result<(), RemoteError> {
-        let mut state = self.heard.lock();
-        let before = state.acked;
-        if let Some(error) = state.broken.take() {
-            return Err(error);
-        }
-        let (mut state, _) = self
+    /// Waits until another round than this is acknowledged, or a moment.
+    pub(super) fn wait(&self, before: Option<u32>, stop: &Stop) -> Result<(), RemoteError> {
+        let state = self.heard.lock();
+        state.check()?;
+        let (state, _) = self
             .heard
             .changed
             .wait_timeout_while(state, Duration::from_millis(200), |state| {
                 state.acked == before && state.broken.is_none()
             })
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = state.broken.take() {
-            return Err(error);
-        }
+        state.check()?;
+        drop(state);
         if stop.is_set() { Err(RemoteError::Stopped) } else { Ok(()) }
     }
 
@@ -199,7 +203,7 @@ impl Link {
     }
 
     fn check(&self) -> Result<(), RemoteError> {
-        self.heard.lock().broken.take().map_or(Ok(()), Err)
+        self.heard.lock().check()
     }
 
     /// The receiver's own reason, if it gave one before it hung up.
@@ -208,13 +212,13 @@ impl Link {
             return error;
         }
         let state = self.heard.lock();
-        let (mut state, _) = self
+        let (state, _) = self
             .heard
             .changed
             .wait_timeout_while(state, Duration::from_millis(500), |state| state.broken.is_none())
             .unwrap_or_else(PoisonError::into_inner);
-        match state.broken.take() {
-            Some(said @ RemoteError::Refused { .. }) => said,
+        match state.check() {
+            Err(said) if matches!(said.root(), RemoteError::Refused { .. }) => said,
             _ => error,
         }
     }
@@ -245,7 +249,11 @@ fn hear(reader: &mut FrameReader, heard: &Heard, writer: &Mutex<FrameWriter>, st
         });
         let told = told.and_then(|kind| understand(reader, kind, heard));
         if let Err(error) = told {
-            heard.lock().broken = Some(error);
+            // A stop is seen by whoever waits, and breaks nothing: the verdict may still be told.
+            if matches!(error, RemoteError::Stopped) {
+                return;
+            }
+            heard.lock().broken = Some(Arc::new(error));
             heard.changed.notify_all();
             return;
         }
@@ -263,7 +271,7 @@ fn understand(reader: &FrameReader, kind: Kind, heard: &Heard) -> Result<(), Rem
             heard.lock().answers.push_back((kind, reader.body().to_vec()));
         }
         Message::Refuse { code, why } => {
-            return Err(RemoteError::Refused { code, why: why.to_owned() });
+            return Err(RemoteError::Refused { code, why: why.to_string() });
         }
         other => {
             let expected = "an acknowledgement or an answer";

@@ -1,6 +1,6 @@
 //! The parts of messages, as types.
 
-use super::{MOST_DIGESTS, MOST_FETCH};
+use super::{MOST_DIGESTED, MOST_DIGESTS, MOST_FETCH};
 use crate::{Kind, Shape, Versions, WireError};
 use memtwin_pages::RegionId;
 
@@ -66,6 +66,10 @@ impl Asked {
                 end: self.first.saturating_add(whole),
                 blocks: shape.count(id),
             });
+        }
+        // By both numbers, as no block is larger than 64 KiB.
+        if blocks * shape.block(id) as u64 > MOST_DIGESTED {
+            return Err(range("blocks to be hashed", self.count, "256 MiB of them at most"));
         }
         if kind == Kind::Fetch && (self.each != 1 || blocks * shape.block(id) as u64 > MOST_FETCH) {
             return Err(range("blocks asked for", self.count, "512 KiB of them at most"));

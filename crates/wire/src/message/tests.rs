@@ -18,13 +18,17 @@ fn samples() -> Vec<Message<'static>> {
         Message::Digests(Answer { asked, bytes: &[7; 64] }),
         Message::Fetch(fetch),
         Message::Bytes(Answer { asked: fetch, bytes: &[8; 1536] }),
-        Message::Verdict { outcome: Outcome::Differs, reason: "3 lost pages", digests: &[9; 32] },
-        Message::Confirm { kept: true, why: "" },
-        Message::Confirm { kept: false, why: "no room" },
+        Message::Verdict {
+            outcome: Outcome::Differs,
+            reason: "3 lost pages".into(),
+            digests: &[9; 32],
+        },
+        Message::Confirm { kept: true, why: "".into() },
+        Message::Confirm { kept: false, why: "no room".into() },
         Message::Bye,
         Message::Ping(5),
         Message::Pong(u64::MAX),
-        Message::Refuse { code: RefuseCode::Disk, why: "no space left" },
+        Message::Refuse { code: RefuseCode::Disk, why: "no space left".into() },
         Message::Base(Base { round: 4, image: [5; 16] }),
     ]
 }
@@ -51,9 +55,9 @@ fn what_is_said_is_understood_and_cut_short_it_is_not() {
 #[test]
 fn a_text_is_cut_at_a_character() {
     let why = "ü".repeat(MOST_TEXT as usize);
-    let frame = Message::Confirm { kept: false, why: &why }.frame();
+    let frame = Message::Confirm { kept: false, why: why.as_str().into() }.frame();
     let read = Message::read(Kind::Confirm, &frame[HEAD..]).unwrap();
-    assert!(matches!(read, Message::Confirm { why, .. } if why.len() == MOST_TEXT as usize));
+    assert!(matches!(read, Message::Confirm { why, .. } if why.raw().len() == MOST_TEXT as usize));
 }
 
 #[test]

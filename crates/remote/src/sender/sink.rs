@@ -1,0 +1,149 @@
+//! The sender as the engine's sink.
+
+use super::books::Books;
+use super::link::Link;
+use super::pay::Payer;
+use super::shadow::{Known, Shadow, is_zero};
+use super::{MOST_ROUNDS, Opened, RemoteTwin};
+use crate::RemoteError;
+use memtwin_pages::{Layout, RegionId, Run};
+use memtwin_replicate::{Collector, Sink, SinkError, Written};
+use memtwin_wire::{Message, RecordWriter, Round, Shape, encode_layout};
+use std::time::Instant;
+
+impl Sink for RemoteTwin {
+    fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        let mut body = Vec::new();
+        encode_layout(layout, &mut body).map_err(RemoteError::from)?;
+        let shape = Shape::of(layout);
+        self.opened = Some(Opened {
+            books: Books::new(layout),
+            shadow: self.config.delta.then(|| Shadow::new(&shape)),
+            writer: RecordWriter::default(),
+            payer: Payer::new(self.config.compression),
+            layout: layout.clone(),
+            shape,
+        });
+        let (config, session, stop) = (self.config.clone(), self.session, self.stop.clone());
+        let meter = self.meter.clone();
+        let line = self.line();
+        line.layout = Some(body);
+        let body = line.layout.as_deref();
+        let said = match (&mut line.link, body) {
+            (Some(link), Some(body)) => link.introduce(body, &stop),
+            _ => Err(RemoteError::Closed),
+        };
+        match said {
+            // Nothing was sent yet, so nothing is lost.
+            Err(error) if error.may_pass() => {
+                line.anew(&config, &session, &stop, &meter, error)
+                    .map_err(|error| line.end(error))?;
+                line.news = None;
+                Ok(())
+            }
+            Err(error) => Err(line.end(error).into()),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+        self.on_line(|opened, link, meter| {
+            let before = opened.writer.bytes();
+            let block = opened.shape.block(region);
+            let pages = bytes.len() as u64 / opened.layout.region(region).page_size().bytes();
+            // Noted first: whatever breaks below, these pages are this round's.
+            opened.books.took(region, Run { first, count: pages });
+            let first = first * opened.shape.per_page(region);
+            let per_page = opened.shape.per_page(region);
+            let (mut same, mut same_in_page) = (0, 0);
+            // To copy all of memory takes longer than to send it over a fast link, which would hardly
+            // gain by deltas; pages that are written again are worth it on any.
+            let note = opened.books.is_past_pre_copy() || opened.payer.is_link_slow();
+            for (at, new) in (first..).zip(bytes.chunks_exact(block)) {
+                let known = opened
+                    .shadow
+                    .as_mut()
+                    .map_or(Known::Nothing, |shadow| shadow.look(region, at, new, note));
+                match known {
+                    Known::This(held) => {
+                        same_in_page += u64::from(!opened.writer.update(region, at, held, new));
+                    }
+                    Known::Nothing => {
+                        if is_zero(new) {
+                            opened.writer.zero(region, at);
+                        } else {
+                            opened.writer.full(region, at, new);
+                        }
+                    }
+                }
+                if (at + 1) % per_page == 0 {
+                    same += u64::from(same_in_page == per_page);
+                    same_in_page = 0;
+                }
+                if opened.writer.is_full(&opened.shape) {
+                    flush(opened, link)?;
+                }
+            }
+            meter.took(pages);
+            Ok(Written { false_dirty: same, bytes: opened.writer.bytes() - before })
+        })
+    }
+
+    fn prefetch(&self, region: RegionId, pages: Run) {
+        if let Some(Opened { shadow: Some(shadow), .. }) = &self.opened {
+            shadow.prefetch(region, pages);
+        }
+    }
+
+    fn commit(&mut self, round: u32) -> Result<(), SinkError> {
+        let stop = self.stop.clone();
+        self.on_line(|opened, link, meter| {
+            flush(opened, link)?;
+            let began = Instant::now();
+            while opened.books.on_the_way() >= MOST_ROUNDS {
+                link.wait(opened.books.arrived(), &stop)?;
+                opened.books.acknowledged(link.acked());
+            }
+            meter.stalled(began.elapsed());
+            let blocks = opened.writer.blocks();
+            // A round of which the twin has everything already needs no word.
+            if blocks > 0 {
+                link.send(&Message::RoundEnd(Round { round, blocks }))?;
+            }
+            opened.writer.restart();
+            opened.books.ended(round, blocks > 0);
+            meter.linked(link, opened.books.on_the_way());
+            Ok(())
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), SinkError> {
+        let stop = self.stop.clone();
+        self.on_line(|opened, link, meter| {
+            let began = Instant::now();
+            while opened.books.on_the_way() > 0 {
+                link.wait(opened.books.arrived(), &stop)?;
+                opened.books.acknowledged(link.acked());
+            }
+            meter.stalled(began.elapsed());
+            meter.linked(link, 0);
+            Ok(())
+        })
+    }
+
+    fn give_back(&mut self, into: &mut dyn Collector) {
+        if let Some(opened) = &mut self.opened {
+            let pages = opened.books.give_back(into);
+            self.meter.sent_again(pages);
+        }
+    }
+}
+
+/// Sends what the writer has.
+fn flush(opened: &mut Opened, link: &mut Link) -> Result<(), RemoteError> {
+    if !opened.writer.is_empty() {
+        opened.payer.send(link, opened.writer.frame())?;
+        opened.writer.clear();
+    }
+    Ok(())
+}

@@ -4,30 +4,21 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end at what it did not expect")]
 
 mod common;
+mod session;
 #[path = "../../remote/tests/common/mod.rs"]
 mod toy;
 
-use common::{
-    Findings, Limits, crash_everywhere, directory, losses, on_disk, recorded, taken_for_whole,
-};
+use common::{Findings, Limits, crash_everywhere, directory, losses, taken_for_whole};
 use memtwin_powerloss::{Op, Recording};
-use memtwin_remote::{Compression, Door, Receiver, ReceiverConfig, RemoteTwin, SenderConfig};
-use memtwin_replicate::{Replication, Stop};
+use memtwin_remote::{Door, Receiver, ReceiverConfig};
+use memtwin_replicate::Stop;
 use memtwin_twin::Unfinished;
-use memtwin_wire::{Kind, Method, Outcome};
+use memtwin_wire::Kind;
+use session::{OLD, PORT, Session, There, session};
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
-use toy::{Toy, receiver_config, sender_config};
-
-const PORT: &str = "MEMTWIN_POWERLOSS_PORT";
-const REGIONS: [(u64, u64); 2] = [(5, 4096), (9, 512)];
-const ROUNDS: usize = 20;
-const OLD: [u8; 8192] = [0x01; 8192];
+use toy::receiver_config;
 
 /// Not a test: the receiver that is recorded.
 #[test]
@@ -39,120 +30,6 @@ fn a_twin_is_received() {
     let mut receiver = Receiver::new(dir.join("twin"), config).unwrap();
     let mut door = Door::listen(SocketAddr::from(([127, 0, 0, 1], port)), None).unwrap();
     receiver.run(&mut door, &Stop::default()).unwrap();
-}
-
-/// Passes connections on until it is told to stop. Each of the first ones breaks in the middle of a
-/// round: after so many rounds, when the next one's first frame has gone through.
-fn proxy(listener: &TcpListener, to: SocketAddr, breaks: &[usize], over: &AtomicBool) {
-    listener.set_nonblocking(true).unwrap();
-    let mut breaks = breaks.iter().copied();
-    while !over.load(Ordering::SeqCst) {
-        let (Ok((sender, _)), Ok(receiver)) = (listener.accept(), TcpStream::connect(to)) else {
-            thread::sleep(Duration::from_millis(5));
-            continue;
-        };
-        sender.set_nonblocking(false).unwrap();
-        let (mut from, mut into) = (receiver.try_clone().unwrap(), sender.try_clone().unwrap());
-        let back = thread::spawn(move || {
-            let _ = std::io::copy(&mut from, &mut into);
-        });
-        // An error is the end of a connection, whichever side's.
-        let _ = forward(&sender, &receiver, breaks.next());
-        let _ = sender.shutdown(Shutdown::Both);
-        let _ = receiver.shutdown(Shutdown::Both);
-        back.join().unwrap();
-    }
-}
-
-/// Forwards frames (docs/wire.md), at most so many rounds and a frame.
-fn forward(
-    mut from: &TcpStream,
-    mut into: &TcpStream,
-    rounds: Option<usize>,
-) -> std::io::Result<()> {
-    let mut left = rounds;
-    loop {
-        let mut head = [0; 24];
-        from.read_exact(&mut head)?;
-        let mut body = vec![0; u32::from_le_bytes(head[..4].try_into().unwrap()) as usize];
-        from.read_exact(&mut body)?;
-        into.write_all(&head)?;
-        into.write_all(&body)?;
-        match &mut left {
-            Some(0) if head[4] == Kind::Data as u8 => return Ok(()),
-            Some(left) if head[4] == Kind::RoundEnd as u8 => *left = left.saturating_sub(1),
-            _ => {}
-        }
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A session that was recorded, and the memory after each round.
-struct Session {
-    recording: Recording,
-    rounds: Vec<Vec<u8>>,
-}
-
-/// Sends to a receiver that is recorded. The connection breaks twice, in the middle of rounds.
-fn session() -> Session {
-    let dir = on_disk();
-    fs::write(dir.path().join("twin"), OLD).unwrap();
-    let (listener, port) = (TcpListener::bind("127.0.0.1:0").unwrap(), free_port());
-    let address = listener.local_addr().unwrap();
-    let to = SocketAddr::from(([127, 0, 0, 1], port));
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| proxy(&listener, to, &[4, 1], &over));
-        let sending = scope.spawn(|| {
-            // Also when it panics.
-            let sent = std::panic::catch_unwind(|| send(address));
-            over.store(true, Ordering::SeqCst);
-            sent
-        });
-        let port = port.to_string();
-        let recording = recorded("a_twin_is_received", dir.path(), &[(PORT, &port)]);
-        Session { recording, rounds: sending.join().unwrap().unwrap() }
-    })
-}
-
-fn send(address: SocketAddr) -> Vec<Vec<u8>> {
-    let stop = Stop::default();
-    let began = Instant::now();
-    let mut twin = loop {
-        let config = SenderConfig {
-            compression: Compression::Always(Method::None),
-            ..sender_config(address)
-        };
-        match RemoteTwin::connect(config, stop.clone()) {
-            Ok(twin) => break twin,
-            Err(error) => assert!(began.elapsed() < Duration::from_secs(60), "{error}"),
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
-    let mut guest = Toy::with(5, &REGIONS);
-    guest.wild = false;
-    let mut replication = Replication::start(guest, &mut twin, ()).unwrap();
-    let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        replication.source_mut().write(8);
-        let round = replication.round(&stop).unwrap().n as usize;
-        assert_eq!(round, rounds.len());
-        rounds.push(replication.source().memory.concat());
-        // So that most rounds are acknowledged one by one.
-        thread::sleep(Duration::from_millis(10));
-    }
-    let mut still = replication.stand_still(&stop).unwrap();
-    let memory = still.source().memory.clone();
-    rounds.resize(still.rounds() as usize, memory.concat());
-    still.release().unwrap();
-    replication.finish().unwrap();
-    let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-    assert_eq!(twin.finish(Outcome::Identical, "", &digests).unwrap(), Ok(()));
-    assert!(twin.figures().reconnects >= 1, "{:?}", twin.figures());
-    rounds
 }
 
 /// What the receiver has promised before this operation: the last round, and that it is complete.
@@ -204,6 +81,11 @@ fn check(dir: &Path, session: &Session, promised: (Option<u32>, bool)) -> Result
     match receiver.recovered() {
         Some(round) => {
             let image = fs::read(&path).unwrap();
+            if let (Some(earlier), None) = (&session.earlier, acknowledged)
+                && image.starts_with(earlier)
+            {
+                return Ok(());
+            }
             let expected = &session.rounds[round as usize];
             if image.get(..expected.len()) != Some(expected) {
                 return Err("it goes on with what is no round".to_owned());
@@ -213,7 +95,7 @@ fn check(dir: &Path, session: &Session, promised: (Option<u32>, bool)) -> Result
             }
             Ok(())
         }
-        None if acknowledged.is_none() => Ok(()),
+        None if acknowledged.is_none() && session.earlier.is_none() => Ok(()),
         // Judged, and all that is left is the word of it: the image is the last round.
         None => match (checkpoint(&dir.join("twin.partial")), taken_for_whole(&path)) {
             (Some((round, image)), _)
@@ -240,7 +122,7 @@ fn crash(session: &Session, recording: &Recording, limits: Limits) -> Findings {
 
 #[test]
 fn no_acknowledged_round_is_lost_and_no_file_is_whole_that_is_not() {
-    let session = session();
+    let session = session(There::File);
     let recording = &session.recording;
     let promises = promised(recording, recording.ops.len());
     assert!(promises.0 >= Some(5) && promises.1, "{promises:?}");
@@ -273,4 +155,22 @@ fn no_acknowledged_round_is_lost_and_no_file_is_whole_that_is_not() {
         println!("without the syncs {which}: {found:?}");
         assert!(found.count > 0, "{which}: {found:?}");
     }
+}
+
+/// Until another session has shown that it may take its place, one that was there goes on.
+#[test]
+fn nor_is_the_session_lost_that_was_there() {
+    let session = session(There::Session);
+    let recording = &session.recording;
+    let found = crash(&session, recording, losses(5));
+    assert!(found.wrong.is_empty(), "{found:?}");
+    println!("{} operations, {} states", recording.ops.len(), found.states);
+    assert!(found.states > 150, "{found:?}");
+
+    // The control: the new journal may have its name before the image that it names has one.
+    let names = |i: &usize| matches!(recording.ops[*i], Op::SyncDirectory { .. });
+    let syncs: Vec<_> = recording.syncs().into_iter().filter(names).collect();
+    let found = crash(&session, &recording.without(&syncs), losses(6).first());
+    println!("without the syncs of the names: {found:?}");
+    assert!(found.count > 0, "{found:?}");
 }

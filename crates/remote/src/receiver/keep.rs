@@ -74,8 +74,7 @@ impl Keep {
         // A first round that came to nothing.
         place.remove(FIRST)?;
         place.sync()?;
-        let (config, outlet) = (config.clone(), outlet.clone());
-        let marker = Some(marker);
+        let (marker, config, outlet) = (Some(marker), config.clone(), outlet.clone());
         Ok(Self { place, marker, state, served: false, first: None, config, outlet })
     }
 
@@ -185,10 +184,7 @@ impl Keep {
 
     /// Errors if what came will never be acknowledged, as the disk has failed.
     pub(super) fn check_disk(&self) -> Result<(), RemoteError> {
-        match &self.state {
-            State::Whole(whole) => whole.check(),
-            _ => Ok(()),
-        }
+        if let State::Whole(whole) = &self.state { whole.check() } else { Ok(()) }
     }
 
     pub(super) fn end(&mut self, round: Round) -> Result<(), RemoteError> {
@@ -203,10 +199,9 @@ impl Keep {
     fn go_live(&mut self, proven: Proven) -> Result<(), RemoteError> {
         let Proven { session, layout, round, image, inode, mut unfinished, mut scratch, written } =
             proven;
-        let at = self.config.at.clone();
-        at.reached(Point::FirstWritten);
+        self.config.at.reached(Point::FirstWritten);
         image.checkpoint(&mut unfinished, round).map_err(RemoteError::unkept)?;
-        at.reached(Point::FirstSynced);
+        self.config.at.reached(Point::FirstSynced);
         let base = Base { round, image: unfinished.trailer().image };
         let header = Header { session, layout, base };
         let prepared = Journal::prepare(&self.place, &header).map_err(RemoteError::unkept)?;
@@ -217,9 +212,9 @@ impl Keep {
         self.served = true;
         scratch.keep();
         let (journal, tail) = prepared.install(&self.place)?;
-        at.reached(Point::FirstJournal);
+        self.config.at.reached(Point::FirstJournal);
         scratch.become_twin()?;
-        at.reached(Point::FirstRenamed);
+        self.config.at.reached(Point::FirstRenamed);
         let image = image.renamed(self.place.path(""));
         let parts = Parts { header, round, image, inode, unfinished, written, journal, tail };
         self.state = State::Whole(Box::new(Whole::new(parts, &self.config, &self.outlet)?));
@@ -287,8 +282,6 @@ impl Keep {
         self.place.remove(JOURNAL)?;
         self.place.sync()?;
         self.config.at.reached(Point::JournalRemoved);
-        let reason = reason.to_owned();
-        let over = Over { session, layout, held, outcome, reason, kept: kept.clone() };
         let whole = std::mem::replace(&mut self.state, State::Nothing);
         if let (Ok(()), State::Whole(whole)) = (&kept, whole) {
             whole.finish()?;
@@ -298,7 +291,9 @@ impl Keep {
         }
         self.place.sync()?;
         // Not before: until all is on the disk nobody is told that it is kept.
-        self.state = State::Over(over);
+        let reason = reason.to_owned();
+        self.state =
+            State::Over(Over { session, layout, held, outcome, reason, kept: kept.clone() });
         Ok(kept)
     }
 }

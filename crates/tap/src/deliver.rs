@@ -138,7 +138,10 @@ impl Tap<'_> {
         self.throttle(Throttle::MayEnd(self.max_pause))?;
         if !std::mem::replace(&mut self.may_end, true) {
             let word = return_path::switchover_ack();
-            self.reader.socket().send(&word).map_err(log)?;
+            // Only of a stream that has ended already, by whomever.
+            if self.reader.socket().send(&word).is_err() {
+                return Err(self.ended().into());
+            }
         }
         let since = Instant::now();
         let mut must_end = false;

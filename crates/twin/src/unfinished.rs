@@ -6,7 +6,7 @@
 
 use crate::trailer::{SECTOR, TRAILER, Trailer};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 
 /// What the end of a file says about it.
@@ -99,8 +99,14 @@ impl Unfinished {
 }
 
 fn random() -> io::Result<[u8; 16]> {
+    // By the system call (getrandom(2)): /dev may have next to nothing in it.
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::io::retry_on_intr(|| {
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+        })?;
+    }
     Ok(bytes)
 }
 

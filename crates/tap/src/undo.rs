@@ -122,10 +122,12 @@ impl Undo {
     ///
     /// Errors: as [`Undo::run`].
     pub(crate) fn settle(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
-        self.put_back_parameters(qmp)?;
+        // Each is tried, also when another fails.
+        let parameters = self.put_back_parameters(qmp);
         self.is_free(qmp)?;
         let runs = self.see_it_run(qmp);
         self.put_back_capabilities(qmp)?;
+        parameters?;
         runs
     }
 
@@ -147,9 +149,10 @@ impl Undo {
     ///
     /// Errors: a migration is under way, which can't be ours; or QEMU refuses.
     pub(crate) fn put_back(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
-        self.put_back_parameters(qmp)?;
+        let parameters = self.put_back_parameters(qmp);
         self.is_free(qmp)?;
-        self.put_back_capabilities(qmp)
+        self.put_back_capabilities(qmp)?;
+        parameters
     }
 
     fn put_back_parameters(&self, qmp: &mut Qmp) -> Result<(), UndoError> {

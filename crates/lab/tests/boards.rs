@@ -105,7 +105,10 @@ fn lab() {
 
     // One dies in the middle of something, a moment after it has answered: it is told, and the other lives.
     let boards = &mut lab.boards;
-    boards[1].machine.order("run (sleep 3; echo c >/proc/sysrq-trigger) &", LONG, &mut Talk).unwrap();
+    boards[1]
+        .machine
+        .order("run (sleep 3; echo c >/proc/sysrq-trigger) &", LONG, &mut Talk)
+        .unwrap();
     let host = boards[1].host.clone();
     let error = run(&host, "sleep 200", LONG, &mut Talk).unwrap_err();
     assert!(matches!(error, HostError::Unreachable { .. }), "{error}");

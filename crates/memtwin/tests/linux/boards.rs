@@ -226,7 +226,7 @@ pub(crate) fn replicate() {
 pub(crate) fn audit() {
     experiment(
         "audit",
-        &["--seconds", "10s"],
+        &["--seconds", "40s"],
         &[
             ("audit/bitmap/mach-virt.ram", "identical"),
             ("audit/bitmap/mach-virt.ram/control", "differs"),
@@ -241,7 +241,7 @@ pub(crate) fn audit_here() {
     let place = Place::new();
     let record = place.path("out.json");
     let mut command = memtwin();
-    command.args(["lab", "run", "audit", "--accel", "tcg", "--seconds", "10s", "--json"]);
+    command.args(["lab", "run", "audit", "--accel", "tcg", "--seconds", "20s", "--json"]);
     let (out, _) = expect(0, command.arg(&record));
     for writer in ["virtio-blk", "virtio-rng", "virtio-net", "messages"] {
         assert!(out.contains(&format!("while it was audited, {writer} went from ")), "{out}");

@@ -6,8 +6,11 @@ use super::Soak;
 use crate::interrupt::Interrupt;
 use crate::run::{Ended, run};
 use crate::workspace::root;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -88,11 +91,21 @@ struct Count {
 /// Runs them as often as asked. Whether every promise has tests, and none of them ever failed.
 pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> Result<bool> {
     let limit = soak.limit.map_or(LIMIT, Duration::from_secs);
+    let Some(built) = Built::all(limit, interrupt)? else { return Ok(false) };
     let mut counts = [Count::default(); PROMISES.len()];
     for n in 1..=soak.runs {
+        // Tests that show two promises run once.
+        let mut done: HashMap<Tests, Count> = HashMap::new();
         for (promise, sum) in PROMISES.iter().zip(&mut counts) {
             for tests in promise.tests {
-                let Some(count) = one(tests, limit, interrupt)? else { return Ok(false) };
+                let count = match done.get(tests) {
+                    Some(count) => *count,
+                    None => match built.run(tests, limit, interrupt)? {
+                        Some(count) => count,
+                        None => return Ok(false),
+                    },
+                };
+                done.insert(*tests, count);
                 sum.passed += count.passed;
                 sum.failed += count.failed + u64::from(count == Count::default());
             }
@@ -106,26 +119,70 @@ pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> Result<bool> {
     Ok(counts.iter().all(|count| count.failed == 0))
 }
 
-/// Runs the tests of one target once. `None`: interrupted.
-fn one(tests: &Tests, limit: Duration, interrupt: &Interrupt) -> Result<Option<Count>> {
-    let (package, target, filter) = *tests;
-    let out = tempfile::NamedTempFile::new().context("can't make a file")?;
-    let mut command = Command::new("cargo");
-    command.args(["test", "-p", &package_name(package)]);
-    match target {
-        "lib" => command.arg("--lib"),
-        target => command.args(["--test", target]),
-    };
-    command.args(["--no-fail-fast", "--", filter]).current_dir(root());
-    command.stdout(File::create(out.path()).context("can't open it")?);
-    let ended = run(&mut command, limit, interrupt)?;
-    if ended == Ended::Interrupted {
-        return Ok(None);
+/// The built tests of the whole workspace: built together, they share what is below them.
+struct Built(Vec<Test>);
+
+/// A target of tests.
+struct Test {
+    package: String,
+    target: String,
+    program: PathBuf,
+    /// Where cargo runs it.
+    folder: PathBuf,
+}
+
+impl Built {
+    /// Builds them. `None`: interrupted.
+    ///
+    /// Errors: they can't be built.
+    fn all(limit: Duration, interrupt: &Interrupt) -> Result<Option<Self>> {
+        let out = tempfile::NamedTempFile::new().context("can't make a file")?;
+        let mut command = Command::new("cargo");
+        command.args(["test", "--workspace", "--no-run", "--message-format"]);
+        command.arg("json-render-diagnostics").current_dir(root());
+        command.stdout(File::create(out.path()).context("can't open it")?);
+        match run(&mut command, limit, interrupt)? {
+            Ended::Interrupted => return Ok(None),
+            ended => ensure!(ended.is_success(), "cargo test --no-run: {ended}"),
+        }
+        let lines = fs::read_to_string(out.path()).context("can't read it")?;
+        Ok(Some(Self(lines.lines().filter_map(test).collect())))
     }
-    let mut count = count(&fs::read_to_string(out.path()).context("can't read it")?);
-    // One that was killed, or did not build, counts as a test that failed.
-    count.failed += u64::from(!ended.is_success() && count.failed == 0);
-    Ok(Some(count))
+
+    /// Runs the tests of one target once. `None`: interrupted.
+    fn run(&self, tests: &Tests, limit: Duration, interrupt: &Interrupt) -> Result<Option<Count>> {
+        let (package, target, filter) = *tests;
+        let package = package_name(package);
+        let test = self.0.iter().find(|test| test.package == package && test.target == target);
+        let test = test.with_context(|| format!("{package} has no tests {target}"))?;
+        let out = tempfile::NamedTempFile::new().context("can't make a file")?;
+        let mut command = Command::new(&test.program);
+        command.arg(filter).current_dir(&test.folder);
+        command.stdout(File::create(out.path()).context("can't open it")?);
+        let ended = run(&mut command, limit, interrupt)?;
+        if ended == Ended::Interrupted {
+            return Ok(None);
+        }
+        let mut count = count(&fs::read_to_string(out.path()).context("can't read it")?);
+        // One that was killed counts as a test that failed.
+        count.failed += u64::from(!ended.is_success() && count.failed == 0);
+        Ok(Some(count))
+    }
+}
+
+/// The tests that a line of cargo's is about (`cargo help build`, `--message-format`), if it is about any.
+fn test(line: &str) -> Option<Test> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let manifest = Path::new(line["manifest_path"].as_str()?);
+    let folder = manifest.parent()?.to_owned();
+    let is_tests = line["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
+    let package = match folder.file_name()?.to_str()? {
+        short if folder.parent()?.ends_with("crates") => package_name(short),
+        _ => return None,
+    };
+    let target = line["target"]["name"].as_str()?.to_owned();
+    let program = line["executable"].as_str()?.into();
+    is_tests.then_some(Test { package, target, program, folder })
 }
 
 fn package_name(short: &str) -> String {

@@ -24,7 +24,7 @@ pub(crate) struct Soak {
     #[arg(value_enum, default_value_t = What::Check)]
     what: What,
     /// How often
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// How many seconds one run may take [default: 180; `migrate`: 1500; `powerloss`: 900; `promises`: 1200]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]

@@ -107,7 +107,7 @@ fn check(far: &Far, more: &[&str]) -> Option<Command> {
 
 pub(crate) fn checks() {
     let Some(far) = Far::start() else { return };
-    let Some(mut command) = check(&far, &["--stressor", "once", "--rounds", "5"]) else { return };
+    let Some(mut command) = check(&far, &["--stressor", "once", "--rounds", "40"]) else { return };
     let (out, err) = expect(0, &mut command);
     println!("{err}{out}");
     let host = format!("127.0.0.1:{}", far.sshd.port());

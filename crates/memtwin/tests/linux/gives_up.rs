@@ -82,7 +82,12 @@ impl Guest {
     /// An audit that has begun; it goes on for so long.
     fn audit(&mut self, seconds: u32) -> Held {
         let mut command = memtwin();
-        command.arg("audit").arg(self.place.path("qmp")).args(["--quiet", "--json"]);
+        command.arg("audit").arg(self.place.path("qmp")).args([
+            "--max-pause",
+            "1m",
+            "--quiet",
+            "--json",
+        ]);
         command.arg(self.place.path("record")).arg("--seconds").arg(seconds.to_string());
         let held = Held::spawn(&mut command);
         until("the audit begins", || self.goes_on());
@@ -233,7 +238,14 @@ pub(crate) fn shared() {
     let (twin, record) = (guest.place.path("twin"), guest.place.path("replicated"));
     let mut command = memtwin();
     command.arg("replicate").arg(format!("qemu:{}", guest.place.path("qmp").display()));
-    command.arg(format!("file:{}", twin.display())).args(["--quiet", "--seconds", "15", "--json"]);
+    command.arg(format!("file:{}", twin.display())).args([
+        "--max-pause",
+        "1m",
+        "--quiet",
+        "--seconds",
+        "15",
+        "--json",
+    ]);
     let mut held = Held::spawn(command.arg(&record));
     until("it begins", || guest.goes_on());
     given_up(&mut guest);

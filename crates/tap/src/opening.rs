@@ -100,16 +100,17 @@ pub(crate) fn begin(
             note
         }
     };
-    let wanted = look(qmp)?;
+    // From here on to its being written a note says nothing, and must not stay.
+    let wanted = look(qmp).inspect_err(|_| note.remove())?;
     let mut parameters = Throttle::all_values(target.max_pause);
     for (name, value) in &wanted.parameters {
         parameters.entry(name.clone()).or_default().push(value.clone());
     }
     let undo = Undo {
-        settings: wanted.before(qmp)?,
+        settings: wanted.before(qmp).inspect_err(|_| note.remove())?,
         capabilities: wanted.capabilities.clone(),
         parameters,
-        ran: status(qmp)?.running,
+        ran: status(qmp).inspect_err(|_| note.remove())?.running,
         qemu,
         monitor: target.monitor.clone(),
         peer: qmp.peer_pid().map_err(system("SO_PEERCRED of the QMP socket"))?,

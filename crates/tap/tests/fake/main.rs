@@ -137,6 +137,9 @@ fn nothing_is_changed_without_a_guardian_or_beside_another_migration() {
     server.state.lock().unwrap().status = "active";
     let error = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap_err();
     assert!(matches!(error, OpenError::Busy { .. }), "{error:?}");
+    let notes = fs::read_dir(target(&server).notes).unwrap();
+    let is_note = |name: std::ffi::OsString| name.to_string_lossy().starts_with("qemu-");
+    assert!(!notes.map(|it| it.unwrap().file_name()).any(is_note), "a note stays");
     server.state.lock().unwrap().status = "none";
     drop(qmp);
     let state = server.done();

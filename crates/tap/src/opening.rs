@@ -4,7 +4,7 @@ use crate::cleanup::Cleanup;
 use crate::error::OpenError;
 use crate::guardian::Guardian;
 use crate::note::{Note, Taken};
-use crate::reader::{ReadResult, StreamReader};
+use crate::reader::{ReadResult, StreamReader, stall_timeout};
 use crate::socket::StreamSocket;
 use crate::throttle::Throttle;
 use crate::tracker::Opening;
@@ -124,7 +124,8 @@ pub(crate) fn begin(
         .map_err(system("starting the guardian process"))?;
     let ran = undo.ran;
     let cleanup = Cleanup::new(undo, note, guardian);
-    match begun(qmp, &wanted, &socket, theirs, stop) {
+    let reader = || StreamReader::start(socket.clone(), stall_timeout(target.max_pause));
+    match begun(qmp, &wanted, reader, theirs, stop) {
         Ok(Listed { reader, decoder, blocks, machine }) => {
             Ok(Begun { reader, decoder, blocks, machine, ran, cleanup })
         }
@@ -184,12 +185,12 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
 fn begun(
     qmp: &mut Qmp,
     wanted: &Settings,
-    socket: &StreamSocket,
+    reader: impl FnOnce() -> std::io::Result<StreamReader>,
     theirs: OwnedFd,
     stop: &Stop,
 ) -> Result<Listed, OpenError> {
-    let reader = StreamReader::start(socket.clone())
-        .map_err(|errno| OpenError::System { what: "a thread for the stream", errno })?;
+    let reader =
+        reader().map_err(|errno| OpenError::System { what: "a thread for the stream", errno })?;
     wanted.apply(qmp)?;
     qmp.send_fd(SOCKET_NAME, theirs.as_fd())?;
     drop(theirs);

@@ -3,9 +3,9 @@
 //! While QEMU's migration thread waits for room in the socket it holds locks that others wait for: the
 //! big lock in its last pass, RCU before it (a `device_add` that is refused waits for RCU, and its
 //! monitor with it). So the thread reads whatever else we do: while a command of ours is pending, while a
-//! twin's disk is slow. What nobody has taken yet lies in a queue. A full queue makes QEMU wait, but only
-//! as long as somebody takes from it: when nothing is taken for [`STALLED`], the stream is ended,
-//! and the guest runs on without us.
+//! twin's disk is slow. What was not taken yet lies in a queue. A full queue makes QEMU wait, but only
+//! as long as something is taken from it: when nothing is taken for [`stall_timeout`], the stream is
+//! ended, and the guest runs on without us.
 
 use crate::socket::StreamSocket;
 use std::collections::VecDeque;
@@ -24,12 +24,18 @@ const QUEUE_BYTES: u64 = 64 << 20;
 /// How many buffers are kept to be used again.
 const SPARE_PIECES: usize = 8;
 
-/// How long nothing may be taken from a full queue. Under a second: that is what another client of
-/// QEMU's may have to wait.
-const STALLED: Duration = Duration::from_millis(700);
+/// How long nothing may be taken from a full queue, if no longer pause is allowed. Under a second: that
+/// is what another client of QEMU's may have to wait.
+const STALL_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// How often the thread looks whether it is still wanted.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long nothing may be taken from a full queue before the stream is ended. Where the guest may stand
+/// still for longer than that, QEMU's other clients may wait as long.
+pub(crate) fn stall_timeout(max_pause: Duration) -> Duration {
+    max_pause.max(STALL_TIMEOUT)
+}
 
 /// What reading came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +73,7 @@ struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
     taken: Condvar,
+    stall_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -81,11 +88,12 @@ struct Queue {
 }
 
 impl StreamReader {
-    /// Begins to read.
+    /// Begins to read. The stream is ended when its queue is full and nothing is taken for
+    /// `stall_timeout`.
     ///
     /// Errors: no thread can be started.
-    pub(crate) fn start(socket: StreamSocket) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+    pub(crate) fn start(socket: StreamSocket, stall_timeout: Duration) -> io::Result<Self> {
+        let shared = Arc::new(Shared { stall_timeout, ..Shared::default() });
         let (theirs, from) = (Arc::clone(&shared), socket.clone());
         let thread = thread::Builder::new()
             .name("qemu-stream".to_owned())
@@ -228,11 +236,11 @@ impl Shared {
         let mut taken = queue.taken;
         let mut since = Instant::now();
         while queue.bytes > QUEUE_BYTES && !queue.unwanted {
-            let waited = self.taken.wait_timeout(queue, STALLED);
+            let waited = self.taken.wait_timeout(queue, self.stall_timeout);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             if queue.taken != taken {
                 (taken, since) = (queue.taken, Instant::now());
-            } else if since.elapsed() >= STALLED {
+            } else if since.elapsed() >= self.stall_timeout {
                 return false;
             }
         }
@@ -250,7 +258,8 @@ mod tests {
 
     fn reading() -> (StreamReader, UnixStream) {
         let (ours, theirs) = StreamSocket::pair().unwrap();
-        (StreamReader::start(ours).unwrap(), UnixStream::from(theirs))
+        let stall_timeout = stall_timeout(Duration::from_millis(250));
+        (StreamReader::start(ours, stall_timeout).unwrap(), UnixStream::from(theirs))
     }
 
     #[test]
@@ -284,6 +293,12 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         while reader.read(PATIENCE) != ReadResult::End {}
         assert_eq!(reader.why_ended(), Some(EndReason::Stalled));
+    }
+
+    #[test]
+    fn others_wait_as_long_as_the_guest_may_stand_still() {
+        assert_eq!(stall_timeout(Duration::from_millis(250)), STALL_TIMEOUT);
+        assert_eq!(stall_timeout(Duration::from_secs(60)), Duration::from_secs(60));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::cleanup::Cleanup;
 use crate::error::OpenError;
 use crate::opening::{Begun, Target, begin, why};
 use crate::pause::PausedInterval;
-use crate::reader::{EndReason, StreamReader};
+use crate::reader::{EndReason, StreamReader, stall_timeout};
 use crate::throttle::Throttle;
 use crate::tracker::RoundTracker;
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
@@ -172,11 +172,14 @@ impl<'q> Tap<'q> {
             return SourceError::Guest(why);
         }
         match self.reader.why_ended() {
-            Some(EndReason::Stalled) => SourceError::Log(
-                "nothing was taken from QEMU's stream for too long, so it was ended for QEMU not to wait: \
-                 the machine is too busy"
-                    .into(),
-            ),
+            Some(EndReason::Stalled) => {
+                let timeout = stall_timeout(self.max_pause).as_millis();
+                let why = format!(
+                    "this machine is too busy: nothing was taken from QEMU's stream for {timeout} ms, so it \
+                     was ended for QEMU not to wait; with a longer --max-pause it may wait as long"
+                );
+                SourceError::Log(why.into())
+            }
             Some(EndReason::Failed(errno)) => SourceError::Log(errno.into()),
             _ => {
                 let why = why(self.qmp);

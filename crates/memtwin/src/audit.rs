@@ -6,10 +6,10 @@ mod stop;
 mod untested;
 
 use crate::cli::Audit;
-use crate::failure::Failure;
 use crate::qemu_guest::Attached;
 use ledger::Ledger;
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use memtwin_report::{Case, ExitCode, Progress, RunRecord, exit};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode
 /// Audits.
 pub(crate) fn audit(args: &Audit, stop: &Stop) -> Result<Audited, Failure> {
     let mut attached = Attached::new(&args.socket, args.pid)?;
-    crate::room::for_copy("the audit's twin", &attached.process(), &attached.blocks, &args.socket)?;
+    crate::room::for_copy("the audit's twin", &attached.process(), &attached.blocks, &args.socket)
+        .map_err(Failure::environment)?;
     let source = format!("qemu:{}", args.socket.display());
     let title = attached.title();
     let mut progress = Progress::new(crate::output::progress_mode(&args.output), 1);
@@ -114,7 +115,8 @@ pub(crate) fn audit(args: &Audit, stop: &Stop) -> Result<Audited, Failure> {
 
 /// Says what would be audited, and what would be changed meanwhile.
 fn dry_run(args: &Audit, attached: &Attached) -> Result<ExitCode, Failure> {
-    crate::room::for_copy("the audit's twin", &attached.process(), &attached.blocks, &args.socket)?;
+    crate::room::for_copy("the audit's twin", &attached.process(), &attached.blocks, &args.socket)
+        .map_err(Failure::environment)?;
     let mut out = std::io::stdout().lock();
     let mut lines = vec![attached.title()];
     for block in &attached.blocks {

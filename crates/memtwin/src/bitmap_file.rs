@@ -1,9 +1,9 @@
 //! `--dirty-bitmap FILE`: each round's bitmap in a host file, for others to watch.
 //! docs/dirty-bitmap.md draws the layout.
 
-use crate::failure::Failure;
 use memtwin_pages::{Layout, PageSet};
 use memtwin_replicate::{Event, Observer};
+use memtwin_report::Failure;
 use memtwin_safe_path::{Place, SafePathError};
 use std::fs::File;
 use std::io;

@@ -7,12 +7,12 @@ mod select;
 pub(crate) use case::end_guest;
 
 use crate::cli::{Check, CheckSource};
-use crate::failure::Failure;
 use crate::memory_file::MemoryFile;
 use crate::values::distinct;
 use case::Run;
 use memtwin_kvm::{Mode, Offered};
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use memtwin_report::{Case, ExitCode, Progress, RunRecord, exit};
 use memtwin_vmm::{Backing, Granule, StartError, Translation};
 use pieces::Pieces;
@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Check, command: String, stop: &Stop) -> Result<ExitCode
     }
 
     if let Some(size) = args.size {
-        crate::room::for_window(args.memory.as_deref(), size.0, windows(args, &cases))?;
+        crate::room::for_window(args.memory.as_deref(), size.0, windows(args, &cases))
+            .map_err(Failure::environment)?;
     }
     let seed = args.seed.unwrap_or_else(crate::seed::fresh);
     let mut memory = None;

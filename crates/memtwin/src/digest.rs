@@ -1,10 +1,10 @@
 //! `memtwin digest QMP-SOCKET`: run by a migration on the host where a QEMU is, to digest the memory of
 //! its guest, which stands still.
 
-use crate::failure::Failure;
 use clap::Args;
 use memtwin_migrate::digest::{DigestError, Paused};
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 

@@ -1,9 +1,9 @@
 //! The manual pages and the shells' completions, made from the command line's own definition.
 
 use crate::cli::Cli;
-use crate::failure::Failure;
 use clap::CommandFactory;
 use clap_complete::Shell;
+use memtwin_report::Failure;
 use std::io;
 
 /// Prints completions for a shell.

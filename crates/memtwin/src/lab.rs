@@ -24,12 +24,12 @@ pub(crate) mod talk;
 mod twin_file;
 
 use crate::cli::Output;
-use crate::failure::Failure;
 use crate::values::{Size, Time};
 use clap::{Args, Subcommand, ValueEnum};
 use memtwin_lab::{Arch, aeshmem};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

@@ -25,7 +25,6 @@ mod tell;
 mod work;
 
 use crate::cli::Output;
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use crate::values::{Size, Time};
 use clap::{Args, ValueEnum};
@@ -36,6 +35,7 @@ use hosts::Hosts;
 use memtwin_lab::Arch;
 use memtwin_migrate::plan::{Plan, SEED};
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use memtwin_report::{ExitCode, RunRecord, exit};
 use std::fmt::Display;
 use std::fs::OpenOptions;

@@ -1,7 +1,7 @@
 //! Results to standard output, progress to standard error, the record where it is wanted.
 
 use crate::cli;
-use crate::failure::Failure;
+use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::writer::{Output, WriteError};
 use memtwin_report::{Format, ProgressMode, RunRecord, human, plain};

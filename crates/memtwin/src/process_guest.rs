@@ -1,8 +1,8 @@
 //! The process source's child is this program again, by a command that is not for people.
 
-use crate::failure::Failure;
 use memtwin_process::{Config, ProcessGuest, StartError, writer_main};
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use memtwin_stressor::Stressor;
 use std::fs::File;
 use std::process::Command;

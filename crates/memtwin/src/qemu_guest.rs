@@ -1,12 +1,12 @@
 //! A running QEMU, attached to: its monitor, its blocks, its guest's real memory.
 
-use crate::failure::Failure;
 use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::{
     Block, BlockMemory, MemoryError, Process, Version, blocks, kvm, target, version,
 };
 use memtwin_qmp::Qmp;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use memtwin_room::OomScore;
 use memtwin_safe_path::SafePathError;
 use memtwin_tap::Target;

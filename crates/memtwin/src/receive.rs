@@ -1,12 +1,12 @@
 //! `memtwin receive LISTEN FILE`: the other end of `memtwin replicate SOURCE tcp://HOST:PORT`.
 
 use crate::cli::Output;
-use crate::failure::Failure;
 use crate::remote_args::{Half, Keys, save};
 use crate::values::Time;
 use clap::Args;
 use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, RemoteError, Stream, new_pair};
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
 use memtwin_wire::Outcome;

@@ -1,7 +1,7 @@
 //! `memtwin relay SOCKET`: the far end of a stream to a unix socket on another machine.
 
-use crate::failure::Failure;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use std::path::Path;
 
 /// Carries it, until either side ends.

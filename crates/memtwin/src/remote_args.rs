@@ -1,9 +1,9 @@
 //! What the two ends of a remote twin are told alike: keys, certificates, limits.
 
-use crate::failure::Failure;
 use crate::values::Size;
 use clap::Args;
 use memtwin_remote::{Identity, Security, Target, TlsClient, TlsServer};
+use memtwin_report::Failure;
 use memtwin_safe_path::{Place, SafePathError};
 use std::ffi::OsString;
 use std::io::{Read, Write};

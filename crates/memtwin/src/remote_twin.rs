@@ -1,12 +1,12 @@
 //! Where a twin is kept, and the judge's way to one on another host.
 
 use crate::cli::{Replicate, Twin};
-use crate::failure::Failure;
 use crate::judge::{Conclusion, JudgeError, Judged};
 use memtwin_pages::{Layout, RegionId};
 use memtwin_remote::{Compression, Figures, RemoteError, RemoteTwin, SenderConfig, Target};
 use memtwin_replicate::Stop;
 use memtwin_report::Case;
+use memtwin_report::Failure;
 use memtwin_report::record::Verdict;
 use memtwin_twin::FileTwin;
 use memtwin_verdict::Image;

@@ -5,7 +5,6 @@ use crate::bitmap_file::BitmapFile;
 use crate::check::end_guest;
 use crate::cli::{Replicate, Source, Twin, Until};
 use crate::convergence;
-use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::judge::{Findings, Judged};
 use crate::memory_file::MemoryFile;
@@ -14,6 +13,7 @@ use crate::values::Time;
 use memtwin_replicate::{
     Ended, Observer, Plan, Replication, RoundError, Sink, Stop, Until as EngineUntil,
 };
+use memtwin_report::Failure;
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
 use memtwin_twin::Discard;
 use memtwin_vmm::{Backing, KvmGuest};
@@ -31,7 +31,8 @@ pub(crate) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<Exit
     crate::output::probe(&args.output)?;
     // The twin asks for itself when it is opened, if it is memory too.
     let times = u64::from(memtwin_room::is_memory(&args.memory));
-    crate::room::for_window(Some(&args.memory), args.size.0, times)?;
+    crate::room::for_window(Some(&args.memory), args.size.0, times)
+        .map_err(Failure::environment)?;
     // Refused before a guest is made: a twin that can't be written, a file that is in use.
     let twin = Place::take(args, stop)?;
     let bitmap = BitmapFile::wanted(args.dirty_bitmap.as_deref())?;

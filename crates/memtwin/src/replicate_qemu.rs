@@ -9,7 +9,6 @@ use crate::cli::{Replicate, Twin, Until};
 use crate::convergence;
 use crate::course::{self, Course};
 use crate::discards::DiscardWatch;
-use crate::failure::Failure;
 use crate::judge::{Findings, Judged};
 use crate::qemu_guest::{Attached, guardian_command};
 use crate::remote_twin::{self, Place};
@@ -20,6 +19,7 @@ use memtwin_replicate::{
     BufferedSource, Ended, Observer, Plan, Replication, RoundError, Sink, Source, Stop,
     Until as EngineUntil,
 };
+use memtwin_report::Failure;
 use memtwin_report::record::PageAt;
 use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
 use memtwin_tap::Tap;
@@ -66,11 +66,12 @@ pub(crate) fn replicate(
     let process = attached.process();
     let title = attached.title();
     let target = attached.target(args.max_pause.0).map_err(Failure::environment)?;
-    crate::room::for_reading(&process, &attached.blocks)?;
+    crate::room::for_reading(&process, &attached.blocks).map_err(Failure::environment)?;
     if args.twin != Twin::Discard {
         let of: Vec<Block> =
             attached.blocks.iter().filter(|block| wanted(args, block)).cloned().collect();
-        crate::room::for_copy("a copy of what the log has named", &process, &of, socket)?;
+        crate::room::for_copy("a copy of what the log has named", &process, &of, socket)
+            .map_err(Failure::environment)?;
     }
     let Attached { qmp, blocks, .. } = &mut attached;
     let balloon = balloon(qmp).map_err(Failure::environment)?;

@@ -1,6 +1,5 @@
 //! Memory, asked for before it is taken; and who goes first when there is none.
 
-use crate::failure::Failure;
 use memtwin_mapping::host_page_size;
 use memtwin_qemu::{Block, Footprint, Process};
 use memtwin_room::{Need, NoRoom, OomScore, Room, mebibytes};
@@ -29,12 +28,6 @@ pub(crate) fn go_first() {
 /// What a child that is to outlive us has to set for itself.
 pub(crate) fn score_before() -> Option<OomScore> {
     BEFORE.get().copied()
-}
-
-impl From<NoRoom> for Failure {
-    fn from(error: NoRoom) -> Self {
-        Self::environment(error)
-    }
 }
 
 /// Errors unless QEMU has room for what it takes itself when its memory is read, as any migration

@@ -1,7 +1,7 @@
 //! What a window's size has to be, said before anything runs.
 
-use crate::failure::Failure;
 use memtwin_mapping::host_page_size;
+use memtwin_report::Failure;
 
 /// Errors unless the size is whole pages and fits this machine's memory.
 pub(crate) fn check(bytes: Option<u64>) -> Result<(), Failure> {

@@ -3,11 +3,11 @@
 mod images;
 
 use crate::cli::Verify;
-use crate::failure::Failure;
 use crate::image::FilePart;
 use images::Compared;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
+use memtwin_report::Failure;
 use memtwin_report::record::{Digests, LostPage};
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
 use memtwin_twin::Validity;

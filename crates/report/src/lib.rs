@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod exit;
+mod failure;
 pub mod human;
 pub mod json;
 pub mod junit;
@@ -20,6 +21,7 @@ mod text;
 pub mod writer;
 
 pub use exit::ExitCode;
+pub use failure::Failure;
 pub use progress::{Progress, ProgressMode};
 pub use record::{Case, RunRecord, Trial};
 pub use recorder::Recorder;

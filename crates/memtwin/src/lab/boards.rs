@@ -4,7 +4,6 @@ use super::both::both;
 use super::replicate::need_qemu;
 use super::state::State;
 use super::talk::Talk;
-use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use memtwin_lab::board::BoardSpec;
 use memtwin_lab::boards::{Lab, LabError, LabFile, LabFolder, LabSpec, Nic, Node};
@@ -12,6 +11,7 @@ use memtwin_lab::root::{self, BoardImage};
 use memtwin_lab::{Arch, Cache, Flavour, Progress, cross};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

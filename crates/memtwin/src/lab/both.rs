@@ -1,7 +1,7 @@
 //! Two pieces of work at once: one waits for the network, say, while the other computes.
 
 use super::talk::Talk;
-use crate::failure::Failure;
+use memtwin_report::Failure;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -8,10 +8,10 @@ mod screen;
 mod tests;
 
 use super::state::State;
-use crate::failure::Failure;
 use keys::Keys;
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use orders::Orders;
 use raw::Raw;
 use screen::Screen;

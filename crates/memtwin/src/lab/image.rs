@@ -1,7 +1,6 @@
 //! `memtwin lab image`: the guest's disk, made without root and without a mount.
 
 use super::talk::Talk;
-use crate::failure::Failure;
 use crate::values::Size;
 use clap::Args;
 use memtwin_lab::disk::DiskSpec;
@@ -9,6 +8,7 @@ use memtwin_lab::image::SUITE;
 use memtwin_lab::{Arch, Cache, Progress, cross};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

@@ -4,11 +4,11 @@ use super::elsewhere::{Elsewhere, Lost, Ran, There};
 use super::merged::{Merged, inside};
 use super::talk::Talk;
 use crate::cli::Output;
-use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_lab::aeshmem::Window;
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 
 /// How many entries the ring has.
 const RING: u32 = 4096;

@@ -2,7 +2,6 @@
 
 use super::check::Kernel;
 use super::talk::Talk;
-use crate::failure::Failure;
 use clap::Args;
 use memtwin_lab::experiments;
 use memtwin_lab::image::{ImageSpec, SUITE};
@@ -11,6 +10,7 @@ use memtwin_lab::root::{self, BoardImage};
 use memtwin_lab::{Arch, Cache, Flavour, Progress};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use std::io::Write;
 
 /// `memtwin lab build`.

@@ -1,9 +1,9 @@
 //! The records of several runs on another machine as one.
 
 use crate::cli::Output;
-use crate::failure::Failure;
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
 use serde_json::Value;
 use std::path::Path;

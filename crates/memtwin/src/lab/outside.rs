@@ -3,13 +3,13 @@
 
 use super::differing;
 use super::talk::Talk;
-use crate::failure::Failure;
 use crate::receive;
 use memtwin_lab::aeshmem::Window;
 use memtwin_lab::host::{Host, Reverse};
 use memtwin_remote::{Door, Receiver, ReceiverConfig};
 use memtwin_replicate::Stop;
 use memtwin_report::Case;
+use memtwin_report::Failure;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};

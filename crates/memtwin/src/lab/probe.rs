@@ -2,12 +2,12 @@
 
 use super::boards::shown;
 use super::talk::Talk;
-use crate::failure::Failure;
 use clap::Args;
 use memtwin_kvm::Mode;
 use memtwin_lab::host::{self, HostError};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use memtwin_report::record::Host as Machine;
 use serde_json::{Value, json};
 use std::process::Command;

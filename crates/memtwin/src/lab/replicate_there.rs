@@ -2,12 +2,12 @@
 
 use super::job::Job;
 use super::{Accel, Replicate};
-use crate::failure::Failure;
 use crate::values::Time;
 use memtwin_lab::Arch;
 use memtwin_lab::aeshmem::Window;
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 
 /// Does it there, and writes the report.
 pub(super) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {

@@ -1,11 +1,11 @@
 //! A lab that is up, for commands in other terminals: how its boards are reached, and the door at which
 //! it is asked to end.
 
-use crate::failure::Failure;
 use memtwin_child::Spawn;
 use memtwin_lab::boards::{Lab, LabFolder};
 use memtwin_lab::host::{BoardAccess, Host, Ssh};
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use memtwin_safe_path::{SafePathError, check_private_dir, connect, is_from_us, runtime_dir};
 use serde_json::{Value, json};
 use std::ffi::OsString;

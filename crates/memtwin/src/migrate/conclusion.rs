@@ -5,13 +5,13 @@ use super::experiment::{Experiment, Found, Hop};
 use super::judge::{self, Account};
 use super::stage::{NO_NETWORK, NetworkFound};
 use super::work::BEAT;
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
 use memtwin_migrate::beat::Beat;
 use memtwin_migrate::console::Line;
 use memtwin_migrate::{Whereabouts, Why, beat};
 use memtwin_pages::Layout;
+use memtwin_report::Failure;
 use memtwin_report::{Case, Trial};
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Faults under way: each is broken and mended from a thread of its own, while the guest moves.
 
 use super::fault::{Fault, What};
-use crate::failure::Failure;
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};

@@ -11,10 +11,10 @@ mod tests;
 
 pub(crate) use step::Step;
 
-use crate::failure::Failure;
 use memtwin_child::Spawn;
 use memtwin_lab::Progress;
 use memtwin_lab::host::Host;
+use memtwin_report::Failure;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};

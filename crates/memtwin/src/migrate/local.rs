@@ -3,7 +3,6 @@
 
 use super::Migrate;
 use super::stage::{FOLDERS, Platform, Stage};
-use crate::failure::Failure;
 use crate::lab::image::{cache, programs};
 use crate::lab::replicate::need_qemu;
 use crate::lab::talk::Talk;
@@ -12,6 +11,7 @@ use memtwin_lab::host::Local;
 use memtwin_lab::image::{Image, ImageSpec, SUITE};
 use memtwin_lab::{Arch, Flavour, RunFolder};
 use memtwin_migrate::{DISK_MODULES, GuestSpec};
+use memtwin_report::Failure;
 use std::path::Path;
 use std::sync::Arc;
 

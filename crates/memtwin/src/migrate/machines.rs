@@ -2,7 +2,6 @@
 
 use super::Migrate;
 use super::stage::{FOLDERS, Platform};
-use crate::failure::Failure;
 use crate::lab::boards;
 use crate::lab::state;
 use crate::lab::talk::Talk;
@@ -10,6 +9,7 @@ use memtwin_lab::host::{self, Host, Ssh, quoted};
 use memtwin_lab::image::Image;
 use memtwin_lab::{Arch, Progress, RunFolder};
 use memtwin_migrate::GuestSpec;
+use memtwin_report::Failure;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

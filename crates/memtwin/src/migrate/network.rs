@@ -10,10 +10,10 @@ use said::{last_ping, pings, stream_of};
 use talker::Talker;
 
 use super::stage::{Network, NetworkFound};
-use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host};
 use memtwin_migrate::plan::{Plan, ip};
+use memtwin_report::Failure;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

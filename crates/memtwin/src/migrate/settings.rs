@@ -2,8 +2,8 @@
 
 use super::stage::Platform;
 use super::{Migrate, Switch};
-use crate::failure::Failure;
 use memtwin_migrate::{STALL, Settings};
+use memtwin_report::Failure;
 use serde_json::Value;
 
 impl Migrate {

@@ -16,7 +16,6 @@ use super::machines::{self, LINE, Machine};
 use super::network::{Lan, Tools};
 use super::spec::{self, Files};
 use super::stage::Stage;
-use crate::failure::Failure;
 use crate::lab::image::programs;
 use crate::lab::talk::Talk;
 use checks::Role;
@@ -25,6 +24,7 @@ use memtwin_lab::host::{self, Host, Ssh, quoted};
 use memtwin_lab::{Arch, Progress};
 use memtwin_migrate::NETWORK_MODULES;
 use memtwin_migrate::plan::{Plan, ip};
+use memtwin_report::Failure;
 use std::sync::Arc;
 
 /// The program that speaks to the guest from storage.

@@ -7,10 +7,10 @@ use super::local::files;
 use super::machines::{self, LINE, Machine};
 use super::spec::{self, Files};
 use super::stage::Stage;
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use memtwin_lab::host::{self, Host, quoted};
 use memtwin_migrate::plan::{Plan, ip};
+use memtwin_report::Failure;
 use std::sync::Arc;
 
 /// Puts everything in its place.

@@ -2,10 +2,10 @@
 
 use super::faults::Breakable;
 use super::holder::Holder;
-use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_lab::host::Host;
 use memtwin_migrate::GuestSpec;
+use memtwin_report::Failure;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,12 +2,12 @@
 
 use super::experiment::{Experiment, Hop, Hush, ORDER};
 use super::judge::Account;
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
 use memtwin_migrate::console::{Console, ConsoleError};
 use memtwin_migrate::{Side, Whereabouts, beat};
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use std::time::Duration;
 
 /// How often the heart beats.

@@ -1,8 +1,8 @@
 //! What must hold of both files of a comparison, so that its result says something: each is as long
 //! afterwards as before, and where they differ, each is an image of a memory.
 
-use crate::failure::Failure;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use memtwin_verdict::{Comparison, Image, Kind, Steady};
 use std::path::Path;
 

@@ -3,7 +3,6 @@
 use super::merged::Merged;
 use super::plan::{Part, Place, Plan, named};
 use super::{Check, Kernel};
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use memtwin_lab::board::{Board, BoardSpec};
 use memtwin_lab::experiments::{self, ExperimentError, Outcome, Visit};
@@ -11,6 +10,7 @@ use memtwin_lab::host::{self, Host, HostError};
 use memtwin_lab::image::{Image, ImageError};
 use memtwin_lab::kernel::KernelError;
 use memtwin_lab::{MachineError, Progress};
+use memtwin_report::Failure;
 use std::path::Path;
 use std::time::Duration;
 

@@ -2,11 +2,11 @@
 
 use super::{Check, Kernel};
 use crate::cli;
-use crate::failure::Failure;
 use crate::lab::state;
 use clap::Parser;
 use memtwin_lab::host::Host;
 use memtwin_report::ExitCode;
+use memtwin_report::Failure;
 use memtwin_vmm::Granule;
 use std::io::Write;
 

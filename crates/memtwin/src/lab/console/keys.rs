@@ -1,7 +1,7 @@
 //! A person's keys: the board gets each of them, but for the one that leaves.
 
 use super::Hand;
-use crate::failure::Failure;
+use memtwin_report::Failure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -2,7 +2,7 @@
 //! and drops the rest: so each order waits for the answer to the one before.
 
 use super::Hand;
-use crate::failure::Failure;
+use memtwin_report::Failure;
 
 /// How long a line may be that a terminal takes (`N_TTY_BUF_SIZE`, termios(3)).
 const LONGEST: usize = 4095;

@@ -1,8 +1,8 @@
 //! What a console says, shown as it comes, while a hand types.
 
 use super::{Hand, interrupted, tell};
-use crate::failure::Failure;
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::fs::File;

@@ -1,10 +1,10 @@
 //! A program on a host that goes on while other things happen.
 
 use super::LINE;
-use crate::failure::Failure;
 use memtwin_child::Spawn;
 use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host, LineEnd};
+use memtwin_report::Failure;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::Arc;

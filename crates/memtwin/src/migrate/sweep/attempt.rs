@@ -2,11 +2,11 @@
 
 use super::course::Course;
 use super::link::BestSecond;
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use crate::values::BitRate;
 use memtwin_migrate::forecast::Forecast;
 use memtwin_migrate::{Event, Moved, Side, Whereabouts, Why, migrate};
+use memtwin_report::Failure;
 use memtwin_report::record::{Achieved, Observed, Predicted, SweepCell};
 use std::time::{Duration, Instant};
 

@@ -9,13 +9,13 @@ use super::super::work::BEAT;
 use super::course::Course;
 use super::load::missed;
 use super::{GIGABIT, search::Search, table};
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
 use memtwin_migrate::beat::{self, Beat};
 use memtwin_migrate::console::joined;
 use memtwin_migrate::{Moved, Whereabouts};
 use memtwin_pages::Layout;
+use memtwin_report::Failure;
 use memtwin_report::record::{Achieved, Smallest, Sweep};
 use memtwin_report::{Case, Trial};
 

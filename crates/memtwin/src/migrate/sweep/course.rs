@@ -8,7 +8,6 @@ use super::link::Link;
 use super::load::{Running, Work, kept};
 use super::search::{Came, Search};
 use super::{GIGABIT, attempt};
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use crate::values::BitRate;
 use memtwin_lab::Progress;
@@ -17,6 +16,7 @@ use memtwin_migrate::curve::Curve;
 use memtwin_migrate::forecast::{Asked, forecast};
 use memtwin_migrate::{Side, Whereabouts};
 use memtwin_replicate::Stop;
+use memtwin_report::Failure;
 use memtwin_report::record::{CurvePoint, SweepCell, SweepLoad, Unloaded};
 use std::time::Duration;
 

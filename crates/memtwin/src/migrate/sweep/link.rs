@@ -5,11 +5,11 @@
 //! machine that is somebody's.
 
 use super::super::stage::{Platform, Stage};
-use crate::failure::Failure;
 use crate::lab::talk::Talk;
 use crate::values::BitRate;
 use memtwin_lab::host::{self, Host};
 use memtwin_qemu::Parameters;
+use memtwin_report::Failure;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;

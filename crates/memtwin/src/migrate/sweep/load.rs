@@ -2,10 +2,10 @@
 //! has achieved. A load that missed its intervals is not that load.
 
 use super::super::experiment::ORDER;
-use crate::failure::Failure;
 use memtwin_lab::Progress;
 use memtwin_migrate::beat::{self, Load as Second};
 use memtwin_migrate::console::Console;
+use memtwin_report::Failure;
 use memtwin_report::record::Achieved;
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ mod mode;
 mod ring;
 mod slot;
 
-pub use mode::{Mode, Offered, UnknownMode};
+pub use mode::{LogStorage, Mode, Offered, UnknownMode};
 pub use ring::{Ring, Rings};
 pub use slot::SlotLog;
 

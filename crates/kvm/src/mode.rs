@@ -13,7 +13,41 @@ use std::str::FromStr;
 const MANUAL_PROTECT_FLAGS: u32 = 3;
 
 /// A way in which the log is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Wherever modes differ, all are matched: a new one does not compile until every such place has
+/// decided. So a mode can't be compared, which would leave the others out in silence:
+///
+/// ```compile_fail,E0369
+/// # use memtwin_kvm::Mode;
+/// fn needs_a_probe(mode: Mode) -> bool {
+///     mode == Mode::Ring
+/// }
+/// ```
+///
+/// and a match that leaves one out is refused as well:
+///
+/// ```compile_fail,E0004
+/// # use memtwin_kvm::Mode;
+/// fn needs_a_probe(mode: Mode) -> bool {
+///     match mode {
+///         Mode::Get | Mode::Clear => false,
+///     }
+/// }
+/// ```
+///
+/// The same with all of them compiles:
+///
+/// ```
+/// # use memtwin_kvm::{LogStorage, Mode};
+/// fn needs_a_probe(mode: Mode) -> bool {
+///     match mode.storage() {
+///         LogStorage::Bitmap => false,
+///         LogStorage::Rings => true,
+///     }
+/// }
+/// assert!(needs_a_probe(Mode::Ring) && !needs_a_probe(Mode::Clear));
+/// ```
+#[derive(Clone, Copy, Debug)]
 pub enum Mode {
     /// KVM_GET_DIRTY_LOG alone: getting clears, and write-protects again.
     Get,
@@ -33,6 +67,35 @@ impl Mode {
             Self::Get => "get",
             Self::Clear => "clear",
             Self::Ring => "ring",
+        }
+    }
+
+    /// Where the log is kept until it is collected.
+    pub const fn storage(self) -> LogStorage {
+        match self {
+            Self::Get | Self::Clear => LogStorage::Bitmap,
+            Self::Ring => LogStorage::Rings,
+        }
+    }
+}
+
+/// Where the log is kept until it is collected. It decides what must be tried before a twin can
+/// earn a pass, so it can't be compared either.
+#[derive(Clone, Copy, Debug)]
+pub enum LogStorage {
+    /// A bit for each page: there is always room for the next.
+    Bitmap,
+    /// A ring for each vCPU: one that is full must stop its vCPU, or entries are lost. A host whose
+    /// rings overflow gives no sound log, even where the twin happens to be identical.
+    Rings,
+}
+
+impl LogStorage {
+    /// Whether entries can be lost when there are too many at a time.
+    pub const fn can_overflow(self) -> bool {
+        match self {
+            Self::Bitmap => false,
+            Self::Rings => true,
         }
     }
 }
@@ -149,7 +212,7 @@ mod tests {
     #[test]
     fn names_lead_back() {
         for mode in Mode::ALL {
-            assert_eq!(mode.name().parse(), Ok(mode));
+            assert_eq!(mode.name().parse::<Mode>().unwrap().name(), mode.name());
         }
         let error = "rings".parse::<Mode>().unwrap_err();
         assert_eq!(error.to_string(), "unknown mode 'rings': expected get, clear or ring");

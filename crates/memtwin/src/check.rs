@@ -8,7 +8,7 @@ pub(crate) use case::end_guest;
 
 use crate::cli::{Check, CheckSource};
 use crate::memory_file::MemoryFile;
-use crate::values::distinct;
+use crate::values::{distinct, distinct_by};
 use case::Run;
 use memtwin_kvm::{Mode, Offered};
 use memtwin_replicate::Stop;
@@ -102,7 +102,7 @@ fn wanted(args: &Check) -> Wanted {
 
 fn modes(args: &Check) -> Vec<Mode> {
     match (args.mode.is_empty(), args.all) {
-        (false, _) => distinct(&args.mode),
+        (false, _) => distinct_by(&args.mode, |mode| mode.name()),
         (true, true) => Mode::ALL.to_vec(),
         (true, false) => DEFAULT_MODES.to_vec(),
     }
@@ -178,7 +178,9 @@ fn translations(args: &Check) -> Vec<Translation> {
 fn not_run(modes: &[Mode], offered: Offered) -> Vec<String> {
     let left: Vec<_> = Mode::ALL
         .into_iter()
-        .filter(|&mode| !modes.contains(&mode) && offered.has(mode).is_ok())
+        .filter(|&mode| {
+            !modes.iter().any(|run| run.name() == mode.name()) && offered.has(mode).is_ok()
+        })
         .map(|mode| mode.name())
         .collect();
     match left.as_slice() {
@@ -189,7 +191,7 @@ fn not_run(modes: &[Mode], offered: Offered) -> Vec<String> {
 
 /// Tries the ring before it is judged, if it is to be judged.
 fn ring_broken(cases: &[CaseSpec], entries: u32) -> Option<String> {
-    if !cases.iter().any(|case| case.log == Log::Kvm(Mode::Ring)) {
+    if !cases.iter().any(|case| case.log.storage().can_overflow()) {
         return None;
     }
     match memtwin_vmm::ring_holds(entries) {

@@ -124,9 +124,14 @@ fn split(text: &str) -> (&str, &str) {
 
 /// Takes each value once, in the order given.
 pub(crate) fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
-    let mut once = Vec::new();
+    distinct_by(values, |value| value)
+}
+
+/// The same for values that are told apart by a key.
+pub(crate) fn distinct_by<T: Copy, K: PartialEq>(values: &[T], key: impl Fn(T) -> K) -> Vec<T> {
+    let mut once: Vec<T> = Vec::new();
     for &value in values {
-        if !once.contains(&value) {
+        if !once.iter().any(|&known| key(known) == key(value)) {
             once.push(value);
         }
     }

@@ -5,7 +5,7 @@ use crate::log::{Log, WINDOW_REGION};
 use crate::machine::{Machine, Slots, slot_memory};
 use crate::vcpu::Vcpus;
 use crate::{Config, StartError, WINDOW_GPA, WINDOW_NAME, arch, machine};
-use memtwin_kvm::{LogError, Mode, Ring, Rings};
+use memtwin_kvm::{LogError, LogStorage, Ring, Rings};
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_pages::{Layout, PageSize, Region, RegionId, Run};
 use memtwin_replicate::{Collector, GuestState, Source, SourceError};
@@ -81,8 +81,11 @@ impl KvmGuest {
         let mut rings = Vec::new();
         for (index, vcpu) in vcpus.iter().enumerate() {
             program.set_up(vcpu, index)?;
-            if config.mode == Mode::Ring {
-                rings.push(Ring::of(machine::borrow(vcpu), ring_entries)?);
+            match config.mode.storage() {
+                LogStorage::Bitmap => {}
+                LogStorage::Rings => {
+                    rings.push(Ring::of(machine::borrow(vcpu), ring_entries)?);
+                }
             }
         }
         let log = Arc::new(Log::new(config.mode, region.pages(), Rings::new(rings)));

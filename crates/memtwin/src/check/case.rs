@@ -3,6 +3,7 @@
 use super::select::{CaseSpec, Log};
 use crate::guest::{Guest, no_layout};
 use crate::judge::{Findings, page_at};
+use memtwin_kvm::LogStorage;
 use memtwin_mapping::host_page_size;
 use memtwin_process::ProcessGuest;
 use memtwin_replicate::{Ended, GuestState, Plan, Replication, RoundError, Still, Stop, Until};
@@ -177,9 +178,9 @@ impl Run<'_> {
 
     /// Why a case can't be passed, however it ends.
     fn unearned(&self, spec: CaseSpec) -> Option<String> {
-        match spec.log {
-            Log::Kvm(memtwin_kvm::Mode::Ring) => self.ring_broken.clone(),
-            _ => None,
+        match spec.log.storage() {
+            LogStorage::Rings => self.ring_broken.clone(),
+            LogStorage::Bitmap => None,
         }
     }
 

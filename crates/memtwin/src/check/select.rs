@@ -1,17 +1,28 @@
 //! Which cases to run: few that touch everything, what was asked for, or all there are.
 
-use memtwin_kvm::Mode;
+use memtwin_kvm::{LogStorage, Mode};
 use memtwin_stressor::Stressor;
 use memtwin_vmm::{Backing, Translation};
 use std::fmt;
 
 /// Whose dirty log, asked how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Log {
     /// KVM's, in this mode.
     Kvm(Mode),
     /// The kernel's log of a plain process.
     Process,
+}
+
+impl Log {
+    /// Where it is kept until it is collected.
+    pub(crate) fn storage(self) -> LogStorage {
+        match self {
+            Self::Kvm(mode) => mode.storage(),
+            // A bit in each page table entry.
+            Self::Process => LogStorage::Bitmap,
+        }
+    }
 }
 
 impl fmt::Display for Log {
@@ -24,7 +35,7 @@ impl fmt::Display for Log {
 }
 
 /// One case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct CaseSpec {
     /// Whose dirty log.
     pub(crate) log: Log,

@@ -23,6 +23,7 @@ mod run;
 mod shown;
 mod soak;
 mod steps;
+mod structure;
 mod test;
 mod workspace;
 
@@ -50,6 +51,8 @@ struct Cli {
 enum Command {
     /// Install what the tests need, then run every check that CI runs
     Test,
+    /// Check the crates and their files against the map in ARCHITECTURE.md
+    Structure,
     /// Build the programs that run in guests, static, into target/guest
     Guest(guest::Guest),
     /// Repeat something and require the same outcome each time
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let interrupt = Interrupt::default();
     let passed = interrupt.listen().and_then(|()| match command {
         Command::Test => test::test(&interrupt),
+        Command::Structure => structure::check(),
         Command::Guest(guest) => guest.run(&interrupt),
         Command::Soak(soak) => soak.run(&interrupt),
         Command::Bench(bench) => bench.run(&interrupt),

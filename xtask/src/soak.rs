@@ -5,54 +5,15 @@ mod audit;
 mod check;
 mod migrate;
 mod once;
+mod options;
 mod outcome;
 mod powerloss;
 mod promises;
 mod receive;
 
 use crate::interrupt::Interrupt;
-use clap::{Args, ValueEnum};
-use std::time::Duration;
-
-/// How long most runs may take.
-const LIMIT: Duration = Duration::from_secs(180);
-
-/// What to repeat, and how often.
-#[derive(Args)]
-pub(crate) struct Soak {
-    /// What to repeat
-    #[arg(value_enum, default_value_t = What::Check)]
-    what: What,
-    /// How often
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
-    /// How many seconds one run may take [default: 180; `migrate`: 1500; `powerloss`: 900; `promises`: 1200]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    limit: Option<u64>,
-    /// The exit code that each run of `check` or `migrate` must end with
-    #[arg(long, default_value_t = 0)]
-    exit: i32,
-    /// `check`, `migrate`: passed on to each run; `audit`: the scenarios [default: every sound one]
-    #[arg(last = true)]
-    arguments: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum What {
-    /// `memtwin check`: the same verdict for every case
-    Check,
-    /// `memtwin audit` of the layouts of QEMU that are sound: no lost page, and the control found
-    Audit,
-    /// `memtwin lab run migrate`: the same verdicts each time, and the spread of its clocks
-    Migrate,
-    /// `memtwin receive`, killed with -9 at random: never a torn twin, always an equal one at the end
-    Receive,
-    /// A power loss after every system call of a twin's writer and of its receiver: nothing is taken for
-    /// whole that is not, and no acknowledged round is lost
-    Powerloss,
-    /// The tests behind docs/promises.md, counted by promise
-    Promises,
-}
+pub(crate) use options::Soak;
+use options::What;
 
 impl Soak {
     /// Repeats it. Whether every run had the same outcome.

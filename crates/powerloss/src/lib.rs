@@ -9,9 +9,11 @@
 #![deny(unsafe_code)]
 
 mod disk;
+mod error;
 mod op;
 mod record;
 
 pub use disk::{Disk, State, make_files};
+pub use error::RecordError;
 pub use op::{FileId, Op, Recording};
-pub use record::{RecordError, record};
+pub use record::record;

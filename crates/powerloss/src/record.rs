@@ -5,6 +5,7 @@ mod call;
 mod tracee;
 mod watch;
 
+use crate::RecordError;
 use crate::op::Recording;
 use memtwin_child::Spawn;
 use nix::errno::Errno;
@@ -13,29 +14,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tracee::Tracee;
 use watch::{Done, Watch};
-
-/// Why there is no recording.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// The program can't be started or read, or the directory can't.
-    #[error("recording: {0}")]
-    Io(#[from] io::Error),
-    /// ptrace(2) or waitpid(2) is refused.
-    #[error("recording by ptrace(2): {0}; a sandbox may forbid it")]
-    Trace(#[from] Errno),
-    /// The program did something that this recorder does not understand.
-    #[error("recording: {0} is not recorded; teach the recorder, or do without")]
-    Blind(&'static str),
-    /// The program has failed.
-    #[error("recording: the program ended with {0}")]
-    Failed(String),
-}
 
 /// Runs `program` with these arguments and variables, and records what it and its threads do to the
 /// files below `directory`, to its end. It is killed when this process ends.

@@ -15,6 +15,7 @@ mod about;
 mod absent;
 mod balloon;
 mod block;
+mod blocks_error;
 mod dirty_rate;
 mod discover;
 mod flatview;
@@ -33,7 +34,8 @@ mod settings;
 
 pub use about::{Kvm, RunState, Version, kvm, status, target, version};
 pub use balloon::{Balloon, balloon};
-pub use block::{Block, BlocksError, blocks};
+pub use block::{Block, blocks};
+pub use blocks_error::BlocksError;
 pub use dirty_rate::{Dirtied, DirtyRateError, dirtied};
 pub use hazard::migration_hazard;
 pub use memory::BlockMemory;

@@ -22,6 +22,7 @@
 mod backlog;
 mod buffered;
 mod delivery;
+mod error;
 mod events;
 mod paused;
 mod plan;
@@ -33,10 +34,11 @@ mod still;
 mod stop;
 
 pub use buffered::BufferedSource;
+pub use error::{Again, RoundError, SinkError, SourceError};
 pub use events::{Event, Observer, Round, RoundKind, Share};
 pub use plan::{Ended, Plan, Until};
-pub use session::{Replication, RoundError};
-pub use sink::{Again, Sink, SinkError, Written};
-pub use source::{Collector, Deliver, Delivery, GuestState, Source, SourceError};
+pub use session::Replication;
+pub use sink::{Sink, Written};
+pub use source::{Collector, Deliver, Delivery, GuestState, Source};
 pub use still::Still;
 pub use stop::Stop;

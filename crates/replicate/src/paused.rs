@@ -3,7 +3,8 @@
 //!
 //! For a guest that is somebody's. The twin's disk may be frozen, or its network slow: that holds up us.
 
-use crate::session::{Replication, RoundError};
+use crate::RoundError;
+use crate::session::Replication;
 use crate::still::Still;
 use crate::{Collector, Event, Observer, RoundKind, Sink, Source, Stop};
 use memtwin_pages::{PageSet, RegionId};

@@ -1,7 +1,7 @@
 //! One round's copy: the backlog, page run by page run, from the source to the sink.
 
+use crate::RoundError;
 use crate::backlog::Backlog;
-use crate::session::RoundError;
 use crate::{Event, Observer, Sink, Source, Stop};
 use memtwin_pages::{Layout, RegionId, Run};
 

@@ -4,45 +4,13 @@ use crate::backlog::Backlog;
 use crate::delivery::Receiving;
 use crate::round::{Stage, Tally};
 use crate::still::Still;
-use crate::{
-    Event, GuestState, Observer, Round, RoundKind, Share, Sink, SinkError, Source, SourceError,
-    Stop,
-};
+use crate::{Event, GuestState, Observer, Round, RoundError, RoundKind, Share, Sink, Source, Stop};
 use memtwin_pages::{Layout, PageSet, RegionId};
 use std::time::{Duration, Instant};
 
 /// A paused guest's log is clean after the round that empties it, if pausing means anything. A few
 /// more are allowed for what a hypervisor logs late.
 const ROUNDS_TO_SETTLE: u32 = 8;
-
-/// Why a round was not committed. What it had collected is still owed, and goes with the next.
-#[derive(Debug, thiserror::Error)]
-pub enum RoundError {
-    /// The guest's side failed.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The twin's side failed.
-    #[error(transparent)]
-    Sink(#[from] SinkError),
-    /// A stop was asked for.
-    #[error("interrupted")]
-    Interrupted,
-    /// An earlier delivery ended in the middle, and a hypervisor sends a page once.
-    #[error(
-        "an earlier round broke off, and its pages can't be sent again: begin a new replication"
-    )]
-    Torn,
-    /// The guest is paused, and yet its log names pages each time it is asked.
-    #[error(
-        "the log of the paused guest named {pages} more pages in round {round}: something still writes"
-    )]
-    NeverClean {
-        /// How many pages the last collection named.
-        pages: u64,
-        /// The number of the last round.
-        round: u32,
-    },
-}
 
 /// A guest, its twin, and what is owed from the one to the other.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! What the engine asks of a twin.
 
-use crate::Collector;
+use crate::{Collector, SinkError};
 use memtwin_pages::{Layout, RegionId, Run};
-use std::error::Error;
 
 /// Where the pages go.
 pub trait Sink {
@@ -67,26 +66,3 @@ pub struct Written {
     /// How many bytes were written or sent.
     pub bytes: u64,
 }
-
-/// What went wrong on the twin's side.
-#[derive(Debug, thiserror::Error)]
-#[error("the twin: {0}")]
-pub struct SinkError(pub Box<dyn Error + Send + Sync>);
-
-impl SinkError {
-    /// Wraps what went wrong.
-    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(cause.into())
-    }
-
-    /// Whether the sink is able to go on, and the round is to be tried again.
-    pub fn is_again(&self) -> bool {
-        self.0.is::<Again>()
-    }
-}
-
-/// As the cause of a [`SinkError`]: a part of the round was lost, but the sink has mended what
-/// broke. The engine tries the round again, with what [`Sink::give_back`] names.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the connection broke and was made anew: the round goes again")]
-pub struct Again;

@@ -1,8 +1,7 @@
 //! What the engine asks of a guest.
 
-use crate::{RoundError, RoundKind, SinkError, Stop};
+use crate::{RoundError, RoundKind, SinkError, SourceError, Stop};
 use memtwin_pages::{Layout, RegionId, Run};
-use std::error::Error;
 
 /// Takes the pages that a dirty log names. There is no way to take one back.
 pub trait Collector {
@@ -142,18 +141,4 @@ impl<S: Source + ?Sized> Source for &mut S {
     fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
         (**self).deliverer()
     }
-}
-
-/// What went wrong on the guest's side.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// The guest died, or makes no progress.
-    #[error("the guest: {0}")]
-    Guest(String),
-    /// The dirty log could not be switched, asked or cleared, or can't be trusted.
-    #[error("the dirty log: {0}")]
-    Log(Box<dyn Error + Send + Sync>),
-    /// The guest's memory could not be read.
-    #[error("the guest's memory: {0}")]
-    Memory(Box<dyn Error + Send + Sync>),
 }

@@ -1,6 +1,7 @@
 //! The stand-still: what a judge is given, and how it ends.
 
-use crate::session::{Replication, RoundError};
+use crate::RoundError;
+use crate::session::Replication;
 use crate::{Observer, Sink, Source, SourceError};
 use memtwin_pages::{Layout, PageSet, RegionId};
 

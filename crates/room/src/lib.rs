@@ -14,6 +14,7 @@
 
 mod available;
 mod cgroup;
+mod limit;
 mod meminfo;
 mod oom;
 mod process;
@@ -21,7 +22,8 @@ mod refusal;
 mod tmpfs;
 mod watch;
 
-pub use available::{Limit, Room};
+pub use available::Room;
+pub use limit::Limit;
 pub use oom::{OomScore, OomScoreError, go_first};
 pub use refusal::{Need, NoRoom, mebibytes};
 pub use tmpfs::{is_memory, tmpfs_limit};

@@ -4,9 +4,9 @@
 //! has no effect before it is there as a whole, so it can be tried again with more bytes. What a
 //! cut leaves of one is carried over.
 
+use crate::Phase;
 use crate::blocks::{Blocks, Listing};
 use crate::cursor::{Cursor, Halt};
-
 use crate::{DecodeError, Fault, FeedError, SectionKind, Visitor, wire};
 
 /// How much a stream may list. Pages need no memory of the decoder's own.
@@ -22,34 +22,6 @@ impl Default for Limits {
     /// 1,024 blocks and 64 TiB.
     fn default() -> Self {
         Self { blocks: 1024, ram_bytes: 64 << 40 }
-    }
-}
-
-/// How far a stream has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// Nothing, or not all of the magic, the version and the machine type.
-    Header,
-    /// Before the list of blocks is complete.
-    Setup,
-    /// Pages come, and the guest may run.
-    PreCopy,
-    /// In the last section of RAM: the guest stands still.
-    LastPass,
-    /// The last section of RAM is closed, its footer checked: memory is complete. What follows is
-    /// the devices' state, which has no lengths; it is counted and not looked at.
-    RamEnded,
-}
-
-impl Phase {
-    pub(crate) fn place(self) -> &'static str {
-        match self {
-            Self::Header => "in its header",
-            Self::Setup => "before the list of blocks",
-            Self::PreCopy => "in pre-copy",
-            Self::LastPass => "in the last pass",
-            Self::RamEnded => "after the end of RAM",
-        }
     }
 }
 

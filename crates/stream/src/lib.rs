@@ -30,14 +30,16 @@ mod error;
 mod fault;
 mod feature;
 mod header;
+mod phase;
 mod record;
 pub mod return_path;
 mod section;
 mod visitor;
 mod wire;
 
-pub use decoder::{Decoder, Limits, Phase};
+pub use decoder::{Decoder, Limits};
 pub use error::{DecodeError, FeedError};
 pub use fault::Fault;
 pub use feature::Feature;
+pub use phase::Phase;
 pub use visitor::{BlockEntry, Command, SectionKind, Visitor};

@@ -1,7 +1,7 @@
 //! Repeats the audits of the layouts that are sound. The records of those that were not as expected
 //! are kept.
 
-use super::Soak;
+use super::options::Soak;
 use crate::interrupt::Interrupt;
 use crate::repro::Terminal;
 use crate::workspace::{built, root};

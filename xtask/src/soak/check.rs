@@ -1,8 +1,8 @@
 //! Repeats `memtwin check`.
 
 use super::once::Once;
+use super::options::{LIMIT, Soak};
 use super::outcome::{Outcomes, verdicts};
-use super::{LIMIT, Soak};
 use crate::interrupt::Interrupt;
 use crate::workspace::built;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! Repeats `memtwin lab run migrate`: the same verdicts each time, and what the clocks saw.
 
-use super::Soak;
 use super::once::Once;
+use super::options::Soak;
 use super::outcome::{Outcomes, verdicts};
 use crate::interrupt::Interrupt;
 use crate::workspace::built;

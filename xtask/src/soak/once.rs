@@ -1,6 +1,6 @@
 //! One run of a command of Memtwin's that writes a run record.
 
-use super::Soak;
+use super::options::Soak;
 use super::outcome::verdicts;
 use crate::interrupt::Interrupt;
 use crate::run::{Ended, run};

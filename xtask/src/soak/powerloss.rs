@@ -1,6 +1,6 @@
 //! Repeats the tests of `crates/powerloss`: each run cuts the power in other ways.
 
-use super::Soak;
+use super::options::Soak;
 use crate::interrupt::Interrupt;
 use crate::run::{Ended, run};
 use crate::workspace::root;

@@ -2,7 +2,7 @@
 //!
 //! The table here and the one in the document name the same tests: a promise whose test is gone fails here.
 
-use super::Soak;
+use super::options::Soak;
 use crate::interrupt::Interrupt;
 use crate::run::{Ended, run};
 use crate::workspace::root;

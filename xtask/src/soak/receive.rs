@@ -2,7 +2,7 @@
 //! it. What it leaves must never pass for a twin, its next life must go on, and the end must be two
 //! equal files.
 
-use super::Soak;
+use super::options::{LIMIT, Soak};
 use crate::interrupt::Interrupt;
 use crate::run::run;
 use crate::workspace::built;
@@ -71,7 +71,7 @@ fn once(soak: &Soak, memtwin: &Path, interrupt: &Interrupt) -> Result<u64> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let scene =
         Scene { memtwin, twin: at("twin"), memory: at("memory"), port, errors: at("stderr") };
-    let limit = soak.limit.map_or(super::LIMIT, Duration::from_secs);
+    let limit = soak.limit.map_or(LIMIT, Duration::from_secs);
     let began = Instant::now();
     let mut receiver = scene.receiver()?;
     scene.listens(&mut receiver)?;

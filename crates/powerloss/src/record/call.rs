@@ -1,7 +1,7 @@
 //! System calls that change files, or make them durable.
 
-use super::RecordError;
 use super::arch;
+use crate::RecordError;
 
 /// A directory's descriptor, and where in memory the rest of the path is.
 pub(super) type At = (i32, u64);

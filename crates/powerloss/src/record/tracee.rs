@@ -1,6 +1,6 @@
 //! A thread that is stopped at a system call: what it asks for, and what is in its memory.
 
-use super::RecordError;
+use crate::RecordError;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 use std::fs::{self, File, Metadata};

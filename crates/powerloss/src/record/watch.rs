@@ -1,8 +1,8 @@
 //! From system calls to what they do to the files below a directory.
 
-use super::RecordError;
 use super::call::{At, Call};
 use super::tracee::Tracee;
+use crate::RecordError;
 use crate::op::{FileId, Op, Recording};
 use std::collections::HashMap;
 use std::fs;

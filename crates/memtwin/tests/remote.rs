@@ -74,8 +74,8 @@ fn a_receiver_that_is_killed_in_the_middle_goes_on() {
     let (place, port) = (Place::new(), free_port());
     let mut receiver = receive(&place, port, &[]);
     let mut command = replicate("process", &place, port);
-    let mut sender =
-        Held::spawn(command.args(["--guest-seconds", "4s", "--until", "clean", "--pace", "20000"]));
+    // Not `--until clean`: on a busy machine the log may be clean before the guest has written.
+    let mut sender = Held::spawn(command.args(["--guest-seconds", "4s", "--pace", "20000"]));
     for _ in 0..3 {
         until("the twin is there", || place.path("twin").exists());
         thread::sleep(Duration::from_millis(200));

@@ -109,20 +109,26 @@ impl Guest {
         until("there are more rounds", || count(&mut self.qmp) >= before + more);
     }
 
-    /// The audit's end, with this exit code: what it found in each block, and its words.
-    fn end(&self, mut audit: Held, code: i32) -> Vec<Value> {
+    /// The audit's end, with this exit code: what it found in each block.
+    fn end(&self, audit: Held, code: i32) -> Vec<Value> {
+        let (ended, cases) = self.ended(audit);
+        assert_eq!(ended, Some(code));
+        cases
+    }
+
+    /// The audit's end: its exit code, and what it found in each block.
+    fn ended(&self, mut audit: Held) -> (Option<i32>, Vec<Value>) {
         let status = audit.end();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         audit.0.stdout.take().unwrap().read_to_end(&mut out).unwrap();
         audit.0.stderr.take().unwrap().read_to_end(&mut err).unwrap();
         let said = format!("{}{}", text(&out), text(&err));
         println!("{}", said.lines().take(40).collect::<Vec<_>>().join("\n"));
-        assert_eq!(status.code(), Some(code));
         let record = json(&self.place.path("record"));
         let cases = record["cases"].as_array().unwrap().clone();
         let discarded: u64 = cases.iter().map(discarded).sum();
         assert_eq!(said.contains("discarded"), discarded > 0, "it is said in the last line");
-        cases
+        (status.code(), cases)
     }
 }
 
@@ -194,19 +200,42 @@ pub(crate) fn private() {
     assert_eq!(discarded(of(&cases, "more")), (1 << 30) / PAGE);
     assert_eq!(blocks(&guest), 0, "neither QEMU nor the audit has touched it");
 
-    let audit = guest.audit(12);
-    // The twin must have what is given up.
-    guest.rounds(5);
-    guest.ask("balloon", value!({ "value": 200 * MIB }));
-    until("the balloon is inflated", || {
-        let actual = guest.ask("query-balloon", value!({}))["actual"].as_u64().unwrap();
-        actual <= 220 * MIB
-    });
-    assert!(guest.goes_on(), "the audit was over too early to say");
-    let cases = guest.end(audit, 0);
-    all_identical(&cases);
-    let gone = discarded(of(&cases, "/ram"));
-    assert!(gone > 10_000, "{gone}");
+    inflated(&mut guest);
+}
+
+/// A balloon takes memory while the guest is audited. On a machine that is busy the rounds are long, and
+/// huge pages fill what was given up between two of them: the audit says so, judges nothing and is
+/// repeated. It never calls such a page lost.
+fn inflated(guest: &mut Guest) {
+    let set = |guest: &mut Guest, mib: u64| {
+        guest.ask("balloon", value!({ "value": mib * MIB }));
+        until("the balloon has that size", || {
+            let actual = guest.ask("query-balloon", value!({}))["actual"].as_u64().unwrap();
+            actual.abs_diff(mib * MIB) <= 4 * MIB
+        });
+    };
+    for _ in 0..3 {
+        let audit = guest.audit(12);
+        // The twin must have what is given up.
+        guest.rounds(5);
+        set(guest, 200);
+        assert!(guest.goes_on(), "the audit was over too early to say");
+        let (code, cases) = guest.ended(audit);
+        let ram = of(&cases, "/ram");
+        if code == Some(11) && ram["reason"].as_str().unwrap().contains("between two rounds") {
+            assert_eq!(ram["lost_pages"], 0, "{ram}");
+            set(guest, 320);
+            guest.fill(120);
+            guest.run("rm /mnt/f");
+            continue;
+        }
+        assert_eq!(code, Some(0));
+        all_identical(&cases);
+        let gone = discarded(ram);
+        assert!(gone > 10_000, "{gone}");
+        return;
+    }
+    panic!("three audits came to no verdict: the machine is too busy");
 }
 
 /// Shared memory: free pages are reported, and some are used again.

@@ -4,6 +4,7 @@ use crate::drive::{Drive, Event, Hear, LOOK, SETTLE, ask};
 use crate::give_up::ended;
 use crate::moved::{Whereabouts, Why};
 use crate::side::Side;
+use memtwin_qemu::RunState;
 use memtwin_qmp::QmpError;
 use serde_json::json;
 use std::time::Instant;
@@ -67,14 +68,14 @@ impl Drive<'_> {
                     return Whereabouts::Destination;
                 }
                 // It has read the stream to its end, which the source sends after it has stopped.
-                Ok(state) if state.status == "paused" && self.settings.verify_ram => {
+                Ok(state) if state.status == RunState::Paused && self.settings.verify_ram => {
                     if source.has_surely_ended() {
                         self.moved.arrived = Some(Instant::now());
                         hear(Event::Arrived, source, destination);
                         return self.hand_over(source, destination, hear);
                     }
                 }
-                Ok(state) if state.status == "inmigrate" => {}
+                Ok(state) if state.status == RunState::InMigrate => {}
                 _ => break,
             }
             std::thread::sleep(LOOK);

@@ -12,7 +12,8 @@ use crate::postcopy::{Broken, is_postcopy};
 use crate::side::Side;
 use crate::silence::Silence;
 use memtwin_qemu::{
-    Capabilities, Migration, Parameters, Status, migration, set_capabilities, set_parameters,
+    Capabilities, Migration, Parameters, RunState, Status, migration, set_capabilities,
+    set_parameters,
 };
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_replicate::Stop;
@@ -83,7 +84,7 @@ pub enum BeginError {
     },
     /// The guest does not run.
     #[error("the source's guest does not run: it is {0}")]
-    NotRunning(String),
+    NotRunning(RunState),
 }
 
 /// Migrates. Whatever happens, it is said where the guest is.

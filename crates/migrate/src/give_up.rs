@@ -6,6 +6,7 @@ use crate::drive::{Drive, GLANCE, LOOK, SETTLE, ask};
 use crate::moved::{Whereabouts, Why};
 use crate::postcopy::is_postcopy;
 use crate::side::Side;
+use memtwin_qemu::RunState;
 use memtwin_qmp::QmpError;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -80,8 +81,8 @@ impl Drive<'_> {
         let state = ask(&mut destination.qmp, "stop", json!({})).and_then(|()| destination.state());
         destination.qmp.set_patience(patience);
         match state {
-            Ok(state) if state.status == "inmigrate" && ended(destination) => Held::Never,
-            Ok(state) if state.status != "inmigrate" => {
+            Ok(state) if state.status == RunState::InMigrate && ended(destination) => Held::Never,
+            Ok(state) if state.status != RunState::InMigrate => {
                 let _ = ask(&mut destination.qmp, "cont", json!({}));
                 Held::Runs
             }

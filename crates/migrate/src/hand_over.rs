@@ -6,6 +6,7 @@ use crate::moved::{Whereabouts, Why};
 use crate::ram::{RamError, RamVerdict, compare_sides};
 use crate::side::Side;
 use memtwin_pages::RegionId;
+use memtwin_qemu::RunState;
 use memtwin_qmp::QmpError;
 use serde_json::json;
 use std::time::Instant;
@@ -112,8 +113,8 @@ impl Drive<'_> {
         let began = Instant::now();
         loop {
             match destination.state() {
-                Ok(state) if state.running || state.status == "paused" => return Ok(()),
-                Ok(state) if state.status == "inmigrate" && began.elapsed() < SETTLE => {}
+                Ok(state) if state.running || state.status == RunState::Paused => return Ok(()),
+                Ok(state) if state.status == RunState::InMigrate && began.elapsed() < SETTLE => {}
                 Ok(state) => {
                     return Err(Why::Failed(format!("the destination is {}", state.status)));
                 }

@@ -8,7 +8,7 @@ use crate::ram::Place;
 use memtwin_child::Spawn;
 use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host, HostError, LineEnd, quoted};
-use memtwin_qemu::{RunState, status};
+use memtwin_qemu::{GuestStatus, status};
 use memtwin_qmp::{Qmp, QmpError};
 use starting::{Reaped, WhileAlive};
 use std::fs::File;
@@ -161,7 +161,7 @@ impl Side {
     /// Whether its guest runs.
     ///
     /// Errors: QEMU does not answer, or has ended.
-    pub fn state(&mut self) -> Result<RunState, QmpError> {
+    pub fn state(&mut self) -> Result<GuestStatus, QmpError> {
         status(&mut self.qmp)
     }
 

@@ -6,7 +6,7 @@ use crate::common::{Held, until};
 use crate::machine::{Machine, PC, WRITING};
 use crate::moment::INT;
 use memtwin_qemu::{
-    Capabilities, Status, capabilities, migration, parameters, set_capabilities, status,
+    Capabilities, RunState, Status, capabilities, migration, parameters, set_capabilities, status,
 };
 use memtwin_qmp::QmpError;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl Moment {
             }
             Self::SwitchOver => set(qmp, "avail-switchover-bandwidth")
                 .is_ok_and(|value| value == Some((1 << 30) + 7)),
-            Self::Judging => status(qmp).is_ok_and(|it| it.status == "finish-migrate"),
+            Self::Judging => status(qmp).is_ok_and(|it| it.status == RunState::FinishMigrate),
         }
     }
 

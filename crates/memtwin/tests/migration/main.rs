@@ -12,6 +12,7 @@ use pair::{ARM, Pair, Stopped, X86, amid, kill, pc, pid_of, run};
 
 use memtwin_lab::host::quoted;
 use memtwin_migrate::{Event, Settings, Side, SideError, Whereabouts, Why, migrate};
+use memtwin_qemu::RunState;
 use memtwin_replicate::Stop;
 use memtwin_testbed::{Need, lacks};
 use std::path::Path;
@@ -41,7 +42,7 @@ fn a_guest_arrives_intact_and_a_flipped_word_is_found() {
         found.unwrap().differing.iter().map(|(id, at)| (*id, at.page, at.bytes)).collect();
     assert_eq!(found, [(region, page, 8)]);
     assert!(moved.resumed > moved.arrived && moved.pause > Duration::ZERO);
-    assert_eq!(pair.source.state().unwrap().status, "postmigrate");
+    assert_eq!(pair.source.state().unwrap().status, RunState::PostMigrate);
     assert!(destination.state().unwrap().running);
 }
 
@@ -126,7 +127,7 @@ fn a_source_that_dies_while_both_stand_still_leaves_the_guest_to_the_destination
     let settings = Settings { control: true, ..pair.settings() };
     let moved = run(&mut pair, &mut destination, &settings, &mut |event, source, destination| {
         if matches!(event, Event::Arrived) {
-            assert_eq!(source.state().unwrap().status, "postmigrate");
+            assert_eq!(source.state().unwrap().status, RunState::PostMigrate);
             assert!(!destination.state().unwrap().running);
             kill(source);
         }

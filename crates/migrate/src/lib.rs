@@ -1,40 +1,29 @@
 //! Moves a running guest from one QEMU to another, and judges whether it has arrived intact.
 //!
-//! - [`Side`] is a QEMU on a host: its monitor, its guest's [`Console`](console::Console);
-//! - [`migrate`] drives both, follows the rounds ([`Course`]), and always says where the guest is;
-//! - [`ram`] compares the memory of both, by digests that each host makes ([`digest`]);
-//! - [`curve`] measures how a guest dirties its memory, [`forecast`] tells from it whether it will move;
+//! - [`Side`] is a QEMU on a host: its monitor, its guest's [`Console`](guest::console::Console);
+//! - [`migrate`] drives both ([`driver`]), follows the rounds ([`MigrationProgress`]), and always says
+//!   where the guest is;
+//! - [`verdict`] compares the memory of both, by digests that each host makes ([`digest`]), and reads what
+//!   the guest has written to its disk;
+//! - [`forecast`] tells whether a guest will move, from how it dirties its memory ([`forecast::curve`]);
 //! - [`plan`] is where all of that takes place;
-//! - [`beat`] reads the guest's heartbeat, [`written`] what it has written to its disk;
+//! - [`guest`] reads the guest's console and its heartbeat.
 //!
 //! `docs/migrate.md` describes the whole.
 
 #![forbid(unsafe_code)]
 
-mod advice;
-pub mod beat;
-mod broken_off;
-pub mod console;
-mod course;
-pub mod curve;
-pub mod digest;
-mod drive;
-mod far_end;
+pub mod driver;
 pub mod forecast;
-mod give_up;
-mod guest;
-mod hand_over;
-mod moved;
+pub mod guest;
 pub mod plan;
-mod postcopy;
-pub mod ram;
 mod side;
-mod silence;
-pub mod written;
+pub mod verdict;
 
-pub use advice::{Advice, Needed};
-pub use course::{Course, Round};
-pub use drive::{BeginError, Event, STALL, Settings, migrate};
+pub use driver::{
+    Advice, BeginError, FailureReason, GuestLocation, MigrationEvent, MigrationOutcome,
+    MigrationProgress, MigrationSettings, Needed, PrecopyRound, STALL_TIMEOUT, migrate,
+};
 pub use guest::{DISK_MODULES, GuestSpec, NETWORK_MODULES};
-pub use moved::{Moved, Whereabouts, Why};
 pub use side::{Side, SideError, SideSpec};
+pub use verdict::digest;

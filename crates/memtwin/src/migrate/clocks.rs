@@ -2,15 +2,15 @@
 //! was judged.
 
 use super::stage::NetworkFound;
-use memtwin_migrate::Moved;
-use memtwin_migrate::beat::Pulse;
+use memtwin_migrate::MigrationOutcome;
+use memtwin_migrate::guest::heartbeat::HeartbeatStats;
 use memtwin_report::record::Clock;
 use std::time::Duration;
 
 /// Of each, what it saw.
 pub(super) fn clocks(
-    moved: &Moved,
-    pulse: Option<&Pulse>,
+    moved: &MigrationOutcome,
+    pulse: Option<&HeartbeatStats>,
     network: &NetworkFound,
     held: Duration,
 ) -> Vec<Clock> {
@@ -20,7 +20,7 @@ pub(super) fn clocks(
         let (us, without_verify_us) = (micros(saw), micros(without));
         clocks.push(Clock { name: name.to_owned(), us, without_verify_us });
     };
-    if let Some(downtime) = moved.course.last.downtime {
+    if let Some(downtime) = moved.progress.last.downtime {
         let downtime = Duration::from_millis(downtime);
         // Counted up to the source's end, so judging is not in it.
         clock("QEMU's own downtime", downtime + pause, downtime);

@@ -7,9 +7,9 @@ use super::stage::{NO_NETWORK, NetworkFound};
 use super::work::BEAT;
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
-use memtwin_migrate::beat::Beat;
-use memtwin_migrate::console::Line;
-use memtwin_migrate::{Whereabouts, Why, beat};
+use memtwin_migrate::guest::console::Line;
+use memtwin_migrate::guest::heartbeat::{self, Heartbeat};
+use memtwin_migrate::{FailureReason, GuestLocation};
 use memtwin_pages::Layout;
 use memtwin_report::Failure;
 use memtwin_report::{Case, Trial};
@@ -27,15 +27,15 @@ impl Experiment<'_> {
     ) -> Result<Found, Failure> {
         let name = self.stage.name.clone();
         let trial = |part: &str| Trial::new(format!("migrate/{part}"), &name, &Layout::default());
-        let beats = beat::beats(lines);
+        let beats = heartbeat::heartbeats(lines);
         let mut found = Found::default();
         let (mut pulses, alone) = (Vec::new(), hops.len() == 1);
         for (n, hop) in (1..).zip(hops) {
             // Up to the next one, so that each gap is seen once.
             let until = hops.get(n).map(|next| next.moved.began);
-            let until = |beat: &&Beat| until.is_none_or(|until| beat.at < until);
-            let own: Vec<Beat> = beats.iter().filter(until).copied().collect();
-            let pulse = beat::pulse(&own, hop.moved.began, hop.moved.resumed, BEAT);
+            let until = |beat: &&Heartbeat| until.is_none_or(|until| beat.at < until);
+            let own: Vec<Heartbeat> = beats.iter().filter(until).copied().collect();
+            let pulse = heartbeat::stats(&own, hop.moved.began, hop.moved.resumed, BEAT);
             let seen = network.clone().filter(|_| alone).unwrap_or_default();
             let clocks_ = clocks::clocks(&hop.moved, pulse.as_ref(), &seen, hop.held);
             found.closing.extend((!alone).then(|| format!("hop {n}")));
@@ -56,22 +56,22 @@ impl Experiment<'_> {
             Some(NetworkFound { unknown: Some(why), .. }) => {
                 trial("network").inconclusive(why, Vec::new())
             }
-            Some(_) if hops.iter().any(|hop| hop.moved.whereabouts != Whereabouts::Destination) => {
+            Some(_) if hops.iter().any(|hop| hop.moved.location != GuestLocation::Destination) => {
                 Case::skipped("migrate/network", &name, "the guest did not move")
             }
             Some(_) => trial("network").judged(Vec::new(), Default::default()),
         });
         found.closing.extend(network.into_iter().flat_map(|network| network.lines));
-        let last = hops.last().map(|hop| (&hop.moved, &hop.moved.whereabouts));
+        let last = hops.last().map(|hop| (&hop.moved, &hop.moved.location));
         match last {
-            Some((moved, Whereabouts::Source(Why::NotConverged))) => {
+            Some((moved, GuestLocation::Source(FailureReason::NotConverged))) => {
                 found.not_converged = true;
                 let limit = self.args.downtime_limit;
                 let limit = limit.map_or(Duration::from_millis(300), |limit| limit.0);
-                let advice = moved.course.advice(limit).map(|advice| advice.lines());
+                let advice = moved.progress.advice(limit).map(|advice| advice.lines());
                 found.closing.extend(advice.unwrap_or_default());
             }
-            Some((_, Whereabouts::Source(Why::Interrupted))) => {
+            Some((_, GuestLocation::Source(FailureReason::Interrupted))) => {
                 found.closing.push("interrupted: the guest ran on at the source".to_owned());
             }
             _ => {}

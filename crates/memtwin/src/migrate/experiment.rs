@@ -7,8 +7,8 @@ use super::tell::Tell;
 use super::{Migrate, Switch};
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
-use memtwin_migrate::console::{Heard, joined};
-use memtwin_migrate::{Event, Moved, Side, Whereabouts, migrate};
+use memtwin_migrate::guest::console::{Heard, joined};
+use memtwin_migrate::{GuestLocation, MigrationEvent, MigrationOutcome, Side, migrate};
 use memtwin_replicate::Stop;
 use memtwin_report::Case;
 use memtwin_report::Failure;
@@ -43,7 +43,7 @@ pub(super) struct Found {
 /// A move, and what the network said after it.
 #[derive(Debug)]
 pub(super) struct Hop {
-    pub(super) moved: Moved,
+    pub(super) moved: MigrationOutcome,
     pub(super) reaches: Vec<String>,
     /// How long the switch of the route waited for the guest's answers.
     pub(super) held: Duration,
@@ -75,7 +75,7 @@ impl Experiment<'_> {
             let n = hops.len() + 1;
             let hop = self.hop(n, &mut here, &mut there, &mut faults, talk)?;
             broken.extend(faults.end(n));
-            let arrived = hop.moved.whereabouts == Whereabouts::Destination;
+            let arrived = hop.moved.location == GuestLocation::Destination;
             hops.push(hop);
             if !arrived || n >= usize::from(self.args.hops) || self.stop.wait(self.args.seconds.0) {
                 break;
@@ -109,9 +109,9 @@ impl Experiment<'_> {
         let settings = self.args.settings(self.target(n))?;
         talk.say(&format!("migrating to {}", settings.connect));
         let mut tell = Tell::new(talk);
-        let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| {
+        let mut hear = |event: MigrationEvent<'_>, _: &mut Side, _: &mut Side| {
             tell.hear(&event);
-            if matches!(event, Event::Look(told) if told.ram.is_some_and(|ram| ram.transferred > 0))
+            if matches!(event, MigrationEvent::Look(told) if told.ram.is_some_and(|ram| ram.transferred > 0))
             {
                 faults.begin(n).iter().for_each(|line| tell.say(line));
             }
@@ -124,13 +124,13 @@ impl Experiment<'_> {
     pub(super) fn arrived(
         &mut self,
         n: usize,
-        moved: Moved,
+        moved: MigrationOutcome,
         there: &mut Side,
         talk: &mut Talk,
     ) -> Result<Hop, Failure> {
         let (mut reaches, mut held) = (Vec::new(), Duration::ZERO);
-        match &moved.whereabouts {
-            Whereabouts::Destination => {
+        match &moved.location {
+            GuestLocation::Destination => {
                 if let Some(network) = &mut self.stage.network {
                     let mut hush = Hush(self.stop);
                     let mut ask = |line: &str| {
@@ -140,10 +140,10 @@ impl Experiment<'_> {
                     (reaches, held) = network.switch(n.is_multiple_of(2), &mut ask, talk)?;
                 }
             }
-            Whereabouts::Source(why) => {
+            GuestLocation::Source(why) => {
                 talk.say(&format!("the guest runs on at the source: {why}"));
             }
-            Whereabouts::Nowhere(why) => talk.say(&format!("the guest runs nowhere: {why}")),
+            GuestLocation::Nowhere(why) => talk.say(&format!("the guest runs nowhere: {why}")),
         }
         Ok(Hop { moved, reaches, held })
     }

@@ -7,11 +7,11 @@ use super::work::WRITTEN;
 use crate::judge::lost_page;
 use memtwin_lab::disk::{DiskError, Filesystem};
 use memtwin_lab::{CommandError, Silent};
-use memtwin_migrate::beat::{Load, Pulse};
-use memtwin_migrate::console::Line;
-use memtwin_migrate::ram::RamVerdict;
-use memtwin_migrate::written::{acknowledged, check, longest_stall};
-use memtwin_migrate::{Moved, Round, Whereabouts, Why};
+use memtwin_migrate::guest::console::Line;
+use memtwin_migrate::guest::heartbeat::{HeartbeatStats, LoadSecond};
+use memtwin_migrate::verdict::compare::RamVerdict;
+use memtwin_migrate::verdict::durability::{DurabilityError, acknowledged, check, longest_stall};
+use memtwin_migrate::{FailureReason, GuestLocation, MigrationOutcome, PrecopyRound};
 use memtwin_pages::Layout;
 use memtwin_replicate::RoundKind;
 use memtwin_report::record::{Clock, LoadEntry, LostPage, Migration, MigrationRound, PageAt};
@@ -23,7 +23,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Account {
     /// Second by second, of each load.
-    pub(super) loads: Vec<Vec<Load>>,
+    pub(super) loads: Vec<Vec<LoadSecond>>,
     pub(super) load_said: Vec<String>,
     /// What its kernel complained of.
     pub(super) oops: Vec<String>,
@@ -32,20 +32,20 @@ pub(super) struct Account {
 }
 
 /// What there is to say of the move.
-pub(super) fn closing(moved: &Moved) -> Vec<String> {
-    let mut lines: Vec<String> = moved.course.rounds.iter().map(tell::line).collect();
-    let total = moved.course.last.total_time.unwrap_or_default() as f64 / 1e3;
-    let bytes = moved.course.bytes() as f64 / 1e6;
-    lines.push(match &moved.whereabouts {
-        Whereabouts::Destination => format!(
+pub(super) fn closing(moved: &MigrationOutcome) -> Vec<String> {
+    let mut lines: Vec<String> = moved.progress.rounds.iter().map(tell::line).collect();
+    let total = moved.progress.last.total_time.unwrap_or_default() as f64 / 1e3;
+    let bytes = moved.progress.bytes() as f64 / 1e6;
+    lines.push(match &moved.location {
+        GuestLocation::Destination => format!(
             "moved in {total:.1} s, {bytes:.1} MB sent; looked {} times whether both sides run the guest: {}",
             moved.looks,
             if moved.doubled == 0 { "never".to_owned() } else { format!("{} times", moved.doubled) },
         ),
-        Whereabouts::Source(why) => format!("not moved, the guest runs on at the source: {why}"),
-        Whereabouts::Nowhere(why) => format!("not moved, and the guest runs nowhere: {why}"),
+        GuestLocation::Source(why) => format!("not moved, the guest runs on at the source: {why}"),
+        GuestLocation::Nowhere(why) => format!("not moved, and the guest runs nowhere: {why}"),
     });
-    if let (Whereabouts::Destination, Some(Err(error))) = (&moved.whereabouts, &moved.ram) {
+    if let (GuestLocation::Destination, Some(Err(error))) = (&moved.location, &moved.ram) {
         lines.push(format!(
             "the source is gone: nobody can say any more whether the guest's memory arrived as it was ({error})"
         ));
@@ -54,19 +54,22 @@ pub(super) fn closing(moved: &Moved) -> Vec<String> {
 }
 
 /// RAM's case, and its control's.
-pub(super) fn ram(name: &str, source: &str, moved: &Moved) -> Vec<Case> {
+pub(super) fn ram(name: &str, source: &str, moved: &MigrationOutcome) -> Vec<Case> {
     let empty = || Trial::new(name, source, &Layout::default());
     let verdict = match &moved.ram {
         None => {
-            let reason = match &moved.whereabouts {
-                Whereabouts::Destination => {
+            let reason = match &moved.location {
+                GuestLocation::Destination => {
                     return vec![Case::skipped(name, source, "--verify-ram off")];
                 }
-                Whereabouts::Source(why) | Whereabouts::Nowhere(why) => why,
+                GuestLocation::Source(why) | GuestLocation::Nowhere(why) => why,
             };
-            return match (reason, &moved.whereabouts) {
+            return match (reason, &moved.location) {
                 // The guest goes on where it was, so nothing was moved that could be judged.
-                (Why::NotConverged | Why::Interrupted, Whereabouts::Source(_)) => {
+                (
+                    FailureReason::NotConverged | FailureReason::Interrupted,
+                    GuestLocation::Source(_),
+                ) => {
                     vec![Case::skipped(name, source, reason)]
                 }
                 _ => vec![empty().inconclusive(reason, Vec::new())],
@@ -91,9 +94,9 @@ pub(super) fn ram(name: &str, source: &str, moved: &Moved) -> Vec<Case> {
 }
 
 /// The rounds as an engine would tell them: QEMU sends what its log names.
-fn rounds(moved: &Moved) -> Vec<memtwin_replicate::Round> {
-    let last = moved.course.rounds.len().saturating_sub(1) as u64;
-    let round = |round: &Round| memtwin_replicate::Round {
+fn rounds(moved: &MigrationOutcome) -> Vec<memtwin_replicate::Round> {
+    let last = moved.progress.rounds.len().saturating_sub(1) as u64;
+    let round = |round: &PrecopyRound| memtwin_replicate::Round {
         n: u32::try_from(round.n).unwrap_or(u32::MAX),
         kind: match round.n {
             0 => RoundKind::PreCopy,
@@ -109,7 +112,7 @@ fn rounds(moved: &Moved) -> Vec<memtwin_replicate::Round> {
         copy: round.took,
         total: round.took,
     };
-    moved.course.rounds.iter().map(round).collect()
+    moved.progress.rounds.iter().map(round).collect()
 }
 
 fn lost(verdict: &RamVerdict) -> Vec<LostPage> {
@@ -148,9 +151,7 @@ pub(super) fn disk(stage: &Stage, trial: Trial, lines: &[Line], closing: &mut Ve
             ));
             trial.judged(Vec::new(), BTreeMap::new())
         }
-        Err(memtwin_migrate::written::WrittenError::Nothing) => {
-            trial.inconclusive(memtwin_migrate::written::WrittenError::Nothing, Vec::new())
-        }
+        Err(DurabilityError::Nothing) => trial.inconclusive(DurabilityError::Nothing, Vec::new()),
         Err(error) => trial.differs(error),
     }
 }
@@ -158,7 +159,7 @@ pub(super) fn disk(stage: &Stage, trial: Trial, lines: &[Line], closing: &mut Ve
 /// The guest's: it runs in one place, its heart beats without a gap in its numbers, its kernel is content.
 pub(super) fn guest(
     trial: Trial,
-    pulses: &[(&Moved, Option<Pulse>)],
+    pulses: &[(&MigrationOutcome, Option<HeartbeatStats>)],
     account: &Account,
     closing: &mut Vec<String>,
 ) -> Case {
@@ -175,9 +176,9 @@ pub(super) fn guest(
     if doubled > 0 {
         return trial.differs(format!("both sides ran the guest, {doubled} times"));
     }
-    let nowhere = pulses.last().and_then(|(moved, _)| match &moved.whereabouts {
-        Whereabouts::Nowhere(why) => Some(why),
-        Whereabouts::Destination | Whereabouts::Source(_) => None,
+    let nowhere = pulses.last().and_then(|(moved, _)| match &moved.location {
+        GuestLocation::Nowhere(why) => Some(why),
+        GuestLocation::Destination | GuestLocation::Source(_) => None,
     });
     if let Some(why) = nowhere.filter(|why| !has_died(why)) {
         return trial.differs(format!("the guest is lost: {why}"));
@@ -192,7 +193,7 @@ pub(super) fn guest(
     }
     for (_, pulse) in pulses {
         match pulse {
-            Some(Pulse { broken: Some((got, expected)), .. }) => {
+            Some(HeartbeatStats { broken: Some((got, expected)), .. }) => {
                 return trial.differs(format!("heartbeat {got} came, expected {expected}"));
             }
             Some(pulse) if pulse.went_back => return trial.differs("the guest's clock went back"),
@@ -212,16 +213,16 @@ pub(super) fn guest(
 
 /// Whether a guest that runs nowhere ended with a QEMU that did: somebody killed it, or its host. That
 /// says nothing of the migration; any other one was lost by it.
-fn has_died(why: &Why) -> bool {
+fn has_died(why: &FailureReason) -> bool {
     match why {
-        Why::SourceGone(_) | Why::DestinationGone(_) => true,
-        Why::NotConverged
-        | Why::Interrupted
-        | Why::Failed(_)
-        | Why::RamDiffers
-        | Why::NotJudged(_)
-        | Why::Spoilt
-        | Why::Stalled(_) => false,
+        FailureReason::SourceGone(_) | FailureReason::DestinationGone(_) => true,
+        FailureReason::NotConverged
+        | FailureReason::Interrupted
+        | FailureReason::Failed(_)
+        | FailureReason::RamDiffers
+        | FailureReason::NotJudged(_)
+        | FailureReason::Spoilt
+        | FailureReason::Stalled(_) => false,
     }
 }
 
@@ -234,13 +235,17 @@ fn is_only_held_up(oops: &[String]) -> bool {
 }
 
 /// The move, for the record.
-pub(super) fn migration(moved: &Moved, account: &Account, clocks: Vec<Clock>) -> Migration {
-    let (guest, reason) = match &moved.whereabouts {
-        Whereabouts::Destination => ("destination", None),
-        Whereabouts::Source(why) => ("source", Some(why.to_string())),
-        Whereabouts::Nowhere(why) => ("nowhere", Some(why.to_string())),
+pub(super) fn migration(
+    moved: &MigrationOutcome,
+    account: &Account,
+    clocks: Vec<Clock>,
+) -> Migration {
+    let (guest, reason) = match &moved.location {
+        GuestLocation::Destination => ("destination", None),
+        GuestLocation::Source(why) => ("source", Some(why.to_string())),
+        GuestLocation::Nowhere(why) => ("nowhere", Some(why.to_string())),
     };
-    let round = |round: &Round| MigrationRound {
+    let round = |round: &PrecopyRound| MigrationRound {
         n: round.n,
         pages: round.pages,
         zero_pages: round.zero_pages,
@@ -253,13 +258,13 @@ pub(super) fn migration(moved: &Moved, account: &Account, clocks: Vec<Clock>) ->
         reason,
         total_us: moved
             .resumed
-            .map_or(moved.course.last.total_time.unwrap_or_default() * 1000, |at| {
+            .map_or(moved.progress.last.total_time.unwrap_or_default() * 1000, |at| {
                 micros(at.saturating_duration_since(moved.began))
             }),
-        bytes: moved.course.bytes(),
+        bytes: moved.progress.bytes(),
         verify_us: micros(moved.pause),
         clocks,
-        rounds: moved.course.rounds.iter().map(round).collect(),
+        rounds: moved.progress.rounds.iter().map(round).collect(),
         looks: moved.looks,
         doubled: moved.doubled,
         load: load(account),
@@ -270,9 +275,10 @@ pub(super) fn migration(moved: &Moved, account: &Account, clocks: Vec<Clock>) ->
 fn load(account: &Account) -> Option<LoadEntry> {
     let seconds = account.loads.first().filter(|seconds| seconds.len() >= 4)?;
     let (before, during) = seconds.split_at(3);
-    let rate =
-        |part: &[Load]| part.iter().map(|second| second.pages).sum::<f64>() / part.len() as f64;
-    let missed = |part: &[Load]| part.iter().map(|second| second.missed).sum();
+    let rate = |part: &[LoadSecond]| {
+        part.iter().map(|second| second.pages).sum::<f64>() / part.len() as f64
+    };
+    let missed = |part: &[LoadSecond]| part.iter().map(|second| second.missed).sum();
     Some(LoadEntry {
         pages_per_second_before: rate(before) as u64,
         pages_per_second_during: rate(during) as u64,

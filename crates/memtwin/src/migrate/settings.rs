@@ -2,7 +2,7 @@
 
 use super::stage::Platform;
 use super::{Migrate, Switch};
-use memtwin_migrate::{STALL, Settings};
+use memtwin_migrate::{MigrationSettings, STALL_TIMEOUT};
 use memtwin_report::Failure;
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ impl Migrate {
     /// The settings of a move to a place.
     ///
     /// Errors: a parameter is none.
-    pub(super) fn settings(&self, to: &Platform) -> Result<Settings, Failure> {
+    pub(super) fn settings(&self, to: &Platform) -> Result<MigrationSettings, Failure> {
         let mut parameters = std::collections::BTreeMap::new();
         if let Some(bandwidth) = self.bandwidth {
             parameters.insert("max-bandwidth".to_owned(), Value::from(bandwidth.0));
@@ -32,13 +32,13 @@ impl Migrate {
             names.push(multifd);
         }
         let capabilities = names.into_iter().map(|name| (name, true)).collect();
-        Ok(Settings {
+        Ok(MigrationSettings {
             listen: to.listen.clone(),
             connect: to.connect.clone(),
             capabilities,
             parameters,
             timeout: self.timeout.0,
-            stall: STALL,
+            stall: STALL_TIMEOUT,
             verify_ram: self.verify_ram == Switch::On,
             control: self.control,
             postcopy: self.capability.iter().any(|name| name == "postcopy-ram"),

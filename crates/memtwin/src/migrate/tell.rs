@@ -2,7 +2,7 @@
 
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
-use memtwin_migrate::{Event, Round};
+use memtwin_migrate::{MigrationEvent, PrecopyRound};
 use memtwin_qemu::Migration;
 use std::time::{Duration, Instant};
 
@@ -20,15 +20,19 @@ impl<'t> Tell<'t> {
         Self { talk, last: Instant::now() }
     }
 
-    pub(super) fn hear(&mut self, event: &Event<'_>) {
+    pub(super) fn hear(&mut self, event: &MigrationEvent<'_>) {
         match event {
-            Event::Round(round) => self.talk.say(&line(round)),
-            Event::Look(migration) if self.last.elapsed() >= EVERY => self.look(migration),
-            Event::Arrived => self.talk.say("arrived: the guest stands still on both sides"),
-            Event::BrokenOff => self.talk.say("postcopy broke off: taking it up again"),
-            Event::Judging => self.talk.say("comparing the memory of both sides, page by page"),
-            Event::Resumed => self.talk.say("the guest runs at the destination"),
-            Event::Look(_) => return,
+            MigrationEvent::Round(round) => self.talk.say(&line(round)),
+            MigrationEvent::Look(migration) if self.last.elapsed() >= EVERY => self.look(migration),
+            MigrationEvent::Arrived => {
+                self.talk.say("arrived: the guest stands still on both sides")
+            }
+            MigrationEvent::BrokenOff => self.talk.say("postcopy broke off: taking it up again"),
+            MigrationEvent::Judging => {
+                self.talk.say("comparing the memory of both sides, page by page")
+            }
+            MigrationEvent::Resumed => self.talk.say("the guest runs at the destination"),
+            MigrationEvent::Look(_) => return,
         }
         self.last = Instant::now();
     }
@@ -53,7 +57,7 @@ impl<'t> Tell<'t> {
 }
 
 /// A round for a person.
-pub(super) fn line(round: &Round) -> String {
+pub(super) fn line(round: &PrecopyRound) -> String {
     format!(
         "round {}: {} pages, {} of zeros, {:.1} MB in {:.1} s ({:.1} MB/s); {} pages/s dirtied",
         round.n,

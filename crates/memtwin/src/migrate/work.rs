@@ -4,8 +4,9 @@ use super::experiment::{Experiment, Hop, Hush, ORDER};
 use super::judge::Account;
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
-use memtwin_migrate::console::{Console, ConsoleError};
-use memtwin_migrate::{Side, Whereabouts, beat};
+use memtwin_migrate::guest::console::{Console, ConsoleError};
+use memtwin_migrate::guest::heartbeat;
+use memtwin_migrate::{GuestLocation, Side};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use std::time::Duration;
@@ -65,10 +66,10 @@ impl Experiment<'_> {
         talk: &mut Talk,
     ) -> Account {
         let Some(last) = hops.last() else { return Account::default() };
-        let console = match &last.moved.whereabouts {
-            Whereabouts::Destination => &there.console,
-            Whereabouts::Source(_) => &here.console,
-            Whereabouts::Nowhere(why) => {
+        let console = match &last.moved.location {
+            GuestLocation::Destination => &there.console,
+            GuestLocation::Source(_) => &here.console,
+            GuestLocation::Nowhere(why) => {
                 return Account {
                     trouble: Some(format!("the guest runs nowhere: {why}")),
                     ..Account::default()
@@ -89,7 +90,7 @@ impl Experiment<'_> {
         let mut ask = || -> Result<(), ConsoleError> {
             for n in 0..self.loads().len() {
                 let (_, said) = console.order(&format!("stop load{n}"), ORDER, &mut hush)?;
-                account.loads.push(beat::load(said.iter().map(String::as_str)));
+                account.loads.push(heartbeat::load_seconds(said.iter().map(String::as_str)));
                 account
                     .load_said
                     .extend(said.into_iter().filter(|line| line.starts_with("dirtyram total")));

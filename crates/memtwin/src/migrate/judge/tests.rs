@@ -3,10 +3,10 @@
 use super::*;
 use memtwin_report::record::Verdict;
 
-fn verdict(whereabouts: Whereabouts, pulse: Option<Pulse>) -> Case {
-    let moved = Moved {
-        whereabouts,
-        course: Default::default(),
+fn verdict(location: GuestLocation, pulse: Option<HeartbeatStats>) -> Case {
+    let moved = MigrationOutcome {
+        location,
+        progress: Default::default(),
         ram: None,
         control: None,
         pause: Duration::ZERO,
@@ -24,17 +24,19 @@ fn verdict(whereabouts: Whereabouts, pulse: Option<Pulse>) -> Case {
 #[test]
 fn a_guest_whose_qemu_was_killed_is_not_called_lost() {
     let said = || "terminated by signal 9".to_owned();
-    for why in [Why::SourceGone(said()), Why::DestinationGone(said())] {
-        let case = verdict(Whereabouts::Nowhere(why), None);
+    for why in [FailureReason::SourceGone(said()), FailureReason::DestinationGone(said())] {
+        let case = verdict(GuestLocation::Nowhere(why), None);
         assert_eq!(case.verdict(), Verdict::Inconclusive, "{case:?}");
         assert!(case.reason().unwrap().contains("terminated by signal 9"), "{case:?}");
     }
-    for why in [Why::Failed(said()), Why::RamDiffers, Why::Interrupted] {
-        let case = verdict(Whereabouts::Nowhere(why), None);
+    for why in
+        [FailureReason::Failed(said()), FailureReason::RamDiffers, FailureReason::Interrupted]
+    {
+        let case = verdict(GuestLocation::Nowhere(why), None);
         assert_eq!(case.verdict(), Verdict::Differs, "{case:?}");
     }
     // And what its heart had told before is not forgotten.
-    let broken = Pulse {
+    let broken = HeartbeatStats {
         beats: 5,
         broken: Some((7, 5)),
         went_back: false,
@@ -43,7 +45,7 @@ fn a_guest_whose_qemu_was_killed_is_not_called_lost() {
         lag: 0.0,
         wall_jump: 0.0,
     };
-    let gone = Whereabouts::Nowhere(Why::SourceGone(said()));
+    let gone = GuestLocation::Nowhere(FailureReason::SourceGone(said()));
     assert_eq!(verdict(gone, Some(broken)).verdict(), Verdict::Differs);
 }
 

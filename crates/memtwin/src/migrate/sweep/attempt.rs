@@ -5,7 +5,9 @@ use super::link::BestSecond;
 use crate::lab::talk::Talk;
 use crate::values::BitRate;
 use memtwin_migrate::forecast::Forecast;
-use memtwin_migrate::{Event, Moved, Side, Whereabouts, Why, migrate};
+use memtwin_migrate::{
+    FailureReason, GuestLocation, MigrationEvent, MigrationOutcome, Side, migrate,
+};
 use memtwin_report::Failure;
 use memtwin_report::record::{Achieved, Observed, Predicted, SweepCell};
 use std::time::{Duration, Instant};
@@ -35,8 +37,8 @@ impl Course<'_> {
             settings.timeout = settings.timeout.max(UNLOADED);
         }
         let mut best = BestSecond::default();
-        let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| {
-            if let Event::Look(told) = event
+        let mut hear = |event: MigrationEvent<'_>, _: &mut Side, _: &mut Side| {
+            if let MigrationEvent::Look(told) = event
                 && let Some(ram) = told.ram
             {
                 best.see(Instant::now(), ram.transferred);
@@ -45,17 +47,17 @@ impl Course<'_> {
         let moved = migrate(&mut self.here, &mut there, &settings, self.experiment.stop, &mut hear);
         let moved = moved.map_err(Failure::environment)?;
         let hop = self.experiment.arrived(n, moved, &mut there, talk)?;
-        match &hop.moved.whereabouts {
-            Whereabouts::Destination => {
+        match &hop.moved.location {
+            GuestLocation::Destination => {
                 self.arrivals += 1;
                 self.heard.push(self.here.console.heard());
                 std::mem::replace(&mut self.here, there).end();
             }
-            Whereabouts::Source(why) => {
-                self.over |= *why == Why::Interrupted;
+            GuestLocation::Source(why) => {
+                self.over |= *why == FailureReason::Interrupted;
                 there.end();
             }
-            Whereabouts::Nowhere(_) => {
+            GuestLocation::Nowhere(_) => {
                 self.over = true;
                 self.heard.push(self.here.console.heard());
                 self.heard.push(there.console.heard());
@@ -68,27 +70,31 @@ impl Course<'_> {
 }
 
 /// What came of a move over a link that carried so many bytes in its best second.
-pub(super) fn observed(moved: &Moved, bytes_per_second: u64, load: Achieved) -> Observed {
-    let last = &moved.course.last;
+pub(super) fn observed(
+    moved: &MigrationOutcome,
+    bytes_per_second: u64,
+    load: Achieved,
+) -> Observed {
+    let last = &moved.progress.last;
     let collected = last.ram.map_or(0, |ram| ram.dirty_sync_count);
-    let arrived = moved.whereabouts == Whereabouts::Destination;
+    let arrived = moved.location == GuestLocation::Destination;
     let total = match last.total_time.filter(|_| arrived) {
         Some(total) => Duration::from_millis(total),
         // One that was cancelled has no counters any more.
-        None => moved.course.rounds.iter().map(|round| round.took).sum(),
+        None => moved.progress.rounds.iter().map(|round| round.took).sum(),
     };
     let still = last.downtime.filter(|_| arrived).map(Duration::from_millis);
     let micros = |time: Duration| super::super::clocks::micros(time);
-    let reason = match &moved.whereabouts {
-        Whereabouts::Destination => None,
-        Whereabouts::Source(why) | Whereabouts::Nowhere(why) => Some(why.to_string()),
+    let reason = match &moved.location {
+        GuestLocation::Destination => None,
+        GuestLocation::Source(why) | GuestLocation::Nowhere(why) => Some(why.to_string()),
     };
     Observed {
         moved: arrived,
         reason,
         rounds: collected.saturating_sub(FIRST + if arrived { LAST } else { 0 }),
         us: micros(total.saturating_sub(still.unwrap_or_default())),
-        bytes: moved.course.bytes(),
+        bytes: moved.progress.bytes(),
         bytes_per_second,
         downtime_us: still.map(micros),
         load,
@@ -112,12 +118,12 @@ pub(super) fn cell(
     interval_ms: u64,
     rate: BitRate,
     forecast: Forecast,
-    whereabouts: &Whereabouts,
+    whereabouts: &GuestLocation,
     observed: Observed,
 ) -> SweepCell {
     let agrees = match whereabouts {
-        Whereabouts::Destination => Some(forecast.moves()),
-        Whereabouts::Source(Why::NotConverged) => Some(!forecast.moves()),
+        GuestLocation::Destination => Some(forecast.moves()),
+        GuestLocation::Source(FailureReason::NotConverged) => Some(!forecast.moves()),
         _ => None,
     };
     let predicted = predicted(forecast);
@@ -135,7 +141,7 @@ mod tests {
         let soon = Forecast::Converges { rounds: 2, within: Duration::from_secs(3) };
         let late = Forecast::TooLate { within: Duration::from_secs(90) };
         let agrees = |forecast, whereabouts| {
-            let moved = whereabouts == Whereabouts::Destination;
+            let moved = whereabouts == GuestLocation::Destination;
             let observed = Observed {
                 moved,
                 reason: None,
@@ -148,14 +154,14 @@ mod tests {
             };
             cell(5, BitRate(1_000_000), forecast, &whereabouts, observed).agrees
         };
-        let given_up = || Whereabouts::Source(Why::NotConverged);
-        assert_eq!(agrees(soon, Whereabouts::Destination), Some(true));
+        let given_up = || GuestLocation::Source(FailureReason::NotConverged);
+        assert_eq!(agrees(soon, GuestLocation::Destination), Some(true));
         assert_eq!(agrees(soon, given_up()), Some(false));
         for forecast in [never, late] {
-            assert_eq!(agrees(forecast, Whereabouts::Destination), Some(false));
+            assert_eq!(agrees(forecast, GuestLocation::Destination), Some(false));
             assert_eq!(agrees(forecast, given_up()), Some(true));
         }
-        assert_eq!(agrees(soon, Whereabouts::Source(Why::Interrupted)), None);
-        assert_eq!(agrees(never, Whereabouts::Nowhere(Why::RamDiffers)), None);
+        assert_eq!(agrees(soon, GuestLocation::Source(FailureReason::Interrupted)), None);
+        assert_eq!(agrees(never, GuestLocation::Nowhere(FailureReason::RamDiffers)), None);
     }
 }

@@ -11,9 +11,9 @@ use super::load::missed;
 use super::{GIGABIT, search::Search, table};
 use crate::lab::talk::Talk;
 use memtwin_lab::Progress;
-use memtwin_migrate::beat::{self, Beat};
-use memtwin_migrate::console::joined;
-use memtwin_migrate::{Moved, Whereabouts};
+use memtwin_migrate::guest::console::joined;
+use memtwin_migrate::guest::heartbeat::{self, Heartbeat};
+use memtwin_migrate::{GuestLocation, MigrationOutcome};
 use memtwin_pages::Layout;
 use memtwin_report::Failure;
 use memtwin_report::record::{Achieved, Smallest, Sweep};
@@ -25,8 +25,8 @@ impl Course<'_> {
     /// Errors: what is left on a host can't be had.
     pub(super) fn conclude(mut self, talk: &mut Talk) -> Result<Found, Failure> {
         let network = self.experiment.network(talk)?;
-        let account = match self.hops.last().map(|(_, hop)| &hop.moved.whereabouts) {
-            Some(Whereabouts::Nowhere(why)) => Account {
+        let account = match self.hops.last().map(|(_, hop)| &hop.moved.location) {
+            Some(GuestLocation::Nowhere(why)) => Account {
                 trouble: Some(format!("the guest runs nowhere: {why}")),
                 ..Account::default()
             },
@@ -38,19 +38,22 @@ impl Course<'_> {
         };
         let sweep = self.sweep();
         let lines = joined(&self.heard);
-        let beats = beat::beats(&lines);
+        let beats = heartbeat::heartbeats(&lines);
         let name = self.experiment.stage.name.clone();
         let trial = |part: &str| Trial::new(format!("migrate/{part}"), &name, &Layout::default());
         // Without load and limit it must move; else nothing was swept.
         let not_converged = sweep.cells.is_empty();
         let closing = table::lines(&sweep);
         let mut found = Found { closing, not_converged, ..Found::default() };
-        let mut pulses: Vec<(&Moved, _)> = Vec::new();
+        let mut pulses: Vec<(&MigrationOutcome, _)> = Vec::new();
         for (n, (of, hop)) in (1..).zip(&self.hops) {
             let until = self.hops.get(n).map(|(_, next)| next.moved.began);
-            let until = |beat: &&Beat| until.is_none_or(|until| beat.at < until);
-            let own: Vec<Beat> = beats.iter().filter(until).copied().collect();
-            pulses.push((&hop.moved, beat::pulse(&own, hop.moved.began, hop.moved.resumed, BEAT)));
+            let until = |beat: &&Heartbeat| until.is_none_or(|until| beat.at < until);
+            let own: Vec<Heartbeat> = beats.iter().filter(until).copied().collect();
+            pulses.push((
+                &hop.moved,
+                heartbeat::stats(&own, hop.moved.began, hop.moved.resumed, BEAT),
+            ));
             found.cases.extend(judge::ram(&format!("migrate/ram/{of}"), &name, &hop.moved));
         }
         // Its QEMU writes to the disk no more.

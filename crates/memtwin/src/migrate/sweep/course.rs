@@ -11,10 +11,10 @@ use super::{GIGABIT, attempt};
 use crate::lab::talk::Talk;
 use crate::values::BitRate;
 use memtwin_lab::Progress;
-use memtwin_migrate::console::Heard;
-use memtwin_migrate::curve::Curve;
-use memtwin_migrate::forecast::{Asked, forecast};
-use memtwin_migrate::{Side, Whereabouts};
+use memtwin_migrate::forecast::curve::Curve;
+use memtwin_migrate::forecast::{ForecastInput, forecast};
+use memtwin_migrate::guest::console::Heard;
+use memtwin_migrate::{GuestLocation, Side};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::record::{CurvePoint, SweepCell, SweepLoad, Unloaded};
@@ -116,11 +116,11 @@ impl Course<'_> {
             running.stop(&self.here.console, talk)?;
         }
         let Some((_, hop)) = self.hops.last() else { return Ok(()) };
-        if hop.moved.whereabouts != Whereabouts::Destination {
+        if hop.moved.location != GuestLocation::Destination {
             self.over = true;
             return Ok(());
         }
-        let first = hop.moved.course.rounds.first().copied().unwrap_or_default();
+        let first = hop.moved.progress.rounds.first().copied().unwrap_or_default();
         let us = clocks::micros(first.took);
         self.unloaded = Unloaded { bytes_per_second: carried, bytes: first.bytes, us };
         let carries = BitRate(carried.saturating_mul(8));
@@ -175,7 +175,7 @@ impl Course<'_> {
         let carries = self.carries();
         let Some((running, curve)) = &mut self.running else { return Ok(()) };
         let args = self.experiment.args;
-        let asked = Asked {
+        let asked = ForecastInput {
             link: rate.bytes().min(carries) as f64,
             first: self.unloaded.bytes,
             first_takes: Duration::from_micros(self.unloaded.us),
@@ -198,7 +198,7 @@ impl Course<'_> {
         }
         let observed = attempt::observed(&hop.moved, carried, load);
         talk.say(&format!("observed: {}", super::table::observed(&observed)));
-        let whereabouts = &hop.moved.whereabouts;
+        let whereabouts = &hop.moved.location;
         self.cells.push(attempt::cell(interval, rate, foretold, whereabouts, observed));
         Ok(())
     }
@@ -255,8 +255,8 @@ impl Course<'_> {
 
     /// Whether the guest runs nowhere.
     pub(super) fn is_lost(&self) -> bool {
-        let last = self.hops.last().map(|(_, hop)| &hop.moved.whereabouts);
-        matches!(last, Some(Whereabouts::Nowhere(_)))
+        let last = self.hops.last().map(|(_, hop)| &hop.moved.location);
+        matches!(last, Some(GuestLocation::Nowhere(_)))
     }
 }
 

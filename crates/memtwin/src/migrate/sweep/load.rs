@@ -3,8 +3,8 @@
 
 use super::super::experiment::ORDER;
 use memtwin_lab::Progress;
-use memtwin_migrate::beat::{self, Load as Second};
-use memtwin_migrate::console::Console;
+use memtwin_migrate::guest::console::Console;
+use memtwin_migrate::guest::heartbeat::{self, LoadSecond as Second};
 use memtwin_report::Failure;
 use memtwin_report::record::Achieved;
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Running {
     ) -> Result<Achieved, Failure> {
         let said = console.succeed(&format!("log {}", self.name), ORDER, progress);
         let said = said.map_err(Failure::environment)?;
-        let seconds = beat::load(said.iter().map(String::as_str));
+        let seconds = heartbeat::load_seconds(said.iter().map(String::as_str));
         let news = seconds.get(self.told..).unwrap_or_default();
         self.told = seconds.len();
         Ok(sum(&without(news, pause), self.dirty))

@@ -2,7 +2,7 @@
 
 use super::load::missed;
 use crate::values::BitRate;
-use memtwin_migrate::Why;
+use memtwin_migrate::FailureReason;
 use memtwin_report::record::{Achieved, Observed, Predicted, Smallest, Sweep, SweepCell};
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ pub(super) fn observed(observed: &Observed) -> String {
             let still = still.unwrap_or_default() / 1000;
             format!("moved, {rounds} rounds, {took:.1} s, {still} ms still")
         }
-        (Some(why), _) if *why == Why::NotConverged.to_string() => {
+        (Some(why), _) if *why == FailureReason::NotConverged.to_string() => {
             format!("not in {took:.0} s, {rounds} rounds")
         }
         (Some(why), _) => format!("not moved after {rounds} rounds, {took:.1} s: {why}"),
@@ -144,7 +144,7 @@ mod tests {
 
     fn cell(outcome: &str, moved: bool, agrees: Option<bool>) -> SweepCell {
         let load = Achieved { pages_per_second: 3260, batches: 20, missed: 0 };
-        let reason = (!moved).then(|| Why::NotConverged.to_string());
+        let reason = (!moved).then(|| FailureReason::NotConverged.to_string());
         SweepCell {
             interval_ms: 50,
             bits_per_second: 100_000_000,

@@ -2,7 +2,7 @@
 //! `diskload` said to be durable. Records are read here by what is written of them (`guest/src/chain.rs`),
 //! not by the code that made them.
 
-use crate::console::Line;
+use crate::guest::console::Line;
 use std::time::Duration;
 
 const BYTES: usize = 512;
@@ -40,7 +40,7 @@ pub fn longest_stall(lines: &[Line]) -> Option<Duration> {
 
 /// Why the file is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WrittenError {
+pub enum DurabilityError {
     /// Nothing was ever said to be durable.
     #[error("the guest never said that anything was durable")]
     Nothing,
@@ -80,9 +80,9 @@ pub enum WrittenError {
 /// it has. A record that was being written, the last and not acknowledged, may be torn.
 ///
 /// Errors: it is not so.
-pub fn check(file: &[u8], said: &[Durable]) -> Result<u64, WrittenError> {
+pub fn check(file: &[u8], said: &[Durable]) -> Result<u64, DurabilityError> {
     let acknowledged =
-        said.iter().map(|durable| durable.records).max().ok_or(WrittenError::Nothing)?;
+        said.iter().map(|durable| durable.records).max().ok_or(DurabilityError::Nothing)?;
     let mut sums = Vec::new();
     for record in file.chunks(BYTES) {
         let n = sums.len() as u64;
@@ -90,18 +90,18 @@ pub fn check(file: &[u8], said: &[Durable]) -> Result<u64, WrittenError> {
             Ok(sum) => sums.push(sum),
             // What nobody was told of may be anything.
             Err(_) if n >= acknowledged => break,
-            Err(what) => return Err(WrittenError::Record { record: n, what, acknowledged }),
+            Err(what) => return Err(DurabilityError::Record { record: n, what, acknowledged }),
         }
     }
     let records = sums.len() as u64;
     if records < acknowledged {
-        return Err(WrittenError::Missing { records, acknowledged });
+        return Err(DurabilityError::Missing { records, acknowledged });
     }
     for durable in said.iter().filter(|durable| durable.records > 0) {
         let got = sums[durable.records as usize - 1];
         if got != durable.sum {
             let Durable { records, sum: expected } = *durable;
-            return Err(WrittenError::Sum { records, expected, got });
+            return Err(DurabilityError::Sum { records, expected, got });
         }
     }
     Ok(records)
@@ -147,19 +147,19 @@ mod tests {
         assert_eq!(check(&file, &[some, all]), Ok(9));
         // Torn, but nobody was told of it.
         assert_eq!(check(&file[..9 * 512 - 100], &[some]), Ok(8));
-        assert_eq!(check(&file, &[]), Err(WrittenError::Nothing));
+        assert_eq!(check(&file, &[]), Err(DurabilityError::Nothing));
     }
 
     #[test]
     fn every_kind_of_loss_is_found() {
         let (file, all) = written(9);
         let missing = check(&file[..8 * 512], &[all]);
-        assert_eq!(missing, Err(WrittenError::Missing { records: 8, acknowledged: 9 }));
+        assert_eq!(missing, Err(DurabilityError::Missing { records: 8, acknowledged: 9 }));
         let with = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut file = file.clone();
             change(&mut file);
             match check(&file, &[all]) {
-                Err(WrittenError::Record { record, what, .. }) => (record, what),
+                Err(DurabilityError::Record { record, what, .. }) => (record, what),
                 other => panic!("{other:?}"),
             }
         };
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(with(&|file| file[512..1024].fill(0)), (1, "all zeros"));
         assert_eq!(with(&|file| drop(file.drain(512..1024))), (1, "another one"));
         let other = Durable { sum: all.sum ^ 1, ..all };
-        assert!(matches!(check(&file, &[other]), Err(WrittenError::Sum { records: 9, .. })));
+        assert!(matches!(check(&file, &[other]), Err(DurabilityError::Sum { records: 9, .. })));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The verdict on RAM: every page of the guest, as it stands still at the source and has not run yet at
 //! the destination, by digests that were made on each side.
 
-use crate::digest::{self, BlockDigests, DigestError};
+use super::digest::{self, BlockDigests, DigestError};
 use memtwin_child::Spawn;
 use memtwin_lab::host::{Host, HostError, quoted};
 use memtwin_pages::{Layout, PageSize, RegionId};
@@ -55,7 +55,7 @@ pub enum RamError {
 
 /// A side's QEMU, as the digests' maker finds it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'p> {
+pub struct DigestHost<'p> {
     /// The host that it runs on.
     pub host: &'p dyn Host,
     /// Memtwin's command there.
@@ -80,7 +80,10 @@ pub struct RamVerdict {
 /// Compares the memory of two guests that stand still.
 ///
 /// Errors: one of them can't be read, or they are not of one shape.
-pub fn compare_sides(source: &Place<'_>, destination: &Place<'_>) -> Result<RamVerdict, RamError> {
+pub fn compare_sides(
+    source: &DigestHost<'_>,
+    destination: &DigestHost<'_>,
+) -> Result<RamVerdict, RamError> {
     let began = Instant::now();
     let (ours, theirs) = thread::scope(|scope| {
         let ours = scope.spawn(|| source.digests());
@@ -95,16 +98,20 @@ impl RamVerdict {
     /// Compares once more: the source, which has stood still since, with the destination as it is now.
     ///
     /// Errors: as [`compare_sides`].
-    pub fn again(&self, source: &Place<'_>, destination: &Place<'_>) -> Result<Self, RamError> {
+    pub fn again(
+        &self,
+        source: &DigestHost<'_>,
+        destination: &DigestHost<'_>,
+    ) -> Result<Self, RamError> {
         let began = Instant::now();
         verdict(source, self.source.clone(), destination, &destination.digests()?, began)
     }
 }
 
 fn verdict(
-    source: &Place<'_>,
+    source: &DigestHost<'_>,
     source_digests: Vec<BlockDigests>,
-    destination: &Place<'_>,
+    destination: &DigestHost<'_>,
     theirs: &[BlockDigests],
     began: Instant,
 ) -> Result<RamVerdict, RamError> {
@@ -145,7 +152,7 @@ fn verdict(
     Ok(RamVerdict { layout, differing, took: began.elapsed(), source: source_digests })
 }
 
-impl Place<'_> {
+impl DigestHost<'_> {
     /// The digests of all its memory.
     ///
     /// Errors: they can't be made there, or don't come.

@@ -1,6 +1,6 @@
 //! Whether a QEMU on another machine is there, whatever became of the connection that carries it.
 
-use crate::side::SideSpec;
+use super::SideSpec;
 use memtwin_lab::Silent;
 use memtwin_lab::host::{self, Host, quoted};
 use std::time::Duration;
@@ -11,13 +11,13 @@ const ASK: Duration = Duration::from_secs(15);
 const GONE: &str = "gone";
 
 /// QEMU's line, after a note of which process it is, beside its monitor's socket.
-pub(crate) fn noted(spec: &SideSpec) -> String {
+pub(super) fn noted(spec: &SideSpec) -> String {
     format!("echo $$ >{} && exec {}", quoted(&format!("{}.pid", spec.qmp)), spec.line)
 }
 
 /// Whether that side says that the QEMU with this monitor's socket is there no more. `false`: it is there,
 /// or nothing is known.
-pub(crate) fn is_gone(host: &dyn Host, qmp: &str) -> bool {
+pub(super) fn is_gone(host: &dyn Host, qmp: &str) -> bool {
     let said = host::run(host, &gone_line(qmp), ASK, &mut Silent);
     said.is_ok_and(|said| said.trim() == GONE)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// A round of pre-copy, as far as can be seen from outside: rounds that are shorter than the time
 /// between two looks become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Round {
+pub struct PrecopyRound {
     /// Its number; 0 is the one with all of RAM.
     pub n: u64,
     /// Pages that were sent whole.
@@ -24,7 +24,7 @@ pub struct Round {
     pub remaining: u64,
 }
 
-impl Round {
+impl PrecopyRound {
     /// Bytes per second.
     pub fn rate(&self) -> f64 {
         self.bytes as f64 / self.took.as_secs_f64().max(1e-6)
@@ -33,9 +33,9 @@ impl Round {
 
 /// All rounds.
 #[derive(Clone, Debug, Default)]
-pub struct Course {
+pub struct MigrationProgress {
     /// Those that have ended.
-    pub rounds: Vec<Round>,
+    pub rounds: Vec<PrecopyRound>,
     /// What QEMU said last.
     pub last: Migration,
     begun: Option<(Instant, Ram)>,
@@ -44,9 +44,9 @@ pub struct Course {
     pub(crate) dirty_again: Vec<u64>,
 }
 
-impl Course {
+impl MigrationProgress {
     /// Looks at what QEMU says now. Returns the round that has ended, if one has.
-    pub fn see(&mut self, now: Instant, migration: Migration) -> Option<Round> {
+    pub fn see(&mut self, now: Instant, migration: Migration) -> Option<PrecopyRound> {
         // One that was cancelled has no counters any more; the last ones stay.
         let before = self.last.ram;
         self.last = migration;
@@ -67,13 +67,13 @@ impl Course {
     }
 
     /// Closes the last round. Returns it, if something was sent in it.
-    pub fn close(&mut self) -> Option<Round> {
+    pub fn close(&mut self) -> Option<PrecopyRound> {
         let ((began, base), (now, ram)) = (self.begun.take()?, self.seen.take()?);
         (ram.transferred > base.transferred).then(|| self.enter(began, base, now, ram))
     }
 
-    fn enter(&mut self, began: Instant, base: Ram, now: Instant, ram: Ram) -> Round {
-        let round = Round {
+    fn enter(&mut self, began: Instant, base: Ram, now: Instant, ram: Ram) -> PrecopyRound {
+        let round = PrecopyRound {
             n: self.rounds.len() as u64,
             pages: ram.normal.saturating_sub(base.normal),
             zero_pages: ram.duplicate.saturating_sub(base.duplicate),
@@ -107,7 +107,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_round_ends_with_the_next_collection() {
-        let (mut course, t) = (Course::default(), Instant::now());
+        let (mut course, t) = (MigrationProgress::default(), Instant::now());
         let at = |s| t + Duration::from_secs(s);
         assert_eq!(course.see(at(0), told(1, 0, 0)), None);
         assert_eq!(course.see(at(1), told(1, 100, 1)), None);

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 /// The most that passes between two looks while the source answers. If it does not, it may be waiting for
 /// its disk, and that is no fault of the link's.
-const LOOK: Duration = Duration::from_secs(10);
+const LONGEST_GAP: Duration = Duration::from_secs(10);
 
 /// How long nothing has been sent, of the time in which the source answered.
 #[derive(Debug, Default)]
-pub(super) struct Silence {
+pub(super) struct StallDetector {
     sent: u64,
     looked: Option<Instant>,
     silent: Duration,
 }
 
-impl Silence {
+impl StallDetector {
     /// Looks at what QEMU says now. Returns how long nothing has been sent.
     pub(super) fn see(&mut self, now: Instant, told: &Migration) -> Duration {
         let sent = told.ram.map_or(0, |ram| ram.transferred);
@@ -23,7 +23,7 @@ impl Silence {
         // Before that it connects, which has a limit of its own; after it nothing is left to be sent.
         let sends = matches!(told.status, Status::Active | Status::Device | Status::PostcopyActive);
         if sends && sent == self.sent {
-            self.silent += since.min(LOOK);
+            self.silent += since.min(LONGEST_GAP);
         } else {
             (self.sent, self.silent) = (sent, Duration::ZERO);
         }
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn only_a_link_that_carries_nothing_is_silent() {
-        let (mut silence, began) = (Silence::default(), Instant::now());
+        let (mut silence, began) = (StallDetector::default(), Instant::now());
         let mut see = |ms, status, sent| {
             let silent = silence.see(began + Duration::from_millis(ms), &told(status, sent));
             silent.as_millis()

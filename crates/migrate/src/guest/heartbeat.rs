@@ -5,12 +5,12 @@
 //! ours, by which a line comes. A hypervisor may stop the guest's clock with the guest; then only ours
 //! sees how long it stood still.
 
-use crate::console::Line;
+use super::console::Line;
 use std::time::{Duration, Instant};
 
 /// A line of the heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Beat {
+pub struct Heartbeat {
     /// When it came.
     pub at: Instant,
     /// Its number.
@@ -24,11 +24,11 @@ pub struct Beat {
 }
 
 /// All beats among these lines, in their order.
-pub fn beats(lines: &[Line]) -> Vec<Beat> {
+pub fn heartbeats(lines: &[Line]) -> Vec<Heartbeat> {
     lines.iter().filter_map(|line| beat(line.at, &line.text)).collect()
 }
 
-fn beat(at: Instant, text: &str) -> Option<Beat> {
+fn beat(at: Instant, text: &str) -> Option<Heartbeat> {
     let words: Vec<&str> = text.split(' ').collect();
     let ["heartbeat", n, "monotonic", monotonic, "wall", wall, "largest", largest, "ms"] =
         words[..]
@@ -37,7 +37,7 @@ fn beat(at: Instant, text: &str) -> Option<Beat> {
     };
     let seconds =
         |word: &str, unit: f64| Duration::try_from_secs_f64(word.parse::<f64>().ok()? / unit).ok();
-    Some(Beat {
+    Some(Heartbeat {
         at,
         n: n.parse().ok()?,
         monotonic: seconds(monotonic, 1.0)?,
@@ -48,7 +48,7 @@ fn beat(at: Instant, text: &str) -> Option<Beat> {
 
 /// What the heartbeat says about a move.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pulse {
+pub struct HeartbeatStats {
     /// How many beats came.
     pub beats: usize,
     /// The first beat that does not follow the one before it: what came, and what should have.
@@ -67,12 +67,12 @@ pub struct Pulse {
 }
 
 /// Reads the beats that came from `from` on; `resumed` is when the guest ran again. Nothing if there are fewer than two.
-pub fn pulse(
-    beats: &[Beat],
+pub fn stats(
+    beats: &[Heartbeat],
     from: Instant,
     resumed: Option<Instant>,
     interval: Duration,
-) -> Option<Pulse> {
+) -> Option<HeartbeatStats> {
     let first =
         beats.iter().position(|beat| beat.at >= from).unwrap_or(beats.len()).saturating_sub(1);
     let beats = beats.get(first..)?;
@@ -81,8 +81,8 @@ pub fn pulse(
         return None;
     }
     let pairs = || beats.windows(2).map(|pair| (pair[0], pair[1]));
-    let between = |(a, b): (Beat, Beat)| b.at.saturating_duration_since(a.at);
-    let wall = |beat: &Beat| beat.wall.as_secs_f64() - beat.monotonic.as_secs_f64();
+    let between = |(a, b): (Heartbeat, Heartbeat)| b.at.saturating_duration_since(a.at);
+    let wall = |beat: &Heartbeat| beat.wall.as_secs_f64() - beat.monotonic.as_secs_f64();
     // The first beat since the guest runs again; or the one after the longest silence.
     // It is seen a little later than it is so: a guest that runs by itself may have beaten before.
     let seen = |resumed: Instant| {
@@ -96,7 +96,7 @@ pub fn pulse(
     let at = resumed.filter(|at| *at > 0).or_else(widest)?;
     let pair = (beats[at - 1], beats[at]);
     let theirs = pair.1.monotonic.as_secs_f64() - pair.0.monotonic.as_secs_f64();
-    Some(Pulse {
+    Some(HeartbeatStats {
         beats: beats.len(),
         broken: pairs().find(|(a, b)| b.n != a.n + 1).map(|(a, b)| (b.n, a.n + 1)),
         went_back: pairs().any(|(a, b)| b.monotonic <= a.monotonic),
@@ -109,7 +109,7 @@ pub fn pulse(
 
 /// A second of the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Load {
+pub struct LoadSecond {
     /// Pages per second that it dirtied.
     pub pages: f64,
     /// Intervals that went by without a batch.
@@ -119,7 +119,7 @@ pub struct Load {
 }
 
 /// The seconds of a load, from the lines that `dirtyram` has said.
-pub fn load<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<Load> {
+pub fn load_seconds<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<LoadSecond> {
     let second = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
         let ["dirtyram", _, "batches/s", pages, "pages/s", "missed", missed, "stall", stall, "ms"] =
@@ -127,7 +127,7 @@ pub fn load<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<Load> {
         else {
             return None;
         };
-        Some(Load {
+        Some(LoadSecond {
             pages: pages.parse().ok()?,
             missed: missed.parse().ok()?,
             stall: stall.parse().ok()?,
@@ -162,7 +162,7 @@ mod tests {
             line(t + ms(900), 3, 10.45, 51.0),
             line(t + ms(1100), 4, 10.65, 1.0),
         ];
-        let pulse = pulse(&beats(&lines), t, None, ms(200)).unwrap();
+        let pulse = stats(&heartbeats(&lines), t, None, ms(200)).unwrap();
         assert_eq!((pulse.beats, pulse.broken, pulse.went_back), (4, None, false));
         assert_eq!((pulse.guest_gap, pulse.silence), (ms(51), ms(500)));
         assert!((pulse.lag - 0.45).abs() < 1e-6 && pulse.wall_jump.abs() < 1e-5, "{pulse:?}");
@@ -179,7 +179,7 @@ mod tests {
             // Much later, and of another cause.
             line(t + ms(4000), 5, 13.0, 1.0),
         ];
-        let pulse = pulse(&beats(&lines), t, Some(t + ms(1150)), ms(200)).unwrap();
+        let pulse = stats(&heartbeats(&lines), t, Some(t + ms(1150)), ms(200)).unwrap();
         assert_eq!(pulse.silence, ms(700));
     }
 
@@ -187,7 +187,7 @@ mod tests {
     fn a_beat_that_is_missing_or_old_is_found() {
         let t = Instant::now();
         let lines = [line(t, 1, 1.0, 1.0), line(t, 3, 1.4, 1.0), line(t, 4, 1.3, 1.0)];
-        let pulse = pulse(&beats(&lines), t, None, ms(200)).unwrap();
+        let pulse = stats(&heartbeats(&lines), t, None, ms(200)).unwrap();
         assert_eq!((pulse.broken, pulse.went_back), (Some((3, 2)), true));
     }
 
@@ -195,6 +195,6 @@ mod tests {
     fn a_load_is_read_second_by_second() {
         let said =
             ["dirtyram has 8 pages", "dirtyram 20.0 batches/s 40960 pages/s missed 2 stall 1.7 ms"];
-        assert_eq!(load(said), [Load { pages: 40960.0, missed: 2, stall: 1.7 }]);
+        assert_eq!(load_seconds(said), [LoadSecond { pages: 40960.0, missed: 2, stall: 1.7 }]);
     }
 }

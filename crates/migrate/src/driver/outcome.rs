@@ -1,24 +1,24 @@
 //! What a migration came to: where the guest is, and why it is not where it should be.
 
-use crate::course::Course;
-use crate::ram::{RamError, RamVerdict};
+use super::progress::MigrationProgress;
+use crate::verdict::compare::{RamError, RamVerdict};
 use memtwin_pages::RegionId;
 use std::time::{Duration, Instant};
 
 /// Where the guest is, and why it is not where it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whereabouts {
+pub enum GuestLocation {
     /// It runs at the destination.
     Destination,
     /// It runs at the source.
-    Source(Why),
+    Source(FailureReason),
     /// It runs nowhere.
-    Nowhere(Why),
+    Nowhere(FailureReason),
 }
 
 /// Why it did not move.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum FailureReason {
     /// It was given up at the time limit.
     NotConverged,
     /// We were told to stop.
@@ -39,7 +39,7 @@ pub enum Why {
     Stalled(Duration),
 }
 
-impl std::fmt::Display for Why {
+impl std::fmt::Display for FailureReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotConverged => f.write_str("it did not converge in time and was cancelled"),
@@ -61,11 +61,11 @@ impl std::fmt::Display for Why {
 
 /// What a migration came to.
 #[derive(Debug)]
-pub struct Moved {
+pub struct MigrationOutcome {
     /// Where the guest is.
-    pub whereabouts: Whereabouts,
+    pub location: GuestLocation,
     /// Its rounds.
-    pub course: Course,
+    pub progress: MigrationProgress,
     /// The verdict on RAM, if it came to one.
     pub ram: Option<Result<RamVerdict, RamError>>,
     /// The page in which the control flipped a word, and what was found then.
@@ -82,4 +82,22 @@ pub struct Moved {
     pub looks: u64,
     /// How often both did: never, if all is well.
     pub doubled: u64,
+}
+
+impl MigrationOutcome {
+    /// Of one that was begun just now, and has come to nothing yet.
+    pub(super) fn begun(now: Instant) -> Self {
+        Self {
+            location: GuestLocation::Source(FailureReason::Interrupted),
+            progress: MigrationProgress::default(),
+            ram: None,
+            control: None,
+            pause: Duration::ZERO,
+            began: now,
+            arrived: None,
+            resumed: None,
+            looks: 0,
+            doubled: 0,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What keeps a migration from converging, in numbers, and what would let it: from the passes that were
 //! seen, not from a moment of one.
 
-use crate::course::{Course, Round};
+use super::progress::{MigrationProgress, PrecopyRound};
 use std::time::Duration;
 
 /// Of how many passes at the end the largest is taken: what came before may be a load that was another.
@@ -114,7 +114,7 @@ impl Advice {
     }
 }
 
-impl Course {
+impl MigrationProgress {
     /// What keeps it from converging, in numbers, and what would help; nothing is known before QEMU
     /// has estimated the rates.
     pub fn advice(&self, downtime_limit: Duration) -> Option<Advice> {
@@ -133,8 +133,10 @@ impl Course {
     /// Bytes per second of the rounds that say something of the link. The first is another matter: much
     /// of it are pages of zeros, which are read more than sent.
     fn rates(&self) -> Vec<f64> {
-        let long = |round: &&Round| round.took >= Duration::from_millis(100) && round.bytes > 0;
-        let rates = |rounds: &[Round]| rounds.iter().filter(long).map(Round::rate).collect();
+        let long =
+            |round: &&PrecopyRound| round.took >= Duration::from_millis(100) && round.bytes > 0;
+        let rates =
+            |rounds: &[PrecopyRound]| rounds.iter().filter(long).map(PrecopyRound::rate).collect();
         let later: Vec<f64> = rates(self.rounds.get(1..).unwrap_or_default());
         if later.is_empty() { rates(&self.rounds) } else { later }
     }
@@ -152,14 +154,14 @@ impl Course {
 
 #[cfg(test)]
 mod tests {
+    use crate::driver::progress::tests::told;
     use super::*;
-    use crate::course::tests::told;
     use std::time::Instant;
 
     /// A course of passes: how long each took in milliseconds, bytes sent in it, bytes dirty at its end as
     /// seen a moment later; and what was dirty when it was given up.
-    fn course(passes: &[(u64, u64, u64)], given_up: u64) -> Course {
-        let (mut course, mut now) = (Course::default(), Instant::now());
+    fn course(passes: &[(u64, u64, u64)], given_up: u64) -> MigrationProgress {
+        let (mut course, mut now) = (MigrationProgress::default(), Instant::now());
         let (mut sent, mut sync) = (0, 1);
         let told = |sync, transferred, remaining| {
             let mut told = told(sync, transferred, 0);
@@ -180,7 +182,7 @@ mod tests {
     #[test]
     fn advice_is_what_a_pass_begins_with_and_not_what_is_left_of_one() {
         let limit = Duration::from_millis(300);
-        assert_eq!(Course::default().advice(limit), None);
+        assert_eq!(MigrationProgress::default().advice(limit), None);
         // 8 MB/s; 32 MB are dirty after each pass, and 11 MB were left of the last when it was given up.
         let given_up = course(
             &[(20_000, 100_000_000, 32_000_000), (4000, 31_900_000, 31_200_000)],

@@ -18,7 +18,7 @@ mod settings;
 mod stall;
 mod switch_over;
 
-pub use advice::{Advice, Needed};
+pub use advice::{ConvergenceAdvice, Needed};
 pub use outcome::{FailureReason, GuestLocation, MigrationOutcome};
 pub use progress::{MigrationProgress, PrecopyRound};
 pub use settings::{MigrationSettings, STALL_TIMEOUT};

@@ -55,7 +55,7 @@ pub enum Needed {
 
 /// Why a migration does not converge.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Advice {
+pub struct ConvergenceAdvice {
     /// Bytes per second that the guest dirties.
     pub dirty: f64,
     /// Bytes per second that the link carries.
@@ -68,7 +68,7 @@ pub struct Advice {
     pub downtime_limit: Duration,
 }
 
-impl Advice {
+impl ConvergenceAdvice {
     /// The numbers, and what would make it converge, as lines for a person.
     pub fn lines(&self) -> Vec<String> {
         let mb = |bytes: f64| bytes / 1e6;
@@ -117,7 +117,7 @@ impl Advice {
 impl MigrationProgress {
     /// What keeps it from converging, in numbers, and what would help; nothing is known before QEMU
     /// has estimated the rates.
-    pub fn advice(&self, downtime_limit: Duration) -> Option<Advice> {
+    pub fn advice(&self, downtime_limit: Duration) -> Option<ConvergenceAdvice> {
         let ram = self.last.ram?;
         let dirty = ram.dirty_pages_rate.saturating_mul(ram.page_size) as f64;
         let rates = self.rates();
@@ -127,7 +127,7 @@ impl MigrationProgress {
             Some(bytes) => needed(bytes, slow(&rates, link), downtime_limit),
             None => Needed::FirstPass { bytes: ram.remaining },
         };
-        Some(Advice { dirty, link, remaining: ram.remaining, needed, downtime_limit })
+        Some(ConvergenceAdvice { dirty, link, remaining: ram.remaining, needed, downtime_limit })
     }
 
     /// Bytes per second of the rounds that say something of the link. The first is another matter: much
@@ -154,8 +154,8 @@ impl MigrationProgress {
 
 #[cfg(test)]
 mod tests {
-    use crate::driver::progress::tests::told;
     use super::*;
+    use crate::driver::progress::tests::told;
     use std::time::Instant;
 
     /// A course of passes: how long each took in milliseconds, bytes sent in it, bytes dirty at its end as

@@ -3,10 +3,10 @@
 //! at its destination's; [`joined`] makes one account of both.
 
 mod error;
-mod heard;
+mod output;
 
 pub use error::ConsoleError;
-pub use heard::{Heard, Line, joined};
+pub use output::{ConsoleLine, ConsoleOutput, joined};
 
 use memtwin_lab::Progress;
 use std::fs::File;
@@ -29,7 +29,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub struct Console {
     side: String,
     stream: UnixStream,
-    heard: Arc<(Mutex<Heard>, Condvar)>,
+    heard: Arc<(Mutex<ConsoleOutput>, Condvar)>,
 }
 
 impl Console {
@@ -41,7 +41,7 @@ impl Console {
         let error = |error| ConsoleError::Log { path: log.to_owned(), error };
         let mut log = File::create(log).map_err(error)?;
         let mut from = stream.try_clone().map_err(error)?;
-        let heard = Arc::new((Mutex::new(Heard::default()), Condvar::new()));
+        let heard = Arc::new((Mutex::new(ConsoleOutput::default()), Condvar::new()));
         let shared = Arc::clone(&heard);
         thread::spawn(move || {
             let mut chunk = [0; 4096];
@@ -65,7 +65,7 @@ impl Console {
     }
 
     /// What it has said so far.
-    pub fn heard(&self) -> Heard {
+    pub fn heard(&self) -> ConsoleOutput {
         lock(&self.heard.0).clone()
     }
 

@@ -5,7 +5,7 @@
 //! ours, by which a line comes. A hypervisor may stop the guest's clock with the guest; then only ours
 //! sees how long it stood still.
 
-use super::console::Line;
+use super::console::ConsoleLine;
 use std::time::{Duration, Instant};
 
 /// A line of the heartbeat.
@@ -24,7 +24,7 @@ pub struct Heartbeat {
 }
 
 /// All beats among these lines, in their order.
-pub fn heartbeats(lines: &[Line]) -> Vec<Heartbeat> {
+pub fn heartbeats(lines: &[ConsoleLine]) -> Vec<Heartbeat> {
     lines.iter().filter_map(|line| beat(line.at, &line.text)).collect()
 }
 
@@ -140,12 +140,12 @@ pub fn load_seconds<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<LoadSec
 mod tests {
     use super::*;
 
-    fn line(at: Instant, n: u64, monotonic: f64, largest: f64) -> Line {
+    fn line(at: Instant, n: u64, monotonic: f64, largest: f64) -> ConsoleLine {
         let text = format!(
             "heartbeat {n} monotonic {monotonic:.6} wall {:.6} largest {largest:.3} ms",
             1000.0 + monotonic
         );
-        Line { at, text }
+        ConsoleLine { at, text }
     }
 
     fn ms(ms: u64) -> Duration {

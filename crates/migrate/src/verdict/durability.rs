@@ -2,7 +2,7 @@
 //! `diskload` said to be durable. Records are read here by what is written of them (`guest/src/chain.rs`),
 //! not by the code that made them.
 
-use crate::guest::console::Line;
+use crate::guest::console::ConsoleLine;
 use std::time::Duration;
 
 const BYTES: usize = 512;
@@ -18,8 +18,8 @@ pub struct Durable {
 }
 
 /// All that was said to be durable, in the order in which it was.
-pub fn acknowledged(lines: &[Line]) -> Vec<Durable> {
-    let durable = |line: &Line| {
+pub fn acknowledged(lines: &[ConsoleLine]) -> Vec<Durable> {
+    let durable = |line: &ConsoleLine| {
         let rest = line.text.strip_prefix("diskload durable ")?;
         let (records, rest) = rest.split_once(" sum ")?;
         let sum = rest.get(..16)?;
@@ -29,8 +29,8 @@ pub fn acknowledged(lines: &[Line]) -> Vec<Durable> {
 }
 
 /// The longest time that the guest waited for its disk, of all that it has said.
-pub fn longest_stall(lines: &[Line]) -> Option<Duration> {
-    let stall = |line: &Line| {
+pub fn longest_stall(lines: &[ConsoleLine]) -> Option<Duration> {
+    let stall = |line: &ConsoleLine| {
         let (_, rest) = line.text.strip_prefix("diskload durable ")?.split_once(" stall ")?;
         let ms: f64 = rest.strip_suffix(" ms")?.parse().ok()?;
         Duration::try_from_secs_f64(ms / 1e3).ok()
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_was_said_is_read() {
         let text = "diskload durable 40 sum 0123456789abcdef stall 12.3 ms".to_owned();
-        let line = Line { at: std::time::Instant::now(), text };
+        let line = ConsoleLine { at: std::time::Instant::now(), text };
         assert_eq!(longest_stall(std::slice::from_ref(&line)), Some(Duration::from_micros(12_300)));
         assert_eq!(acknowledged(&[line]), [Durable { records: 40, sum: 0x0123_4567_89ab_cdef }]);
     }

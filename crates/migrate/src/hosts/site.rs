@@ -1,5 +1,5 @@
 //! Three machines that are somebody's, an NFS server and two boards: the reference setup on real ones. What it takes
-//! is set up by shells there that undo it on every way out (`holder`), and nothing is touched that was there:
+//! is set up by shells there that undo it on every way out (`setup`), and nothing is touched that was there:
 //! what stands in the way is refused before (`checks`).
 //!
 //! One thing is not as in the reference setup: the boards keep their default route, which may carry the

@@ -12,11 +12,13 @@ mod master;
 mod need;
 mod programs;
 mod qemu;
+mod running;
 
 pub use error::LabError;
 pub use folder::LabFolder;
 pub use hub::{Hub, Port};
 pub use need::need;
+pub use running::{BoardEntry, RunningLab, RunningLabError};
 
 use crate::board::BoardSpec;
 use crate::host::{BoardAccess, Ssh, run};

@@ -11,6 +11,7 @@
 //! - [`traffic`] is a guest whose devices write its RAM;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
 //!   on it; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;
+//! - [`need_qemu`], [`guest_programs`] and [`board_image_and_programs`] are what an experiment begins with;
 //! - [`root`] makes what boards with networks boot, and [`boards`] is a lab of them.
 //!
 //! `docs/guest.md` describes the guest's side.
@@ -36,6 +37,7 @@ mod machine;
 mod modules;
 pub mod peer;
 pub mod pieces;
+mod preparation;
 mod progress;
 pub mod root;
 mod run_folder;
@@ -50,5 +52,9 @@ pub use ext4::Ext4Error;
 pub use kernel::{Flavour, KernelError};
 pub use machine::{Machine, MachineError, Reply};
 pub use modules::ModuleError;
+pub use preparation::{
+    PreparationError, board_image_and_programs, board_programs, guest_programs, need_qemu,
+    open_cache,
+};
 pub use progress::{Progress, Silent};
 pub use run_folder::{RunFolder, RunFolderError};

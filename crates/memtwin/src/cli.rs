@@ -1,6 +1,7 @@
 //! The command line. Its words, exit codes and formats are a contract: scripts depend on them.
 
 mod check;
+mod migrate;
 
 use crate::values::{Size, Time};
 pub(crate) use check::{Check, CheckSource};
@@ -12,6 +13,7 @@ use memtwin_remote::{Target, TargetError};
 use memtwin_report::json::JsonTarget;
 use memtwin_room::OomScore;
 use memtwin_stressor::Stressor;
+pub(crate) use migrate::Migrate;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -52,7 +54,7 @@ pub(crate) enum Command {
     /// Compare two memory images, page by page
     Verify(Verify),
     /// Move a loaded guest from one host to another, and judge whether it arrived intact
-    Migrate(Box<crate::migrate::Migrate>),
+    Migrate(Box<Migrate>),
     /// Boot guests and experiment on them
     Lab(crate::lab::Lab),
     /// Print completions for a shell

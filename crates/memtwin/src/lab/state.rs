@@ -2,15 +2,14 @@
 //! it is asked to end.
 
 use memtwin_child::Spawn;
-use memtwin_lab::boards::{Lab, LabFolder};
-use memtwin_lab::host::{BoardAccess, Host, Ssh};
+use memtwin_lab::boards::{BoardEntry, Lab, LabFolder, RunningLab};
+use memtwin_lab::host::{Host, Ssh};
 use memtwin_report::ExitCode;
 use memtwin_report::Failure;
-use memtwin_safe_path::{SafePathError, check_private_dir, connect, is_from_us, runtime_dir};
-use serde_json::{Value, json};
+use memtwin_safe_path::{connect, is_from_us};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,31 +21,17 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 /// How long a lab may take to end.
 const END: Duration = Duration::from_secs(60);
 
-/// A board that is up.
-#[derive(Debug)]
-pub(super) struct BoardState {
-    pub(super) name: String,
-    pub(super) about: String,
-    pub(super) console: PathBuf,
-    /// The socket of its console's keyboard.
-    pub(super) keyboard: PathBuf,
-    pub(super) access: BoardAccess,
-}
-
 /// The boards that are up.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) boards: Vec<BoardState>,
+    pub(super) boards: Vec<BoardEntry>,
 }
 
 /// Where a lab is: the place that was given, or the one that nobody but this user can have made.
 ///
 /// Errors: another user has taken that place.
 pub(super) fn folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    match given {
-        Some(folder) => Ok(folder.to_owned()),
-        None => Ok(runtime_dir().map_err(Failure::environment)?.join("lab")),
-    }
+    RunningLab::place(given).map_err(Failure::environment)
 }
 
 /// Where it is asked to end.
@@ -71,26 +56,19 @@ impl Door {
 
 impl State {
     pub(super) fn of(lab: &Lab) -> Self {
-        let boards = lab.boards.iter().map(|board| BoardState {
-            name: board.name.clone(),
-            about: board.about.clone(),
-            console: lab.folder.console(&board.name),
-            keyboard: lab.folder.keyboard(&board.name),
-            access: board.access.clone(),
-        });
-        Self { boards: boards.collect() }
+        Self { boards: RunningLab::of(lab).boards }
     }
 
     /// Writes it where others find it, and opens the door.
     pub(super) fn write(&self, folder: &LabFolder) -> Result<Door, Failure> {
-        let boards: Vec<Value> = self.boards.iter().map(BoardState::json).collect();
+        let state = RunningLab { boards: self.boards.clone() }.to_json();
         let path = folder.path("lab.json");
         let failed =
             |error: std::io::Error| Failure::environment(format!("{}: {error}", path.display()));
         let door = UnixListener::bind(folder.path("door")).map_err(failed)?;
         door.set_nonblocking(true).map_err(failed)?;
         let unfinished = folder.path("lab.json.unfinished");
-        fs::write(&unfinished, format!("{:#}\n", json!({ "boards": boards }))).map_err(failed)?;
+        fs::write(&unfinished, format!("{state:#}\n")).map_err(failed)?;
         fs::rename(&unfinished, &path).map_err(failed)?;
         Ok(Door(door))
     }
@@ -99,73 +77,16 @@ impl State {
     ///
     /// Errors: no lab is up.
     pub(super) fn read(folder: &Path) -> Result<Self, Failure> {
-        let none = || {
-            let place = folder.display();
-            Failure::environment(format!("{place}: no lab is up; `memtwin lab up` starts one"))
-        };
-        // Where it lies, root's terminal goes: another user must not have made it.
-        let folder = match check_private_dir(folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(none()),
-            checked => checked.map_err(Failure::environment)?,
-        };
-        // One that was killed has left its file, but nobody behind the door.
-        match connect(&folder.join("door")) {
-            Err(error @ SafePathError::Peer { .. }) => return Err(Failure::environment(error)),
-            connected => connected.map_err(|_| none())?,
-        };
-        let text = fs::read_to_string(folder.join("lab.json")).map_err(|_| none())?;
-        let value: Value = serde_json::from_str(&text).map_err(Failure::environment)?;
-        let boards = value["boards"].as_array().into_iter().flatten().filter_map(BoardState::from);
-        Ok(Self { boards: boards.collect() })
+        let RunningLab { boards } = RunningLab::read(folder).map_err(Failure::environment)?;
+        Ok(Self { boards })
     }
 
     /// The board of a name.
     ///
     /// Errors: there is none; the message names those that are.
-    pub(super) fn board(&self, name: &str) -> Result<&BoardState, Failure> {
-        let names: Vec<&str> = self.boards.iter().map(|board| board.name.as_str()).collect();
-        let found = self.boards.iter().find(|board| board.name == name);
-        found.ok_or_else(|| {
-            Failure::usage(format!("no board '{name}' is up; there are: {}", names.join(", ")))
-        })
-    }
-}
-
-impl BoardState {
-    fn json(&self) -> Value {
-        let path = |path: &Path| path.display().to_string();
-        json!({
-            "name": self.name,
-            "about": self.about,
-            "console": path(&self.console),
-            "keyboard": path(&self.keyboard),
-            "port": self.access.port,
-            "key": path(&self.access.key),
-            "known_hosts": path(&self.access.known_hosts),
-            "control": path(&self.access.control),
-        })
-    }
-
-    fn from(value: &Value) -> Option<Self> {
-        let text = |key: &str| value[key].as_str().map(str::to_owned);
-        let path = |key: &str| text(key).map(PathBuf::from);
-        Some(Self {
-            name: text("name")?,
-            about: text("about")?,
-            console: path("console")?,
-            keyboard: path("keyboard")?,
-            access: BoardAccess {
-                port: value["port"].as_u64()?.try_into().ok()?,
-                key: path("key")?,
-                known_hosts: path("known_hosts")?,
-                control: path("control")?,
-            },
-        })
-    }
-
-    /// It, to run things on.
-    pub(super) fn host(&self) -> Ssh {
-        Ssh::board(&self.name, &self.access)
+    pub(super) fn board(&self, name: &str) -> Result<BoardEntry, Failure> {
+        let lab = RunningLab { boards: self.boards.clone() };
+        lab.board(name).cloned().map_err(Failure::usage)
     }
 }
 

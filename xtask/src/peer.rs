@@ -5,7 +5,7 @@ use crate::interrupt::Interrupt;
 use crate::shown::Shown;
 use anyhow::{Context, bail};
 use clap::Args;
-use memtwin_lab::board::{Board, BoardSpec};
+use memtwin_lab::board::{BoardSpec, ConsoleBoard};
 use memtwin_lab::cross::{self, MEMTWIN};
 use memtwin_lab::image::{ImageSpec, SUITE};
 use memtwin_lab::peer::{self, Peer};
@@ -73,7 +73,7 @@ impl Compare {
         let console = folder.path().join("console");
         // The peer's guest alone has a gigabyte that it dirties.
         let spec = BoardSpec { memory: 3072, ..BoardSpec::default() };
-        let mut board = Board::boot(&spec, &image, &console, progress)?;
+        let mut board = ConsoleBoard::boot(&spec, &image, &console, progress)?;
         let compared = self.compare(&mut board, &peer, progress);
         if compared.is_err() {
             let kept = folder.keep();
@@ -86,7 +86,7 @@ impl Compare {
 
     fn compare(
         &self,
-        board: &mut Board,
+        board: &mut ConsoleBoard,
         peer: &Peer,
         progress: &mut dyn Progress,
     ) -> anyhow::Result<bool> {
@@ -110,7 +110,7 @@ impl Compare {
 
     fn ours(
         &self,
-        board: &mut Board,
+        board: &mut ConsoleBoard,
         mode: &str,
         progress: &mut dyn Progress,
     ) -> anyhow::Result<Run> {
@@ -136,7 +136,7 @@ impl Compare {
 
     fn theirs(
         &self,
-        board: &mut Board,
+        board: &mut ConsoleBoard,
         program: &Path,
         mode: &str,
         progress: &mut dyn Progress,

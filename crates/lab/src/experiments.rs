@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::board::Board;
+use crate::board::ConsoleBoard;
 use crate::cross::{self, CrossError, MEMTWIN};
 use crate::host::{self, Host, HostError};
 use crate::image::{Image, ImageError, ImageSpec, SUITE};
@@ -108,7 +108,7 @@ pub fn image(flavour: Flavour, progress: &mut dyn Progress) -> Result<Image, Exp
 /// Errors: the board dies, or the check does not end within `limit`; [`ExperimentError::Broken`] if some of
 /// its cases have ended before.
 pub fn check_on(
-    board: &mut Board,
+    board: &mut ConsoleBoard,
     arguments: &[String],
     limit: Duration,
     progress: &mut dyn Progress,

@@ -11,7 +11,8 @@
 //! - [`traffic`] is a guest whose devices write its RAM;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
 //!   on it; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;
-//! - [`root`] makes what boards with networks boot, and [`boards`] is a lab of them.
+//! - [`root`] makes what boards with networks boot, [`boards`] is a lab of them, and [`running_lab`] finds one
+//!   that another process holds.
 //!
 //! `docs/guest.md` describes the guest's side.
 
@@ -39,6 +40,7 @@ pub mod pieces;
 mod progress;
 pub mod root;
 mod run_folder;
+pub mod running_lab;
 pub mod rustc;
 pub mod sources;
 pub mod traffic;

@@ -12,7 +12,7 @@
 mod place;
 
 use libtest_mimic::Arguments;
-use memtwin_lab::board::{Board, BoardSpec};
+use memtwin_lab::board::{BoardSpec, ConsoleBoard};
 use memtwin_lab::experiments::{self, Outcome};
 use memtwin_lab::{Arch, Flavour, Progress};
 use place::Place;
@@ -45,7 +45,7 @@ fn checks() {
     println!("image: {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
     let spec = BoardSpec::default();
-    let mut board = Board::boot(&spec, &image, &place.console(), &mut Talk).unwrap();
+    let mut board = ConsoleBoard::boot(&spec, &image, &place.console(), &mut Talk).unwrap();
     println!("{}: {:.1} s", board.about, began.elapsed().as_secs_f64());
 
     let mut check = |line: &str| -> Outcome {

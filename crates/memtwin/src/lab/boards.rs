@@ -2,18 +2,22 @@
 
 use super::both::both;
 use super::replicate::need_qemu;
-use super::state::State;
 use super::talk::Talk;
 use clap::{Args, ValueEnum};
 use memtwin_lab::board::BoardSpec;
 use memtwin_lab::boards::{Lab, LabError, LabFile, LabFolder, LabSpec, Nic, Node};
 use memtwin_lab::root::{self, BoardImage};
+use memtwin_lab::running_lab::{self, EndRequests};
 use memtwin_lab::{Arch, Cache, Flavour, Progress, cross};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
 use memtwin_report::Failure;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often it is seen whether the lab is to end.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The kernel of boards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -154,18 +158,16 @@ pub(super) fn up(args: &Up, stop: &Stop) -> Result<ExitCode, Failure> {
         load: Vec::new(),
     });
     let spec = LabSpec { nodes: nodes.collect(), files };
-    let folder = LabFolder::at(&folder).map_err(Failure::environment)?;
-    let mut lab = Lab::boot(&spec, &image, folder, &mut talk).map_err(no_lab)?;
+    let own = LabFolder::at(&folder).map_err(Failure::environment)?;
+    let mut lab = Lab::boot(&spec, &image, own, &mut talk).map_err(no_lab)?;
     lab.open_keyboards().map_err(no_lab)?;
-    let state = State::of(&lab);
-    let door = state.write(&lab.folder)?;
-    for board in &state.boards {
-        talk.say(&format!("memtwin lab ssh {}", board.name));
+    let requests = EndRequests::publish(&lab).map_err(super::state::not_found)?;
+    for board in &lab.boards {
+        talk.say(&format!("memtwin lab ssh {}", board.host.label()));
     }
     talk.say("up until `memtwin lab down`, or Ctrl-C here");
     // Nobody can end it any more, or use it, once its folder is gone.
-    let known = lab.folder.path("lab.json");
-    while !stop.wait(super::state::TICK) && !door.asked() && known.exists() {
+    while !stop.wait(POLL_INTERVAL) && !requests.is_asked() && running_lab::is_published(&folder) {
         lab.boards.iter_mut().for_each(|board| board.machine.forget());
     }
     drop(lab);

@@ -7,7 +7,6 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use super::state::State;
 use keys::Keys;
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
@@ -80,12 +79,11 @@ pub(super) fn run(
     follow: bool,
     stop: &Stop,
 ) -> Result<ExitCode, Failure> {
-    let state = State::read(folder)?;
-    let board = state.board(name)?;
+    let board = super::state::board_in(folder, name)?;
     let (stdin, mut stdout) = (rustix::stdio::stdin(), io::stdout());
     let (is_typed, is_seen) = (stdin.is_terminal(), stdout.is_terminal());
-    let mut screen = Screen::of(&board.console, &mut stdout)?;
-    let Some(keyboard) = keyboard(&board.keyboard)? else {
+    let mut screen = Screen::of(board.console(), &mut stdout)?;
+    let Some(keyboard) = keyboard(board.keyboard())? else {
         screen.show(&mut Nobody)?;
         screen::ended();
         let orders = !follow && !is_typed && rustix::io::read(stdin, &mut [0]) == Ok(1);

@@ -232,7 +232,7 @@ impl There {
         }
         let console = self.lab.as_mut().and_then(|lab| {
             lab.folder.keep_consoles();
-            let board = lab.boards.iter_mut().find(|board| board.name == BOARD)?;
+            let board = lab.boards.iter_mut().find(|board| board.host.label() == BOARD)?;
             let silent = &mut memtwin_lab::Silent;
             board.machine.line("the end of the run", LAST_WORDS, silent, &mut |_| false).err()
         });

@@ -1,194 +1,53 @@
-//! A lab that is up, for commands in other terminals: how its boards are reached, and the door at which
-//! it is asked to end.
+//! A lab that is up, for commands in other terminals.
 
 use memtwin_child::Spawn;
-use memtwin_lab::boards::{Lab, LabFolder};
-use memtwin_lab::host::{BoardAccess, Host, Ssh};
+use memtwin_lab::board::Board;
+use memtwin_lab::host::{Host, Ssh};
+use memtwin_lab::running_lab::{self, RunningLab, RunningLabError};
 use memtwin_report::ExitCode;
 use memtwin_report::Failure;
-use memtwin_safe_path::{SafePathError, check_private_dir, connect, is_from_us, runtime_dir};
-use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::os::unix::net::UnixListener;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-/// How often it is seen whether it is to end.
-pub(super) const TICK: Duration = Duration::from_millis(200);
-/// How long a lab may take to end.
-const END: Duration = Duration::from_secs(60);
-
-/// A board that is up.
-#[derive(Debug)]
-pub(super) struct BoardState {
-    pub(super) name: String,
-    pub(super) about: String,
-    pub(super) console: PathBuf,
-    /// The socket of its console's keyboard.
-    pub(super) keyboard: PathBuf,
-    pub(super) access: BoardAccess,
-}
-
-/// The boards that are up.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) boards: Vec<BoardState>,
+/// A lab, or a machine, that is not found.
+pub(crate) fn not_found(error: RunningLabError) -> Failure {
+    if error.is_usage() { Failure::usage(error) } else { Failure::environment(error) }
 }
 
 /// Where a lab is: the place that was given, or the one that nobody but this user can have made.
 ///
 /// Errors: another user has taken that place.
 pub(super) fn folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    match given {
-        Some(folder) => Ok(folder.to_owned()),
-        None => Ok(runtime_dir().map_err(Failure::environment)?.join("lab")),
-    }
+    running_lab::folder(given).map_err(not_found)
 }
 
-/// Where it is asked to end.
-pub(super) struct Door(UnixListener);
-
-impl Door {
-    /// Whether somebody has asked, and not only looked whether we are here. Who asks hears of the end
-    /// by the end of his connection.
-    pub(super) fn asked(&self) -> bool {
-        self.0.accept().is_ok_and(|(mut stream, _)| {
-            let asked = is_from_us(&stream)
-                && stream.set_read_timeout(Some(TICK)).is_ok()
-                && matches!(stream.read(&mut [0]), Ok(1));
-            if asked {
-                // It stays open until this process ends.
-                std::mem::forget(stream);
-            }
-            asked
-        })
-    }
-}
-
-impl State {
-    pub(super) fn of(lab: &Lab) -> Self {
-        let boards = lab.boards.iter().map(|board| BoardState {
-            name: board.name.clone(),
-            about: board.about.clone(),
-            console: lab.folder.console(&board.name),
-            keyboard: lab.folder.keyboard(&board.name),
-            access: board.access.clone(),
-        });
-        Self { boards: boards.collect() }
-    }
-
-    /// Writes it where others find it, and opens the door.
-    pub(super) fn write(&self, folder: &LabFolder) -> Result<Door, Failure> {
-        let boards: Vec<Value> = self.boards.iter().map(BoardState::json).collect();
-        let path = folder.path("lab.json");
-        let failed =
-            |error: std::io::Error| Failure::environment(format!("{}: {error}", path.display()));
-        let door = UnixListener::bind(folder.path("door")).map_err(failed)?;
-        door.set_nonblocking(true).map_err(failed)?;
-        let unfinished = folder.path("lab.json.unfinished");
-        fs::write(&unfinished, format!("{:#}\n", json!({ "boards": boards }))).map_err(failed)?;
-        fs::rename(&unfinished, &path).map_err(failed)?;
-        Ok(Door(door))
-    }
-
-    /// Reads it.
-    ///
-    /// Errors: no lab is up.
-    pub(super) fn read(folder: &Path) -> Result<Self, Failure> {
-        let none = || {
-            let place = folder.display();
-            Failure::environment(format!("{place}: no lab is up; `memtwin lab up` starts one"))
-        };
-        // Where it lies, root's terminal goes: another user must not have made it.
-        let folder = match check_private_dir(folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(none()),
-            checked => checked.map_err(Failure::environment)?,
-        };
-        // One that was killed has left its file, but nobody behind the door.
-        match connect(&folder.join("door")) {
-            Err(error @ SafePathError::Peer { .. }) => return Err(Failure::environment(error)),
-            connected => connected.map_err(|_| none())?,
-        };
-        let text = fs::read_to_string(folder.join("lab.json")).map_err(|_| none())?;
-        let value: Value = serde_json::from_str(&text).map_err(Failure::environment)?;
-        let boards = value["boards"].as_array().into_iter().flatten().filter_map(BoardState::from);
-        Ok(Self { boards: boards.collect() })
-    }
-
-    /// The board of a name.
-    ///
-    /// Errors: there is none; the message names those that are.
-    pub(super) fn board(&self, name: &str) -> Result<&BoardState, Failure> {
-        let names: Vec<&str> = self.boards.iter().map(|board| board.name.as_str()).collect();
-        let found = self.boards.iter().find(|board| board.name == name);
-        found.ok_or_else(|| {
-            Failure::usage(format!("no board '{name}' is up; there are: {}", names.join(", ")))
-        })
-    }
-}
-
-impl BoardState {
-    fn json(&self) -> Value {
-        let path = |path: &Path| path.display().to_string();
-        json!({
-            "name": self.name,
-            "about": self.about,
-            "console": path(&self.console),
-            "keyboard": path(&self.keyboard),
-            "port": self.access.port,
-            "key": path(&self.access.key),
-            "known_hosts": path(&self.access.known_hosts),
-            "control": path(&self.access.control),
-        })
-    }
-
-    fn from(value: &Value) -> Option<Self> {
-        let text = |key: &str| value[key].as_str().map(str::to_owned);
-        let path = |key: &str| text(key).map(PathBuf::from);
-        Some(Self {
-            name: text("name")?,
-            about: text("about")?,
-            console: path("console")?,
-            keyboard: path("keyboard")?,
-            access: BoardAccess {
-                port: value["port"].as_u64()?.try_into().ok()?,
-                key: path("key")?,
-                known_hosts: path("known_hosts")?,
-                control: path("control")?,
-            },
-        })
-    }
-
-    /// It, to run things on.
-    pub(super) fn host(&self) -> Ssh {
-        Ssh::board(&self.name, &self.access)
-    }
+/// A board of the lab that is up in a folder.
+///
+/// Errors: no such board is.
+pub(super) fn board_in(folder: &Path, name: &str) -> Result<Board, Failure> {
+    running_lab::board(name, Some(folder)).map_err(not_found)
 }
 
 /// A board of the lab that is up.
 ///
 /// Errors: no such board is.
 pub(crate) fn board(name: &str, folder: Option<&Path>) -> Result<Ssh, Failure> {
-    Ok(State::read(&self::folder(folder)?)?.board(name)?.host())
+    running_lab::board(name, folder).map(|board| board.ssh().clone()).map_err(not_found)
 }
 
 /// The machine of a name: `emulated:NAME` is a board of the lab that is up.
 ///
 /// Errors: it is no name, or no such board is up.
 pub(super) fn host(name: &str, folder: Option<&Path>) -> Result<Box<dyn Host>, Failure> {
-    match name.strip_prefix("emulated:") {
-        Some(name) => Ok(Box::new(board(name, folder)?)),
-        None => memtwin_lab::host::named(name).map_err(Failure::usage),
-    }
+    running_lab::named_host(name, folder).map_err(not_found)
 }
 
 /// `memtwin lab up --detach`: the same command in the background, and what it says until it is up.
 pub(super) fn detached(folder: &Path) -> Result<ExitCode, Failure> {
-    if State::read(folder).is_ok() {
+    if RunningLab::find(folder).is_ok() {
         let taken = memtwin_lab::boards::LabError::Taken { path: folder.to_owned() };
         return Err(Failure::environment(taken));
     }
@@ -207,7 +66,7 @@ pub(super) fn detached(folder: &Path) -> Result<ExitCode, Failure> {
         said = line;
         // To this process's own standard error, which is the user's.
         crate::output::say(&said);
-        if folder.join("lab.json").exists() {
+        if running_lab::is_published(folder) {
             return Ok(ExitCode::Verified);
         }
     }
@@ -217,23 +76,15 @@ pub(super) fn detached(folder: &Path) -> Result<ExitCode, Failure> {
 
 /// `memtwin lab down`.
 pub(super) fn down(folder: &Path) -> Result<ExitCode, Failure> {
-    State::read(folder)?;
-    let failed = |error: std::io::Error| {
-        Failure::environment(format!("{}: {error}", folder.join("door").display()))
-    };
-    let mut stream = connect(&folder.join("door")).map_err(Failure::environment)?;
-    stream.set_read_timeout(Some(END)).map_err(failed)?;
-    std::io::Write::write_all(&mut stream, b"!").map_err(failed)?;
-    // It ends with the process that has the other end.
-    stream.read_to_end(&mut Vec::new()).map_err(failed)?;
+    RunningLab::end(folder).map_err(not_found)?;
     Ok(ExitCode::Verified)
 }
 
 /// `memtwin lab ssh`.
 pub(super) fn ssh(folder: &Path, name: &str, words: &[OsString]) -> Result<ExitCode, Failure> {
-    let host = State::read(folder)?.board(name)?.host();
-    let mut command = host.options();
-    command.args(["--", host.target()]).args(words);
+    let board = board_in(folder, name)?;
+    let mut command = board.ssh().options();
+    command.args(["--", board.ssh().target()]).args(words);
     // A person's ssh is ssh itself: its terminal, its signals, its exit code.
     Err(Failure::environment(format!("ssh: {}", command.exec())))
 }

@@ -4,7 +4,7 @@ use super::merged::Merged;
 use super::plan::{Part, Place, Plan, named};
 use super::{Check, Kernel};
 use crate::lab::talk::Talk;
-use memtwin_lab::board::{Board, BoardSpec};
+use memtwin_lab::board::{BoardSpec, ConsoleBoard};
 use memtwin_lab::experiments::{self, ExperimentError, Outcome, Visit};
 use memtwin_lab::host::{self, Host, HostError};
 use memtwin_lab::image::{Image, ImageError};
@@ -83,7 +83,7 @@ fn on_board(
         append: kernel.flavour().command_line().to_owned(),
     };
     talk.say(&format!("booting an emulated board with a kernel of {kernel} pages"));
-    let mut board = match Board::boot(&spec, image, log, talk) {
+    let mut board = match ConsoleBoard::boot(&spec, image, log, talk) {
         Ok(board) => board,
         // Nothing ran, and the run says that it was interrupted.
         Err(_) if talk.is_cancelled() => return,

@@ -14,6 +14,8 @@
 //! - [`root`] makes what boards with networks boot, [`boards`] is a lab of them, and [`running_lab`] finds one
 //!   that another process holds.
 //!
+//! [`provision`] is what all of them need before anything boots.
+//!
 //! `docs/guest.md` describes the guest's side.
 
 #![forbid(unsafe_code)]
@@ -32,12 +34,14 @@ pub mod experiments;
 mod ext4;
 pub mod host;
 pub mod image;
+mod in_parallel;
 pub mod kernel;
 mod machine;
 mod modules;
 pub mod peer;
 pub mod pieces;
 mod progress;
+pub mod provision;
 pub mod root;
 mod run_folder;
 pub mod running_lab;
@@ -49,6 +53,7 @@ pub use arch::Arch;
 pub use cache::{Cache, CacheError};
 pub use command::CommandError;
 pub use ext4::Ext4Error;
+pub use in_parallel::in_parallel;
 pub use kernel::{Flavour, KernelError};
 pub use machine::{Machine, MachineError, Reply};
 pub use modules::ModuleError;

@@ -2,7 +2,6 @@
 
 mod audit;
 pub(crate) mod boards;
-mod both;
 mod check;
 mod conclusion;
 mod console;

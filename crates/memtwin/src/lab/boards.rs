@@ -1,14 +1,13 @@
 //! `memtwin lab up|ssh|console|down`: boards with networks, for a person.
 
-use super::both::both;
 use super::replicate::need_qemu;
 use super::talk::Talk;
 use clap::{Args, ValueEnum};
 use memtwin_lab::board::BoardSpec;
 use memtwin_lab::boards::{Lab, LabError, LabFile, LabFolder, LabSpec, Nic, Node};
-use memtwin_lab::root::{self, BoardImage};
+use memtwin_lab::root::BoardImage;
 use memtwin_lab::running_lab::{self, EndRequests};
-use memtwin_lab::{Arch, Cache, Flavour, Progress, cross};
+use memtwin_lab::{Arch, Flavour, Progress, provision};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
 use memtwin_report::Failure;
@@ -90,41 +89,20 @@ pub(crate) struct Up {
     pub(crate) quiet: bool,
 }
 
-/// The image of boards, built if it is not in the cache.
-fn image(kernel: Kernel, talk: &mut Talk) -> Result<BoardImage, Failure> {
-    let place = Cache::place().map_err(Failure::environment)?;
-    let cache = Cache::open(&place, talk).map_err(Failure::environment)?;
-    root::build(&cache, kernel.flavour(), talk).map_err(Failure::environment)
-}
-
 /// What boards boot of, and what runs on them: the one comes from the network while the other is built.
 pub(crate) fn image_and_programs(
     kernel: Kernel,
     given: Option<&Path>,
     talk: &Talk,
 ) -> Result<(BoardImage, Vec<LabFile>), Failure> {
-    both(talk, |talk| image(kernel, talk), |talk| programs(given, talk))
+    let mut talk = talk.clone();
+    provision::board_image_and_programs(kernel.flavour(), given, &mut talk)
+        .map_err(Failure::environment)
 }
-
-/// What runs on boards and in their guests.
-const PROGRAMS: [&str; 6] = ["memtwin", "netload", "diskload", "dirtyram", "tstaeshm", "writeout"];
 
 /// Memtwin and the guests' programs, built for boards; or as they lie in a folder.
 pub(crate) fn programs(given: Option<&Path>, talk: &mut Talk) -> Result<Vec<LabFile>, Failure> {
-    let built = match given {
-        Some(folder) => PROGRAMS.iter().map(|name| folder.join(name)).collect(),
-        None => {
-            let source = cross::source(None).map_err(Failure::environment)?;
-            let packages = [cross::MEMTWIN, cross::GUEST];
-            let built = cross::build(&source, Arch::Aarch64, &packages, talk);
-            built.map_err(Failure::environment)?
-        }
-    };
-    let file = |from: PathBuf| {
-        let name = from.file_name()?.to_str()?.to_owned();
-        Some(LabFile { path: format!("bin/{name}"), from, program: true })
-    };
-    Ok(built.into_iter().filter_map(file).collect())
+    provision::board_programs(given, talk).map_err(Failure::environment)
 }
 
 /// Lines on standard output; a reader that has seen enough is no failure.

@@ -5,7 +5,7 @@ use crate::values::Size;
 use clap::Args;
 use memtwin_lab::disk::DiskSpec;
 use memtwin_lab::image::SUITE;
-use memtwin_lab::{Arch, Cache, Progress, cross};
+use memtwin_lab::{Arch, Cache, Progress, provision};
 use memtwin_replicate::Stop;
 use memtwin_report::ExitCode;
 use memtwin_report::Failure;
@@ -74,20 +74,10 @@ pub(crate) fn programs(
     source: Option<&Path>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<PathBuf>, Failure> {
-    if let Some(folder) = folder {
-        let names = ["diskload", "netload", "dirtyram", "writeout", "tstaeshm"];
-        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-        return match paths.iter().find(|path| !path.is_file()) {
-            Some(path) => Err(Failure::environment(format!("{}: not there", path.display()))),
-            None => Ok(paths),
-        };
-    }
-    let source = cross::source(source).map_err(Failure::environment)?;
-    cross::build(&source, arch, &[cross::GUEST], progress).map_err(Failure::environment)
+    provision::guest_programs(arch, folder, source, progress).map_err(Failure::environment)
 }
 
 /// The cache. Nobody makes anything in it but us until it is dropped.
 pub(crate) fn cache(progress: &mut dyn Progress) -> Result<Cache, Failure> {
-    let place = Cache::place().map_err(Failure::environment)?;
-    Cache::open(&place, progress).map_err(Failure::environment)
+    provision::open_cache(progress).map_err(Failure::environment)
 }

@@ -9,7 +9,7 @@ use super::twin_file::TwinFile;
 use crate::memory_file::MemoryFile;
 use memtwin_lab::aeshmem::{Files, Setup, SetupError};
 use memtwin_lab::image::{Image, ImageSpec, SUITE};
-use memtwin_lab::{Arch, Cache, Flavour, Progress, cross};
+use memtwin_lab::{Arch, Cache, Flavour, Progress, cross, provision};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::{ExitCode, RunRecord, exit};
@@ -64,13 +64,7 @@ fn refused(error: SetupError) -> Failure {
 
 /// Errors unless QEMU is installed.
 pub(crate) fn need_qemu(arch: Arch) -> Result<(), Failure> {
-    let qemu = format!("qemu-system-{arch}");
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&paths).any(|path| path.join(&qemu).is_file()) {
-        return Ok(());
-    }
-    let package = if arch == Arch::Aarch64 { "qemu-system-arm" } else { "qemu-system-x86" };
-    Err(Failure::environment(format!("{qemu} is not installed; on Debian: apt install {package}")))
+    provision::need_qemu(arch).map_err(Failure::environment)
 }
 
 pub(super) fn spec<'s>(arch: Arch, programs: &'s [PathBuf]) -> ImageSpec<'s> {

@@ -2,8 +2,6 @@
 
 use memtwin_lab::Progress;
 use memtwin_replicate::Stop;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Tells it, unless told to be quiet.
@@ -12,18 +10,11 @@ pub(crate) struct Talk {
     quiet: bool,
     began: Instant,
     stop: Stop,
-    /// Whether the work that goes on beside has failed.
-    failed: Arc<AtomicBool>,
 }
 
 impl Talk {
     pub(crate) fn new(quiet: bool, stop: &Stop) -> Self {
-        Self { quiet, began: Instant::now(), stop: stop.clone(), failed: Arc::default() }
-    }
-
-    /// For work that goes on beside other work: it is not wanted any more when that has failed.
-    pub(super) fn unless(&self, failed: &Arc<AtomicBool>) -> Self {
-        Self { failed: Arc::clone(failed), ..self.clone() }
+        Self { quiet, began: Instant::now(), stop: stop.clone() }
     }
 }
 
@@ -36,6 +27,6 @@ impl Progress for Talk {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.stop.is_set() || self.failed.load(Ordering::Relaxed)
+        self.stop.is_set()
     }
 }

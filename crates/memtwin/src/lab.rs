@@ -161,7 +161,7 @@ pub(crate) struct Replicate {
     #[arg(long, default_value = "1M", value_name = "SIZE")]
     pub(crate) size: Size,
     /// The memory file; what stands there is replaced, and it is removed at the end unless --keep
-    #[arg(long, default_value = crate::memory_file::DEFAULT, value_name = "FILE")]
+    #[arg(long, default_value = memtwin_session::DEFAULT_MEMORY_FILE, value_name = "FILE")]
     pub(crate) memory: PathBuf,
     /// The twin; removed at the end unless --keep [default: in a directory of the run's own]
     #[arg(long, value_name = "FILE")]

@@ -5,6 +5,7 @@ use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::writer::{Output, WriteError};
 use memtwin_report::{Format, ProgressMode, RunRecord, human, plain};
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 /// Errors if the record could not be saved: asked before a run, so that its work is not lost.
@@ -15,6 +16,15 @@ pub(crate) fn probe(args: &cli::Output) -> Result<(), Failure> {
 /// Says a line to a person, on standard error; where that is gone, nobody listens.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(line));
+}
+
+/// Lists what would be done, on standard output.
+pub(crate) fn list(lines: impl Iterator<Item: Display>) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    for line in lines {
+        writeln!(stdout, "{line}").map_err(Failure::environment)?;
+    }
+    Ok(())
 }
 
 /// Whether progress is shown.

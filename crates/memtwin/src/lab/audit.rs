@@ -7,7 +7,6 @@ use super::found::Found;
 use super::job::Job;
 use super::replicate::{need_qemu, spec};
 use super::talk::Talk;
-use crate::audit::{self as auditing, Audited};
 use crate::cli::{Cli, Command, Output};
 use crate::values::Time;
 use clap::{Args, Parser};
@@ -21,6 +20,7 @@ use memtwin_qmp::Qmp;
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
+use memtwin_session::Audited;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -169,10 +169,10 @@ fn audited(
     let enough = Stop::default();
     talk.say(&format!("host: memtwin audit {}", monitor.display()));
     let mut attempts = ATTEMPTS;
-    let (Audited { cases, closing }, seen) = loop {
+    let (Audited { cases, notes }, seen) = loop {
         attempts -= 1;
         let (audited, seen) = thread::scope(|scope| {
-            let audit = scope.spawn(|| auditing::audit(&audit, &enough));
+            let audit = scope.spawn(|| memtwin_session::audit(&audit.config(), &enough, &mut ()));
             let mut look = || {
                 let mut qmp =
                     Qmp::connect(&watched, PATIENCE).map_err(|error| error.to_string())?;
@@ -204,7 +204,7 @@ fn audited(
         talk.say("a writer was not seen to write in the time: once more");
     };
     found.cases.extend(cases);
-    found.closing.extend(closing);
+    found.closing.extend(notes);
     match seen {
         Ok((before, after)) => {
             let risen = before.iter().zip(&after).map(|((name, before), (_, after))| {

@@ -5,11 +5,11 @@ use super::experiment::{Experiment, Turn, Written};
 use super::found::Found;
 use super::talk::Talk;
 use super::twin_file::TwinFile;
-use crate::replicate_qemu::Outcome;
 use memtwin_lab::Arch;
 use memtwin_lab::aeshmem::{Accel, Window, WindowGuest, updates};
 use memtwin_report::record::{PageAt, Verdict};
 use memtwin_report::{Case, Trial};
+use memtwin_session::Replicated;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -18,7 +18,7 @@ impl Experiment<'_> {
     pub(super) fn conclude(
         &self,
         written: &Written,
-        outcome: Outcome,
+        outcome: Replicated,
         guest: &mut WindowGuest,
         twin: &TwinFile,
         talk: &mut Talk,
@@ -39,7 +39,7 @@ impl Experiment<'_> {
                 names(&control.found),
             ));
         } else {
-            found.closing.extend(outcome.closing);
+            found.closing.extend(outcome.notes);
         }
         let window = self.setup.window();
         let Looks { taken, differed } = written.looks;

@@ -8,7 +8,6 @@ use super::steer::Steer;
 use super::talk::Talk;
 use super::twin_file::TwinFile;
 use crate::cli::{Cli, Command};
-use crate::replicate_qemu;
 use clap::Parser;
 use memtwin_lab::aeshmem::{Files, Setup, WindowGuest};
 use memtwin_lab::image::Image;
@@ -19,6 +18,7 @@ use memtwin_qmp::Qmp;
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::Trial;
+use memtwin_session::replicate_qemu;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -169,9 +169,9 @@ impl Experiment<'_> {
         let (memory, control) = (self.args.memory.as_path(), turn == Turn::Control);
         let (over, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
         let steer = Steer { memory, window, control, over, rounds };
-        let (qmp, enough) = (self.qmp(), Stop::default());
+        let (config, enough) = (replicate.qemu_config(&self.qmp())?, Stop::default());
         let (replicated, written) = thread::scope(|scope| {
-            let run = || replicate_qemu::replicate(&replicate, &qmp, &enough, Some(&steer));
+            let run = || replicate_qemu(&config, Some(&steer), &enough, &mut ());
             let replication = scope.spawn(run);
             let here = (turn != Turn::Remote).then(|| twin.path());
             // Long enough that there is something to be proved.

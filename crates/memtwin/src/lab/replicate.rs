@@ -6,13 +6,13 @@ use super::experiment::Experiment;
 use super::found::Found;
 use super::talk::Talk;
 use super::twin_file::TwinFile;
-use crate::memory_file::MemoryFile;
 use memtwin_lab::aeshmem::{Files, Setup, SetupError};
 use memtwin_lab::image::{Image, ImageSpec, SUITE};
 use memtwin_lab::{Arch, Cache, Flavour, Progress, cross, provision};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::{ExitCode, RunRecord, exit};
+use memtwin_session::MemoryFile;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

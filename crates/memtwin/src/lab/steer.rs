@@ -1,9 +1,9 @@
 //! The course of the replication: over when the guest's program is; and the control's hand.
 
-use crate::course::Course;
 use memtwin_lab::aeshmem::Window;
 use memtwin_pages::Layout;
 use memtwin_report::record::PageAt;
+use memtwin_session::ReplicationController;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(super) struct Steer<'s> {
     pub(super) rounds: AtomicU32,
 }
 
-impl Course for Steer<'_> {
+impl ReplicationController for Steer<'_> {
     fn is_over(&self) -> bool {
         // Asked once in each round.
         self.rounds.fetch_add(1, Ordering::Relaxed);

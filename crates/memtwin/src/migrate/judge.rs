@@ -4,7 +4,6 @@ use super::clocks::micros;
 use super::stage::Stage;
 use super::tell;
 use super::work::WRITTEN;
-use crate::judge::lost_page;
 use memtwin_lab::disk::{DiskError, Filesystem};
 use memtwin_lab::{CommandError, Silent};
 use memtwin_migrate::beat::{Load, Pulse};
@@ -16,6 +15,7 @@ use memtwin_pages::Layout;
 use memtwin_replicate::RoundKind;
 use memtwin_report::record::{Clock, LoadEntry, LostPage, Migration, MigrationRound, PageAt};
 use memtwin_report::{Case, Trial};
+use memtwin_session::lost_page;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -2,23 +2,25 @@
 //! there, whatever becomes of this one (`memtwin_lab::pieces`).
 
 use memtwin_lab::pieces;
+use memtwin_replicate::{Event, Observer};
 use memtwin_report::{Case, RunRecord};
+use memtwin_session::SessionObserver;
 use std::io::Write;
 
 /// Says them on standard error, if they are wanted.
-pub(super) struct Pieces<'c> {
+pub(crate) struct Pieces<'c> {
     wanted: bool,
     command: &'c str,
     said: usize,
 }
 
 impl<'c> Pieces<'c> {
-    pub(super) fn new(wanted: bool, command: &'c str) -> Self {
+    pub(crate) fn new(wanted: bool, command: &'c str) -> Self {
         Self { wanted, command, said: 0 }
     }
 
     /// A case has ended.
-    pub(super) fn case(&mut self, case: &Case) {
+    pub(crate) fn case(&mut self, case: &Case) {
         let record = RunRecord::new(self.command, vec![case.clone()]);
         if self.wanted
             && let Ok(record) = serde_json::to_string(&record)
@@ -29,10 +31,20 @@ impl<'c> Pieces<'c> {
     }
 
     /// That was the last. Who does not hear it knows that more was to come.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         if self.wanted {
             say(&pieces::last(self.said));
         }
+    }
+}
+
+impl Observer for Pieces<'_> {
+    fn event(&mut self, _event: &Event<'_>) {}
+}
+
+impl SessionObserver for Pieces<'_> {
+    fn case_finished(&mut self, case: &Case) {
+        self.case(case);
     }
 }
 

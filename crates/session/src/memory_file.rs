@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 const TRIES: u32 = 100;
 
 /// Where the seed has it.
-pub(crate) const DEFAULT: &str = "/dev/shm/aeshmem";
+pub const DEFAULT_MEMORY_FILE: &str = "/dev/shm/aeshmem";
 
 /// A file of the window's size, locked. Removed again when dropped, unless it was to be kept.
 #[derive(Debug)]
-pub(crate) struct MemoryFile {
+pub struct MemoryFile {
     place: Place,
     file: File,
     keep: bool,
@@ -24,7 +24,7 @@ pub(crate) struct MemoryFile {
 
 /// Why it can't be had.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MemoryFileError {
+pub enum MemoryFileError {
     /// Something that is no regular file stands there.
     #[error("{}: is {what}, expected a regular file or nothing; give --memory another path", path.display())]
     NotAFile {
@@ -80,7 +80,7 @@ impl MemoryFile {
     /// Makes the file, with room for `bytes` bytes, and locks it.
     ///
     /// A file that stands there is replaced and not written to: another guest may have it mapped.
-    pub(crate) fn create(path: &Path, bytes: u64) -> Result<Self, MemoryFileError> {
+    pub fn create(path: &Path, bytes: u64) -> Result<Self, MemoryFileError> {
         let refused = |error: SafePathError| MemoryFileError::of(path, error);
         let place = Place::find_name(path).map_err(refused)?;
         // Made under a name of its own and moved into place, so that nobody ever sees a half.
@@ -102,12 +102,14 @@ impl MemoryFile {
     }
 
     /// Another handle of it, to be mapped.
-    pub(crate) fn file(&self) -> io::Result<File> {
+    ///
+    /// Errors: the process may open no more files.
+    pub fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
     /// Leaves it there for good.
-    pub(crate) fn keep(&mut self) {
+    pub fn keep(&mut self) {
         self.keep = true;
     }
 }

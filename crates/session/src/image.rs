@@ -42,12 +42,15 @@ impl Image for TwinPart {
     }
 }
 
-/// A region's part of a twin's file.
+/// A part of a file that is an image: a region's part of a twin's.
 #[derive(Debug)]
-pub(crate) struct FilePart {
-    pub(crate) file: File,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
+pub struct FilePart {
+    /// The file.
+    pub file: File,
+    /// Where the part begins, in bytes.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub len: u64,
 }
 
 impl Image for FilePart {

@@ -8,8 +8,8 @@ use memtwin_replicate::{
 use memtwin_report::record::PageAt;
 use std::time::Instant;
 
-/// Who steers.
-pub(crate) trait Course: Sync {
+/// Steers a replication from outside.
+pub trait ReplicationController: Sync {
     /// Whether the program has ended. A clean log ends the rounds only after that.
     fn is_over(&self) -> bool;
 
@@ -30,13 +30,13 @@ pub(crate) trait Course: Sync {
 pub(crate) fn run<S: Source, K: Sink, O: Observer>(
     replication: &mut Replication<S, K, O>,
     plan: &Plan,
-    course: &dyn Course,
+    controller: &dyn ReplicationController,
     stop: &Stop,
 ) -> Result<(Ended, Vec<PageAt>), RoundError> {
     let mut over_since = None;
     let ended = loop {
         // Asked before the log, which then has all that the program has written.
-        if course.is_over() {
+        if controller.is_over() {
             over_since.get_or_insert_with(Instant::now);
         }
         replication.guest()?;
@@ -53,11 +53,11 @@ pub(crate) fn run<S: Source, K: Sink, O: Observer>(
             return Err(RoundError::Interrupted);
         }
     };
-    let injected = match (course.is_control(), ended) {
+    let injected = match (controller.is_control(), ended) {
         (false, _) => Vec::new(),
         (true, Ended::Clean) => {
             let layout = replication.layout().clone();
-            course.tamper(&layout).map_err(|error| SourceError::Memory(error.into()))?
+            controller.tamper(&layout).map_err(|error| SourceError::Memory(error.into()))?
         }
         // A page that is still to come would bring the change with it.
         (true, _) => {
@@ -133,7 +133,7 @@ mod tests {
         control: bool,
     }
 
-    impl Course for Program<'_> {
+    impl ReplicationController for Program<'_> {
         fn is_over(&self) -> bool {
             self.asked.load(Ordering::Relaxed) >= self.most
         }

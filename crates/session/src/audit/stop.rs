@@ -5,13 +5,14 @@ use super::ledger::{Ledger, Seen, Stopped};
 use super::rounds::Rounds;
 use crate::bounded::PauseBound;
 use crate::discards::DiscardWatch;
+use crate::helper::HelperCommand;
 use crate::image::TwinPart;
-use crate::qemu_guest::{Attached, guardian_command};
+use crate::observer::SessionObserver;
+use crate::qemu_guest::Attached;
 use crate::standing::{Read, read};
 use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::{BlockMemory, balloon};
 use memtwin_replicate::{Observer, Plan, Replication, RoundError, Sink, Stop, Until};
-use memtwin_report::Progress;
 use memtwin_tap::Tap;
 use memtwin_twin::WithheldTwin;
 use memtwin_verdict::{CompareError, Image, Overlay, compare};
@@ -33,6 +34,8 @@ pub(super) struct Session<'s> {
     pub(super) max_pause: Duration,
     /// Which pages the control keeps back.
     pub(super) seed: u64,
+    /// How the guardian is started.
+    pub(super) guardian: &'s HelperCommand,
     /// Set when a signal came.
     pub(super) stop: &'s Stop,
 }
@@ -64,7 +67,7 @@ impl Session<'_> {
         &self,
         attached: &mut Attached,
         ledger: &mut Ledger,
-        progress: &mut Progress,
+        observer: &mut dyn SessionObserver,
     ) -> Result<(), NoStop> {
         attached.look_again().map_err(NoStop::NotBegun)?;
         let process = attached.process();
@@ -72,7 +75,7 @@ impl Session<'_> {
             attached.target(self.max_pause).map_err(|error| NoStop::NotBegun(error.to_string()))?;
         let Attached { qmp, blocks, .. } = attached;
         let balloon = balloon(qmp).map_err(|error| NoStop::NotBegun(error.to_string()))?;
-        let tap = Tap::open(qmp, &target, blocks, guardian_command(), self.stop)
+        let tap = Tap::open(qmp, &target, blocks, self.guardian.command(), self.stop)
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
         let layout = tap.regions().clone();
         let memories =
@@ -80,7 +83,7 @@ impl Session<'_> {
         let mut twin = WithheldTwin::new(WITHHELD, self.seed);
         let mut rounds = Rounds::default();
         let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
-        let observers = ((&mut rounds, &discards), progress);
+        let observers = ((&mut rounds, &discards), observer);
         let mut replication = Replication::start(tap, &mut twin, observers)
             .map_err(|error| NoStop::NotBegun(error.to_string()))?;
         // There since it was opened.

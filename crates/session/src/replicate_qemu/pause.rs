@@ -38,7 +38,7 @@ impl Session<'_> {
             self.memories.iter().zip(self.layout.iter()).map(read).collect();
         read.map_err(|error| {
             let cut = source.inner_mut().was_cut();
-            let why = match cut.or_else(|| bound.exceeded(self.args.max_pause.0)) {
+            let why = match cut.or_else(|| bound.exceeded(self.config.max_pause)) {
                 Some(why) => SourceError::Guest(why),
                 None => SourceError::Memory(Box::new(error)),
             };

@@ -1,16 +1,39 @@
 //! Where a twin is kept, and the judge's way to one on another host.
 
-use crate::cli::{Replicate, Twin};
 use crate::judge::{Conclusion, JudgeError, Judged};
 use memtwin_pages::{Layout, RegionId};
-use memtwin_remote::{Compression, Figures, RemoteError, RemoteTwin, SenderConfig, Target};
+use memtwin_remote::{Figures, RemoteError, RemoteTwin, SenderConfig, Target};
 use memtwin_replicate::Stop;
 use memtwin_report::Case;
 use memtwin_report::Failure;
 use memtwin_report::record::Verdict;
 use memtwin_twin::FileTwin;
 use memtwin_verdict::Image;
-use memtwin_wire::{Method, Outcome};
+use memtwin_wire::Outcome;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a twin is to be kept.
+#[derive(Clone, Debug)]
+pub enum TwinTarget {
+    /// A file here; of a QEMU with all its RAMBlocks a directory with an image for each.
+    File(PathBuf),
+    /// Another host, which keeps it.
+    Remote(Box<SenderConfig>),
+    /// Nowhere: to measure.
+    Discard,
+}
+
+/// As on the command line, without the scheme of a file.
+impl fmt::Display for TwinTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Remote(config) => config.target.fmt(f),
+            Self::Discard => f.write_str("discard"),
+        }
+    }
+}
 
 /// A twin that was asked for and can be had.
 pub(crate) enum Place {
@@ -24,18 +47,17 @@ pub(crate) enum Place {
 
 impl Place {
     /// Takes it. Errors: it can't be written, is in use, nobody answers.
-    pub(crate) fn take(args: &Replicate, stop: &Stop) -> Result<Self, Failure> {
-        match &args.twin {
-            Twin::File(path) => {
+    pub(crate) fn take(twin: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
+        match twin {
+            TwinTarget::File(path) => {
                 FileTwin::create(path).map(Self::File).map_err(Failure::environment)
             }
-            Twin::Remote(target) => {
-                let config = config(args, target)?;
-                RemoteTwin::connect(config, stop.clone())
+            TwinTarget::Remote(config) => {
+                RemoteTwin::connect(SenderConfig::clone(config), stop.clone())
                     .map(|twin| Self::Remote(Box::new(twin)))
-                    .map_err(|error| Failure::environment(said(target, &error)))
+                    .map_err(|error| Failure::environment(said(&config.target, &error)))
             }
-            Twin::Discard => Ok(Self::Nowhere),
+            TwinTarget::Discard => Ok(Self::Nowhere),
         }
     }
 }
@@ -46,25 +68,6 @@ fn said(target: &Target, error: &RemoteError) -> String {
         RemoteError::Connect { .. } => error.to_string(),
         _ => format!("{target}: {error}"),
     }
-}
-
-fn config(args: &Replicate, target: &Target) -> Result<SenderConfig, Failure> {
-    let remote = &args.remote;
-    let mut config = SenderConfig::new(target.clone(), remote.keys.security(target)?);
-    config.delta = !remote.no_delta;
-    config.bandwidth = remote.bandwidth.map(|size| size.0);
-    config.ssh.clone_from(&remote.ssh);
-    config.ssh_said = crate::output::say;
-    if let Some(retry) = remote.retry {
-        config.retry = retry.0;
-    }
-    config.compression = match remote.compress.as_deref() {
-        Some("none") => Compression::Always(Method::None),
-        Some("lz4") => Compression::Always(Method::Lz4),
-        Some("zstd") => Compression::Always(Method::Zstd),
-        _ => Compression::Auto,
-    };
-    Ok(config)
 }
 
 /// Tells the twin how it ended.

@@ -1,7 +1,7 @@
 //! How a replication of a QEMU ended, as a case.
 
 use super::Session;
-use crate::course::Course;
+use crate::controller::ReplicationController;
 use crate::judge::Findings;
 use memtwin_replicate::Ended;
 use memtwin_report::record::PageAt;
@@ -36,7 +36,7 @@ impl EndOf {
     }
 
     pub(super) fn trial(&self, session: &Session<'_>, recorder: &Recorder) -> Trial {
-        let control = session.course.is_some_and(Course::is_control);
+        let control = session.controller.is_some_and(ReplicationController::is_control);
         let name = if control { "replicate/qemu/control" } else { "replicate/qemu" };
         let trial = Trial::new(name, &session.name, session.layout).rounds(recorder.rounds());
         let trial = match self {

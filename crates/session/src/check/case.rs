@@ -1,14 +1,16 @@
 //! One case from its guest to its verdict.
 
+use super::CheckConfig;
 use super::select::{CaseSpec, Log};
 use crate::guest::{Guest, no_layout};
 use crate::judge::{Findings, page_at};
+use crate::observer::SessionObserver;
 use memtwin_kvm::LogStorage;
 use memtwin_mapping::host_page_size;
 use memtwin_process::ProcessGuest;
 use memtwin_replicate::{Ended, GuestState, Plan, Replication, RoundError, Still, Stop, Until};
 use memtwin_report::record::{LostPage, PageAt};
-use memtwin_report::{Case, Progress, Recorder, Trial};
+use memtwin_report::{Case, Recorder, Trial};
 use memtwin_stressor::Stressor;
 use memtwin_twin::{Injector, MemoryTwin};
 use memtwin_vmm::{Backing, KvmGuest};
@@ -29,19 +31,11 @@ const STOP_POLL: Duration = Duration::from_millis(1);
 /// What all cases of a run share.
 #[derive(Debug)]
 pub(crate) struct Run<'r> {
-    /// The window's size, if told.
-    pub(crate) size: Option<u64>,
-    /// How many rounds, if told.
-    pub(crate) rounds: Option<u32>,
-    /// How long, if told.
-    pub(crate) time: Option<Duration>,
-    /// How long to sleep between rounds.
-    pub(crate) interval: Duration,
+    /// What was asked for.
+    pub(crate) config: &'r CheckConfig,
     /// Where the random choices begin.
     pub(crate) seed: u64,
-    /// The size of a dirty ring.
-    pub(crate) ring_entries: u32,
-    /// The file behind shm windows, if told.
+    /// The file behind shm windows, if there is one.
     pub(crate) memory: Option<File>,
     /// Why no ring of this host can earn a pass, if so.
     pub(crate) ring_broken: Option<String>,
@@ -59,17 +53,17 @@ enum NoGuest {
 
 impl Run<'_> {
     /// Runs a case. `None` if a signal came before there was anything to say.
-    pub(crate) fn case(&self, spec: CaseSpec, progress: &mut Progress) -> Option<Case> {
+    pub(crate) fn case(&self, spec: CaseSpec, observer: &mut dyn SessionObserver) -> Option<Case> {
         let bytes = self.bytes(spec);
         match spec.log {
-            Log::Kvm(_) => self.with(spec, self.kvm_guest(spec, bytes), progress),
-            Log::Process => self.with(spec, self.process_guest(spec, bytes), progress),
+            Log::Kvm(_) => self.with(spec, self.kvm_guest(spec, bytes), observer),
+            Log::Process => self.with(spec, self.process_guest(spec, bytes), observer),
         }
     }
 
     /// The size of a case's window in bytes.
     pub(crate) fn bytes(&self, spec: CaseSpec) -> u64 {
-        self.size.unwrap_or_else(|| match spec.backing {
+        self.config.size.unwrap_or_else(|| match spec.backing {
             Backing::Shm | Backing::Anon => DEFAULT_BYTES.next_multiple_of(host_page_size() as u64),
             // Two, so that a boundary between them is crossed.
             Backing::Thp | Backing::Hugetlb => 2 * spec.backing.unit(),
@@ -98,7 +92,7 @@ impl Run<'_> {
             stressor: spec.stressor,
             seed: self.seed,
             translation: spec.translation,
-            ring_entries: self.ring_entries,
+            ring_entries: self.config.ring_entries,
         })
         .map_err(|error| {
             let reason = error.to_string();
@@ -108,6 +102,7 @@ impl Run<'_> {
 
     fn process_guest(&self, spec: CaseSpec, bytes: u64) -> Result<ProcessGuest, NoGuest> {
         crate::process_guest::make(
+            &self.config.writer,
             bytes,
             usize::from(spec.vcpus),
             spec.stressor,
@@ -124,7 +119,7 @@ impl Run<'_> {
         &self,
         spec: CaseSpec,
         guest: Result<G, NoGuest>,
-        progress: &mut Progress,
+        observer: &mut dyn SessionObserver,
     ) -> Option<Case> {
         let name = spec.to_string();
         match guest {
@@ -133,18 +128,23 @@ impl Run<'_> {
                 Some(Trial::new(name, source(spec), &no_layout()).inconclusive(reason, Vec::new()))
             }
             Ok(guest) if spec.control => {
-                self.judge(spec, Injector::new(guest, INJECTED, self.seed), progress)
+                self.judge(spec, Injector::new(guest, INJECTED, self.seed), observer)
             }
-            Ok(guest) => self.judge(spec, guest, progress),
+            Ok(guest) => self.judge(spec, guest, observer),
         }
     }
 
     /// Replicates, compares, and says what came of it.
-    fn judge<G: Guest>(&self, spec: CaseSpec, guest: G, progress: &mut Progress) -> Option<Case> {
+    fn judge<G: Guest>(
+        &self,
+        spec: CaseSpec,
+        guest: G,
+        observer: &mut dyn SessionObserver,
+    ) -> Option<Case> {
         let mut recorder = Recorder::default();
         let mut findings = Findings::default();
         let mut trial = Trial::new(spec.to_string(), source(spec), guest.layout());
-        let end = self.replicate(spec, guest, (&mut recorder, progress), &mut findings);
+        let end = self.replicate(spec, guest, (&mut recorder, observer), &mut findings);
         trial = trial.rounds(recorder.rounds());
         let end = match end {
             Err(Trouble::Interrupted) => return None,
@@ -188,7 +188,7 @@ impl Run<'_> {
         &self,
         spec: CaseSpec,
         guest: G,
-        observer: (&mut Recorder, &mut Progress),
+        observer: (&mut Recorder, &mut dyn SessionObserver),
         findings: &mut Findings,
     ) -> Result<End, Trouble> {
         let mut replication = Replication::start(guest, MemoryTwin::new(), observer)?;
@@ -222,24 +222,26 @@ impl Run<'_> {
     }
 
     fn plan(&self, spec: CaseSpec) -> Plan {
-        let told = self.rounds.is_some() || self.time.is_some();
+        let told = self.config.rounds.is_some() || self.config.time.is_some();
         // `once` ends by itself, when every page is written.
         let by_itself = spec.stressor == Stressor::Once && !told;
         let default = if told || by_itself { None } else { Some(DEFAULT_ROUNDS) };
         Plan {
-            interval: self.interval,
+            interval: self.config.interval,
             until: Until::Told,
-            rounds: self.rounds.or(default),
-            time: self.time,
+            rounds: self.config.rounds.or(default),
+            time: self.config.time,
             still_every: Some(STILL_EVERY),
         }
     }
 
     /// How many pages a second `once` writes, to be through in about two thirds of the case.
     fn once_pace(&self, pages: u64) -> u64 {
-        let rounds = f64::from(self.rounds.unwrap_or(DEFAULT_ROUNDS));
-        let time =
-            self.time.map_or(rounds * self.interval.as_secs_f64(), |time| time.as_secs_f64());
+        let rounds = f64::from(self.config.rounds.unwrap_or(DEFAULT_ROUNDS));
+        let time = self
+            .config
+            .time
+            .map_or(rounds * self.config.interval.as_secs_f64(), |time| time.as_secs_f64());
         ((pages as f64 / (time * 0.66).max(0.01)) as u64).max(1)
     }
 }

@@ -1,83 +1,113 @@
-//! `memtwin replicate qemu:QMP-SOCKET`: the seed's daemon with a stock QEMU. Its dirty log feeds
-//! the twin for as long as it is told to; then the guest is paused, judged, and let run.
+//! A replication of a stock QEMU: its dirty log feeds the twin for as long as the plan says; then the guest
+//! is paused, its memory is read, it runs on, and the twin is judged.
 
 mod ending;
 mod pause;
 
 use crate::bitmap_file::BitmapFile;
-use crate::cli::{Replicate, Twin, Until};
+use crate::controller::{self, ReplicationController};
 use crate::convergence;
-use crate::course::{self, Course};
 use crate::discards::DiscardWatch;
+use crate::helper::HelperCommand;
 use crate::judge::{Findings, Judged};
-use crate::qemu_guest::{Attached, guardian_command};
-use crate::remote_twin::{self, Place};
+use crate::observer::SessionObserver;
+use crate::qemu_guest::Attached;
+use crate::remote_twin::{self, Place, TwinTarget};
+use crate::replicate::Replicated;
 use ending::{End, EndOf};
 use memtwin_pages::Layout;
 use memtwin_qemu::{Block, BlockMemory, balloon};
 use memtwin_replicate::{
-    BufferedSource, Ended, Observer, Plan, Replication, RoundError, Sink, Source, Stop,
-    Until as EngineUntil,
+    BufferedSource, Ended, Observer, Plan, Replication, RoundError, Sink, Source, Stop, Until,
 };
-use memtwin_report::Failure;
 use memtwin_report::record::PageAt;
-use memtwin_report::{Case, ExitCode, Progress, Recorder, RunRecord, Trial, exit};
+use memtwin_report::{Failure, Recorder};
 use memtwin_tap::Tap;
 use memtwin_twin::{DirTwin, Discard};
-use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
 
-/// Replicates, judges, and writes the report.
-pub(crate) fn run(
-    args: &Replicate,
-    socket: &Path,
-    command: String,
-    stop: &Stop,
-) -> Result<ExitCode, Failure> {
-    if args.guest_seconds.is_some() || args.pace.is_some() {
-        let what = "--guest-seconds and --pace are for guests of our own, and this one is a QEMU's";
-        return Err(Failure::usage(what));
-    }
-    crate::output::probe(&args.output)?;
-    let mut outcome = replicate(args, socket, stop, None)?;
-    outcome.closing.append(&mut outcome.sums);
-    let cases = [outcome.case];
-    let code = exit::of_cases(&cases, outcome.not_converged, stop.is_set());
-    let record = RunRecord::new(command, cases.into());
-    crate::output::write(&args.output, &record, &outcome.closing)?;
-    Ok(code)
+/// What to replicate, and where to.
+#[derive(Clone, Debug)]
+pub struct QemuReplicateConfig {
+    /// The socket of QEMU's QMP monitor.
+    pub socket: PathBuf,
+    /// QEMU's process id; `None`: found by its socket.
+    pub pid: Option<u32>,
+    /// This RAMBlock alone; `None`: all of them.
+    pub block: Option<String>,
+    /// Where the twin is kept.
+    pub twin: TwinTarget,
+    /// How long the guest is let alone between two rounds.
+    pub interval: Duration,
+    /// What ends the rounds.
+    pub until: Until,
+    /// At most so many rounds after pre-copy.
+    pub rounds: Option<u32>,
+    /// At most so long; of a replication that is steered, since its program has ended.
+    pub time: Option<Duration>,
+    /// A file for each round's dirty bitmap.
+    pub dirty_bitmap: Option<PathBuf>,
+    /// How long the guest may stand still for us at most.
+    pub max_pause: Duration,
+    /// How the guardian is started that leaves QEMU as it was found if this process is killed.
+    pub guardian: HelperCommand,
 }
 
-/// Replicates and judges.
-pub(crate) fn replicate(
-    args: &Replicate,
-    socket: &Path,
+impl QemuReplicateConfig {
+    /// A round each 100 ms until it is told to stop, the guest paused for 250 ms at most.
+    pub fn new(socket: impl Into<PathBuf>, twin: TwinTarget, guardian: HelperCommand) -> Self {
+        Self {
+            socket: socket.into(),
+            pid: None,
+            block: None,
+            twin,
+            interval: Duration::from_millis(100),
+            until: Until::Told,
+            rounds: None,
+            time: None,
+            dirty_bitmap: None,
+            max_pause: Duration::from_millis(250),
+            guardian,
+        }
+    }
+}
+
+/// Replicates and judges, and leaves the QEMU as it was found. With a controller the rounds end when that
+/// says so and the log is clean.
+///
+/// Errors: it can't be attached to, there is no room, or the twin is not available.
+pub fn replicate_qemu(
+    config: &QemuReplicateConfig,
+    controller: Option<&dyn ReplicationController>,
     stop: &Stop,
-    course: Option<&dyn Course>,
-) -> Result<Outcome, Failure> {
+    observer: &mut dyn SessionObserver,
+) -> Result<Replicated, Failure> {
+    let socket = &config.socket;
     // Refused before QEMU is touched: a twin that can't be had.
-    let twin = match &args.twin {
-        Twin::File(path) if args.block.is_none() => {
+    let twin = match &config.twin {
+        TwinTarget::File(path) if config.block.is_none() => {
             QemuTwin::Dir(DirTwin::create(path).map_err(Failure::environment)?)
         }
-        _ => QemuTwin::Place(Place::take(args, stop)?),
+        _ => QemuTwin::Place(Place::take(&config.twin, stop)?),
     };
-    let bitmap = BitmapFile::wanted(args.dirty_bitmap.as_deref())?;
-    let mut attached = Attached::new(socket, args.pid)?;
+    let bitmap = BitmapFile::wanted(config.dirty_bitmap.as_deref())?;
+    let mut attached = Attached::new(socket, config.pid)?;
     let process = attached.process();
     let title = attached.title();
-    let target = attached.target(args.max_pause.0).map_err(Failure::environment)?;
+    let target = attached.target(config.max_pause).map_err(Failure::environment)?;
     crate::room::for_reading(&process, &attached.blocks).map_err(Failure::environment)?;
-    if args.twin != Twin::Discard {
+    if !matches!(config.twin, TwinTarget::Discard) {
         let of: Vec<Block> =
-            attached.blocks.iter().filter(|block| wanted(args, block)).cloned().collect();
+            attached.blocks.iter().filter(|block| wanted(config, block)).cloned().collect();
         crate::room::for_copy("a copy of what the log has named", &process, &of, socket)
             .map_err(Failure::environment)?;
     }
     let Attached { qmp, blocks, .. } = &mut attached;
     let balloon = balloon(qmp).map_err(Failure::environment)?;
-    let mut tap =
-        Tap::open(qmp, &target, blocks, guardian_command(), stop).map_err(Failure::environment)?;
-    if let Some(name) = &args.block {
+    let mut tap = Tap::open(qmp, &target, blocks, config.guardian.command(), stop)
+        .map_err(Failure::environment)?;
+    if let Some(name) = &config.block {
         tap = tap.only(name).ok_or_else(|| {
             let names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
             Failure::usage(format!("no RAMBlock {name}; there are {}", names.join(", ")))
@@ -86,22 +116,22 @@ pub(crate) fn replicate(
     let layout = tap.regions().clone();
     let memories = Attached::memories(blocks, &process, &layout).map_err(Failure::environment)?;
     let session = Session {
-        args,
+        config,
         stop,
         name: format!("qemu:{}", socket.display()),
         layout: &layout,
         memories: &memories,
         discards: DiscardWatch::new(&memories, &layout, balloon.is_some()),
         bitmap,
-        course,
+        controller,
     };
-    let mut outcome = session.run(tap, twin)?;
-    outcome.closing.insert(0, title);
+    let mut outcome = session.run(tap, twin, observer)?;
+    outcome.notes.insert(0, title);
     Ok(outcome)
 }
 
-fn wanted(args: &Replicate, block: &Block) -> bool {
-    args.block.as_ref().is_none_or(|name| *name == block.name)
+fn wanted(config: &QemuReplicateConfig, block: &Block) -> bool {
+    config.block.as_ref().is_none_or(|name| *name == block.name)
 }
 
 /// Where the twin goes.
@@ -112,37 +142,31 @@ enum QemuTwin {
     Place(Place),
 }
 
-/// What a replication came to.
-pub(crate) struct Outcome {
-    pub(crate) case: Case,
-    /// The same case without its verdict, for who knows more than the twin's judge.
-    pub(crate) trial: Trial,
-    pub(crate) not_converged: bool,
-    pub(crate) closing: Vec<String>,
-    /// Of each block and its image, as `sum -r` prints it.
-    pub(crate) sums: Vec<String>,
-}
-
 struct Session<'s> {
-    args: &'s Replicate,
+    config: &'s QemuReplicateConfig,
     stop: &'s Stop,
     name: String,
     layout: &'s Layout,
     memories: &'s [BlockMemory],
     discards: DiscardWatch<'s>,
     bitmap: Option<BitmapFile>,
-    course: Option<&'s dyn Course>,
+    controller: Option<&'s dyn ReplicationController>,
 }
 
-type Observers<'o> = ((&'o mut Recorder, &'o mut Progress), Option<&'o mut BitmapFile>);
+type Observers<'o, 'd> =
+    ((&'o mut Recorder, &'o mut (dyn SessionObserver + 'd)), Option<&'o mut BitmapFile>);
 
 impl Session<'_> {
-    fn run(mut self, tap: Tap<'_>, twin: QemuTwin) -> Result<Outcome, Failure> {
+    fn run(
+        mut self,
+        tap: Tap<'_>,
+        twin: QemuTwin,
+        observer: &mut dyn SessionObserver,
+    ) -> Result<Replicated, Failure> {
         let mut recorder = Recorder::default();
-        let mut progress = Progress::new(crate::output::progress_mode(&self.args.output), 1);
-        progress.case("replicate/qemu");
+        observer.case_started("replicate/qemu");
         let mut bitmap = self.bitmap.take();
-        let observers = ((&mut recorder, &mut progress), bitmap.as_mut());
+        let observers = ((&mut recorder, observer), bitmap.as_mut());
         let end = match twin {
             QemuTwin::Dir(mut twin) => {
                 let end = self.judged(tap, &mut twin, observers)?;
@@ -169,23 +193,22 @@ impl Session<'_> {
             }
             QemuTwin::Place(Place::Nowhere) => (self.discard(tap, observers)?, Vec::new()),
         };
-        drop(progress);
         let (end, images) = end;
         let case = end.case(&self, &recorder);
         let trial = end.trial(&self, &recorder);
-        let mut closing: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
+        let mut notes: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
         let ended = match &end {
             EndOf::Reached(End { ended, .. }) | EndOf::Discarded(ended) => Some(*ended),
             EndOf::Broken(..) => None,
         };
         let not_converged =
-            self.args.until.is_some() && matches!(ended, Some(Ended::Rounds | Ended::Time));
+            self.config.until == Until::Clean && matches!(ended, Some(Ended::Rounds | Ended::Time));
         if ended == Some(Ended::GuestStopped) {
-            closing.push("ended early: somebody else has paused the guest".to_owned());
+            notes.push("ended early: somebody else has paused the guest".to_owned());
         }
         if not_converged {
-            closing.push("did not converge: the log was never clean within the limit".to_owned());
-            closing.push(convergence::numbers(recorder.rounds(), self.layout, None));
+            notes.push("did not converge: the log was never clean within the limit".to_owned());
+            notes.push(convergence::numbers(recorder.rounds(), self.layout, None));
         }
         let mut sums = Vec::new();
         for ((_, region), image) in self.layout.iter().zip(&images) {
@@ -195,19 +218,16 @@ impl Session<'_> {
                 sums.push(format!("{:05} {blocks:>5} {image}", digests.twin.bsd_sum));
             }
         }
-        Ok(Outcome { case, trial, not_converged, closing, sums })
+        Ok(Replicated { case, trial, not_converged, notes, sums })
     }
 
     fn plan(&self) -> Plan {
-        let args = self.args;
+        let config = self.config;
         Plan {
-            interval: args.interval.0,
-            until: match args.until {
-                Some(Until::Clean) => EngineUntil::Clean,
-                None => EngineUntil::Told,
-            },
-            rounds: args.rounds,
-            time: args.limit().map(|time| time.0),
+            interval: config.interval,
+            until: config.until,
+            rounds: config.rounds,
+            time: config.time,
             still_every: None,
         }
     }
@@ -217,9 +237,9 @@ impl Session<'_> {
         &self,
         replication: &mut Replication<S, K, O>,
     ) -> Result<(Ended, Vec<PageAt>), RoundError> {
-        match self.course {
+        match self.controller {
             None => Ok((replication.run(&self.plan(), self.stop, |_| ())?, Vec::new())),
-            Some(course) => course::run(replication, &self.plan(), course, self.stop),
+            Some(steers) => controller::run(replication, &self.plan(), steers, self.stop),
         }
     }
 
@@ -229,7 +249,7 @@ impl Session<'_> {
         &self,
         tap: Tap<'_>,
         twin: &mut K,
-        observers: Observers<'_>,
+        observers: Observers<'_, '_>,
     ) -> Result<EndOf, Failure> {
         let source = BufferedSource::new(tap, self.stop.clone());
         let observers = (observers, &self.discards);
@@ -257,7 +277,7 @@ impl Session<'_> {
     }
 
     /// No twin: to measure.
-    fn discard(&self, tap: Tap<'_>, observers: Observers<'_>) -> Result<EndOf, Failure> {
+    fn discard(&self, tap: Tap<'_>, observers: Observers<'_, '_>) -> Result<EndOf, Failure> {
         let mut replication =
             Replication::start(tap, Discard, observers).map_err(Failure::environment)?;
         let ended = replication.run(&self.plan(), self.stop, |_| ());

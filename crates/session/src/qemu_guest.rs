@@ -5,13 +5,10 @@ use memtwin_qemu::{
     Block, BlockMemory, MemoryError, Process, Version, blocks, kvm, target, version,
 };
 use memtwin_qmp::Qmp;
-use memtwin_report::ExitCode;
 use memtwin_report::Failure;
-use memtwin_room::OomScore;
 use memtwin_safe_path::SafePathError;
 use memtwin_tap::Target;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +16,6 @@ use std::time::Duration;
 const GREETING: Duration = Duration::from_secs(5);
 /// How long it may take for an answer. Usually a millisecond, but seconds on a machine with too much to do.
 const ANSWER: Duration = Duration::from_secs(20);
-
-/// The hidden command of the process that leaves QEMU as it was found if we are killed.
-const GUARDIAN: &str = "guardian";
 
 /// A QEMU that is attached to.
 #[derive(Debug)]
@@ -121,24 +115,4 @@ impl Attached {
             self.arch
         )
     }
-}
-
-/// The command of a guardian: this program again.
-pub(crate) fn guardian_command() -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(GUARDIAN);
-    // It is to live when we are ended for want of memory.
-    if let Some(score) = crate::room::score_before() {
-        command.arg(format!("--oom-score-adj={score}"));
-    }
-    command
-}
-
-/// A guardian's life.
-pub(crate) fn guardian(score: Option<OomScore>) -> Result<ExitCode, Failure> {
-    // If it may not, it is still a guardian.
-    if let Some(Err(error)) = score.map(OomScore::set) {
-        tracing::debug!("{error}");
-    }
-    memtwin_tap::guardian_main().map(|()| ExitCode::Verified).map_err(Failure::environment)
 }

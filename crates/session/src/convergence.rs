@@ -1,8 +1,6 @@
 //! What a replication that does not converge says for itself: how fast pages get dirty, how fast
 //! they go, and what is left.
 
-use crate::cli::Replicate;
-use crate::values::Time;
 use memtwin_pages::Layout;
 use memtwin_remote::Figures;
 use memtwin_replicate::Round;
@@ -10,16 +8,6 @@ use std::time::Duration;
 
 /// Of how many rounds at the end the rates are taken.
 const LAST: usize = 20;
-
-impl Replicate {
-    /// The time after which the rounds end: the shorter of `--seconds` and `--timeout`.
-    pub(crate) fn limit(&self) -> Option<Time> {
-        match (self.seconds, self.timeout) {
-            (Some(Time(seconds)), Some(Time(timeout))) => Some(Time(seconds.min(timeout))),
-            (seconds, timeout) => seconds.or(timeout),
-        }
-    }
-}
 
 /// Dirty rate, link rate and backlog, in one line.
 pub(crate) fn numbers(rounds: &[Round], layout: &Layout, figures: Option<Figures>) -> String {

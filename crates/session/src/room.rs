@@ -1,34 +1,15 @@
-//! Memory, asked for before it is taken; and who goes first when there is none.
+//! Memory, asked for before it is taken.
 
 use memtwin_mapping::host_page_size;
 use memtwin_qemu::{Block, Footprint, Process};
-use memtwin_room::{Need, NoRoom, OomScore, Room, mebibytes};
+use memtwin_room::{Need, NoRoom, Room, mebibytes};
 use std::path::Path;
-use std::sync::OnceLock;
 
 /// What Memtwin needs besides what grows with a guest: its program, its buffers.
 const BESIDES: u64 = 64 << 20;
 
 /// One in so many bytes of a window goes into page tables, and into the bits of its log.
 const TABLES: u64 = 64;
-
-/// What this process had before it offered itself.
-static BEFORE: OnceLock<OomScore> = OnceLock::new();
-
-/// Offers this process, and the guest in it, as the first that the OOM killer ends: a guest that is
-/// somebody's must not be ended for its twin.
-pub(crate) fn go_first() {
-    match memtwin_room::go_first() {
-        Ok(before) => _ = BEFORE.set(before),
-        // It goes when its turn comes, as any other.
-        Err(error) => tracing::debug!("{error}"),
-    }
-}
-
-/// What a child that is to outlive us has to set for itself.
-pub(crate) fn score_before() -> Option<OomScore> {
-    BEFORE.get().copied()
-}
 
 /// Errors unless QEMU has room for what it takes itself when its memory is read, as any migration
 /// does.

@@ -225,7 +225,7 @@ pub(crate) fn page_at(layout: &Layout, region: RegionId, page: u64) -> PageAt {
 }
 
 /// A page that differs, as a report names it; when it last went to the twin is not known here.
-pub(crate) fn lost_page(region: &Region, difference: &Difference) -> LostPage {
+pub fn lost_page(region: &Region, difference: &Difference) -> LostPage {
     LostPage {
         region: region.name().to_owned(),
         gpa: region.gpa_of(difference.page),
@@ -239,11 +239,11 @@ pub(crate) fn lost_page(region: &Region, difference: &Difference) -> LostPage {
 
 /// Both sides' digests, as a report has them.
 pub(crate) fn both_digests(comparison: &Comparison) -> Digests {
-    Digests { memory: digest(&comparison.memory), twin: digest(&comparison.twin) }
+    Digests { memory: digest_entry(&comparison.memory), twin: digest_entry(&comparison.twin) }
 }
 
 /// A side's digests, as a report has them.
-pub(crate) fn digest(digests: &memtwin_verdict::Digests) -> Digest {
+pub fn digest_entry(digests: &memtwin_verdict::Digests) -> Digest {
     Digest { blake3: Blake3(*digests.blake3.as_bytes()), bsd_sum: digests.bsd_sum }
 }
 

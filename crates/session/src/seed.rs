@@ -1,4 +1,4 @@
-//! Where the random choices of a run begin, unless told.
+//! Where the random choices of a run begin, unless the configuration says.
 
 use std::hash::{BuildHasher, RandomState};
 

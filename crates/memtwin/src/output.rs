@@ -32,7 +32,8 @@ pub(crate) fn progress_mode(args: &cli::Output) -> ProgressMode {
     if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
 }
 
-/// Writes the results; where a person reads, `closing` comes first and the summary stays last.
+/// Writes the results; where a person reads, the record's notes and `closing` come first and the summary
+/// stays last.
 pub(crate) fn write(
     args: &cli::Output,
     record: &RunRecord,
@@ -42,9 +43,9 @@ pub(crate) fn write(
     let mut stdout = io::stdout().lock();
     let output = Output { format, colour: human::wants_colour(&stdout), json: args.json.clone() };
     let for_a_person = format == Format::Human && args.json != Some(JsonTarget::Stdout);
-    let lines = if for_a_person { closing } else { &[] };
+    let lines = record.notes.iter().chain(closing);
     let written = lines
-        .iter()
+        .filter(|_| for_a_person)
         .try_for_each(|line| writeln!(stdout, "{}", plain(line)))
         .map_err(WriteError::Results)
         .and_then(|()| output.write(record, &mut stdout));

@@ -4,7 +4,7 @@
 
 mod sample;
 
-use memtwin_report::record::{Standing, Verdict};
+use memtwin_report::record::{GuestSum, Standing, Verdict};
 use memtwin_report::{Case, RunRecord};
 use sample::*;
 use serde_json::{Value, json};
@@ -127,6 +127,24 @@ fn discarded_pages_are_counted_and_an_older_record_has_none() {
     written.as_object_mut().unwrap().remove("discarded_pages");
     assert_eq!(serde_json::from_value::<Case>(written).unwrap().discarded_pages(), 0);
     assert_eq!(trial().inconclusive("it ended", Vec::new()).discarded_pages(), 29_264);
+}
+
+#[test]
+fn notes_and_a_guests_sum_travel_with_the_record_and_an_older_one_has_none() {
+    let sum = GuestSum { bsd_sum: 7, blocks: 1024 };
+    let case = identical().with_guest_sum(Some(sum));
+    let record = run(vec![case]).with_notes(vec!["seen".to_owned()]);
+    let mut written = serde_json::to_value(&record).unwrap();
+    assert_eq!(written["cases"][0]["guest_sum"], json!({ "bsd_sum": 7, "blocks": 1024 }));
+    assert_eq!(serde_json::from_value::<RunRecord>(written.clone()).unwrap(), record);
+    written.as_object_mut().unwrap().remove("notes");
+    written["cases"][0].as_object_mut().unwrap().remove("guest_sum");
+    assert_eq!(
+        serde_json::from_value::<RunRecord>(written.clone()).unwrap(),
+        run(vec![identical()])
+    );
+    // Where there is nothing to say, nothing is said.
+    assert_eq!(serde_json::to_value(run(vec![identical()])).unwrap(), written);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use memtwin_lab::board::{BoardSpec, ConsoleBoard};
 use memtwin_lab::cross::{self, MEMTWIN};
 use memtwin_lab::image::{ImageSpec, SUITE};
 use memtwin_lab::peer::{self, Peer};
-use memtwin_lab::{Arch, Cache, Flavour, Progress, experiments};
+use memtwin_lab::remote_runner::check_on_console;
+use memtwin_lab::{Arch, Cache, Flavour, Progress};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -117,7 +118,7 @@ impl Compare {
         let rounds = self.rounds.to_string();
         let arguments = ["--mode", mode, "--rounds", &rounds].map(str::to_owned);
         let began = Instant::now();
-        let outcome = experiments::check_on(board, &arguments, LIMIT, progress)?;
+        let outcome = check_on_console(board, &arguments, LIMIT, progress)?;
         let took = began.elapsed();
         let cases = outcome.record["cases"].as_array().context("a record without cases")?;
         let of = |verdict: &str, control: bool| {

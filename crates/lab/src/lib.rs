@@ -9,8 +9,8 @@
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`traffic`] is a guest whose devices write its RAM;
-//! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
-//!   on it; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;
+//! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`remote_runner`] runs our commands
+//!   there, or on any other host; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;
 //! - [`root`] makes what boards with networks boot, [`boards`] is a lab of them, and [`running_lab`] finds one
 //!   that another process holds.
 //!
@@ -30,7 +30,6 @@ mod cache;
 mod command;
 pub mod cross;
 pub mod disk;
-pub mod experiments;
 mod ext4;
 pub mod host;
 pub mod image;
@@ -42,6 +41,7 @@ pub mod peer;
 pub mod pieces;
 mod progress;
 pub mod provision;
+pub mod remote_runner;
 pub mod root;
 mod run_folder;
 pub mod running_lab;

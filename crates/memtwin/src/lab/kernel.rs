@@ -3,9 +3,9 @@
 use super::check::Kernel;
 use super::talk::Talk;
 use clap::Args;
-use memtwin_lab::experiments;
 use memtwin_lab::image::{ImageSpec, SUITE};
 use memtwin_lab::kernel::own;
+use memtwin_lab::remote_runner::check_image;
 use memtwin_lab::root::{self, BoardImage};
 use memtwin_lab::{Arch, Cache, Flavour, Progress};
 use memtwin_replicate::Stop;
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Build, stop: &Stop) -> Result<ExitCode, Failure> {
             let jobs = args.jobs.unwrap_or(cpus).max(1);
             own::build(flavour, SUITE, jobs, &mut talk).map_err(Failure::environment)?;
         }
-        let image = experiments::image(flavour, &mut talk).map_err(Failure::environment)?;
+        let image = check_image(flavour, &mut talk).map_err(Failure::environment)?;
         say(format!("{kernel} {} {}", image.kernel.display(), image.initrd.display()))?;
         // Boards with a disk and networks need Debian's modules.
         if flavour != Flavour::Pages64K {

@@ -4,7 +4,7 @@
 
 use super::plan::Part;
 use crate::lab::found::account;
-use memtwin_lab::experiments::ExperimentError;
+use memtwin_lab::remote_runner::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_report::record::Host;
 use memtwin_report::{Case, RunRecord, Trial};
@@ -58,19 +58,19 @@ impl Merged {
     }
 
     /// Nobody can say what these would have come to.
-    pub(super) fn failed(&mut self, label: &str, parts: &[Part], error: &ExperimentError) {
+    pub(super) fn failed(&mut self, label: &str, parts: &[Part], error: &RemoteError) {
         let (reason, last) = match error {
-            ExperimentError::Machine(error) => {
+            RemoteError::Machine(error) => {
                 let (reason, last) = account(error);
                 (reason, last.to_vec())
             }
-            ExperimentError::NoRecord { rc, said } => {
+            RemoteError::NoRecord { rc, said } => {
                 (format!("memtwin returned {rc} and no record"), said.clone())
             }
             other => (other.to_string(), Vec::new()),
         };
         self.unknown(label, parts, &reason);
-        self.has_consoles |= matches!(error, ExperimentError::Machine(_));
+        self.has_consoles |= matches!(error, RemoteError::Machine(_));
         if !last.is_empty() {
             self.closing.push(format!("{label}: {reason}; the last that it said:"));
             self.closing.extend(last.iter().map(|line| format!("    {line}")));
@@ -138,7 +138,7 @@ mod tests {
         let mut merged = Merged::default();
         let (label, known) = merged.add(record, |_| "4k".to_owned()).unwrap();
         assert_eq!((label.as_str(), known), ("4k", vec!["kvm/get/a".to_owned()]));
-        let error = ExperimentError::Machine(MachineError::Panicked {
+        let error = RemoteError::Machine(MachineError::Panicked {
             what: "the answer".to_owned(),
             log: "/console".into(),
             last: vec!["Kernel panic - not syncing: x".to_owned()],

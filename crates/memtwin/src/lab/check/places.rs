@@ -5,13 +5,16 @@ use super::plan::{Part, Place, Plan, named};
 use super::{Check, Kernel};
 use crate::lab::talk::Talk;
 use memtwin_lab::board::{BoardSpec, ConsoleBoard};
-use memtwin_lab::experiments::{self, ExperimentError, Outcome, Visit};
 use memtwin_lab::host::{self, Host, HostError};
 use memtwin_lab::image::{Image, ImageError};
 use memtwin_lab::kernel::KernelError;
+use memtwin_lab::remote_runner::{
+    RemoteError, RemoteRunner, RunOutput, check_image, check_on_console,
+};
 use memtwin_lab::{MachineError, Progress};
 use memtwin_report::Failure;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a machine may take to say what it is.
@@ -48,7 +51,7 @@ pub(super) fn check(
                 talk.say(&format!("{}: {reason}", place.label()));
                 merged.skipped(&place.label(), &plan.parts, &reason);
             }
-            (Place::Host(host), _) => on_host(args, host.as_ref(), plan, merged, talk),
+            (Place::Host(host), _) => on_host(args, host, plan, merged, talk),
             (Place::Board(_), None) => {}
         }
     }
@@ -57,9 +60,9 @@ pub(super) fn check(
 
 /// What a board boots, or why its cases are skipped.
 fn image(kernel: Kernel, talk: &mut Talk) -> Result<Result<Image, String>, Failure> {
-    match experiments::image(kernel.flavour(), talk) {
+    match check_image(kernel.flavour(), talk) {
         Ok(image) => Ok(Ok(image)),
-        Err(ExperimentError::Image(ImageError::Kernel(error @ KernelError::NotBuilt { .. }))) => {
+        Err(RemoteError::Image(ImageError::Kernel(error @ KernelError::NotBuilt { .. }))) => {
             Ok(Err(error.to_string()))
         }
         Err(error) => Err(Failure::environment(error)),
@@ -91,7 +94,7 @@ fn on_board(
     };
     talk.say(&format!("board: {}", board.about));
     let check = |part: &Part, talk: &mut Talk| {
-        experiments::check_on(&mut board, &part.arguments, args.timeout.0, talk)
+        check_on_console(&mut board, &part.arguments, args.timeout.0, talk)
     };
     let alive = each(parts, check, &|_| label.clone(), &label, merged, talk);
     if alive && let Err(error) = board.off(talk) {
@@ -99,29 +102,34 @@ fn on_board(
     }
 }
 
-fn on_host(args: &Check, host: &dyn Host, plan: &Plan, merged: &mut Merged, talk: &mut Talk) {
-    let arch = host::run(host, "uname -m", SHORT, talk).map(|arch| arch.trim().to_owned());
+fn on_host(args: &Check, host: &Arc<dyn Host>, plan: &Plan, merged: &mut Merged, talk: &mut Talk) {
+    let arch = host::run(&**host, "uname -m", SHORT, talk).map(|arch| arch.trim().to_owned());
     let is_x86 = arch.as_ref().is_ok_and(|arch| arch == "x86_64");
     let parts = if is_x86 { &plan.elsewhere } else { &plan.parts };
     let unknown = named("?", host.name());
     talk.say(&format!("{}: {}", host.name(), arch.as_deref().unwrap_or("?")));
     // What runs here runs here.
     let own = std::env::current_exe().ok().filter(|_| host.name() == "local");
-    let visit = match Visit::begin(host, own.as_deref(), talk) {
-        Ok(visit) => visit,
+    let installed = RemoteRunner::with_folder(Arc::clone(host), talk).map_err(RemoteError::from);
+    let installed = installed.and_then(|runner| {
+        runner.install(own.as_deref(), talk)?;
+        Ok(runner)
+    });
+    let runner = match installed {
+        Ok(runner) => runner,
         Err(_) if talk.is_cancelled() => return,
         Err(error) => return merged.failed(&unknown, parts, &error),
     };
     let label =
         |of: &memtwin_report::record::Host| named(&format!("{}k", of.page_size >> 10), host.name());
-    let check = |part: &Part, talk: &mut Talk| visit.check(&part.arguments, args.timeout.0, talk);
+    let check = |part: &Part, talk: &mut Talk| runner.check(&part.arguments, args.timeout.0, talk);
     each(parts, check, &label, &unknown, merged, talk);
 }
 
 /// Runs each part. Whether the machine was there to the end.
 fn each(
     parts: &[Part],
-    mut check: impl FnMut(&Part, &mut Talk) -> Result<Outcome, ExperimentError>,
+    mut check: impl FnMut(&Part, &mut Talk) -> Result<RunOutput, RemoteError>,
     label: &dyn Fn(&memtwin_report::record::Host) -> String,
     unknown: &str,
     merged: &mut Merged,
@@ -131,8 +139,8 @@ fn each(
     for (n, part) in parts.iter().enumerate() {
         talk.say(&format!("{} cases: check {}", part.names.len(), part.arguments.join(" ")));
         let (record, error) = match check(part, talk) {
-            Ok(Outcome { record, .. }) => (Some(record), None),
-            Err(ExperimentError::Broken { error, record }) => (Some(record), Some(*error)),
+            Ok(RunOutput { record, .. }) => (Some(record), None),
+            Err(RemoteError::Broken { error, record }) => (Some(record), Some(*error)),
             Err(error) => (None, Some(error)),
         };
         // What has ended has its verdict, whatever became of the machine.
@@ -170,10 +178,10 @@ fn each(
 }
 
 /// Whether a machine takes no more orders after this.
-fn is_gone(error: &ExperimentError) -> bool {
+fn is_gone(error: &RemoteError) -> bool {
     match error {
-        ExperimentError::Machine(error) => !matches!(error, MachineError::Refused { .. }),
-        ExperimentError::Host(error) => !matches!(error, HostError::Failed { .. }),
+        RemoteError::Machine(error) => !matches!(error, MachineError::Refused { .. }),
+        RemoteError::Host(error) => !matches!(error, HostError::Failed { .. }),
         _ => false,
     }
 }

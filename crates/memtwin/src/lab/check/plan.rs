@@ -9,6 +9,7 @@ use memtwin_report::ExitCode;
 use memtwin_report::Failure;
 use memtwin_vmm::Granule;
 use std::io::Write;
+use std::sync::Arc;
 
 /// What is checked where.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(super) enum Place {
     /// On an emulated board with this kernel.
     Board(Kernel),
     /// On a machine that is there.
-    Host(Box<dyn Host>),
+    Host(Arc<dyn Host>),
 }
 
 /// One check.
@@ -70,7 +71,7 @@ impl Plan {
                     ExitCode::Usage => Failure::usage(format!("--hosts: emulated, or {message}")),
                     code => Failure { code, message },
                 })?;
-                places.push(Place::Host(host));
+                places.push(Place::Host(Arc::from(host)));
             }
         }
         let (parts, elsewhere) = if args.arguments.is_empty() {

@@ -47,6 +47,9 @@ pub struct RunRecord {
     pub boards: BTreeMap<String, Host>,
     /// The cases, in the order in which they ran.
     pub cases: Vec<Case>,
+    /// What the run has to say beside its cases, a line each, as a person reads it above the table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// How a guest moved, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
@@ -65,9 +68,17 @@ impl RunRecord {
             host: Host::this_machine(),
             boards: BTreeMap::new(),
             cases,
+            notes: Vec::new(),
             migration: None,
             sweep: None,
         }
+    }
+
+    /// The same record with these notes after its own.
+    #[must_use]
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 
     /// Whether its cases say on which host they ran, so that a matrix can be drawn of them.

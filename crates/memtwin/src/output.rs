@@ -32,20 +32,21 @@ pub(crate) fn progress_mode(args: &cli::Output) -> ProgressMode {
     if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
 }
 
-/// Writes the results; where a person reads, the record's notes and `closing` come first and the summary
-/// stays last.
+/// Writes the results, with these notes in the record. Where a person reads, its notes come first and the
+/// summary stays last.
 pub(crate) fn write(
     args: &cli::Output,
     record: &RunRecord,
-    closing: &[String],
+    notes: &[String],
 ) -> Result<(), Failure> {
+    let record = &record.clone().with_notes(notes.iter().cloned());
     let format: Format = args.format.parse().map_err(Failure::usage)?;
     let mut stdout = io::stdout().lock();
     let output = Output { format, colour: human::wants_colour(&stdout), json: args.json.clone() };
     let for_a_person = format == Format::Human && args.json != Some(JsonTarget::Stdout);
-    let lines = record.notes.iter().chain(closing);
+    let lines = if for_a_person { &record.notes[..] } else { &[] };
     let written = lines
-        .filter(|_| for_a_person)
+        .iter()
         .try_for_each(|line| writeln!(stdout, "{}", plain(line)))
         .map_err(WriteError::Results)
         .and_then(|()| output.write(record, &mut stdout));

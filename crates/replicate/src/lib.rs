@@ -34,7 +34,7 @@ mod stop;
 
 pub use buffered::BufferedSource;
 pub use events::{Event, Observer, Round, RoundKind, Share};
-pub use plan::{Ended, Plan, Until};
+pub use plan::{Ended, Plan, RoundPolicy, Until};
 pub use session::{Replication, RoundError};
 pub use sink::{Again, Sink, SinkError, Written};
 pub use source::{Collector, Deliver, Delivery, GuestState, Source, SourceError};

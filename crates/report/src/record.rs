@@ -49,7 +49,7 @@ pub struct RunRecord {
     pub boards: BTreeMap<String, Host>,
     /// The cases, in the order in which they ran.
     pub cases: Vec<Case>,
-    /// What there is to say beside the cases, line by line; a person reads it before the table.
+    /// What the run has to say beside its cases, a line each, as a person reads it above the table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// How a guest moved, if one did.
@@ -76,10 +76,11 @@ impl RunRecord {
         }
     }
 
-    /// The same record with these notes.
+    /// The same record with these notes after its own.
     #[must_use]
-    pub fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 
     /// Whether its cases say on which host they ran, so that a matrix can be drawn of them.

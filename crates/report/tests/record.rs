@@ -16,6 +16,18 @@ fn a_record_leads_back() {
     assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), record);
 }
 
+/// What older readers know of a record is not touched where there is nothing to note.
+#[test]
+fn notes_are_in_the_record_only_if_there_are_any() {
+    let plain = serde_json::to_value(run(every_kind())).unwrap();
+    assert_eq!(plain.get("notes"), None);
+    let noted = run(every_kind()).with_notes(["to repeat: --seed 7".to_owned()]);
+    let json = serde_json::to_value(&noted).unwrap();
+    assert_eq!(json["notes"], json!(["to repeat: --seed 7"]));
+    assert_eq!(serde_json::from_value::<RunRecord>(json).unwrap(), noted);
+    assert!(serde_json::from_value::<RunRecord>(plain).unwrap().notes.is_empty());
+}
+
 #[test]
 fn the_verdict_follows_from_what_was_found() {
     let verdicts =

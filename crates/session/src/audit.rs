@@ -1,19 +1,20 @@
 //! An audit: does the dirty log of a running QEMU tell the truth about its guest?
 
-mod ledger;
+mod findings;
 mod rounds;
 mod stop;
 mod untested;
 
 use crate::helper::HelperCommand;
 use crate::observer::SessionObserver;
+use crate::provenance::Provenance;
 use crate::qemu_guest::Attached;
-use ledger::Ledger;
+use findings::AuditFindings;
 use memtwin_replicate::Stop;
 use memtwin_report::{Case, ExitCode, Failure};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use stop::{NoStop, Session};
+use stop::{AuditStop, StopError};
 
 /// How long an audit runs, unless told.
 const DEFAULT_TIME: Duration = Duration::from_secs(5);
@@ -76,11 +77,11 @@ pub fn audit(
     stop: &Stop,
     observer: &mut dyn SessionObserver,
 ) -> Result<Audited, Failure> {
-    let mut attached = attach(config)?;
-    let source = format!("qemu:{}", config.socket.display());
-    let title = attached.title();
+    let mut attached = Attached::new(&config.socket, config.pid)?;
+    check_room(config, &attached)?;
+    let origin = attached.provenance();
     observer.case_started("audit");
-    let mut ledger = Ledger::new(source);
+    let mut findings = AuditFindings::new(origin.source.clone());
     let began = Instant::now();
     let time = match (config.time, config.rounds) {
         (Some(time), _) => Some(time),
@@ -89,8 +90,8 @@ pub fn audit(
     };
     loop {
         let left = time.map(|time| time.saturating_sub(began.elapsed()));
-        let rounds = |all: u32| all.saturating_sub(ledger.deltas());
-        let session = Session {
+        let rounds = |all: u32| all.saturating_sub(findings.deltas());
+        let stop_at = AuditStop {
             interval: config.interval,
             rounds: match (config.pause_every, config.rounds.map(rounds)) {
                 (Some(every), Some(left)) => Some(every.min(left)),
@@ -102,43 +103,43 @@ pub fn audit(
             guardian: &config.guardian,
             stop,
         };
-        match session.run(&mut attached, &mut ledger, observer) {
+        match stop_at.run(&mut attached, &mut findings, observer) {
             Ok(()) => {}
             // Nothing was begun, and it was us who broke off.
-            Err(NoStop::NotBegun(_)) if ledger.is_empty() && stop.is_set() => {
+            Err(StopError::NotBegun(_)) if findings.is_empty() && stop.is_set() => {
                 return Err(Failure {
                     code: ExitCode::Interrupted,
                     message: "interrupted".to_owned(),
                 });
             }
             // It was begun, and then there was no QEMU any more.
-            Err(NoStop::NotBegun(reason)) if ledger.is_empty() && !attached.lives() => {
-                ledger.trouble(reason);
+            Err(StopError::NotBegun(reason)) if findings.is_empty() && !attached.lives() => {
+                findings.trouble(reason);
                 break;
             }
             // Nothing was begun, so there is nothing to report.
-            Err(NoStop::NotBegun(reason)) if ledger.is_empty() => {
+            Err(StopError::NotBegun(reason)) if findings.is_empty() => {
                 return Err(Failure::environment(reason));
             }
-            Err(NoStop::NotBegun(reason) | NoStop::Broken(reason)) => {
-                ledger.trouble(reason);
+            Err(StopError::NotBegun(reason) | StopError::Broken(reason)) => {
+                findings.trouble(reason);
                 break;
             }
         }
         let time_over = time.is_some_and(|time| began.elapsed() >= time);
-        let rounds_over = config.rounds.is_some_and(|all| ledger.deltas() >= all);
+        let rounds_over = config.rounds.is_some_and(|all| findings.deltas() >= all);
         if config.pause_every.is_none() || time_over || rounds_over || stop.is_set() {
             break;
         }
     }
 
     // A connection that was left to the guardian is not ours any more.
-    let why_idle = match ledger.has_trouble() {
+    let why_idle = match findings.has_trouble() {
         true => None,
         false => memtwin_qemu::status(&mut attached.qmp).ok().and_then(|now| now.why_idle()),
     };
-    let (cases, notes) = ledger.close(&attached.blocks, why_idle.as_deref());
-    let mut all = vec![title];
+    let (cases, notes) = findings.close(&attached.blocks, why_idle.as_deref());
+    let mut all = Vec::from_iter(origin.title());
     all.extend(notes);
     if stop.is_set() {
         all.push("interrupted".to_owned());
@@ -146,13 +147,11 @@ pub fn audit(
     Ok(Audited { cases, notes: all })
 }
 
-/// Attaches to the QEMU, if there is room for its twin.
-fn attach(config: &AuditConfig) -> Result<Attached, Failure> {
-    let attached = Attached::new(&config.socket, config.pid)?;
-    let Attached { blocks, .. } = &attached;
-    crate::room::for_copy("the audit's twin", &attached.process(), blocks, &config.socket)
-        .map_err(Failure::environment)?;
-    Ok(attached)
+/// Errors unless there is room for the twin.
+fn check_room(config: &AuditConfig, attached: &Attached) -> Result<(), Failure> {
+    let (process, blocks) = (attached.process(), &attached.blocks);
+    crate::room::for_copy("the audit's twin", &process, blocks, &config.socket)
+        .map_err(Failure::environment)
 }
 
 /// What would be audited, and what would be changed meanwhile, in lines. Changes nothing.
@@ -161,14 +160,8 @@ fn attach(config: &AuditConfig) -> Result<Attached, Failure> {
 pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
     let mut attached = Attached::new(&config.socket, config.pid)?;
     attached.qmp.try_descriptors().map_err(Failure::environment)?;
-    crate::room::for_copy(
-        "the audit's twin",
-        &attached.process(),
-        &attached.blocks,
-        &config.socket,
-    )
-    .map_err(Failure::environment)?;
-    let mut lines = vec![attached.title()];
+    check_room(config, &attached)?;
+    let mut lines = Vec::from_iter(attached.provenance().title());
     for block in &attached.blocks {
         let windows: Vec<String> = block
             .windows

@@ -6,17 +6,15 @@ mod select;
 use crate::helper::HelperCommand;
 use crate::memory_file::MemoryFile;
 use crate::observer::SessionObserver;
-use case::Run;
+use case::CheckRun;
 use memtwin_kvm::{Mode, Offered};
 use memtwin_replicate::Stop;
 use memtwin_report::{Case, Failure};
 use memtwin_stressor::Stressor;
 use memtwin_vmm::{Backing, Granule, StartError, Translation};
-use select::{CaseSpec, Log, Wanted};
+use select::{CaseSelection, CaseSpec, CheckedLog};
 use std::path::PathBuf;
 use std::time::Duration;
-
-pub(crate) use case::end_guest;
 
 /// The modes that hypervisors use unless told otherwise.
 const DEFAULT_MODES: [Mode; 2] = [Mode::Get, Mode::Clear];
@@ -72,14 +70,14 @@ pub fn check_case_names(config: &CheckConfig) -> Vec<String> {
     let wanted = config.wanted();
     let names = |log| wanted.cases(log).into_iter().map(|case| case.to_string());
     if config.source == Some(CheckSource::Process) {
-        return names(Log::Process).collect();
+        return names(CheckedLog::Process).collect();
     }
-    config.modes().into_iter().flat_map(|mode| names(Log::Kvm(mode))).collect()
+    config.modes().into_iter().flat_map(|mode| names(CheckedLog::Kvm(mode))).collect()
 }
 
 impl CheckConfig {
-    fn wanted(&self) -> Wanted {
-        Wanted {
+    fn wanted(&self) -> CaseSelection {
+        CaseSelection {
             backings: self.backings.clone(),
             vcpus: self.vcpus.clone(),
             stressors: self.stressors.clone(),
@@ -146,12 +144,12 @@ impl<'c> CheckPlan<'c> {
         let wanted = config.wanted();
         if config.source == Some(CheckSource::Process) {
             memtwin_process::probe().map_err(Failure::environment)?;
-            let cases = wanted.cases(Log::Process);
+            let cases = wanted.cases(CheckedLog::Process);
             return Ok(Self { config, cases, skipped: Vec::new(), notes: Vec::new() });
         }
         let modes = config.modes();
         let of_modes = |modes: &[Mode]| -> Vec<CaseSpec> {
-            modes.iter().flat_map(|&mode| wanted.cases(Log::Kvm(mode))).collect()
+            modes.iter().flat_map(|&mode| wanted.cases(CheckedLog::Kvm(mode))).collect()
         };
         match memtwin_vmm::probe() {
             Ok(offered) => {
@@ -164,7 +162,7 @@ impl<'c> CheckPlan<'c> {
             {
                 let skip = |spec: CaseSpec| Case::skipped(spec.to_string(), "kvm", &error);
                 let mut skipped: Vec<Case> = of_modes(&modes).into_iter().map(skip).collect();
-                let mut cases = wanted.cases(Log::Process);
+                let mut cases = wanted.cases(CheckedLog::Process);
                 if let Err(error) = memtwin_process::probe() {
                     let skip = |spec: CaseSpec| Case::skipped(spec.to_string(), "process", &error);
                     skipped.extend(cases.drain(..).map(skip));
@@ -202,7 +200,7 @@ impl<'c> CheckPlan<'c> {
         let file =
             memory.as_ref().map(MemoryFile::file).transpose().map_err(Failure::environment)?;
         let ring_broken = self.ring_broken();
-        let run = Run { config, seed, memory: file, ring_broken, stop };
+        let run = CheckRun { config, seed, memory: file, ring_broken, stop };
         let mut cases: Vec<Case> = Vec::new();
         for &spec in &self.cases {
             if stop.is_set() {

@@ -3,10 +3,12 @@
 
 use memtwin_pages::Layout;
 use memtwin_replicate::{
-    Ended, Observer, Plan, Replication, RoundError, RoundKind, Sink, Source, SourceError, Stop,
+    Ended, GuestState, Observer, Plan, Replication, Round, RoundError, RoundKind, RoundPolicy,
+    Sink, Source, SourceError, Stop,
 };
 use memtwin_report::record::PageAt;
-use std::time::Instant;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 /// Steers a replication from outside.
 pub trait ReplicationController: Sync {
@@ -23,36 +25,18 @@ pub trait ReplicationController: Sync {
     fn tamper(&self, layout: &Layout) -> Result<Vec<PageAt>, String>;
 }
 
-/// Runs rounds, pre-copy first, until the log is clean and has been asked after the program's end,
-/// or the plan's time is over since then. Returns what a control has changed.
+/// Runs rounds, pre-copy first, until the log is clean and was asked after the program's end, or the plan's
+/// time is over since then. Returns what a control has changed.
 ///
-/// Errors: a round's.
-pub(crate) fn run<S: Source, K: Sink, O: Observer>(
+/// Errors: a round's; or, of a control, the log was never clean or the memory can't be changed.
+pub(crate) fn run_steered<S: Source, K: Sink, O: Observer>(
     replication: &mut Replication<S, K, O>,
     plan: &Plan,
     controller: &dyn ReplicationController,
     stop: &Stop,
 ) -> Result<(Ended, Vec<PageAt>), RoundError> {
-    let mut over_since = None;
-    let ended = loop {
-        // Asked before the log, which then has all that the program has written.
-        if controller.is_over() {
-            over_since.get_or_insert_with(Instant::now);
-        }
-        replication.guest()?;
-        let round = replication.round(stop)?;
-        let clean = round.kind != RoundKind::PreCopy && round.dirty_pages == 0;
-        match over_since {
-            Some(_) if clean => break Ended::Clean,
-            Some(since) if plan.time.is_some_and(|time| since.elapsed() >= time) => {
-                break Ended::Time;
-            }
-            _ => {}
-        }
-        if stop.wait(plan.interval) {
-            return Err(RoundError::Interrupted);
-        }
-    };
+    let mut steered = SteeredRounds { plan, controller, over_since: None };
+    let ended = replication.run_rounds(&mut steered, stop, |_| ())?;
     let injected = match (controller.is_control(), ended) {
         (false, _) => Vec::new(),
         (true, Ended::Clean) => {
@@ -60,7 +44,7 @@ pub(crate) fn run<S: Source, K: Sink, O: Observer>(
             controller.tamper(&layout).map_err(|error| SourceError::Memory(error.into()))?
         }
         // A page that is still to come would bring the change with it.
-        (true, _) => {
+        (true, Ended::Time | Ended::Rounds | Ended::GuestStopped) => {
             let never = "was never clean, so nothing could be changed behind its back";
             return Err(SourceError::Log(never.into()).into());
         }
@@ -68,14 +52,41 @@ pub(crate) fn run<S: Source, K: Sink, O: Observer>(
     Ok((ended, injected))
 }
 
+/// Rounds that end only after the program has.
+struct SteeredRounds<'c> {
+    plan: &'c Plan,
+    controller: &'c dyn ReplicationController,
+    over_since: Option<Instant>,
+}
+
+impl RoundPolicy for SteeredRounds<'_> {
+    fn before_round(&mut self) {
+        // Asked before the log, which then has all that the program has written.
+        if self.controller.is_over() {
+            self.over_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn after_round(&mut self, round: &Round, _guest: GuestState) -> Option<Ended> {
+        let since = self.over_since?;
+        if round.kind != RoundKind::PreCopy && round.dirty_pages == 0 {
+            return Some(Ended::Clean);
+        }
+        self.plan.time.is_some_and(|time| since.elapsed() >= time).then_some(Ended::Time)
+    }
+
+    fn wait(&self) -> ControlFlow<Ended, Duration> {
+        ControlFlow::Continue(self.plan.interval)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use memtwin_pages::{Gpa, PageSize, Region, RegionId};
-    use memtwin_replicate::{Collector, GuestState, Until};
+    use memtwin_replicate::{Collector, Until};
     use memtwin_twin::MemoryTwin;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Duration;
 
     /// A guest whose log is always clean, or never.
     struct Guest<'g> {
@@ -162,7 +173,7 @@ mod tests {
             still_every: None,
         };
         let program = Program { asked: &asked, most: 5, control };
-        let ended = run(&mut replication, &plan, &program, &Stop::default());
+        let ended = run_steered(&mut replication, &plan, &program, &Stop::default());
         (ended, asked.load(Ordering::Relaxed))
     }
 

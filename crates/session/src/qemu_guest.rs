@@ -1,5 +1,6 @@
 //! A running QEMU, attached to: its monitor, its blocks, its guest's real memory.
 
+use crate::provenance::{Provenance, SourceOrigin};
 use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::{
     Block, BlockMemory, MemoryError, Process, Version, blocks, kvm, target, version,
@@ -21,9 +22,9 @@ const ANSWER: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(crate) qmp: Qmp,
-    pub(crate) version: Version,
-    pub(crate) arch: String,
-    pub(crate) kvm: bool,
+    version: Version,
+    arch: String,
+    kvm: bool,
     pub(crate) blocks: Vec<Block>,
     socket: PathBuf,
     process: Arc<Process>,
@@ -104,15 +105,16 @@ impl Attached {
     pub(crate) fn process(&self) -> Arc<Process> {
         Arc::clone(&self.process)
     }
+}
 
-    /// What it is, in a line.
-    pub(crate) fn title(&self) -> String {
-        let accelerator = if self.kvm { "KVM" } else { "not KVM" };
-        format!(
-            "QEMU {}, process {}, {}, {accelerator}",
-            self.version,
-            self.process.pid(),
-            self.arch
-        )
+impl Provenance for Attached {
+    fn provenance(&self) -> SourceOrigin {
+        SourceOrigin {
+            source: format!("qemu:{}", self.socket.display()),
+            hypervisor: Some(format!("QEMU {}", self.version)),
+            process: Some(self.process.pid()),
+            arch: Some(self.arch.clone()),
+            accelerator: Some(if self.kvm { "KVM" } else { "not KVM" }.to_owned()),
+        }
     }
 }

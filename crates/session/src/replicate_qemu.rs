@@ -1,29 +1,25 @@
 //! A replication of a stock QEMU: its dirty log feeds the twin for as long as the plan says; then the guest
 //! is paused, its memory is read, it runs on, and the twin is judged.
 
-mod ending;
-mod pause;
-
 use crate::bitmap_file::BitmapFile;
-use crate::controller::{self, ReplicationController};
+use crate::controller::ReplicationController;
 use crate::convergence;
 use crate::discards::DiscardWatch;
+use crate::driver::ForeignGuest;
 use crate::helper::HelperCommand;
-use crate::judge::{Findings, Judged};
+use crate::judge::{BufferedJudge, Unjudged};
 use crate::observer::SessionObserver;
+use crate::open_twin::{OpenTwin, TwinTarget};
+use crate::provenance::Provenance;
 use crate::qemu_guest::Attached;
-use crate::remote_twin::{self, Place, TwinTarget};
 use crate::replicate::Replicated;
-use ending::{End, EndOf};
-use memtwin_pages::Layout;
-use memtwin_qemu::{Block, BlockMemory, balloon};
-use memtwin_replicate::{
-    BufferedSource, Ended, Observer, Plan, Replication, RoundError, Sink, Source, Stop, Until,
-};
-use memtwin_report::record::PageAt;
-use memtwin_report::{Failure, Recorder};
+use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
+use crate::verdict::{CaseFacts, Override};
+use memtwin_pages::{Layout, Region};
+use memtwin_qemu::{Block, balloon};
+use memtwin_replicate::{BufferedSource, Ended, Observer, Plan, Stop, Until};
+use memtwin_report::{Case, Failure, Recorder, Trial};
 use memtwin_tap::Tap;
-use memtwin_twin::{DirTwin, Discard};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,6 +67,21 @@ impl QemuReplicateConfig {
             guardian,
         }
     }
+
+    fn plan<'c>(&self, controller: Option<&'c dyn ReplicationController>) -> SessionPlan<'c> {
+        SessionPlan {
+            rounds: Plan {
+                interval: self.interval,
+                until: self.until,
+                rounds: self.rounds,
+                time: self.time,
+                still_every: None,
+            },
+            guest_time: None,
+            controller,
+            last_stop: LastStop::WritersEnded,
+        }
+    }
 }
 
 /// Replicates and judges, and leaves the QEMU as it was found. With a controller the rounds end when that
@@ -84,17 +95,15 @@ pub fn replicate_qemu(
     observer: &mut dyn SessionObserver,
 ) -> Result<Replicated, Failure> {
     let socket = &config.socket;
-    // Refused before QEMU is touched: a twin that can't be had.
-    let twin = match &config.twin {
-        TwinTarget::File(path) if config.block.is_none() => {
-            QemuTwin::Dir(DirTwin::create(path).map_err(Failure::environment)?)
-        }
-        _ => QemuTwin::Place(Place::take(&config.twin, stop)?),
+    // Refused before QEMU is touched: a twin that is not available.
+    let mut twin = match config.block {
+        None => OpenTwin::open_regions(&config.twin, stop)?,
+        Some(_) => OpenTwin::open(&config.twin, stop)?,
     };
-    let bitmap = BitmapFile::wanted(config.dirty_bitmap.as_deref())?;
+    let mut bitmap = BitmapFile::wanted(config.dirty_bitmap.as_deref())?;
     let mut attached = Attached::new(socket, config.pid)?;
     let process = attached.process();
-    let title = attached.title();
+    let origin = attached.provenance();
     let target = attached.target(config.max_pause).map_err(Failure::environment)?;
     crate::room::for_reading(&process, &attached.blocks).map_err(Failure::environment)?;
     if !matches!(config.twin, TwinTarget::Discard) {
@@ -115,176 +124,78 @@ pub fn replicate_qemu(
     }
     let layout = tap.regions().clone();
     let memories = Attached::memories(blocks, &process, &layout).map_err(Failure::environment)?;
-    let session = Session {
-        config,
-        stop,
-        name: format!("qemu:{}", socket.display()),
-        layout: &layout,
-        memories: &memories,
-        discards: DiscardWatch::new(&memories, &layout, balloon.is_some()),
-        bitmap,
-        controller,
+    let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
+    let judge = BufferedJudge::new(&layout, &memories, &discards, config.max_pause);
+    let case = if controller.is_some_and(ReplicationController::is_control) {
+        "replicate/qemu/control"
+    } else {
+        "replicate/qemu"
     };
-    let mut outcome = session.run(tap, twin, observer)?;
-    outcome.notes.insert(0, title);
-    Ok(outcome)
+    observer.case_started("replicate/qemu");
+    let mut recorder = Recorder::default();
+    let observers = (((&mut recorder, observer), bitmap.as_mut()), &discards);
+    let plan = config.plan(controller);
+    let (end, facts) = run(tap, &mut twin, observers, plan, judge, stop)?;
+
+    let trial = Trial::new(case, &origin.source, &layout).rounds(recorder.rounds());
+    let mut notes = Vec::from_iter(origin.title());
+    notes.extend(bitmap.iter().filter_map(BitmapFile::failure));
+    let not_converged =
+        config.until == Until::Clean && matches!(end.ended(), Some(Ended::Rounds | Ended::Time));
+    if end.ended() == Some(Ended::GuestStopped) {
+        notes.push("ended early: somebody else has paused the guest".to_owned());
+    }
+    if not_converged {
+        notes.push("did not converge: the log was never clean within the limit".to_owned());
+        notes.push(convergence::numbers(recorder.rounds(), &layout, None));
+    }
+    let images = twin.image_names(&layout);
+    let without_verdict = facts.enter(trial.clone());
+    let case = twin.conclude(&trial, facts, &layout)?;
+    let sums = sums(&layout, &images, &case);
+    Ok(Replicated { case, trial: without_verdict, not_converged, notes, sums })
+}
+
+/// Runs the session, judged if a twin is kept.
+fn run<O: Observer>(
+    tap: Tap<'_>,
+    twin: &mut OpenTwin,
+    observer: O,
+    plan: SessionPlan<'_>,
+    mut judge: BufferedJudge<'_>,
+    stop: &Stop,
+) -> Result<(SessionEnd, CaseFacts), Failure> {
+    let is_control = plan.controller.is_some_and(ReplicationController::is_control);
+    let guest = ForeignGuest;
+    if twin.is_discarded() {
+        // To measure: QEMU's pages are not kept, so there is nothing to judge either.
+        let (source, sink, judge) = (tap, twin, &mut Unjudged);
+        let session = Session { source, sink, observer, plan, guest, judge, stop };
+        let end = session.run().map_err(Failure::environment)?;
+        let overrides = vec![Override::TwinDiscarded];
+        let facts = CaseFacts { broken: end.broken(), overrides, ..CaseFacts::default() };
+        return Ok((end, facts));
+    }
+    let (source, sink) = (BufferedSource::new(tap, stop.clone()), twin);
+    let session = Session { source, sink, observer, plan, guest, judge: &mut judge, stop };
+    let end = session.run().map_err(Failure::environment)?;
+    let facts = judge.facts(&end, is_control);
+    Ok((end, facts))
+}
+
+/// Of each region and its image, as `sum -r` prints it.
+fn sums(layout: &Layout, images: &[String], case: &Case) -> Vec<String> {
+    let both = |((_, region), image): ((_, &Region), &String)| {
+        let digests = case.digest().get(region.name())?;
+        let blocks = region.bytes().div_ceil(1024);
+        Some([
+            format!("{:05} {blocks:>5} {}", digests.memory.bsd_sum, region.name()),
+            format!("{:05} {blocks:>5} {image}", digests.twin.bsd_sum),
+        ])
+    };
+    layout.iter().zip(images).filter_map(both).flatten().collect()
 }
 
 fn wanted(config: &QemuReplicateConfig, block: &Block) -> bool {
     config.block.as_ref().is_none_or(|name| *name == block.name)
-}
-
-/// Where the twin goes.
-enum QemuTwin {
-    /// An image for each block.
-    Dir(DirTwin),
-    /// Anywhere else.
-    Place(Place),
-}
-
-struct Session<'s> {
-    config: &'s QemuReplicateConfig,
-    stop: &'s Stop,
-    name: String,
-    layout: &'s Layout,
-    memories: &'s [BlockMemory],
-    discards: DiscardWatch<'s>,
-    bitmap: Option<BitmapFile>,
-    controller: Option<&'s dyn ReplicationController>,
-}
-
-type Observers<'o, 'd> =
-    ((&'o mut Recorder, &'o mut (dyn SessionObserver + 'd)), Option<&'o mut BitmapFile>);
-
-impl Session<'_> {
-    fn run(
-        mut self,
-        tap: Tap<'_>,
-        twin: QemuTwin,
-        observer: &mut dyn SessionObserver,
-    ) -> Result<Replicated, Failure> {
-        let mut recorder = Recorder::default();
-        observer.case_started("replicate/qemu");
-        let mut bitmap = self.bitmap.take();
-        let observers = ((&mut recorder, observer), bitmap.as_mut());
-        let end = match twin {
-            QemuTwin::Dir(mut twin) => {
-                let end = self.judged(tap, &mut twin, observers)?;
-                let images: Vec<String> =
-                    twin.images().map(|image| image.display().to_string()).collect();
-                twin.finish(end.is_good()).map_err(Failure::environment)?;
-                (end, images)
-            }
-            QemuTwin::Place(Place::File(mut twin)) => {
-                let end = self.judged(tap, &mut twin, observers)?;
-                let images = vec![twin.path().display().to_string()];
-                twin.finish(end.is_good()).map_err(Failure::environment)?;
-                (end, images)
-            }
-            QemuTwin::Place(Place::Remote(mut twin)) => {
-                let end = self.judged(tap, &mut *twin, observers)?;
-                let case = end.case(&self, &Recorder::default());
-                let told = remote_twin::conclude(&mut *twin, &case, self.layout);
-                let end = match told {
-                    Err(why) if end.is_good() => EndOf::Broken(why, Findings::default()),
-                    _ => end,
-                };
-                (end, vec!["the receiver's twin".to_owned(); self.layout.len()])
-            }
-            QemuTwin::Place(Place::Nowhere) => (self.discard(tap, observers)?, Vec::new()),
-        };
-        let (end, images) = end;
-        let case = end.case(&self, &recorder);
-        let trial = end.trial(&self, &recorder);
-        let mut notes: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
-        let ended = match &end {
-            EndOf::Reached(End { ended, .. }) | EndOf::Discarded(ended) => Some(*ended),
-            EndOf::Broken(..) => None,
-        };
-        let not_converged =
-            self.config.until == Until::Clean && matches!(ended, Some(Ended::Rounds | Ended::Time));
-        if ended == Some(Ended::GuestStopped) {
-            notes.push("ended early: somebody else has paused the guest".to_owned());
-        }
-        if not_converged {
-            notes.push("did not converge: the log was never clean within the limit".to_owned());
-            notes.push(convergence::numbers(recorder.rounds(), self.layout, None));
-        }
-        let mut sums = Vec::new();
-        for ((_, region), image) in self.layout.iter().zip(&images) {
-            if let Some(digests) = case.digest().get(region.name()) {
-                let blocks = region.bytes().div_ceil(1024);
-                sums.push(format!("{:05} {blocks:>5} {}", digests.memory.bsd_sum, region.name()));
-                sums.push(format!("{:05} {blocks:>5} {image}", digests.twin.bsd_sum));
-            }
-        }
-        Ok(Replicated { case, trial, not_converged, notes, sums })
-    }
-
-    fn plan(&self) -> Plan {
-        let config = self.config;
-        Plan {
-            interval: config.interval,
-            until: config.until,
-            rounds: config.rounds,
-            time: config.time,
-            still_every: None,
-        }
-    }
-
-    /// Rounds, as planned or as they are steered; and what a control has changed.
-    fn rounds<S: Source, K: Sink, O: Observer>(
-        &self,
-        replication: &mut Replication<S, K, O>,
-    ) -> Result<(Ended, Vec<PageAt>), RoundError> {
-        match self.controller {
-            None => Ok((replication.run(&self.plan(), self.stop, |_| ())?, Vec::new())),
-            Some(steers) => controller::run(replication, &self.plan(), steers, self.stop),
-        }
-    }
-
-    /// The guest stands still only while its memory is read, against what has come of it; then it runs on,
-    /// the rest goes to the twin, and the twin is judged.
-    fn judged<K: Judged>(
-        &self,
-        tap: Tap<'_>,
-        twin: &mut K,
-        observers: Observers<'_, '_>,
-    ) -> Result<EndOf, Failure> {
-        let source = BufferedSource::new(tap, self.stop.clone());
-        let observers = (observers, &self.discards);
-        let mut replication =
-            Replication::start(source, &mut *twin, observers).map_err(Failure::environment)?;
-        let reached = (|| {
-            let (ended, injected) = self.rounds(&mut replication)?;
-            let read =
-                replication.read_paused(self.stop, |source, came| self.read(source, came))?;
-            replication.settle(self.stop)?;
-            Ok::<_, RoundError>((ended, injected, read))
-        })();
-        let (ended, injected, read) = match reached {
-            Ok(reached) => reached,
-            Err(error) => return Ok(EndOf::Broken(error.to_string(), Findings::default())),
-        };
-        let mut findings = Findings::default();
-        let mut discarded = 0;
-        let judged = self.judge(&replication, read, &mut findings, &mut discarded);
-        let trouble = judged.unwrap_or_else(|error| Some(error.to_string()));
-        match replication.finish() {
-            Ok(()) => Ok(EndOf::Reached(End { ended, findings, discarded, trouble, injected })),
-            Err(error) => Ok(EndOf::Broken(error.to_string(), findings)),
-        }
-    }
-
-    /// No twin: to measure.
-    fn discard(&self, tap: Tap<'_>, observers: Observers<'_, '_>) -> Result<EndOf, Failure> {
-        let mut replication =
-            Replication::start(tap, Discard, observers).map_err(Failure::environment)?;
-        let ended = replication.run(&self.plan(), self.stop, |_| ());
-        let finished = replication.finish();
-        Ok(match ended.and_then(|ended| finished.map(|()| ended)) {
-            Ok(ended) => EndOf::Discarded(ended),
-            Err(error) => EndOf::Broken(error.to_string(), Findings::default()),
-        })
-    }
 }

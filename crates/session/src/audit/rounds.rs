@@ -4,12 +4,12 @@ use memtwin_replicate::{Event, Observer, Round, Share};
 
 /// Every committed round with each region's part in it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rounds {
+pub(super) struct RegionRounds {
     shares: Vec<Share>,
     rounds: Vec<(Round, Vec<Share>)>,
 }
 
-impl Rounds {
+impl RegionRounds {
     /// The rounds of one region, numbered on from `from`.
     pub(super) fn of_region(&self, region: usize, from: u32) -> impl Iterator<Item = Round> {
         self.rounds.iter().map(move |(round, shares)| {
@@ -32,7 +32,7 @@ impl Rounds {
     }
 }
 
-impl Observer for Rounds {
+impl Observer for RegionRounds {
     fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Shares { of, .. } => self.shares = of.to_vec(),

@@ -7,14 +7,14 @@ use std::fmt;
 
 /// Whose dirty log, asked how.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Log {
+pub(crate) enum CheckedLog {
     /// KVM's, in this mode.
     Kvm(Mode),
     /// The kernel's log of a plain process.
     Process,
 }
 
-impl Log {
+impl CheckedLog {
     /// Where it is kept until it is collected.
     pub(crate) fn storage(self) -> LogStorage {
         match self {
@@ -25,7 +25,17 @@ impl Log {
     }
 }
 
-impl fmt::Display for Log {
+impl CheckedLog {
+    /// The source that has it, as in a record.
+    pub(crate) fn source_name(self) -> &'static str {
+        match self {
+            Self::Kvm(_) => "kvm",
+            Self::Process => "process",
+        }
+    }
+}
+
+impl fmt::Display for CheckedLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kvm(mode) => write!(f, "kvm/{mode}"),
@@ -38,7 +48,7 @@ impl fmt::Display for Log {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CaseSpec {
     /// Whose dirty log.
-    pub(crate) log: Log,
+    pub(crate) log: CheckedLog,
     /// What the window's memory is.
     pub(crate) backing: Backing,
     /// How many write.
@@ -53,7 +63,7 @@ pub(crate) struct CaseSpec {
 
 impl CaseSpec {
     /// Random pages, no control, and the guest's usual page tables.
-    fn plain(log: Log, backing: Backing, vcpus: u16) -> Self {
+    fn plain(log: CheckedLog, backing: Backing, vcpus: u16) -> Self {
         let stressor = Stressor::Random;
         Self { log, backing, vcpus, stressor, translation: None, control: false }
     }
@@ -72,7 +82,7 @@ impl fmt::Display for CaseSpec {
 
 /// What the user asked for; an empty list is "whatever is telling".
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct CaseSelection {
     /// The backings.
     pub(crate) backings: Vec<Backing>,
     /// The numbers of vCPUs.
@@ -85,9 +95,9 @@ pub(crate) struct Wanted {
     pub(crate) all: bool,
 }
 
-impl Wanted {
+impl CaseSelection {
     /// The cases for a log, for each translation with its controls at the end.
-    pub(crate) fn cases(&self, log: Log) -> Vec<CaseSpec> {
+    pub(crate) fn cases(&self, log: CheckedLog) -> Vec<CaseSpec> {
         let with = |translation| {
             let set = move |case| CaseSpec { translation, ..case };
             self.usual_cases(log).into_iter().map(set)
@@ -95,7 +105,7 @@ impl Wanted {
         each_or_none(&self.translations).into_iter().flat_map(with).collect()
     }
 
-    fn usual_cases(&self, log: Log) -> Vec<CaseSpec> {
+    fn usual_cases(&self, log: CheckedLog) -> Vec<CaseSpec> {
         let mut cases = if self.all { self.product(log) } else { self.telling(log) };
         let controls: Vec<_> = if self.all {
             cases.clone()
@@ -110,7 +120,7 @@ impl Wanted {
         cases
     }
 
-    fn product(&self, log: Log) -> Vec<CaseSpec> {
+    fn product(&self, log: CheckedLog) -> Vec<CaseSpec> {
         let mut cases = Vec::new();
         for &backing in or_all(&self.backings, backings(log)) {
             for &vcpus in or_all(&self.vcpus, &[1, 2]) {
@@ -124,7 +134,7 @@ impl Wanted {
 
     /// The product of what was asked for; what was not is gone through in turn, so that each of
     /// its values comes up.
-    fn telling(&self, log: Log) -> Vec<CaseSpec> {
+    fn telling(&self, log: CheckedLog) -> Vec<CaseSpec> {
         // The pool of hugetlb is empty on most hosts, so no stressor hangs on it alone.
         let (common, scarce): (Vec<_>, Vec<_>) =
             backings(log).iter().copied().partition(|&backing| backing != Backing::Hugetlb);
@@ -166,10 +176,10 @@ impl Wanted {
 const VCPUS: [u16; 2] = [1, 2];
 
 /// The backings that a log can see: a child process shares files only.
-fn backings(log: Log) -> &'static [Backing] {
+fn backings(log: CheckedLog) -> &'static [Backing] {
     match log {
-        Log::Kvm(_) => &Backing::ALL,
-        Log::Process => &[Backing::Shm],
+        CheckedLog::Kvm(_) => &Backing::ALL,
+        CheckedLog::Process => &[Backing::Shm],
     }
 }
 
@@ -187,15 +197,15 @@ mod tests {
     use memtwin_vmm::Granule;
     use std::collections::BTreeSet;
 
-    const GET: Log = Log::Kvm(Mode::Get);
+    const GET: CheckedLog = CheckedLog::Kvm(Mode::Get);
 
-    fn names(wanted: &Wanted) -> Vec<String> {
+    fn names(wanted: &CaseSelection) -> Vec<String> {
         wanted.cases(GET).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn the_default_touches_everything_and_has_controls() {
-        let cases = Wanted::default().cases(GET);
+        let cases = CaseSelection::default().cases(GET);
         assert!(cases.len() <= 12, "{} cases", cases.len());
         let touched = |of: fn(&CaseSpec) -> String| cases.iter().map(of).collect::<BTreeSet<_>>();
         assert_eq!(touched(|case| case.backing.to_string()).len(), Backing::ALL.len());
@@ -211,17 +221,17 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_what_is_run() {
-        let wanted = Wanted {
+        let wanted = CaseSelection {
             backings: vec![Backing::Shm],
             vcpus: vec![1],
             stressors: vec![Stressor::Once],
-            ..Wanted::default()
+            ..CaseSelection::default()
         };
         assert_eq!(
             names(&wanted),
             ["kvm/get/shm/vcpus=1/once", "kvm/get/shm/vcpus=1/once/control"]
         );
-        let two = Wanted { stressors: vec![Stressor::Random, Stressor::Zero], ..wanted };
+        let two = CaseSelection { stressors: vec![Stressor::Random, Stressor::Zero], ..wanted };
         assert_eq!(
             names(&two),
             [
@@ -235,7 +245,7 @@ mod tests {
     #[test]
     fn each_translation_has_its_own_cases_and_controls() {
         let translation = |granule, va_bits| Translation { granule, va_bits };
-        let wanted = Wanted {
+        let wanted = CaseSelection {
             backings: vec![Backing::Shm],
             vcpus: vec![1],
             stressors: vec![Stressor::Once],
@@ -255,10 +265,11 @@ mod tests {
 
     #[test]
     fn all_is_the_product_with_a_control_each() {
-        let cases = Wanted { all: true, ..Wanted::default() }.cases(GET);
+        let cases = CaseSelection { all: true, ..CaseSelection::default() }.cases(GET);
         assert_eq!(cases.len(), 4 * 2 * 8 * 2);
         assert_eq!(cases.iter().filter(|case| case.control).count(), cases.len() / 2);
-        let process = Wanted { all: true, ..Wanted::default() }.cases(Log::Process);
+        let process =
+            CaseSelection { all: true, ..CaseSelection::default() }.cases(CheckedLog::Process);
         assert!(process.iter().all(|case| case.backing == Backing::Shm));
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::bounded::PauseBound;
-use crate::standing::{Read, Region as Seen};
+use crate::paused_read::{PausedRead, PausedRegion};
 use memtwin_mapping::Mapping;
 use memtwin_pages::{Gpa, PageSize};
 use memtwin_qemu::{Block, Process};
@@ -140,9 +140,14 @@ fn a_page_that_may_have_been_given_up_unseen_is_set_aside() {
         let region = (RegionId(0), guest.layout.region(RegionId(0)));
         let bound = PauseBound::new(0, None);
         let (id, region) = region;
-        let seen =
-            Seen { id, page_size: region.page_size(), came: None, never_sent, last_round: |_| 0 };
-        let read = Read::of((&guest.memories[0], &bound), &guest.twin, &watch, &seen);
+        let seen = PausedRegion {
+            id,
+            page_size: region.page_size(),
+            came: None,
+            never_sent,
+            last_round: |_| 0,
+        };
+        let read = PausedRead::of((&guest.memories[0], &bound), &guest.twin, &watch, &seen);
         let read = read.unwrap();
         let mut comparison = compare(&read.memory, &guest.twin, guest.size()).unwrap();
         let why = read.set_aside(&mut comparison, "ram").unwrap_or_default();

@@ -1,8 +1,8 @@
-//! A QEMU's guest that stands still: its memory is read once, so that it need not for long.
+//! A QEMU's guest that is paused: its memory is read once, so that it is not paused for long.
 
 use crate::bounded::PauseBound;
 use crate::discards::DiscardWatch;
-use crate::judge::JudgeError;
+use crate::findings::JudgeError;
 use memtwin_pages::{Layout, PageSet, PageSize, RegionId};
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{Observer, Sink, Source, Still};
@@ -10,7 +10,7 @@ use memtwin_verdict::{Captured, CompareError, Comparison, Image, Overlay, Side, 
 use std::collections::BTreeMap;
 
 /// What was read of a region: its twin, overlaid with the pages that differ from it.
-pub(crate) struct Read<'t, T> {
+pub(crate) struct PausedRead<'t, T> {
     pub(crate) memory: Overlay<'t, T>,
     /// The round in which each page that differs last came.
     pub(crate) last_round: BTreeMap<u64, u32>,
@@ -23,7 +23,7 @@ pub(crate) struct Read<'t, T> {
 }
 
 /// The same without its twin, which may change its owner meanwhile.
-pub(crate) struct ReadParts {
+pub(crate) struct DetachedRead {
     pages: BTreeMap<u64, Box<[u8]>>,
     last_round: BTreeMap<u64, u32>,
     never_sent: PageSet,
@@ -31,9 +31,9 @@ pub(crate) struct ReadParts {
     may_miss: bool,
 }
 
-/// A region as its guest stands still, beside its memory: what the guest gave up, what QEMU did not send,
+/// A region as its guest is paused, beside its memory: what the guest gave up, what QEMU did not send,
 /// and when a page last came.
-pub(crate) struct Region<'r, F> {
+pub(crate) struct PausedRegion<'r, F> {
     pub(crate) id: RegionId,
     pub(crate) page_size: PageSize,
     /// What came after the last round, if that was not told the watch yet.
@@ -43,7 +43,7 @@ pub(crate) struct Region<'r, F> {
     pub(crate) last_round: F,
 }
 
-impl<'t, T: Image> Read<'t, T> {
+impl<'t, T: Image> PausedRead<'t, T> {
     /// Reads a region once, and keeps what is not in the twin; reading ends at the bound.
     ///
     /// Errors: one of the sides can't be read, or not in time.
@@ -51,7 +51,7 @@ impl<'t, T: Image> Read<'t, T> {
         (memory, bound): (&BlockMemory, &PauseBound),
         twin: &'t T,
         discards: &DiscardWatch<'_>,
-        region: &Region<'_, impl Fn(u64) -> u32>,
+        region: &PausedRegion<'_, impl Fn(u64) -> u32>,
     ) -> Result<Self, CompareError> {
         // Before the first byte is read: that may allot memory.
         let known = discards.at_stop(region.id, region.came);
@@ -67,20 +67,20 @@ impl<'t, T: Image> Read<'t, T> {
     }
 
     /// Without its twin.
-    pub(crate) fn into_parts(self) -> ReadParts {
+    pub(crate) fn into_parts(self) -> DetachedRead {
         let Self { memory, last_round, never_sent, discarded, may_miss } = self;
-        ReadParts { pages: memory.into_pages(), last_round, never_sent, discarded, may_miss }
+        DetachedRead { pages: memory.into_pages(), last_round, never_sent, discarded, may_miss }
     }
 
     /// With the same twin again, unchanged.
     ///
     /// Errors: it does not say its length.
     pub(crate) fn from_parts(
-        parts: ReadParts,
+        parts: DetachedRead,
         twin: &'t T,
         page_size: PageSize,
     ) -> Result<Self, CompareError> {
-        let ReadParts { pages, last_round, never_sent, discarded, may_miss } = parts;
+        let DetachedRead { pages, last_round, never_sent, discarded, may_miss } = parts;
         let memory = Overlay::new(twin, page_size, pages)
             .map_err(|cause| CompareError::Size { side: Side::Memory, cause })?;
         Ok(Self { memory, last_round, never_sent, discarded, may_miss })
@@ -114,31 +114,31 @@ impl<'t, T: Image> Read<'t, T> {
 /// in the order of the layout; reading ends at the bound.
 ///
 /// Errors: one of the sides can't be read, the bound came first, or the guest ran meanwhile.
-pub(crate) fn read<'t, T: Image, S: Source, K: Sink, O: Observer>(
-    still: &mut Still<'_, S, K, O>,
+pub(crate) fn read_all<'t, T: Image, S: Source, K: Sink, O: Observer>(
+    paused: &mut Still<'_, S, K, O>,
     layout: &Layout,
     memories: &[BlockMemory],
     parts: &'t [T],
     (discards, bound): (&DiscardWatch<'_>, &PauseBound),
-) -> Result<Vec<Read<'t, T>>, JudgeError> {
+) -> Result<Vec<PausedRead<'t, T>>, JudgeError> {
     let sides = memories.iter().zip(parts).zip(layout.iter());
-    still.compare(|still| {
+    paused.compare(|paused| {
         sides
             .map(|((memory, twin), (id, region))| {
-                let region = Region {
+                let region = PausedRegion {
                     id,
                     page_size: region.page_size(),
                     came: None,
-                    never_sent: still.never_sent(id),
-                    last_round: |page| still.last_round(id, page),
+                    never_sent: paused.never_sent(id),
+                    last_round: |page| paused.last_round(id, page),
                 };
-                Ok(Read::of((memory, bound), twin, discards, &region)?)
+                Ok(PausedRead::of((memory, bound), twin, discards, &region)?)
             })
             .collect()
     })?
 }
 
-/// Why there is no verdict where so many pages are [unclear](Read::is_unclear).
+/// Why there is no verdict where so many pages are [unclear](PausedRead::is_unclear).
 pub(crate) fn unclear(pages: u64) -> String {
     format!(
         "{pages} pages differ that read as zero now: lost by the log, or given up by the guest's balloon \

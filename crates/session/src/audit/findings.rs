@@ -1,58 +1,47 @@
-//! What an audit has found so far, block by block. A loss once seen stays.
+//! What an audit has found so far, RAMBlock by RAMBlock. A loss once seen stays.
 
-use super::rounds::Rounds;
+use super::rounds::RegionRounds;
 use super::untested::untested;
-use crate::image::TwinPart;
-use crate::judge::{both_digests, lost_page};
-use crate::standing::{self, Read};
+use crate::findings::{both_digests, lost_page};
+use crate::judge::StopTiming;
+use crate::paused_read::{PausedRead, unclear};
+use crate::read_twin::TwinPart;
+use crate::verdict::{CaseFacts, Override, verdict_of};
 use memtwin_pages::{Layout, PageSet, Region};
 use memtwin_qemu::Block;
 use memtwin_replicate::{Round, RoundKind};
 use memtwin_report::record::{Detail, Digests, LostPage, PageAt};
 use memtwin_report::{Case, Trial};
-use memtwin_tap::{Counters, PausedInterval};
 use memtwin_verdict::{Comparison, Difference, Image};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// Of how many lost pages of a block the bytes are shown, and how many bytes of each.
 const DETAILED: usize = 16;
 const SHOWN_BYTES: u64 = 8;
 
 /// A region's comparison at a stop.
-pub(super) struct Seen<'s> {
+pub(super) struct BlockSeen<'s> {
     pub(super) region: &'s Region,
     pub(super) comparison: &'s Comparison,
-    pub(super) read: &'s Read<'s, TwinPart>,
+    pub(super) read: &'s PausedRead<'s, TwinPart>,
     pub(super) twin: &'s TwinPart,
 }
 
-/// How a stop went.
-pub(super) struct Stopped {
-    /// How long the guest stood still, by QEMU's clock.
-    pub(super) paused: Option<PausedInterval>,
-    /// How long reading its memory against the twin took.
-    pub(super) compared: Duration,
-    /// How many bytes that was.
-    pub(super) bytes: u64,
-    pub(super) counters: Counters,
-}
-
 /// The findings.
-pub(super) struct Ledger {
+pub(super) struct AuditFindings {
     source: String,
-    entries: Vec<Entry>,
+    entries: Vec<BlockFindings>,
     /// How many rounds came before the tap that is entered now.
     before: u32,
     rounds: u32,
     deltas: u32,
     dirty: u64,
-    control: Option<Control>,
+    control: Option<ControlFindings>,
     trouble: Option<String>,
     notes: Vec<String>,
 }
 
-struct Entry {
+struct BlockFindings {
     region: Region,
     rounds: Vec<Round>,
     lost: BTreeMap<u64, LostPage>,
@@ -65,14 +54,14 @@ struct Entry {
     digests: Option<Digests>,
 }
 
-struct Control {
+struct ControlFindings {
     region: Region,
     injected: Vec<PageAt>,
     found: Vec<LostPage>,
     digests: Digests,
 }
 
-impl Ledger {
+impl AuditFindings {
     /// Nothing yet.
     pub(super) fn new(source: String) -> Self {
         Self {
@@ -99,7 +88,7 @@ impl Ledger {
     }
 
     /// Enters a tap's rounds, numbered on from those before.
-    pub(super) fn begin(&mut self, layout: &Layout, rounds: &Rounds) {
+    pub(super) fn begin(&mut self, layout: &Layout, rounds: &RegionRounds) {
         self.before = self.rounds;
         for (id, region) in layout.iter() {
             let of_region = rounds.of_region(id.0, self.before);
@@ -115,8 +104,8 @@ impl Ledger {
     }
 
     /// Notes how a stop went.
-    pub(super) fn stopped(&mut self, stop: Stopped) {
-        let Stopped { paused, compared, bytes, counters } = stop;
+    pub(super) fn stopped(&mut self, timing: StopTiming) {
+        let StopTiming { paused, compared, bytes, counters } = timing;
         let still = paused.and_then(|paused| paused.time()).map_or_else(
             || "the guest was not running".to_owned(),
             |time| format!("the guest stood still for {} ms", time.as_millis()),
@@ -140,7 +129,7 @@ impl Ledger {
     }
 
     /// Enters a region's comparison.
-    pub(super) fn judged(&mut self, seen: Seen<'_>) {
+    pub(super) fn judged(&mut self, seen: BlockSeen<'_>) {
         let before = self.before;
         let entry = self.entry(seen.region);
         // At every stop anew; its size may have changed between two.
@@ -191,7 +180,7 @@ impl Ledger {
             .collect();
         let at =
             |&page: &u64| PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) };
-        self.control = Some(Control {
+        self.control = Some(ControlFindings {
             region: region.clone(),
             injected: injected.iter().map(at).collect(),
             found,
@@ -217,66 +206,24 @@ impl Ledger {
         why_idle: Option<&str>,
     ) -> (Vec<Case>, Vec<String>) {
         let Self { source, entries, dirty, control, trouble, notes, .. } = self;
-        let mut cases = Vec::new();
-        for block in blocks.iter().filter(|block| block.used > 0) {
-            if !block.is_named {
-                let reason = "it has no name, so QEMU does not migrate it (docs/qemu.md)";
-                cases.push(Case::skipped(format!("audit/{}", block.name), &source, reason));
-            } else if let (true, Some(reason)) = (entries.is_empty(), &trouble) {
-                let name = format!("audit/{}", block.name);
-                let trial = Trial::new(name, &source, &Layout::default());
-                cases.push(trial.inconclusive(reason, Vec::new()));
-            } else if !entries.iter().any(|entry| entry.region.name() == block.name) {
-                let reason = trouble.as_deref().unwrap_or("QEMU does not migrate this block");
-                cases.push(Case::skipped(format!("audit/{}", block.name), &source, reason));
-            }
-        }
-        let mut judged = Vec::new();
-        for entry in entries {
-            let name = format!("audit/{}", entry.region.name());
-            let trial = Trial::new(name, &source, &alone(&entry.region))
-                .rounds(&entry.rounds)
-                .one_of_several()
-                .discarded(entry.discarded.count());
-            let lost: Vec<LostPage> = entry.lost.into_values().collect();
-            let never = entry.missing.len();
-            let unclear = entry.unclear.len() as u64;
-            judged.push(match (&trouble, entry.digests) {
-                (Some(reason), _) => trial.inconclusive(reason, lost),
-                (None, None) => trial.inconclusive("it was never compared", lost),
-                _ if never > 0 => trial.inconclusive(
-                    format!("{never} pages differ that QEMU never sent: discarded memory?"),
-                    lost,
-                ),
-                _ if unclear > 0 => trial.inconclusive(standing::unclear(unclear), lost),
-                _ if dirty == 0 => {
-                    let reason = untested(lost.len(), why_idle);
-                    trial.inconclusive(reason, lost)
-                }
-                (None, Some(digests)) => {
-                    trial.judged(lost, [(entry.region.name().to_owned(), digests)].into())
-                }
-            });
-        }
-        judged.extend(control.filter(|_| trouble.is_none() && dirty > 0).map(|control| {
-            let Control { region, injected, found, digests } = control;
-            let name = format!("audit/{}/control", region.name());
-            let none = injected.is_empty();
-            let trial = Trial::new(name, &source, &alone(&region)).control(injected);
-            if none {
-                trial.inconclusive("the control had no changed page to keep back", found)
-            } else {
-                trial.judged(found, [(region.name().to_owned(), digests)].into())
-            }
-        }));
-        judged.extend(cases);
-        (judged, notes)
+        let not_judged = not_judged(&source, blocks, &entries, trouble.as_deref());
+        let control = control.filter(|_| trouble.is_none() && dirty > 0);
+        let logged = dirty > 0;
+        let judged = entries.into_iter().map(|entry| {
+            let nothing_logged =
+                (!logged).then(|| Override::NothingLogged(untested(entry.lost.len(), why_idle)));
+            entry.case(&source, trouble.clone(), nothing_logged)
+        });
+        let mut cases: Vec<Case> = judged.collect();
+        cases.extend(control.map(|control| control.case(&source)));
+        cases.extend(not_judged);
+        (cases, notes)
     }
 
-    fn entry(&mut self, region: &Region) -> &mut Entry {
+    fn entry(&mut self, region: &Region) -> &mut BlockFindings {
         let found = self.entries.iter().position(|entry| entry.region.name() == region.name());
         let at = found.unwrap_or_else(|| {
-            self.entries.push(Entry {
+            self.entries.push(BlockFindings {
                 region: region.clone(),
                 rounds: Vec::new(),
                 lost: BTreeMap::new(),
@@ -291,12 +238,87 @@ impl Ledger {
     }
 }
 
+impl BlockFindings {
+    /// The block's case. `trouble`: why the audit broke off, if it did.
+    fn case(self, source: &str, trouble: Option<String>, nothing_logged: Option<Override>) -> Case {
+        let name = self.region.name().to_owned();
+        let trial = Trial::new(format!("audit/{name}"), source, &alone(&self.region))
+            .rounds(&self.rounds)
+            .one_of_several();
+        let (missing, unclear_pages) = (self.missing.len() as u64, self.unclear.len() as u64);
+        let overrides = [
+            self.digests.is_none().then_some(Override::NeverCompared),
+            (missing > 0).then_some(Override::NeverSent(missing)),
+            (unclear_pages > 0).then(|| Override::Unclear(unclear(unclear_pages))),
+            nothing_logged,
+        ];
+        let facts = CaseFacts {
+            broken: trouble,
+            lost: self.lost.into_values().collect(),
+            digests: self.digests.map(|digests| (name, digests)).into_iter().collect(),
+            injected: None,
+            given_up: self.discarded.count(),
+            overrides: overrides.into_iter().flatten().collect(),
+        };
+        verdict_of(trial, facts)
+    }
+}
+
+impl ControlFindings {
+    /// The control's case.
+    fn case(self, source: &str) -> Case {
+        let Self { region, injected, found, digests } = self;
+        let name = region.name().to_owned();
+        let trial = Trial::new(format!("audit/{name}/control"), source, &alone(&region));
+        let facts = CaseFacts {
+            overrides: injected
+                .is_empty()
+                .then_some(Override::NothingSuppressed)
+                .into_iter()
+                .collect(),
+            lost: found,
+            digests: [(name, digests)].into(),
+            injected: Some(injected),
+            ..CaseFacts::default()
+        };
+        verdict_of(trial, facts)
+    }
+}
+
+/// The cases of the blocks of which nothing was entered. `trouble`: why the audit broke off, if it did.
+fn not_judged(
+    source: &str,
+    blocks: &[Block],
+    entries: &[BlockFindings],
+    trouble: Option<&str>,
+) -> Vec<Case> {
+    let case = |block: &Block| {
+        let name = format!("audit/{}", block.name);
+        if !block.is_named {
+            let reason = "it has no name, so QEMU does not migrate it (docs/qemu.md)";
+            return Some(Case::skipped(name, source, reason));
+        }
+        match trouble {
+            Some(reason) if entries.is_empty() => {
+                let facts = CaseFacts { broken: Some(reason.to_owned()), ..CaseFacts::default() };
+                Some(verdict_of(Trial::new(name, source, &Layout::default()), facts))
+            }
+            _ if entries.iter().any(|entry| entry.region.name() == block.name) => None,
+            trouble => {
+                let reason = trouble.unwrap_or("QEMU does not migrate this block");
+                Some(Case::skipped(name, source, reason))
+            }
+        }
+    };
+    blocks.iter().filter(|block| block.used > 0).filter_map(case).collect()
+}
+
 fn alone(region: &Region) -> Layout {
     Layout::new(vec![region.clone()])
 }
 
 /// Where a page differs, and the first bytes there, of whole 8-byte words.
-fn detail(seen: &Seen<'_>, difference: &Difference) -> Detail {
+fn detail(seen: &BlockSeen<'_>, difference: &Difference) -> Detail {
     let size = seen.region.page_size();
     let offset = size.offset_of(difference.page);
     let from = u64::from(difference.first_byte) & !7;

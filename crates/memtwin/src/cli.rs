@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod migrate;
 mod replicate;
 
 use crate::values::{Size, Time};
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use memtwin_report::json::JsonTarget;
 use memtwin_room::OomScore;
+pub(crate) use migrate::Migrate;
 pub(crate) use replicate::{Replicate, Source};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -53,7 +55,7 @@ pub(crate) enum Command {
     /// Compare two memory images, page by page
     Verify(Verify),
     /// Move a loaded guest from one host to another, and judge whether it arrived intact
-    Migrate(Box<crate::migrate::Migrate>),
+    Migrate(Box<Migrate>),
     /// Boot guests and experiment on them
     Lab(crate::lab::Lab),
     /// Print completions for a shell

@@ -9,7 +9,9 @@
 //! once a pass begins with no less than the one before it, no later one will: it never converges.
 //! docs/migrate.md has the argument in words.
 
-use crate::curve::Curve;
+pub mod curve;
+
+use curve::Curve;
 use std::time::Duration;
 
 /// QEMU looks at what is left once in 50 ms, and sends meanwhile (`MAX_WAIT` in migration/ram.c): a
@@ -20,7 +22,7 @@ const PROGRESS: f64 = 1e-3;
 
 /// A link and what is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Asked {
+pub struct ForecastInput {
     /// Bytes per second that it carries.
     pub link: f64,
     /// Bytes that travel before any page is sent twice.
@@ -77,7 +79,7 @@ impl std::fmt::Display for Forecast {
 }
 
 /// Tells what will come of it.
-pub fn forecast(curve: &Curve, asked: &Asked) -> Forecast {
+pub fn forecast(curve: &Curve, asked: &ForecastInput) -> Forecast {
     let link = asked.link.max(1.0);
     let limit = link * asked.downtime_limit.as_secs_f64();
     let mut left = asked.first as f64;
@@ -112,14 +114,14 @@ pub fn forecast(curve: &Curve, asked: &Asked) -> Forecast {
 
 #[cfg(test)]
 mod tests {
+    use super::curve::tests::curve;
     use super::*;
-    use crate::curve::tests::curve;
 
     const S: Duration = Duration::from_secs(1);
 
     /// 200 MB first, over a link of so many megabytes per second, with 300 ms of downtime.
-    fn over(mb_per_second: u64) -> Asked {
-        Asked {
+    fn over(mb_per_second: u64) -> ForecastInput {
+        ForecastInput {
             link: mb_per_second as f64 * 1e6,
             first: 200_000_000,
             first_takes: Duration::ZERO,
@@ -156,7 +158,7 @@ mod tests {
         let small = curve(&[(100, 8), (300, 8), (1000, 8), (3000, 8)]);
         assert!(forecast(&small, &over(30)).moves(), "9 MB go in 300 ms");
         assert!(!forecast(&small, &over(20)).moves(), "6 MB go in 300 ms");
-        let patient = Asked { downtime_limit: S / 2, ..over(20) };
+        let patient = ForecastInput { downtime_limit: S / 2, ..over(20) };
         assert!(forecast(&small, &patient).moves(), "10 MB go in 500 ms");
     }
 
@@ -171,10 +173,10 @@ mod tests {
     #[test]
     fn a_time_limit_is_kept() {
         let steady = curve(&[(100, 5), (1000, 50), (3000, 150)]);
-        let asked = Asked { timeout: 3 * S, ..over(60) };
+        let asked = ForecastInput { timeout: 3 * S, ..over(60) };
         let Forecast::TooLate { within } = forecast(&steady, &asked) else { panic!("too late") };
         assert!(within > 3 * S && within < 60 * S, "{within:?}");
-        let slow = Asked { first_takes: 90 * S, ..over(100) };
+        let slow = ForecastInput { first_takes: 90 * S, ..over(100) };
         assert!(matches!(forecast(&curve(&[]), &slow), Forecast::TooLate { .. }));
     }
 

@@ -1,6 +1,9 @@
 //! The guest of the specification: virtio-blk root on an image, virtio-net on tap0, one console. How QEMU
 //! is called for it on either side, which must be the same but for `-incoming`.
 
+pub mod console;
+pub mod heartbeat;
+
 use crate::side::SideSpec;
 use memtwin_lab::host::quoted;
 use std::path::Path;

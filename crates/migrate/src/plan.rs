@@ -51,25 +51,25 @@ pub enum PlanError {
 /// A plan.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Plan {
+pub struct MigrationPlan {
     /// Its name.
     pub name: String,
     /// The NFS server.
-    pub storage: Storage,
+    pub storage: PlanStorage,
     /// Where the guest boots.
-    pub a: Board,
+    pub a: PlanBoard,
     /// Where it moves.
-    pub b: Board,
+    pub b: PlanBoard,
     /// What both boards have.
-    pub boards: Boards,
+    pub boards: PlanBoards,
     /// The guest.
-    pub guest: Guest,
+    pub guest: PlanGuest,
 }
 
 /// The NFS server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Storage {
+pub struct PlanStorage {
     /// Its address, with the prefix's length.
     pub address: String,
     /// MiB.
@@ -87,7 +87,7 @@ pub struct Storage {
 /// A board.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Board {
+pub struct PlanBoard {
     /// Its address, with the prefix's length.
     pub address: String,
     /// MiB.
@@ -97,7 +97,7 @@ pub struct Board {
 /// What both boards have.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Boards {
+pub struct PlanBoards {
     /// CPUs.
     pub cpus: u16,
     /// The largest packet.
@@ -117,7 +117,7 @@ pub struct Boards {
 /// The guest.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Guest {
+pub struct PlanGuest {
     /// Its address, with the prefix's length.
     pub address: String,
     /// Its MAC address.
@@ -135,10 +135,10 @@ pub struct Guest {
 /// The most bytes that a plan may have.
 pub const MOST: u64 = 1 << 20;
 
-impl Plan {
+impl MigrationPlan {
     /// Reads a plan from a file, or whatever it is: no more than a plan may have.
     ///
-    /// Errors: it can't be read, is too long, or as [`Plan::parse`].
+    /// Errors: it can't be read, is too long, or as [`MigrationPlan::parse`].
     pub fn read(from: impl Read) -> Result<Self, PlanError> {
         let mut text = String::new();
         let read = from.take(MOST + 1).read_to_string(&mut text)?;
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_built_in_plan_is_that_of_2014() {
-        let plan = Plan::parse(SEED).unwrap();
+        let plan = MigrationPlan::parse(SEED).unwrap();
         assert_eq!(ip(&plan.b.address), "192.168.10.101");
         assert_eq!((plan.boards.migration_port, plan.storage.folder.as_str()), (4321, "/srv"));
         assert_eq!(plan.storage.export, "rw,sync,no_root_squash,no_subtree_check,insecure");
@@ -216,15 +216,18 @@ mod tests {
 
     #[test]
     fn no_more_is_read_than_a_plan_may_have() {
-        assert_eq!(Plan::read(SEED.as_bytes()).unwrap(), Plan::parse(SEED).unwrap());
+        assert_eq!(
+            MigrationPlan::read(SEED.as_bytes()).unwrap(),
+            MigrationPlan::parse(SEED).unwrap()
+        );
         // A comment makes it as long as it may be, and a byte too long.
         let room = usize::try_from(MOST).unwrap() - SEED.len();
         let padded = |more: usize| format!("{SEED}#{}", "x".repeat(room - 1 + more));
-        assert!(Plan::read(padded(0).as_bytes()).is_ok());
-        assert!(matches!(Plan::read(padded(1).as_bytes()), Err(PlanError::TooLong)));
-        assert!(matches!(Plan::read(std::io::repeat(0)), Err(PlanError::TooLong)));
+        assert!(MigrationPlan::read(padded(0).as_bytes()).is_ok());
+        assert!(matches!(MigrationPlan::read(padded(1).as_bytes()), Err(PlanError::TooLong)));
+        assert!(matches!(MigrationPlan::read(std::io::repeat(0)), Err(PlanError::TooLong)));
         assert!(matches!(
-            Plan::read((&[0xff][..]).chain(SEED.as_bytes())),
+            MigrationPlan::read((&[0xff][..]).chain(SEED.as_bytes())),
             Err(PlanError::Read(_))
         ));
     }
@@ -233,7 +236,7 @@ mod tests {
     fn what_can_not_be_is_named() {
         let with = |from: &str, to: &str| {
             assert!(SEED.contains(from));
-            Plan::parse(&SEED.replacen(from, to, 1)).unwrap_err().to_string()
+            MigrationPlan::parse(&SEED.replacen(from, to, 1)).unwrap_err().to_string()
         };
         assert!(with("192.168.10.101/24", "192.168.10.101").contains("b.address"));
         assert!(with("nfs = \"4.2\"", "nfs = \"2\"").contains("expected 4.2"));

@@ -1,14 +1,14 @@
 //! A side of a migration: a host, and the QEMU that runs there, by its monitor and its guest's console.
 
+mod far_end;
 mod starting;
 
-use crate::console::{Console, ConsoleError};
-use crate::far_end;
-use crate::ram::Place;
+use crate::guest::console::{Console, ConsoleError};
+use crate::verdict::compare::DigestHost;
 use memtwin_child::Spawn;
 use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host, HostError, LineEnd, quoted};
-use memtwin_qemu::{RunState, status};
+use memtwin_qemu::{GuestStatus, status};
 use memtwin_qmp::{Qmp, QmpError};
 use starting::{Reaped, WhileAlive};
 use std::fs::File;
@@ -21,14 +21,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long QEMU may take to make its sockets: on an emulated board, over NFS.
-const START: Duration = Duration::from_secs(180);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long it may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// And for one to a command out of band, for which it need not wait for anything.
-const URGENT: Duration = Duration::from_secs(20);
+const URGENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long it may take to end.
-const END: Duration = Duration::from_secs(20);
-const TICK: Duration = Duration::from_millis(50);
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why a side does not come about.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,7 @@ impl Side {
             format!("for s in {}; do until [ -S $s ]; do sleep 0.1; done; done", sockets.join(" "));
         let waited = {
             let mut while_it_lives = WhileAlive { child: &mut child, progress };
-            host::run(&*host, &line, START, &mut while_it_lives)
+            host::run(&*host, &line, START_TIMEOUT, &mut while_it_lives)
         };
         let reached = waited.map_err(SideError::from).and_then(|_| reach(&*host, &spec));
         // It makes its sockets before it asks for memory, and may end while they are connected.
@@ -154,14 +154,14 @@ impl Side {
     }
 
     /// Where its memory is digested.
-    pub fn place(&self) -> Place<'_> {
-        Place { host: &*self.host, memtwin: &self.spec.memtwin, qmp: &self.spec.qmp_digest }
+    pub fn digests_at(&self) -> DigestHost<'_> {
+        DigestHost { host: &*self.host, memtwin: &self.spec.memtwin, qmp: &self.spec.qmp_digest }
     }
 
     /// Whether its guest runs.
     ///
     /// Errors: QEMU does not answer, or has ended.
-    pub fn state(&mut self) -> Result<RunState, QmpError> {
+    pub fn state(&mut self) -> Result<GuestStatus, QmpError> {
         status(&mut self.qmp)
     }
 
@@ -201,8 +201,8 @@ impl Side {
         // The end of its standard input is what ends it, if need be by SIGKILL.
         drop(self.child.stdin.take());
         let began = Instant::now();
-        while !self.has_surely_ended() && began.elapsed() < END {
-            std::thread::sleep(TICK);
+        while !self.has_surely_ended() && began.elapsed() < END_TIMEOUT {
+            std::thread::sleep(POLL_INTERVAL);
         }
         self.has_surely_ended()
     }
@@ -217,11 +217,11 @@ impl Side {
         let _ = self.qmp.execute::<serde_json::Value>("quit", ());
         drop(self.child.stdin.take());
         let began = Instant::now();
-        while began.elapsed() < END {
+        while began.elapsed() < END_TIMEOUT {
             if self.is_cut_off() {
                 return;
             }
-            std::thread::sleep(TICK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -236,7 +236,7 @@ impl Side {
         progress: &mut dyn Progress,
     ) -> Result<(), HostError> {
         let line = format!("mkdir -p {}", quoted(&path.to_string_lossy()));
-        host::run(host, &line, START, progress).map(drop)
+        host::run(host, &line, START_TIMEOUT, progress).map(drop)
     }
 }
 
@@ -252,9 +252,9 @@ impl Drop for Side {
 fn reach(host: &dyn Host, spec: &SideSpec) -> Result<(Qmp, Qmp, Console), SideError> {
     let monitor = |error| SideError::Qmp { side: spec.name.clone(), error };
     let qmp = OwnedFd::from(host.connect(&spec.qmp)?);
-    let qmp = Qmp::resume_on(qmp, PATIENCE).map_err(monitor)?;
+    let qmp = Qmp::resume_on(qmp, ANSWER_TIMEOUT).map_err(monitor)?;
     let urgent = OwnedFd::from(host.connect(&spec.qmp_urgent)?);
-    let urgent = Qmp::urgent_on(urgent, URGENT).map_err(monitor)?;
+    let urgent = Qmp::urgent_on(urgent, URGENT_TIMEOUT).map_err(monitor)?;
     let console = host.connect(&spec.console)?;
     let log = spec.logs.join(format!("{}.console.log", spec.name));
     Ok((qmp, urgent, Console::listen(&spec.name, console, &log)?))

@@ -1,5 +1,5 @@
-//! What QEMU says of itself: `query-version`, `query-status`, `query-target`, `query-kvm`
-//! (`qapi/control.json`, `qapi/run-state.json`, `qapi/machine.json`).
+//! What QEMU says of itself: `query-version`, `query-target`, `query-kvm` (`qapi/control.json`,
+//! `qapi/machine.json`).
 
 use memtwin_qmp::{Qmp, QmpError};
 use serde::Deserialize;
@@ -22,39 +22,6 @@ impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.micro)?;
         if self.package.is_empty() { Ok(()) } else { write!(f, " ({})", self.package) }
-    }
-}
-
-/// Whether the guest runs, and why (not).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct RunState {
-    /// Whether its vCPUs run.
-    pub running: bool,
-    /// QEMU's word for the state: running, paused, prelaunch, postmigrate, …
-    pub status: String,
-}
-
-impl RunState {
-    /// Why a guest in this state writes nothing, and what would change that; None if it runs, or is about
-    /// to (`RunState` in `qapi/run-state.json`).
-    pub fn why_idle(&self) -> Option<String> {
-        let text = match self.status.as_str() {
-            _ if self.running => return None,
-            "prelaunch" => "the guest was never started (QEMU's -S); cont on its monitor starts it",
-            "paused" => "the guest is paused; cont on QEMU's monitor lets it run",
-            "inmigrate" => "QEMU waits for a guest that migrates to it, and has none yet",
-            "suspended" => "the guest sleeps; system_wakeup on QEMU's monitor wakes it",
-            "shutdown" | "guest-panicked" | "internal-error" => {
-                let again =
-                    "the guest has ended; system_reset and cont on QEMU's monitor start it again";
-                return Some(format!("{again} (it is '{}')", self.status));
-            }
-            "io-error" => {
-                "the guest is paused for an error of its disk; mend that, then cont on QEMU's monitor"
-            }
-            status => return Some(format!("the guest does not run: it is '{status}'")),
-        };
-        Some(text.to_owned())
     }
 }
 
@@ -84,11 +51,6 @@ pub fn version(qmp: &mut Qmp) -> Result<Version, QmpError> {
     Ok(Version { major: qemu.major, minor: qemu.minor, micro: qemu.micro, package })
 }
 
-/// Whether the guest runs. Errors: as [`Qmp::execute`].
-pub fn status(qmp: &mut Qmp) -> Result<RunState, QmpError> {
-    qmp.execute("query-status", ())
-}
-
 /// The guest's architecture, in QEMU's names: aarch64, x86_64, … Errors: as [`Qmp::execute`].
 pub fn target(qmp: &mut Qmp) -> Result<String, QmpError> {
     #[derive(Deserialize)]
@@ -101,25 +63,4 @@ pub fn target(qmp: &mut Qmp) -> Result<String, QmpError> {
 /// Whether the guest runs under KVM. Errors: as [`Qmp::execute`].
 pub fn kvm(qmp: &mut Qmp) -> Result<Kvm, QmpError> {
     qmp.execute("query-kvm", ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_does_not_run_is_told_what_would_help() {
-        let why =
-            |status: &str, running| RunState { running, status: status.to_owned() }.why_idle();
-        assert_eq!(why("running", true), None);
-        for (status, part) in [
-            ("prelaunch", "never started (QEMU's -S); cont"),
-            ("paused", "cont"),
-            ("suspended", "system_wakeup"),
-            ("guest-panicked", "'guest-panicked'"),
-            ("of-tomorrow", "'of-tomorrow'"),
-        ] {
-            assert!(why(status, false).unwrap().contains(part), "{status}");
-        }
-    }
 }

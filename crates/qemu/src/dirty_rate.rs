@@ -37,10 +37,21 @@ pub struct Dirtied {
     pub bytes: u64,
 }
 
+/// How far a measurement is (DirtyRateStatus).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Measurement {
+    Unstarted,
+    Measuring,
+    Measured,
+    #[serde(other)]
+    Unknown,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Info {
-    status: String,
+    status: Measurement,
     dirty_rate: Option<i64>,
     calc_time: u64,
 }
@@ -63,8 +74,9 @@ pub fn dirtied(qmp: &mut Qmp, within: Duration) -> Result<Dirtied, DirtyRateErro
     loop {
         let unit = json!({ "calc-time-unit": "millisecond" });
         let info: Info = qmp.execute("query-dirty-rate", unit)?;
-        if info.status == "measured" {
-            return Ok(info.dirtied());
+        match info.status {
+            Measurement::Measured => return Ok(info.dirtied()),
+            Measurement::Unstarted | Measurement::Measuring | Measurement::Unknown => {}
         }
         if began.elapsed() >= within + PATIENCE {
             return Err(DirtyRateError::Never);

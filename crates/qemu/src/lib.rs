@@ -29,9 +29,10 @@ mod proof;
 mod ramblock;
 mod refusal;
 mod resident;
+mod run_state;
 mod settings;
 
-pub use about::{Kvm, RunState, Version, kvm, status, target, version};
+pub use about::{Kvm, Version, kvm, target, version};
 pub use balloon::{Balloon, balloon};
 pub use block::{Block, BlocksError, blocks};
 pub use dirty_rate::{Dirtied, DirtyRateError, dirtied};
@@ -41,6 +42,7 @@ pub use migration::{Migration, Ram, Status, migration};
 pub use process::{MemoryError, Process};
 pub use process_id::ProcessId;
 pub use resident::Footprint;
+pub use run_state::{GuestStatus, RunState, status};
 pub use settings::{
     Capabilities, Parameters, Settings, SettingsError, capabilities, parameters, set_capabilities,
     set_parameters,

@@ -8,7 +8,7 @@
 
 use crate::socket::StreamSocket;
 use memtwin_qemu::{
-    Capabilities, Parameters, ProcessId, Settings, SettingsError, Status, migration,
+    Capabilities, Parameters, ProcessId, RunState, Settings, SettingsError, Status, migration,
     set_capabilities, set_parameters, status,
 };
 use memtwin_qmp::{Qmp, QmpError};
@@ -85,7 +85,7 @@ pub enum UndoError {
     )]
     NotRunning {
         /// QEMU's word for its state.
-        status: String,
+        status: RunState,
     },
     /// Who answers at the monitor's socket is another process than before.
     #[error("{} is another process's now", path.display())]
@@ -219,7 +219,7 @@ impl Undo {
             let now = status(qmp)?;
             // Only this is a state of a migration that has not come to its end. Whatever else stopped
             // the guest, it was not us: somebody has paused it, or moved it away.
-            if !self.ran || now.running || now.status != "finish-migrate" {
+            if !self.ran || now.running || now.status != RunState::FinishMigrate {
                 return Ok(());
             }
             if since.elapsed() > RUN_TIMEOUT {

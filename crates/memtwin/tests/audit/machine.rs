@@ -111,7 +111,7 @@ impl Machine {
         Setup {
             capabilities: capabilities(&mut self.qmp).unwrap(),
             parameters: parameters(&mut self.qmp).unwrap(),
-            guest: status(&mut self.qmp).unwrap().status,
+            guest: status(&mut self.qmp).unwrap().status.to_string(),
             fds: fds.count(),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::common::{Held, until};
 use crate::machine::Machine;
-use memtwin_qemu::{migration, parameters, status};
+use memtwin_qemu::{RunState, migration, parameters, status};
 use std::time::Duration;
 
 /// The parts of an audit in which something may happen.
@@ -34,7 +34,7 @@ impl Moment {
         match self {
             Self::PreCopy => migration(qmp).unwrap().status.is_under_way(),
             Self::Hold => parameters(qmp).unwrap()["max-bandwidth"] == 10,
-            Self::Stop => status(qmp).unwrap().status == "finish-migrate",
+            Self::Stop => status(qmp).unwrap().status == RunState::FinishMigrate,
         }
     }
 

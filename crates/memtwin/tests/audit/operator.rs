@@ -6,7 +6,7 @@ use crate::common::{Held, until};
 use crate::machine::{Machine, PC, WRITING};
 use crate::moment::INT;
 use memtwin_qemu::{
-    Capabilities, Status, capabilities, migration, parameters, set_capabilities, status,
+    Capabilities, RunState, Status, capabilities, migration, parameters, set_capabilities, status,
 };
 use memtwin_qmp::QmpError;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl Moment {
             }
             Self::SwitchOver => set(qmp, "avail-switchover-bandwidth")
                 .is_ok_and(|value| value == Some((1 << 30) + 7)),
-            Self::Judging => status(qmp).is_ok_and(|it| it.status == "finish-migrate"),
+            Self::Judging => status(qmp).is_ok_and(|it| it.status == RunState::FinishMigrate),
         }
     }
 
@@ -126,7 +126,7 @@ fn at_each_moment(act: impl Fn(&mut Machine), guest: &[&str]) {
         let code = audit.end().code();
         assert!([Some(0), Some(3), Some(11), Some(130)].contains(&code), "{moment:?}: {code:?}");
         nothing_of_ours_stays(&mut machine, &before, &format!("{moment:?}"));
-        let now = status(&mut machine.qmp).unwrap().status;
+        let now = status(&mut machine.qmp).unwrap().status.to_string();
         assert!(guest.contains(&&*now), "{moment:?}: {now}");
         // As it was, for the next.
         until("it runs", || {
@@ -193,7 +193,7 @@ fn the_operator_migrates_the_guest_away() {
         let both = write(&mut source, &mut destination);
         assert_eq!(both, (!went, went), "{moment:?}: they run at the source, the destination");
         assert_eq!(there, went, "{moment:?}");
-        let guest = status(&mut source.qmp).unwrap().status;
+        let guest = status(&mut source.qmp).unwrap().status.to_string();
         assert_eq!(guest, if went { "postmigrate" } else { "running" }, "{moment:?}");
         if went {
             nothing_of_ours_is_set(&mut source, &before, &format!("{moment:?}"));

@@ -2,7 +2,7 @@
 
 use crate::common::{Held, expect, json, memtwin, until, verdicts};
 use crate::machine::Machine;
-use memtwin_qemu::parameters;
+use memtwin_qemu::{RunState, parameters};
 use std::process::Command;
 
 fn replicate(machine: &Machine, twin: &str, more: &str) -> Command {
@@ -49,5 +49,5 @@ fn one_that_ends_early_says_so() {
     let out = std::io::read_to_string(replication.0.stdout.take().unwrap()).unwrap();
     assert!(out.contains("ended early: somebody else has paused the guest"), "{out}");
     assert_eq!(verdicts(&json(&machine.out()))[0].1, "identical");
-    assert_eq!(memtwin_qemu::status(&mut machine.qmp).unwrap().status, "paused");
+    assert_eq!(memtwin_qemu::status(&mut machine.qmp).unwrap().status, RunState::Paused);
 }

@@ -3,7 +3,10 @@
 use crate::cable::Cable;
 use crate::pair::{Pair, X86, amid, pc, run};
 use memtwin_lab::host::quoted;
-use memtwin_migrate::{Event, Moved, Settings, Side, Whereabouts, Why, migrate};
+use memtwin_migrate::{
+    FailureReason, GuestLocation, MigrationEvent, MigrationOutcome, MigrationSettings, Side,
+    migrate,
+};
 use memtwin_qemu::Status;
 use memtwin_replicate::Stop;
 use memtwin_testbed::{Need, lacks};
@@ -28,7 +31,7 @@ impl Full {
     }
 }
 
-fn cable(pair: &Pair, settings: &mut Settings) -> Cable {
+fn cable(pair: &Pair, settings: &mut MigrationSettings) -> Cable {
     let (from, to) = (pair.folder.path().join("near"), pair.folder.path().join("far"));
     settings.connect = format!("unix:{}", from.display());
     settings.listen = format!("unix:{}", to.display());
@@ -36,14 +39,14 @@ fn cable(pair: &Pair, settings: &mut Settings) -> Cable {
 }
 
 /// A migration that goes over to postcopy, whose cable is cut then.
-fn cut_in_postcopy(cut: impl Fn(&Cable)) -> Option<(Pair, Side, Moved, usize)> {
+fn cut_in_postcopy(cut: impl Fn(&Cable)) -> Option<(Pair, Side, MigrationOutcome, usize)> {
     if lacks(&[Need::Program(X86)]) {
         return None;
     }
     let full = Full::new();
     let mut pair = Pair::new(&full.line);
     let mut destination = pair.destination(&full.line).unwrap();
-    let mut settings = Settings { stall: Duration::from_secs(3), ..pair.slow() };
+    let mut settings = MigrationSettings { stall: Duration::from_secs(3), ..pair.slow() };
     settings.capabilities.insert("postcopy-ram".to_owned(), true);
     settings.parameters.insert("max-postcopy-bandwidth".to_owned(), 2_000_000.into());
     let cable = cable(&pair, &mut settings);
@@ -54,7 +57,7 @@ fn cut_in_postcopy(cut: impl Fn(&Cable)) -> Option<(Pair, Side, Moved, usize)> {
         }
         match event {
             // Not before: QEMU takes nothing up again whose devices have not arrived.
-            Event::Look(told)
+            MigrationEvent::Look(told)
                 if told.status == Status::PostcopyActive
                     && told.ram.is_some_and(|ram| ram.transferred > 4 << 20)
                     && !was_cut =>
@@ -62,7 +65,7 @@ fn cut_in_postcopy(cut: impl Fn(&Cable)) -> Option<(Pair, Side, Moved, usize)> {
                 was_cut = true;
                 cut(&cable);
             }
-            Event::BrokenOff => broken += 1,
+            MigrationEvent::BrokenOff => broken += 1,
             _ => {}
         }
     });
@@ -73,7 +76,7 @@ fn cut_in_postcopy(cut: impl Fn(&Cable)) -> Option<(Pair, Side, Moved, usize)> {
 #[test]
 fn a_postcopy_whose_cable_is_cut_is_taken_up_over_another() {
     let Some((_pair, mut destination, moved, broken)) = cut_in_postcopy(Cable::cut) else { return };
-    assert_eq!((&moved.whereabouts, broken), (&Whereabouts::Destination, 1), "{moved:?}");
+    assert_eq!((&moved.location, broken), (&GuestLocation::Destination, 1), "{moved:?}");
     assert!(destination.state().unwrap().running);
     assert!(moved.ram.unwrap().unwrap().differing.is_empty());
 }
@@ -84,7 +87,7 @@ fn a_postcopy_whose_cable_is_gone_is_given_up_and_said_to_be_lost() {
     else {
         return;
     };
-    let Whereabouts::Nowhere(why @ Why::Failed(_)) = &moved.whereabouts else {
+    let GuestLocation::Nowhere(why @ FailureReason::Failed(_)) = &moved.location else {
         panic!("{moved:?}")
     };
     assert!(why.to_string().contains("not taken up again in 6 s"), "{why}");
@@ -102,7 +105,7 @@ fn cut_in_the_last_pass(by_itself: bool) {
     let still = if by_itself { "" } else { " -S" };
     let line = format!("{} -incoming defer{still}", full.line);
     let mut destination = crate::pair::start(pair.folder.path(), "destination", &line).unwrap();
-    let mut settings = Settings { verify_ram: !by_itself, ..pair.slow() };
+    let mut settings = MigrationSettings { verify_ram: !by_itself, ..pair.slow() };
     // Slow, until QEMU sees that all of it fits into the downtime: its last pass knows no limit.
     settings.parameters.insert("downtime-limit".to_owned(), 2_000_000.into());
     settings.parameters.insert("avail-switchover-bandwidth".to_owned(), (1u64 << 40).into());
@@ -122,8 +125,8 @@ fn cut_in_the_last_pass(by_itself: bool) {
         }
     });
     let mut last = None;
-    let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| {
-        if let Event::Look(told) = event {
+    let mut hear = |event: MigrationEvent<'_>, _: &mut Side, _: &mut Side| {
+        if let MigrationEvent::Look(told) = event {
             last = Some(told.status.clone());
         }
     };
@@ -132,7 +135,7 @@ fn cut_in_the_last_pass(by_itself: bool) {
     assert_eq!(destination.has_surely_ended(), by_itself);
     drop(cable);
     interrupt.join().unwrap();
-    assert_eq!(moved.whereabouts, Whereabouts::Source(Why::Interrupted), "{last:?}");
+    assert_eq!(moved.location, GuestLocation::Source(FailureReason::Interrupted), "{last:?}");
     assert_eq!(moved.doubled, 0);
     assert!(pair.runs_at_the_source());
     assert!(!destination.state().is_ok_and(|state| state.running));

@@ -11,7 +11,10 @@ mod pair;
 use pair::{ARM, Pair, Stopped, X86, amid, kill, pc, pid_of, run};
 
 use memtwin_lab::host::quoted;
-use memtwin_migrate::{Event, Settings, Side, SideError, Whereabouts, Why, migrate};
+use memtwin_migrate::{
+    FailureReason, GuestLocation, MigrationEvent, MigrationSettings, Side, SideError, migrate,
+};
+use memtwin_qemu::RunState;
 use memtwin_replicate::Stop;
 use memtwin_testbed::{Need, lacks};
 use std::path::Path;
@@ -24,15 +27,15 @@ fn a_guest_arrives_intact_and_a_flipped_word_is_found() {
     }
     let mut pair = Pair::new(&pc(""));
     let mut destination = pair.destination(&pc("")).unwrap();
-    let settings = Settings { control: true, ..pair.settings() };
+    let settings = MigrationSettings { control: true, ..pair.settings() };
     let mut events = Vec::new();
     let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, _| match event {
-        Event::Arrived => events.push("arrived"),
-        Event::Judging => events.push("judging"),
-        Event::Resumed => events.push("resumed"),
-        Event::Look(_) | Event::Round(_) | Event::BrokenOff => {}
+        MigrationEvent::Arrived => events.push("arrived"),
+        MigrationEvent::Judging => events.push("judging"),
+        MigrationEvent::Resumed => events.push("resumed"),
+        MigrationEvent::Look(_) | MigrationEvent::Round(_) | MigrationEvent::BrokenOff => {}
     });
-    assert_eq!(moved.whereabouts, Whereabouts::Destination);
+    assert_eq!(moved.location, GuestLocation::Destination);
     assert_eq!(events, ["arrived", "judging", "resumed"]);
     let ram = moved.ram.unwrap().unwrap();
     assert!(ram.differing.is_empty() && ram.layout.bytes() >= 64 << 20);
@@ -41,7 +44,7 @@ fn a_guest_arrives_intact_and_a_flipped_word_is_found() {
         found.unwrap().differing.iter().map(|(id, at)| (*id, at.page, at.bytes)).collect();
     assert_eq!(found, [(region, page, 8)]);
     assert!(moved.resumed > moved.arrived && moved.pause > Duration::ZERO);
-    assert_eq!(pair.source.state().unwrap().status, "postmigrate");
+    assert_eq!(pair.source.state().unwrap().status, RunState::PostMigrate);
     assert!(destination.state().unwrap().running);
 }
 
@@ -58,7 +61,10 @@ fn a_destination_that_dies_amid_pre_copy_takes_nothing_with_it() {
             kill(destination);
         }
     });
-    assert!(matches!(moved.whereabouts, Whereabouts::Source(Why::DestinationGone(_))), "{moved:?}");
+    assert!(
+        matches!(moved.location, GuestLocation::Source(FailureReason::DestinationGone(_))),
+        "{moved:?}"
+    );
     assert!(pair.runs_at_the_source());
 }
 
@@ -71,12 +77,12 @@ fn a_destination_that_dies_before_it_runs_gives_the_guest_back() {
     let mut destination = pair.destination(&pc("")).unwrap();
     let settings = pair.settings();
     let moved = run(&mut pair, &mut destination, &settings, &mut |event, source, destination| {
-        if matches!(event, Event::Arrived) {
+        if matches!(event, MigrationEvent::Arrived) {
             assert!(!source.state().unwrap().running);
             kill(destination);
         }
     });
-    assert!(matches!(moved.whereabouts, Whereabouts::Source(_)), "{moved:?}");
+    assert!(matches!(moved.location, GuestLocation::Source(_)), "{moved:?}");
     assert!(pair.runs_at_the_source());
 }
 
@@ -90,11 +96,14 @@ fn a_destination_that_hangs_before_it_runs_is_ended_and_the_guest_goes_back() {
     destination.qmp.set_patience(Duration::from_secs(1));
     let (settings, mut stopped) = (pair.settings(), None);
     let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, destination| {
-        if matches!(event, Event::Arrived) {
+        if matches!(event, MigrationEvent::Arrived) {
             stopped = Some(Stopped::new(pid_of(destination)));
         }
     });
-    assert!(matches!(moved.whereabouts, Whereabouts::Source(Why::DestinationGone(_))), "{moved:?}");
+    assert!(
+        matches!(moved.location, GuestLocation::Source(FailureReason::DestinationGone(_))),
+        "{moved:?}"
+    );
     assert!(destination.has_surely_ended() && pair.runs_at_the_source());
 }
 
@@ -111,7 +120,10 @@ fn a_source_that_dies_leaves_a_destination_that_does_not_run() {
             kill(source);
         }
     });
-    assert!(matches!(moved.whereabouts, Whereabouts::Nowhere(Why::SourceGone(_))), "{moved:?}");
+    assert!(
+        matches!(moved.location, GuestLocation::Nowhere(FailureReason::SourceGone(_))),
+        "{moved:?}"
+    );
     assert!(!destination.state().is_ok_and(|state| state.running));
 }
 
@@ -123,15 +135,15 @@ fn a_source_that_dies_while_both_stand_still_leaves_the_guest_to_the_destination
     }
     let mut pair = Pair::new(&pc(""));
     let mut destination = pair.destination(&pc("")).unwrap();
-    let settings = Settings { control: true, ..pair.settings() };
+    let settings = MigrationSettings { control: true, ..pair.settings() };
     let moved = run(&mut pair, &mut destination, &settings, &mut |event, source, destination| {
-        if matches!(event, Event::Arrived) {
-            assert_eq!(source.state().unwrap().status, "postmigrate");
+        if matches!(event, MigrationEvent::Arrived) {
+            assert_eq!(source.state().unwrap().status, RunState::PostMigrate);
             assert!(!destination.state().unwrap().running);
             kill(source);
         }
     });
-    assert_eq!(moved.whereabouts, Whereabouts::Destination);
+    assert_eq!(moved.location, GuestLocation::Destination);
     assert!(matches!(moved.ram, Some(Err(_))) && moved.control.is_none(), "{moved:?}");
     assert!(destination.state().unwrap().running && pair.source.has_surely_ended());
 }
@@ -152,7 +164,7 @@ fn a_migration_that_sends_nothing_is_cancelled_and_the_guest_runs_on() {
     let mut pair = Pair::new(&line);
     let mut destination = pair.destination(&line).unwrap();
     destination.qmp.set_patience(Duration::from_secs(1));
-    let settings = Settings { stall: Duration::from_secs(5), ..pair.slow() };
+    let settings = MigrationSettings { stall: Duration::from_secs(5), ..pair.slow() };
     let (mut done, mut stopped) = (false, None);
     let moved = run(&mut pair, &mut destination, &settings, &mut |event, _, destination| {
         if amid(&event, &mut done) {
@@ -160,7 +172,7 @@ fn a_migration_that_sends_nothing_is_cancelled_and_the_guest_runs_on() {
         }
     });
     drop(stopped);
-    let Whereabouts::Source(why @ Why::Stalled(_)) = &moved.whereabouts else {
+    let GuestLocation::Source(why @ FailureReason::Stalled(_)) = &moved.location else {
         panic!("{moved:?}");
     };
     assert!(why.to_string().contains("is the link cut?"), "{why}");
@@ -176,7 +188,8 @@ fn another_machine_at_the_destination_is_refused_by_qemu() {
     let mut destination = pair.destination(&format!("{X86} -M q35 -m 64 -accel tcg")).unwrap();
     let settings = pair.settings();
     let moved = run(&mut pair, &mut destination, &settings, &mut |_, _, _| {});
-    let Whereabouts::Source(Why::DestinationGone(said) | Why::Failed(said)) = &moved.whereabouts
+    let GuestLocation::Source(FailureReason::DestinationGone(said) | FailureReason::Failed(said)) =
+        &moved.location
     else {
         panic!("{moved:?}");
     };
@@ -195,7 +208,10 @@ fn another_cpu_at_the_destination_is_refused_by_qemu() {
     let settings = pair.settings();
     let moved = run(&mut pair, &mut destination, &settings, &mut |_, _, _| {});
     assert!(
-        matches!(moved.whereabouts, Whereabouts::Source(Why::DestinationGone(_) | Why::Failed(_))),
+        matches!(
+            moved.location,
+            GuestLocation::Source(FailureReason::DestinationGone(_) | FailureReason::Failed(_))
+        ),
         "{moved:?}"
     );
     assert!(pair.runs_at_the_source());
@@ -224,9 +240,9 @@ fn a_destination_that_may_not_write_the_image_gives_the_guest_back() {
     let nobody = format!("setpriv --reuid=65534 --regid=65534 --clear-groups {}", pc(""));
     // It opens the image when it is to run the guest, and not before.
     let mut destination = pair.destination(&nobody).unwrap();
-    let settings = Settings { verify_ram: true, ..pair.settings() };
+    let settings = MigrationSettings { verify_ram: true, ..pair.settings() };
     let moved = run(&mut pair, &mut destination, &settings, &mut |_, _, _| {});
-    let Whereabouts::Source(why) = &moved.whereabouts else { panic!("{moved:?}") };
+    let GuestLocation::Source(why) = &moved.location else { panic!("{moved:?}") };
     assert!(why.to_string().contains("Permission denied"), "{why}");
     assert!(pair.runs_at_the_source());
 }
@@ -238,12 +254,12 @@ fn what_does_not_converge_is_given_up_and_runs_on() {
     }
     let mut pair = Pair::new(&pc(""));
     let mut destination = pair.destination(&pc("")).unwrap();
-    let settings = Settings { timeout: Duration::from_secs(2), ..pair.slow() };
+    let settings = MigrationSettings { timeout: Duration::from_secs(2), ..pair.slow() };
     let moved = run(&mut pair, &mut destination, &settings, &mut |_, _, _| {});
-    assert_eq!(moved.whereabouts, Whereabouts::Source(Why::NotConverged));
+    assert_eq!(moved.location, GuestLocation::Source(FailureReason::NotConverged));
     assert!(moved.ram.is_none() && pair.runs_at_the_source());
     assert!(!destination.state().is_ok_and(|state| state.running));
-    let advice = moved.course.advice(Duration::from_millis(1)).unwrap().lines();
+    let advice = moved.progress.advice(Duration::from_millis(1)).unwrap().lines();
     assert!(advice[0].contains("MB/s"), "{advice:?}");
 }
 
@@ -255,13 +271,13 @@ fn an_interrupt_leaves_the_guest_where_it_is() {
     let mut pair = Pair::new(&pc(""));
     let mut destination = pair.destination(&pc("")).unwrap();
     let (settings, stop, mut done) = (pair.slow(), Stop::default(), false);
-    let mut hear = |event: Event<'_>, _: &mut Side, _: &mut Side| {
+    let mut hear = |event: MigrationEvent<'_>, _: &mut Side, _: &mut Side| {
         if amid(&event, &mut done) {
             stop.set();
         }
     };
     let moved = migrate(&mut pair.source, &mut destination, &settings, &stop, &mut hear).unwrap();
-    assert_eq!(moved.whereabouts, Whereabouts::Source(Why::Interrupted));
+    assert_eq!(moved.location, GuestLocation::Source(FailureReason::Interrupted));
     assert!(pair.runs_at_the_source());
 }
 

@@ -2,7 +2,10 @@
 
 use memtwin_lab::Silent;
 use memtwin_lab::host::{Host, Local, quoted};
-use memtwin_migrate::{Event, Moved, STALL, Settings, Side, SideError, SideSpec, migrate};
+use memtwin_migrate::{
+    MigrationEvent, MigrationOutcome, MigrationSettings, STALL_TIMEOUT, Side, SideError, SideSpec,
+    migrate,
+};
 use memtwin_replicate::Stop;
 use std::fs::File;
 use std::path::Path;
@@ -32,15 +35,15 @@ impl Pair {
         start(self.folder.path(), "destination", &format!("{line} -incoming defer -S"))
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> MigrationSettings {
         let uri = format!("unix:{}", self.folder.path().join("migration").display());
-        Settings {
+        MigrationSettings {
             listen: uri.clone(),
             connect: uri,
             capabilities: Default::default(),
             parameters: Default::default(),
             timeout: Duration::from_secs(300),
-            stall: STALL,
+            stall: STALL_TIMEOUT,
             verify_ram: true,
             control: false,
             postcopy: false,
@@ -48,10 +51,10 @@ impl Pair {
     }
 
     /// So slow that there is time for something to happen.
-    pub(crate) fn slow(&self) -> Settings {
+    pub(crate) fn slow(&self) -> MigrationSettings {
         let parameters = [("max-bandwidth", 100_000u64), ("downtime-limit", 1)];
         let parameters = parameters.map(|(name, value)| (name.to_owned(), value.into()));
-        Settings { parameters: parameters.into_iter().collect(), ..self.settings() }
+        MigrationSettings { parameters: parameters.into_iter().collect(), ..self.settings() }
     }
 
     pub(crate) fn runs_at_the_source(&mut self) -> bool {
@@ -94,9 +97,9 @@ pub(crate) fn pc(more: &str) -> String {
 pub(crate) fn run(
     pair: &mut Pair,
     destination: &mut Side,
-    settings: &Settings,
-    hear: &mut dyn FnMut(Event<'_>, &mut Side, &mut Side),
-) -> Moved {
+    settings: &MigrationSettings,
+    hear: &mut dyn FnMut(MigrationEvent<'_>, &mut Side, &mut Side),
+) -> MigrationOutcome {
     let moved = migrate(&mut pair.source, destination, settings, &Stop::default(), hear).unwrap();
     assert_eq!(moved.doubled, 0);
     moved
@@ -132,8 +135,7 @@ pub(crate) fn pid_of(side: &Side) -> u32 {
 }
 
 /// Once something was sent, and once only.
-pub(crate) fn amid(event: &Event<'_>, done: &mut bool) -> bool {
-    let sent =
-        matches!(event, Event::Look(told) if told.ram.is_some_and(|ram| ram.transferred > 0));
+pub(crate) fn amid(event: &MigrationEvent<'_>, done: &mut bool) -> bool {
+    let sent = matches!(event, MigrationEvent::Look(told) if told.ram.is_some_and(|ram| ram.transferred > 0));
     sent && !std::mem::replace(done, true)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// What passes between the last word of a QEMU and its end, or the end of what carries it.
 const MOMENT: Duration = Duration::from_secs(2);
-const TICK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A child that is ended unless it is taken out.
 pub(super) struct Reaped(pub(super) Option<Child>);
@@ -23,7 +23,7 @@ impl Reaped {
             if let Some(status) = self.ended() {
                 return Some(status);
             }
-            std::thread::sleep(TICK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         None
     }

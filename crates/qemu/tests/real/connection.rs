@@ -1,7 +1,7 @@
 //! QMP as QEMU speaks it.
 
 use crate::{ARM, PATIENCE, PC, machine, wait_for};
-use memtwin_qemu::{Status, kvm, migration, status, target, version};
+use memtwin_qemu::{RunState, Status, kvm, migration, status, target, version};
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_testbed::Qemu;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn what_qemu_says_of_itself() {
         assert_eq!(kvm(&mut qmp).unwrap().enabled, under_kvm);
         assert!(version(&mut qmp).unwrap().major >= 7);
         let state = status(&mut qmp).unwrap();
-        assert_eq!((state.running, state.status.as_str()), (false, "prelaunch"));
+        assert_eq!((state.running, state.status), (false, RunState::Prelaunch));
         assert_eq!(migration(&mut qmp).unwrap().status, Status::None);
         assert_eq!(qmp.peer_pid().unwrap(), Some(qemu.pid()));
         let error = qmp.execute::<Value>("no-such-command", ()).unwrap_err();
@@ -54,7 +54,7 @@ fn a_guardian_goes_on_in_the_middle_of_a_command() {
         let taken = socket.take().unwrap();
         rustix::io::write(&taken, half.as_bytes()).unwrap();
         let mut next = Qmp::resume_on(taken, PATIENCE).unwrap();
-        assert_eq!(status(&mut next).unwrap().status, "running", "{half}");
+        assert_eq!(status(&mut next).unwrap().status, RunState::Running, "{half}");
         next.send_fd("any", qemu_log(&qemu).as_fd()).unwrap();
         socket = Some(next.try_clone().unwrap());
     }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+pub(crate) mod lab;
 mod migrate;
 mod replicate;
 
@@ -57,7 +58,7 @@ pub(crate) enum Command {
     /// Move a loaded guest from one host to another, and judge whether it arrived intact
     Migrate(Box<Migrate>),
     /// Boot guests and experiment on them
-    Lab(crate::lab::Lab),
+    Lab(lab::LabArgs),
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -18,6 +18,7 @@ mod relay;
 mod remote_args;
 mod replicate;
 mod sizes;
+mod stderr_progress;
 mod values;
 mod verify;
 
@@ -93,7 +94,7 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         Command::Verify(args) => verify::run(&args, line),
         Command::Migrate(args) => migrate::run(&args, line, &stop()?),
         Command::Digest(args) => digest::run(&args),
-        Command::Lab(args) => lab::run(&args, line, &stop()?),
+        Command::Lab(args) => lab::run(args, line, &stop()?),
         Command::Completions { shell } => {
             generate::completions(shell);
             Ok(ExitCode::Verified)

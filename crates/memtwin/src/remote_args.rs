@@ -58,6 +58,11 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
+    /// The options as they are where none is given.
+    pub(crate) fn unasked() -> Self {
+        Self { ssh: "ssh".into(), ..Self::default() }
+    }
+
     /// How to send to this target.
     ///
     /// Errors: a key can't be read, or there is none for a target that is not this host alone.

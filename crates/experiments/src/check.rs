@@ -12,7 +12,7 @@ use memtwin_lab::board::BoardSpec;
 use memtwin_lab::{Arch, Flavour, Progress, provision};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
-use plan::Plan;
+use plan::ExperimentPlan;
 use results::CheckResults;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub fn pages_of(kernel: Flavour) -> &'static str {
 #[derive(Debug)]
 pub struct CheckExperiment {
     config: CheckExperimentConfig,
-    plan: Plan,
+    plan: ExperimentPlan,
 }
 
 impl CheckExperiment {
@@ -57,7 +57,7 @@ impl CheckExperiment {
     ///
     /// Errors: a host that is none.
     pub fn new(config: CheckExperimentConfig) -> Result<Self, Failure> {
-        let plan = Plan::of(&config)?;
+        let plan = ExperimentPlan::of(&config)?;
         Ok(Self { config, plan })
     }
 

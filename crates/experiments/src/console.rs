@@ -7,14 +7,14 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use keys::Keys;
+use keys::TypedKeys;
 use memtwin_lab::Progress;
 use memtwin_lab::board::Board;
 use memtwin_replicate::Stop;
 use memtwin_report::{ExitCode, Failure};
-use orders::Orders;
-use raw::Raw;
-use screen::Screen;
+use orders::PipedOrders;
+use raw::RawTerminal;
+use screen::ConsoleScreen;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
@@ -34,7 +34,7 @@ pub struct ConsoleStreams<'s> {
 }
 
 /// Who decides what is typed.
-trait Hand {
+trait ConsoleHand {
     /// Whether it wants more of the input now.
     fn wants(&self) -> bool;
 
@@ -59,9 +59,9 @@ trait Hand {
 }
 
 /// Somebody who only looks on.
-struct Nobody;
+struct OnlyWatching;
 
-impl Hand for Nobody {
+impl ConsoleHand for OnlyWatching {
     fn wants(&self) -> bool {
         false
     }
@@ -97,9 +97,9 @@ pub fn attend_console(
 ) -> Result<(), Failure> {
     let ConsoleStreams { input, output, is_terminal, notices } = streams;
     let (name, is_typed) = (board.label(), input.is_terminal());
-    let mut screen = Screen::of(board.console(), output, notices)?;
+    let mut screen = ConsoleScreen::of(board.console(), output, notices)?;
     let Some(keyboard) = keyboard(board.keyboard())? else {
-        screen.show(&mut Nobody)?;
+        screen.show(&mut OnlyWatching)?;
         screen.ended();
         let orders = !follow && !is_typed && rustix::io::read(input, &mut [0]) == Ok(1);
         let failure =
@@ -107,20 +107,20 @@ pub fn attend_console(
         return if orders { Err(failure()) } else { Ok(()) };
     };
     if follow {
-        screen.attend(&keyboard, input, &mut Nobody, stop)?;
+        screen.attend(&keyboard, input, &mut OnlyWatching, stop)?;
     } else if !is_typed {
-        screen.attend(&keyboard, input, &mut Orders::of(name), stop)?;
+        screen.attend(&keyboard, input, &mut PipedOrders::of(name), stop)?;
     } else if !is_terminal {
         // Somebody keeps what was said.
-        screen.show(&mut Nobody)?;
+        screen.show(&mut OnlyWatching)?;
     } else {
         screen.notice(&format!(
             "board {name}: its console takes `ID run LINE` and `ID poweroff`, and is no shell (`memtwin \
              lab ssh {name}` is); Ctrl-] leaves it"
         ));
-        let raw = Raw::enter(input).map_err(Failure::environment)?;
+        let raw = RawTerminal::enter(input).map_err(Failure::environment)?;
         let quit = raw.quit();
-        let attended = screen.attend(&keyboard, input, &mut Keys::new(&quit), stop);
+        let attended = screen.attend(&keyboard, input, &mut TypedKeys::new(&quit), stop);
         drop(raw);
         screen.notice("");
         attended?;

@@ -2,6 +2,7 @@
 //! dirties its device memory, that is replicated, and `sum -r` is compared on three sides (docs/seed.md).
 
 mod conclusion;
+mod typed_command;
 mod variants;
 
 use crate::remote_experiment::{RemoteExperiment, refuse_local_options};

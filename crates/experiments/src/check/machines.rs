@@ -1,6 +1,6 @@
 //! The machines are checked, one after another.
 
-use super::plan::{CheckMachine, CheckPart, Plan, label_of};
+use super::plan::{CheckMachine, CheckPart, ExperimentPlan, label_of};
 use super::results::CheckResults;
 use super::{CheckExperimentConfig, pages_of};
 use memtwin_lab::board::{BoardSpec, ConsoleBoard};
@@ -26,7 +26,7 @@ const SHORT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Errors: an image can't be built.
 pub(super) fn check(
     config: &CheckExperimentConfig,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     folder: &Path,
     results: &mut CheckResults,
     progress: &mut dyn Progress,
@@ -111,7 +111,7 @@ fn on_board(
 fn on_host(
     config: &CheckExperimentConfig,
     host: &Arc<dyn Host>,
-    plan: &Plan,
+    plan: &ExperimentPlan,
     results: &mut CheckResults,
     progress: &mut dyn Progress,
 ) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// What is checked where.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ExperimentPlan {
     pub(super) machines: Vec<CheckMachine>,
     /// What an aarch64 machine is given, a check each.
     pub(super) parts: Vec<CheckPart>,
@@ -42,7 +42,7 @@ pub struct CheckPart {
 /// The kernels of boards.
 const KERNELS: [Flavour; 3] = [Flavour::Standard, Flavour::Pages16K, Flavour::Pages64K];
 
-impl Plan {
+impl ExperimentPlan {
     /// What was asked for.
     ///
     /// Errors: a host that is none.

@@ -1,6 +1,6 @@
 //! A person's keys: the board gets each of them, but for the one that leaves.
 
-use super::Hand;
+use super::ConsoleHand;
 use memtwin_report::Failure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,19 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const LEAVE: u8 = 0x1d;
 
 /// What was typed and not sent yet.
-pub(super) struct Keys {
+pub(super) struct TypedKeys {
     typed: Vec<u8>,
     left: bool,
     quit: Arc<AtomicBool>,
 }
 
-impl Keys {
+impl TypedKeys {
     pub(super) fn new(quit: &Arc<AtomicBool>) -> Self {
         Self { typed: Vec::new(), left: false, quit: Arc::clone(quit) }
     }
 }
 
-impl Hand for Keys {
+impl ConsoleHand for TypedKeys {
     fn wants(&self) -> bool {
         true
     }

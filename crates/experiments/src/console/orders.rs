@@ -1,14 +1,14 @@
-//! Orders that come by a pipe, a line each (docs/guest.md). A terminal keeps 4 KiB that nobody has read,
+//! PipedOrders that come by a pipe, a line each (docs/guest.md). A terminal keeps 4 KiB that nobody has read,
 //! and drops the rest: so each order waits for the answer to the one before.
 
-use super::Hand;
+use super::ConsoleHand;
 use memtwin_report::Failure;
 
 /// How long a line may be that a terminal takes (`N_TTY_BUF_SIZE`, termios(3)).
 const LONGEST: usize = 4095;
 
-/// Orders, and how far we are.
-pub(super) struct Orders {
+/// PipedOrders, and how far we are.
+pub(super) struct PipedOrders {
     board: String,
     input: Vec<u8>,
     ended: bool,
@@ -18,7 +18,7 @@ pub(super) struct Orders {
     line: Vec<u8>,
 }
 
-impl Orders {
+impl PipedOrders {
     /// Those that a board is given.
     pub(super) fn of(board: &str) -> Self {
         let board = board.to_owned();
@@ -30,7 +30,7 @@ impl Orders {
     }
 }
 
-impl Hand for Orders {
+impl ConsoleHand for PipedOrders {
     fn wants(&self) -> bool {
         !self.ended && self.end_of_line().is_none()
     }

@@ -10,14 +10,14 @@ use std::sync::atomic::AtomicBool;
 
 /// A raw terminal (termios(3)); as it was when this is dropped. Who is killed by SIGKILL can't put it
 /// back: shells do, and stty(1) does (`stty sane`).
-pub(super) struct Raw<'t> {
+pub(super) struct RawTerminal<'t> {
     terminal: BorrowedFd<'t>,
     before: Termios,
     quit: Arc<AtomicBool>,
     signal: SigId,
 }
 
-impl<'t> Raw<'t> {
+impl<'t> RawTerminal<'t> {
     /// Every key comes at once, and none does anything here; what is shown is shown as before.
     ///
     /// Errors: it is no terminal.
@@ -40,7 +40,7 @@ impl<'t> Raw<'t> {
     }
 }
 
-impl Drop for Raw<'_> {
+impl Drop for RawTerminal<'_> {
     fn drop(&mut self) {
         // A terminal that is gone has no modes.
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);

@@ -1,6 +1,6 @@
 //! What a console says, shown as it comes, while a hand types.
 
-use super::{Hand, interrupted};
+use super::{ConsoleHand, interrupted};
 use memtwin_lab::Progress;
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LAST_LOOKS: u32 = 10;
 
 /// A console, by the file in which it is kept.
-pub(super) struct Screen<'s> {
+pub(super) struct ConsoleScreen<'s> {
     log: File,
     out: &'s mut dyn Write,
     /// What is no part of what the console says.
@@ -30,14 +30,14 @@ pub(super) struct Screen<'s> {
 }
 
 /// What happened in a tick.
-struct Happened {
+struct ConsoleEvents {
     /// The board is gone.
     gone: bool,
     /// There is input.
     input: bool,
 }
 
-impl<'s> Screen<'s> {
+impl<'s> ConsoleScreen<'s> {
     pub(super) fn of(
         log: &Path,
         out: &'s mut dyn Write,
@@ -64,7 +64,7 @@ impl<'s> Screen<'s> {
         &mut self,
         keyboard: &UnixStream,
         input: BorrowedFd<'_>,
-        hand: &mut dyn Hand,
+        hand: &mut dyn ConsoleHand,
         stop: &Stop,
     ) -> Result<(), Failure> {
         let mut typed = Vec::new();
@@ -99,7 +99,7 @@ impl<'s> Screen<'s> {
     }
 
     /// Shows what is new; whether there was anything.
-    pub(super) fn show(&mut self, hand: &mut dyn Hand) -> Result<bool, Failure> {
+    pub(super) fn show(&mut self, hand: &mut dyn ConsoleHand) -> Result<bool, Failure> {
         let mut chunk = [0; 1 << 13];
         let mut news = false;
         loop {
@@ -119,7 +119,7 @@ impl<'s> Screen<'s> {
     }
 
     /// What it said last is written by the lab, which may take a moment.
-    fn last_words(&mut self, hand: &mut dyn Hand) -> Result<(), Failure> {
+    fn last_words(&mut self, hand: &mut dyn ConsoleHand) -> Result<(), Failure> {
         let mut looks = 0;
         while looks < LAST_LOOKS && !hand.is_done() {
             looks = if self.show(hand)? { 0 } else { looks + 1 };
@@ -135,20 +135,20 @@ fn wait(
     keyboard: &UnixStream,
     typing: bool,
     input: Option<BorrowedFd<'_>>,
-) -> Result<Happened, Failure> {
+) -> Result<ConsoleEvents, Failure> {
     let flags = if typing { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
     let mut ends = vec![PollFd::new(keyboard, flags)];
     ends.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
     let look = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
     match poll(&mut ends, Some(&look)) {
         Ok(_) => {}
-        Err(Errno::INTR) => return Ok(Happened { gone: false, input: false }),
+        Err(Errno::INTR) => return Ok(ConsoleEvents { gone: false, input: false }),
         Err(errno) => return Err(Failure::environment(errno)),
     }
     // Nothing is ever said by that way but the end.
     let gone = ends[0].revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
     let input = ends.get(1).is_some_and(|input| !input.revents().is_empty());
-    Ok(Happened { gone, input })
+    Ok(ConsoleEvents { gone, input })
 }
 
 /// Types as much as the board takes. That it is gone is seen by the wait.

@@ -53,10 +53,14 @@ impl FakeBoard {
     }
 
     /// Attends to it; what was shown.
-    fn attend(&self, input: impl AsFd, hand: &mut dyn Hand) -> (Result<(), Failure>, String) {
+    fn attend(
+        &self,
+        input: impl AsFd,
+        hand: &mut dyn ConsoleHand,
+    ) -> (Result<(), Failure>, String) {
         let (mut shown, mut silent) = (Vec::new(), Silent);
         let path = |name| self.folder.path().join(name);
-        let mut screen = Screen::of(&path("log"), &mut shown, &mut silent).unwrap();
+        let mut screen = ConsoleScreen::of(&path("log"), &mut shown, &mut silent).unwrap();
         let keyboard = keyboard(&path("keyboard")).unwrap().unwrap();
         let attended = screen.attend(&keyboard, input.as_fd(), hand, &Stop::default());
         (attended, String::from_utf8(shown).unwrap())
@@ -75,21 +79,22 @@ fn orders_by_a_pipe_wait_for_each_others_answers() {
     let board = FakeBoard::new();
     // The first has the number of one that was answered before.
     let input = piped("1 run one\n\n  \nx run it's \\two\n3 last");
-    let (attended, shown) = board.attend(input, &mut Orders::of("a"));
+    let (attended, shown) = board.attend(input, &mut PipedOrders::of("a"));
     attended.unwrap();
     let given: Vec<String> = board.given.try_iter().collect();
     assert_eq!(given, ["1 run one", "x run it's \\two", "3 last"]);
     assert!(shown.starts_with("MEMTWIN READY"), "{shown}");
     assert!(shown.ends_with("MEMTWIN DONE 3 rc=0\r\n"), "{shown}");
     // Nothing to be given: what was said is shown.
-    let (attended, shown) = FakeBoard::new().attend(piped(""), &mut Orders::of("a"));
+    let (attended, shown) = FakeBoard::new().attend(piped(""), &mut PipedOrders::of("a"));
     attended.unwrap();
     assert_eq!(shown, "MEMTWIN READY\r\nMEMTWIN DONE 1 rc=0\r\n");
 }
 
 #[test]
 fn a_board_that_ends_before_it_has_answered_is_named() {
-    let failed = |text| FakeBoard::new().attend(piped(text), &mut Orders::of("a")).0.unwrap_err();
+    let failed =
+        |text| FakeBoard::new().attend(piped(text), &mut PipedOrders::of("a")).0.unwrap_err();
     let Failure { code, message } = failed("1 run one\n2 die\n3 run\n");
     assert_eq!(code, ExitCode::Environment);
     assert_eq!(message, "board a ended before it had answered '2 die'");
@@ -101,17 +106,17 @@ fn a_board_that_ends_before_it_has_answered_is_named() {
 
 #[test]
 fn a_person_types_until_the_key_that_leaves() {
-    let (board, mut keys) = (FakeBoard::new(), Keys::new(&Arc::default()));
+    let (board, mut keys) = (FakeBoard::new(), TypedKeys::new(&Arc::default()));
     let (attended, _) = board.attend(piped("1 run\n\x1d2 run\n"), &mut keys);
     attended.unwrap();
     assert_eq!(board.given.recv().unwrap(), "1 run");
     // What stands behind it is not the board's.
     assert!(board.given.recv().is_err());
     // The end of the terminal is the end.
-    let (board, mut keys) = (FakeBoard::new(), Keys::new(&Arc::default()));
+    let (board, mut keys) = (FakeBoard::new(), TypedKeys::new(&Arc::default()));
     board.attend(piped("1 run\n"), &mut keys).0.unwrap();
     // A board that ends by a person's order is no failure.
-    let (board, mut keys) = (FakeBoard::new(), Keys::new(&Arc::default()));
+    let (board, mut keys) = (FakeBoard::new(), TypedKeys::new(&Arc::default()));
     let (mut typing, input) = io::pipe().map(|(input, typing)| (typing, input)).unwrap();
     typing.write_all(b"1 die\n").unwrap();
     let (attended, shown) = board.attend(input, &mut keys);
@@ -125,7 +130,7 @@ fn a_look_ends_when_we_are_told_to() {
     let stop = Stop::default();
     let path = |name| board.folder.path().join(name);
     let (mut shown, mut silent) = (Vec::new(), Silent);
-    let mut screen = Screen::of(&path("log"), &mut shown, &mut silent).unwrap();
+    let mut screen = ConsoleScreen::of(&path("log"), &mut shown, &mut silent).unwrap();
     let there = keyboard(&path("keyboard")).unwrap().unwrap();
     let stopper = stop.clone();
     let began = Instant::now();
@@ -133,7 +138,7 @@ fn a_look_ends_when_we_are_told_to() {
         thread::sleep(Duration::from_millis(100));
         stopper.set();
     });
-    let failure = screen.attend(&there, piped("").as_fd(), &mut Nobody, &stop).unwrap_err();
+    let failure = screen.attend(&there, piped("").as_fd(), &mut OnlyWatching, &stop).unwrap_err();
     assert_eq!(failure.code, ExitCode::Interrupted);
     assert!(began.elapsed() >= Duration::from_millis(100));
     assert!(String::from_utf8(shown).unwrap().starts_with("MEMTWIN READY"));
@@ -161,7 +166,7 @@ fn a_terminal_is_as_it_was_whatever_happens() {
     let before = modes();
     assert!(before.0.contains(LocalModes::ICANON | LocalModes::ISIG));
     let broken = std::panic::catch_unwind(|| {
-        let _raw = Raw::enter(terminal.as_fd()).unwrap();
+        let _raw = RawTerminal::enter(terminal.as_fd()).unwrap();
         let (local, _, output) = modes();
         assert!(!local.intersects(LocalModes::ICANON | LocalModes::ISIG | LocalModes::ECHO));
         assert_eq!(output, before.2);
@@ -170,5 +175,5 @@ fn a_terminal_is_as_it_was_whatever_happens() {
     let said = broken.unwrap_err();
     assert_eq!(said.downcast_ref::<&str>(), Some(&"by order"));
     assert_eq!(modes(), before);
-    assert!(Raw::enter(piped("").as_fd()).is_err(), "no terminal");
+    assert!(RawTerminal::enter(piped("").as_fd()).is_err(), "no terminal");
 }

@@ -1,6 +1,6 @@
 //! The end of a replication: the sums of three sides, and what they mean beside the judge's verdict.
 
-use super::variants::{Variant, WindowReplication, Written};
+use super::variants::{Variant, WindowReplication, WriterRun};
 use crate::run_result::RunResult;
 use crate::sum_checks::{self, SumChecks};
 use crate::twin_file::TwinFile;
@@ -16,14 +16,14 @@ impl WindowReplication<'_> {
     /// The sums of the three sides, and what they mean beside the judge's verdict.
     pub(super) fn conclude(
         &self,
-        written: &Written,
+        run: &WriterRun,
         outcome: Replicated,
         guest: &mut WindowGuest,
         twin: &TwinFile,
         progress: &mut dyn Progress,
         result: &mut RunResult,
     ) {
-        let variant = written.variant;
+        let variant = run.variant;
         result.not_converged |= outcome.not_converged;
         if let Some(control) = outcome.case.control() {
             let names = |pages: &BTreeSet<PageAt>| {
@@ -41,8 +41,8 @@ impl WindowReplication<'_> {
             result.notes.extend(outcome.notes);
         }
         let window = self.setup.window();
-        let SumChecks { taken, differed } = written.checks;
-        result.notes.extend(written.said.last().cloned());
+        let SumChecks { taken, differed } = run.checks;
+        result.notes.extend(run.said.last().cloned());
         if variant != Variant::Remote {
             result.notes.push(format!(
                 "while it wrote, the sums were taken {taken} times, and differed {differed} times"
@@ -88,12 +88,12 @@ impl WindowReplication<'_> {
         // What is no sum is no side's equal.
         let guest_sum: Option<GuestSum> = inside.parse().ok();
         let same = guest_sum == Some(memory) && copy.is_none_or(|copy| copy == memory);
-        let case = self.case(written, outcome.case, outcome.trial, same);
+        let case = self.case(run, outcome.case, outcome.trial, same);
         result.cases.push(case.named(variant.name()).with_guest_sum(guest_sum));
     }
 
     /// The judge's verdict, unless there is more to say.
-    fn case(&self, written: &Written, case: Case, trial: Trial, same: bool) -> Case {
+    fn case(&self, run: &WriterRun, case: Case, trial: Trial, same: bool) -> Case {
         if case.control().is_some() {
             return case;
         }
@@ -108,16 +108,16 @@ impl WindowReplication<'_> {
         if !case.passed() {
             return case;
         }
-        if updates(&written.said).is_none_or(|updates| updates == 0) {
+        if updates(&run.said).is_none_or(|updates| updates == 0) {
             return trial.inconclusive("the guest's program wrote nothing", Vec::new());
         }
-        if written.variant == Variant::Remote {
+        if run.variant == Variant::Remote {
             let later = case.rounds().iter().filter(|round| round.n > 0);
             if later.map(|round| round.dirty_pages).sum::<u64>() == 0 {
                 let none = "the log named no page while the program wrote";
                 return trial.inconclusive(none, Vec::new());
             }
-        } else if written.checks.differed == 0 {
+        } else if run.checks.differed == 0 {
             let never = "memory and twin were never seen to differ while the program wrote";
             return trial.inconclusive(never, Vec::new());
         }

@@ -2,6 +2,7 @@
 //! gets clean, and three sides are summed.
 
 use super::ReplicateExperimentConfig;
+use super::typed_command::typed_command;
 use crate::MAX_PAUSE;
 use crate::run_result::RunResult;
 use crate::sum_checks::SumChecks;
@@ -74,7 +75,7 @@ pub(super) struct WindowReplication<'e> {
 }
 
 /// What was seen while the program wrote.
-pub(super) struct Written {
+pub(super) struct WriterRun {
     pub(super) variant: Variant,
     pub(super) checks: SumChecks,
     /// What the program has said.
@@ -155,7 +156,7 @@ impl WindowReplication<'_> {
             result.guest_failed(none(), &[], &error);
             return Ok(());
         }
-        progress.say(&format!("host: {}", typed(&session)));
+        progress.say(&format!("host: {}", typed_command(&session)));
         let (memory, control) = (self.config.memory.as_path(), variant == Variant::Control);
         let (over, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
         let controller = WindowController { memory, window, control, over, rounds };
@@ -238,7 +239,7 @@ impl WindowReplication<'_> {
         progress: &mut dyn Progress,
         seen: impl Fn(&SumChecks) -> bool,
         finished: impl Fn() -> bool,
-    ) -> Result<Written, MachineError> {
+    ) -> Result<WriterRun, MachineError> {
         let (began, window) = (Instant::now(), self.setup.window());
         let memory = &self.config.memory;
         let mut checks = SumChecks::default();
@@ -259,58 +260,6 @@ impl WindowReplication<'_> {
         }
         let said = guest.stop(progress)?;
         progress.say(&format!("guest: {}", said.last().map_or("tstaeshm ended", String::as_str)));
-        Ok(Written { variant, checks, said })
-    }
-}
-
-/// The command that a person would type for a session.
-fn typed(session: &QemuReplicateConfig) -> String {
-    let twin = match &session.twin {
-        TwinTarget::File(path) => format!("file:{}", path.display()),
-        other => other.to_string(),
-    };
-    let mut words = vec![format!("memtwin replicate qemu:{} {twin}", session.socket.display())];
-    words.extend(session.block.iter().map(|block| format!("--block {block}")));
-    words.push(format!("--until clean --interval {}", shown_time(session.interval)));
-    words.extend(session.time.map(|time| format!("--timeout {}", shown_time(time))));
-    words.push(format!("--quiet --max-pause {}m", session.max_pause.as_secs() / 60));
-    words.extend(
-        session.dirty_bitmap.iter().map(|file| format!("--dirty-bitmap {}", file.display())),
-    );
-    words.join(" ")
-}
-
-/// A time as an option takes it.
-fn shown_time(time: Duration) -> String {
-    match time.as_micros() {
-        micros if micros.is_multiple_of(1_000_000) => format!("{}s", time.as_secs()),
-        micros if micros.is_multiple_of(1000) => format!("{}ms", time.as_millis()),
-        micros => format!("{micros}us"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use memtwin_session::HelperCommand;
-
-    #[test]
-    fn what_goes_on_is_shown_as_a_person_would_type_it() {
-        let guardian = HelperCommand::new("memtwin", ["guardian"]);
-        let twin = TwinTarget::File("/t".into());
-        let session = QemuReplicateConfig {
-            block: Some("mem".to_owned()),
-            until: Until::Clean,
-            interval: Duration::from_millis(20),
-            time: Some(Duration::from_secs(120)),
-            max_pause: MAX_PAUSE,
-            ..QemuReplicateConfig::new("/q", twin, guardian)
-        };
-        assert_eq!(
-            typed(&session),
-            "memtwin replicate qemu:/q file:/t --block mem --until clean --interval 20ms \
-             --timeout 120s --quiet --max-pause 1m"
-        );
-        assert_eq!(shown_time(Duration::from_micros(1500)), "1500us");
+        Ok(WriterRun { variant, checks, said })
     }
 }

@@ -5,11 +5,12 @@ use crate::interrupt::Interrupt;
 use crate::shown::Shown;
 use anyhow::{Context, bail};
 use clap::Args;
-use memtwin_lab::board::{Board, BoardSpec};
+use memtwin_lab::board::{BoardSpec, ConsoleBoard};
 use memtwin_lab::cross::{self, MEMTWIN};
 use memtwin_lab::image::{ImageSpec, SUITE};
 use memtwin_lab::peer::{self, Peer};
-use memtwin_lab::{Arch, Cache, Flavour, Progress, experiments};
+use memtwin_lab::remote_runner::check_on_console;
+use memtwin_lab::{Arch, Cache, Flavour, Progress};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -73,7 +74,7 @@ impl Compare {
         let console = folder.path().join("console");
         // The peer's guest alone has a gigabyte that it dirties.
         let spec = BoardSpec { memory: 3072, ..BoardSpec::default() };
-        let mut board = Board::boot(&spec, &image, &console, progress)?;
+        let mut board = ConsoleBoard::boot(&spec, &image, &console, progress)?;
         let compared = self.compare(&mut board, &peer, progress);
         if compared.is_err() {
             let kept = folder.keep();
@@ -86,7 +87,7 @@ impl Compare {
 
     fn compare(
         &self,
-        board: &mut Board,
+        board: &mut ConsoleBoard,
         peer: &Peer,
         progress: &mut dyn Progress,
     ) -> anyhow::Result<bool> {
@@ -110,14 +111,14 @@ impl Compare {
 
     fn ours(
         &self,
-        board: &mut Board,
+        board: &mut ConsoleBoard,
         mode: &str,
         progress: &mut dyn Progress,
     ) -> anyhow::Result<Run> {
         let rounds = self.rounds.to_string();
         let arguments = ["--mode", mode, "--rounds", &rounds].map(str::to_owned);
         let began = Instant::now();
-        let outcome = experiments::check_on(board, &arguments, LIMIT, progress)?;
+        let outcome = check_on_console(board, &arguments, LIMIT, progress)?;
         let took = began.elapsed();
         let cases = outcome.record["cases"].as_array().context("a record without cases")?;
         let of = |verdict: &str, control: bool| {
@@ -136,7 +137,7 @@ impl Compare {
 
     fn theirs(
         &self,
-        board: &mut Board,
+        board: &mut ConsoleBoard,
         program: &Path,
         mode: &str,
         progress: &mut dyn Progress,

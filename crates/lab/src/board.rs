@@ -1,14 +1,19 @@
 //! An emulated ARMv8 board: a machine with EL2, on which Linux offers a real /dev/kvm. QEMU emulates
 //! the CPU; stage-2 page tables and the dirty log in them are the work of the board's own kernel.
+//!
+//! A [`ConsoleBoard`] has no network and takes orders over its console. A [`Board`] has ssh, and is a
+//! [`Host`](crate::host::Host) as any other machine: one of a lab that this process holds
+//! ([`Lab`](crate::boards::Lab)), or of one that another process holds
+//! ([`RunningLab`](crate::running_lab::RunningLab)).
+
+mod console_board;
+mod network_board;
+
+pub use console_board::ConsoleBoard;
+pub use network_board::Board;
 
 use crate::image::Image;
-use crate::{Machine, MachineError, Progress};
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
-
-/// How long a board may take to start on a busy machine.
-const START: Duration = Duration::from_secs(240);
 
 /// The program that is a board.
 pub const QEMU: &str = "qemu-system-aarch64";
@@ -33,62 +38,24 @@ impl Default for BoardSpec {
     }
 }
 
-/// A board that runs, and takes orders over its console. It is off when this is dropped.
-#[derive(Debug)]
-pub struct Board {
-    /// Its orders.
-    pub machine: Machine,
-    /// What it says of itself: architecture, kernel, page size.
-    pub about: String,
-}
-
 impl BoardSpec {
     /// The CPU as QEMU is told.
-    pub(crate) fn cpu_words(&self) -> &str {
+    fn cpu_words(&self) -> &str {
         // The default algorithm of pointer authentication takes most of an emulated kernel's time.
         if self.cpu == "max" { "max,pauth-impdef=on" } else { &self.cpu }
     }
 
-    /// QEMU, told to be such a board. It has no network and no disk: all it needs is in the image.
-    pub fn command(&self, image: &Image) -> Command {
-        let Self { cpus, memory, append, .. } = self;
-        let cpu = self.cpu_words();
+    /// QEMU, told to be such a board, without a network and a disk. `accel`: more words for its emulator;
+    /// `append`: for the kernel's command line.
+    pub(crate) fn command(&self, image: &Image, accel: &str, append: &str) -> Command {
         let mut qemu = Command::new(QEMU);
-        qemu.args(["-M", "virt,virtualization=on,gic-version=3", "-cpu", cpu]);
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", &cpus.to_string()]);
-        qemu.args(["-m", &memory.to_string(), "-no-reboot", "-nodefaults"]);
+        qemu.args(["-M", "virt,virtualization=on,gic-version=3", "-cpu", self.cpu_words()]);
+        qemu.args(["-accel", &format!("tcg,thread=multi{accel}"), "-smp", &self.cpus.to_string()]);
+        qemu.args(["-m", &self.memory.to_string(), "-no-reboot", "-nodefaults"]);
         qemu.args(["-display", "none", "-serial", "stdio"]);
         qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
         qemu.args(["-append", &format!("console=ttyAMA0 rdinit=/init panic=-1 quiet {append}")]);
         qemu
-    }
-}
-
-impl Board {
-    /// Starts a board and waits until it takes orders; it has a pool of four huge pages then. Its
-    /// console goes into the file `log` as well.
-    ///
-    /// Errors: QEMU can't be started, or the board does not come up.
-    pub fn boot(
-        spec: &BoardSpec,
-        image: &Image,
-        log: &Path,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, MachineError> {
-        let mut machine = Machine::start(&mut spec.command(image), log)?;
-        let about = machine.ready(START, progress)?;
-        // Memory is still in one piece now. Fewer pages than asked for are no error: whoever needs
-        // them says so.
-        machine.order("run echo 4 >/proc/sys/vm/nr_hugepages", START, progress)?;
-        Ok(Self { machine, about })
-    }
-
-    /// Switches the board off and waits until it is.
-    ///
-    /// Errors: it does not obey in time; it is off all the same.
-    pub fn off(mut self, progress: &mut dyn Progress) -> Result<(), MachineError> {
-        self.machine.order("poweroff", START, progress)?;
-        self.machine.ended(START, progress).map(|_| ())
     }
 }
 
@@ -101,7 +68,7 @@ mod tests {
         let image = Image { kernel: "/k".into(), initrd: "/i".into() };
         let said = |cpu: &str| {
             let spec = BoardSpec { cpu: cpu.to_owned(), ..BoardSpec::default() };
-            let command = spec.command(&image);
+            let command = spec.command(&image, "", "");
             let words: Vec<_> = command.get_args().map(|word| word.display().to_string()).collect();
             words.join(" ")
         };

@@ -12,16 +12,14 @@ mod master;
 mod need;
 mod programs;
 mod qemu;
-mod running;
 
 pub use error::LabError;
 pub use folder::LabFolder;
 pub use hub::{Hub, Port};
 pub use need::need;
-pub use running::{BoardEntry, RunningLab, RunningLabError};
 
-use crate::board::BoardSpec;
-use crate::host::{BoardAccess, Ssh, run};
+use crate::board::{Board, BoardSpec};
+use crate::host::{BoardAccess, run};
 use crate::machine::MachineError;
 use crate::root::BoardImage;
 use crate::{Machine, Progress};
@@ -89,14 +87,8 @@ pub struct LabSpec {
 pub struct RunningBoard {
     /// Its console, and orders by it.
     pub machine: Machine,
-    /// Reached by ssh.
-    pub host: Ssh,
-    /// How it is reached.
-    pub access: BoardAccess,
-    /// What it says of itself: architecture, kernel, page size.
-    pub about: String,
-    /// Its name.
-    pub name: String,
+    /// It, to run things on.
+    pub host: Board,
     _master: Option<Master>,
 }
 
@@ -163,8 +155,9 @@ impl Lab {
         }
         for board in &mut boards {
             let said = run(&board.host, "true", ANSWER, progress);
-            said.map_err(|error| LabError::Silent { name: board.name.clone(), error })?;
-            progress.say(&format!("board {}: {}", board.name, board.about));
+            let name = board.host.label();
+            said.map_err(|error| LabError::Silent { name: name.to_owned(), error })?;
+            progress.say(&format!("board {name}: {}", board.host.about()));
         }
         Ok((boards, hub))
     }
@@ -174,16 +167,16 @@ impl Lab {
     /// Errors: a socket can't be made.
     pub fn open_keyboards(&self) -> Result<(), LabError> {
         for board in &self.boards {
-            let socket = self.folder.keyboard(&board.name);
-            let keyboard = board.machine.keyboard().map_err(LabError::file(&socket))?;
-            keyboard::open(&socket, keyboard)?;
+            let socket = board.host.keyboard();
+            let keyboard = board.machine.keyboard().map_err(LabError::file(socket))?;
+            keyboard::open(socket, keyboard)?;
         }
         Ok(())
     }
 
     /// The board of a name.
     pub fn board(&self, name: &str) -> Option<&RunningBoard> {
-        self.boards.iter().find(|board| board.name == name)
+        self.boards.iter().find(|board| board.host.label() == name)
     }
 }
 
@@ -228,8 +221,8 @@ fn ready(
         .map_err(LabError::file(&known_hosts))?;
     let control = folder.path(&format!("{}.ssh", node.name));
     let access = BoardAccess { port, key: key.to_owned(), known_hosts, control };
-    let host = Ssh::board(&node.name, &access);
-    let master = Master::start(&host, &access.control, progress)?;
-    let name = node.name.clone();
-    Ok(RunningBoard { machine, host, access, about, name, _master: master })
+    let (console, keyboard) = (folder.console(&node.name), folder.keyboard(&node.name));
+    let host = Board::new(node.name.clone(), about, console, keyboard, access);
+    let master = Master::start(host.ssh(), &host.access().control, progress)?;
+    Ok(RunningBoard { machine, host, _master: master })
 }

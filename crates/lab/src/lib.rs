@@ -9,10 +9,12 @@
 //! - [`Machine`] is a running guest that takes orders over its console;
 //! - [`aeshmem`] is the guest of 2014's replicated device memory;
 //! - [`traffic`] is a guest whose devices write its RAM;
-//! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`experiments`] what is tried
-//!   on it; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;
-//! - [`need_qemu`], [`guest_programs`] and [`board_image_and_programs`] are what an experiment begins with;
-//! - [`root`] makes what boards with networks boot, and [`boards`] is a lab of them.
+//! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`remote_runner`] runs our commands
+//!   there, or on any other host; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;
+//! - [`root`] makes what boards with networks boot, [`boards`] is a lab of them, and [`running_lab`] finds one
+//!   that another process holds.
+//!
+//! [`provision`] is what all of them need before anything boots.
 //!
 //! `docs/guest.md` describes the guest's side.
 
@@ -28,19 +30,21 @@ mod cache;
 mod command;
 pub mod cross;
 pub mod disk;
-pub mod experiments;
 mod ext4;
 pub mod host;
 pub mod image;
+mod in_parallel;
 pub mod kernel;
 mod machine;
 mod modules;
 pub mod peer;
 pub mod pieces;
-mod preparation;
 mod progress;
+pub mod provision;
+pub mod remote_runner;
 pub mod root;
 mod run_folder;
+pub mod running_lab;
 pub mod rustc;
 pub mod sources;
 pub mod traffic;
@@ -49,12 +53,9 @@ pub use arch::Arch;
 pub use cache::{Cache, CacheError};
 pub use command::CommandError;
 pub use ext4::Ext4Error;
+pub use in_parallel::in_parallel;
 pub use kernel::{Flavour, KernelError};
 pub use machine::{Machine, MachineError, Reply};
 pub use modules::ModuleError;
-pub use preparation::{
-    PreparationError, board_image_and_programs, board_programs, guest_programs, need_qemu,
-    open_cache,
-};
 pub use progress::{Progress, Silent};
 pub use run_folder::{RunFolder, RunFolderError};

@@ -1,7 +1,7 @@
 //! What long work tells while it goes on, and whether it is still wanted.
 
-/// Hears of the progress of work.
-pub trait Progress {
+/// Hears of the progress of work, from whichever thread does it.
+pub trait Progress: Send {
     /// A line about what goes on.
     fn say(&mut self, line: &str);
 

@@ -12,8 +12,8 @@
 mod place;
 
 use libtest_mimic::Arguments;
-use memtwin_lab::board::{Board, BoardSpec};
-use memtwin_lab::experiments::{self, Outcome};
+use memtwin_lab::board::{BoardSpec, ConsoleBoard};
+use memtwin_lab::remote_runner::{RunOutput, check_image, check_on_console};
 use memtwin_lab::{Arch, Flavour, Progress};
 use place::Place;
 use serde_json::Value;
@@ -41,17 +41,17 @@ fn main() {
 fn checks() {
     let place = Place::new("board");
     let began = Instant::now();
-    let image = experiments::image(Flavour::Standard, &mut Talk).unwrap();
+    let image = check_image(Flavour::Standard, &mut Talk).unwrap();
     println!("image: {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
     let spec = BoardSpec::default();
-    let mut board = Board::boot(&spec, &image, &place.console(), &mut Talk).unwrap();
+    let mut board = ConsoleBoard::boot(&spec, &image, &place.console(), &mut Talk).unwrap();
     println!("{}: {:.1} s", board.about, began.elapsed().as_secs_f64());
 
-    let mut check = |line: &str| -> Outcome {
+    let mut check = |line: &str| -> RunOutput {
         let began = Instant::now();
         let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let outcome = experiments::check_on(&mut board, &arguments, LONG, &mut Talk).unwrap();
+        let outcome = check_on_console(&mut board, &arguments, LONG, &mut Talk).unwrap();
         outcome.said.iter().for_each(|line| println!("    {line}"));
         println!("check {line}: {:.1} s", began.elapsed().as_secs_f64());
         outcome
@@ -71,7 +71,7 @@ fn checks() {
 }
 
 /// Every case of a check ran and passed: so many that are identical, so many controls.
-fn passed(outcome: &Outcome, identical: usize, controls: usize) {
+fn passed(outcome: &RunOutput, identical: usize, controls: usize) {
     let cases = outcome.record["cases"].as_array().unwrap();
     for case in cases {
         assert_eq!(case["passed"], Value::Bool(true), "{case}");

@@ -1,273 +1,42 @@
-//! `memtwin lab`: guests that are booted to experiment on.
+//! `memtwin lab`: guests that are booted to experiment on. What is asked for is done by `memtwin_experiments`; here
+//! it is shown.
 
-mod audit;
-pub(crate) mod boards;
-mod both;
-mod check;
-mod conclusion;
-mod console;
-mod differing;
-mod elsewhere;
-mod experiment;
-mod found;
-pub(crate) mod image;
-mod job;
-mod kernel;
-mod merged;
-mod outside;
-mod probe;
-pub(crate) mod replicate;
-mod replicate_there;
-pub(crate) mod state;
-mod steer;
-pub(crate) mod talk;
-mod twin_file;
+mod background;
 
 use crate::cli::Output;
-use crate::values::{Size, Time};
-use clap::{Args, Subcommand, ValueEnum};
-use memtwin_lab::{Arch, aeshmem};
+use crate::cli::lab::{
+    DiskImage, LabArgs, LabBuild, LabCommand, LabExperiment, LabPlace, LabProbe, LabUp,
+};
+use crate::output;
+use crate::stderr_progress::{StderrNotices, StderrProgress};
+use memtwin_experiments::{self as experiments, ConsoleStreams, ExperimentReport};
+use memtwin_lab::disk::DiskSpec;
+use memtwin_lab::image::SUITE;
+use memtwin_lab::provision;
+use memtwin_lab::running_lab::{self, RunningLab, RunningLabError};
 use memtwin_replicate::Stop;
-use memtwin_report::ExitCode;
-use memtwin_report::Failure;
+use memtwin_report::{ExitCode, Failure};
 use std::ffi::OsString;
-use std::path::PathBuf;
-
-/// How long a guest of ours may stand still: an emulated board takes its time.
-const MAX_PAUSE: &str = "1m";
-
-/// `memtwin lab`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Lab {
-    /// What to do.
-    #[command(subcommand)]
-    command: LabCommand,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-enum LabCommand {
-    /// Print a plan that is built in, as a beginning for one of your own
-    Plan {
-        /// Which
-        #[arg(value_parser = ["seed"])]
-        name: String,
-    },
-    /// Make a disk image with a guest's root file system, without root and without a mount
-    Image(image::Image),
-    /// Boot emulated ARMv8 boards, with a network of their own
-    Up(boards::Up),
-    /// Open a shell on a board that is up, or run a command there
-    Ssh {
-        /// The board
-        name: String,
-        /// The command
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<OsString>,
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        place: Place,
-    },
-    /// Show what a board's console has said, and type there: the keys of a terminal, or orders by a pipe
-    /// (docs/lab.md)
-    Console {
-        /// The board
-        name: String,
-        /// Only look on, and go on with what it says
-        #[arg(long, short)]
-        follow: bool,
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        place: Place,
-    },
-    /// Say what a machine offers: architecture, kernel, page size, CPUs, KVM, QEMU
-    Probe(probe::Probe),
-    /// End the boards that are up
-    Down {
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        place: Place,
-    },
-    /// Run an experiment from its beginning to its end
-    Run {
-        /// Which.
-        #[command(subcommand)]
-        experiment: Experiment,
-    },
-    /// Build what emulated boards boot, before it is needed (docs/lab.md)
-    Build(kernel::Build),
-}
-
-/// Where the lab is.
-#[derive(Args, Clone, Debug)]
-struct Place {
-    /// As given to `memtwin lab up`
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
-}
-
-impl Place {
-    fn folder(&self) -> Result<PathBuf, Failure> {
-        state::folder(self.state.as_deref())
-    }
-}
-
-#[derive(Clone, Debug, Subcommand)]
-enum Experiment {
-    /// Boot a Linux guest, let a program dirty its device memory, replicate that, and compare
-    /// `sum -r` on three sides (docs/seed.md)
-    Replicate(Box<Replicate>),
-    /// Boot a Linux guest whose devices write its RAM, and audit its dirty log meanwhile (docs/lab.md)
-    Audit(Box<audit::Audit>),
-    /// Run `memtwin check` on emulated ARMv8 boards with kernels of several page sizes, or on real
-    /// machines, and merge what they say (docs/boards.md)
-    Check(Box<check::Check>),
-    /// Bring up a loaded guest and move it to another host (docs/migrate.md)
-    Migrate(Box<crate::migrate::Migrate>),
-}
-
-/// `memtwin lab run replicate`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Replicate {
-    /// How long the program writes
-    #[arg(long, default_value = "10s", value_name = "TIME")]
-    pub(crate) seconds: Time,
-    /// Where: local; emulated, a board that is booted for it; emulated:NAME, a board of `memtwin lab
-    /// up`; ssh://USER@HOST:PORT. On another machine it runs under KVM, first with KVM's bitmap and
-    /// then with its dirty ring (docs/lab.md)
-    #[arg(long, default_value = "local", value_name = "HOST")]
-    pub(crate) hosts: String,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub(crate) elsewhere: elsewhere::Elsewhere,
-    /// The guest's architecture
-    #[arg(long, default_value = "aarch64", value_name = "aarch64|x86_64")]
-    pub(crate) arch: Arch,
-    /// Let KVM log by a ring of N entries for each vCPU, and not by a bitmap
-    #[arg(long, value_name = "N", value_parser = crate::cli::ring_entries)]
-    pub(crate) dirty_ring: Option<u32>,
-    /// A directory with the guest's `kernel` and `initrd`, made before; not for people
-    #[arg(long, value_name = "DIR", hide = true)]
-    pub(crate) image: Option<PathBuf>,
-    /// What runs its code [default: kvm for an aarch64 guest on an aarch64 host with /dev/kvm, else
-    /// tcg]
-    #[arg(long, value_enum)]
-    pub(crate) accel: Option<Accel>,
-    /// Where the window lies [default: in a device under kvm, in the only RAM block under tcg]
-    #[arg(long, value_enum)]
-    pub(crate) layout: Option<Layout>,
-    /// QEMU's name of the CPU [default: host under kvm, cortex-a72 or max under tcg]
-    #[arg(long, value_name = "CPU")]
-    pub(crate) cpu: Option<String>,
-    /// The window's size
-    #[arg(long, default_value = "1M", value_name = "SIZE")]
-    pub(crate) size: Size,
-    /// The memory file; what stands there is replaced, and it is removed at the end unless --keep
-    #[arg(long, default_value = crate::memory_file::DEFAULT, value_name = "FILE")]
-    pub(crate) memory: PathBuf,
-    /// The twin; removed at the end unless --keep [default: in a directory of the run's own]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) twin: Option<PathBuf>,
-    /// Then once more, with the twin on another host: tcp://HOST:PORT, where a `memtwin receive` waits.
-    /// On another machine that is done in any case, with the twin here
-    #[arg(long, value_name = "TARGET")]
-    pub(crate) to: Option<memtwin_remote::Target>,
-    /// Write each round's dirty bitmap to FILE (docs/dirty-bitmap.md)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) dirty_bitmap: Option<PathBuf>,
-    /// How long to sleep between rounds
-    #[arg(long, default_value = "20ms", value_name = "TIME")]
-    pub(crate) interval: Time,
-    /// Once the program has ended: give up waiting for a clean log after so long (exit code 10)
-    #[arg(long, default_value = "2m", value_name = "TIME")]
-    pub(crate) timeout: Time,
-    /// Then once more, with a word of the memory file flipped behind the log's back: that replication
-    /// must end with 1 and name its page
-    #[arg(long)]
-    pub(crate) control: bool,
-    /// Keep memory file, twin and console
-    #[arg(long)]
-    pub(crate) keep: bool,
-    /// More for the guest's kernel command line
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
-    pub(crate) append: Option<String>,
-    /// A directory with the guest's programs, built before (`cargo xtask guest`) [default: they are
-    /// built from the source tree]
-    #[arg(long, value_name = "DIR", conflicts_with = "source")]
-    pub(crate) programs: Option<PathBuf>,
-    /// Memtwin's source tree, which has the guest's programs [default: the one this was built from]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) source: Option<PathBuf>,
-    /// Say what would be fetched, built and started, and do none of it (but for lists of packages,
-    /// which are fetched if they are not there)
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub(crate) output: Output,
-}
-
-/// What runs the guest's code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Accel {
-    /// The CPU, by /dev/kvm
-    Kvm,
-    /// QEMU's emulator
-    Tcg,
-}
-
-/// Where the window lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Layout {
-    /// In the guest's only RAM block
-    Ram,
-    /// In an ivshmem-plain device
-    Ivshmem,
-}
-
-impl Replicate {
-    /// What is asked of the guest.
-    pub(crate) fn choice(&self) -> aeshmem::Choice {
-        aeshmem::Choice {
-            arch: self.arch,
-            accel: self.accel.map(|accel| match accel {
-                Accel::Kvm => aeshmem::Accel::Kvm,
-                Accel::Tcg => aeshmem::Accel::Tcg,
-            }),
-            layout: self.layout.map(|layout| match layout {
-                Layout::Ram => aeshmem::Where::Ram,
-                Layout::Ivshmem => aeshmem::Where::Ivshmem,
-            }),
-            cpu: self.cpu.clone(),
-            bytes: self.size.0,
-            ring: self.dirty_ring,
-        }
-    }
-}
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
 
 /// Does it.
-pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
-    let done = match &args.command {
-        LabCommand::Build(args) => kernel::run(args, stop),
+pub(crate) fn run(args: LabArgs, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+    let done = match args.command {
+        LabCommand::Build(args) => build(&args, stop),
         LabCommand::Plan { name: _ } => {
-            boards::shown(memtwin_migrate::plan::SEED.lines().map(str::to_owned))
+            shown(memtwin_migrate::plan::SEED.lines().map(str::to_owned))
         }
-        LabCommand::Image(args) => image::run(args, stop),
-        LabCommand::Up(args) => boards::up(args, stop),
-        LabCommand::Ssh { name, command, place } => state::ssh(&place.folder()?, name, command),
-        LabCommand::Console { name, follow, place } => {
-            console::run(&place.folder()?, name, *follow, stop)
+        LabCommand::Image(args) => image(&args, stop),
+        LabCommand::Up(args) => up(args, stop),
+        LabCommand::Ssh { name, command, place } => ssh(&place, &name, &command),
+        LabCommand::Console { name, follow, place } => console(&place, &name, follow, stop),
+        LabCommand::Probe(args) => probe(&args, stop),
+        LabCommand::Down { place } => {
+            place.folder().and_then(|folder| RunningLab::end(&folder)).map_err(not_found)?;
+            Ok(ExitCode::Verified)
         }
-        LabCommand::Probe(args) => probe::run(args, stop),
-        LabCommand::Down { place } => state::down(&place.folder()?),
-        LabCommand::Run { experiment } => match experiment {
-            Experiment::Replicate(args) if args.hosts != "local" => {
-                replicate_there::run(args, command, stop)
-            }
-            Experiment::Replicate(args) => replicate::run(args, command, stop),
-            Experiment::Audit(args) => audit::run(args, command, stop),
-            Experiment::Check(args) => check::run(args, command, stop),
-            Experiment::Migrate(args) => crate::migrate::run(args, command, stop),
-        },
+        LabCommand::Run { experiment } => experiment_run(experiment, command, stop),
     };
     match done {
         // Whatever broke off, it was because we were told to stop.
@@ -277,4 +46,151 @@ pub(crate) fn run(args: &Lab, command: String, stop: &Stop) -> Result<ExitCode, 
         }),
         done => done,
     }
+}
+
+/// Runs an experiment, and writes its report.
+fn experiment_run(
+    experiment: LabExperiment,
+    command: String,
+    stop: &Stop,
+) -> Result<ExitCode, Failure> {
+    match experiment {
+        LabExperiment::Replicate(args) => {
+            let (is_preview, to) = (args.dry_run, args.output.clone());
+            let experiment = experiments::ReplicateExperiment::new(args.into_config()?)?;
+            let mut progress = StderrProgress::new(to.quiet, stop);
+            if is_preview && let Some(lines) = experiment.preview(&mut progress)? {
+                output::list(lines.iter())?;
+                return Ok(ExitCode::Verified);
+            }
+            output::probe(&to)?;
+            written(&to, experiment.run(command, stop, &mut progress)?)
+        }
+        LabExperiment::Audit(args) => {
+            let to = args.output.clone();
+            let experiment = experiments::AuditExperiment::new(args.into_config())?;
+            output::probe(&to)?;
+            let mut progress = StderrProgress::new(to.quiet, stop);
+            written(&to, experiment.run(command, stop, &mut progress)?)
+        }
+        LabExperiment::Check(args) => {
+            let (is_preview, to) = (args.dry_run, args.output.clone());
+            let experiment = experiments::CheckExperiment::new(args.into_config()?)?;
+            if is_preview {
+                output::list(experiment.names())?;
+                return Ok(ExitCode::Verified);
+            }
+            output::probe(&to)?;
+            let mut progress = StderrProgress::new(to.quiet, stop);
+            written(&to, experiment.run(command, stop, &mut progress)?)
+        }
+        LabExperiment::Migrate(args) => crate::migrate::run(&args, command, stop),
+    }
+}
+
+/// Writes an experiment's report.
+fn written(to: &Output, report: ExperimentReport) -> Result<ExitCode, Failure> {
+    output::write(to, &report.record, &[])?;
+    Ok(report.code)
+}
+
+/// A lab, or a machine, that is not found.
+fn not_found(error: RunningLabError) -> Failure {
+    if error.is_usage() { Failure::usage(error) } else { Failure::environment(error) }
+}
+
+/// Lines on standard output; a reader that has seen enough is no failure.
+fn shown(lines: impl IntoIterator<Item = String>) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    match lines.into_iter().try_for_each(|line| writeln!(out, "{line}")) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::environment(error)),
+        _ => Ok(ExitCode::Verified),
+    }
+}
+
+/// `memtwin lab up`.
+fn up(args: LabUp, stop: &Stop) -> Result<ExitCode, Failure> {
+    provision::need_qemu(memtwin_lab::Arch::Aarch64).map_err(Failure::environment)?;
+    let folder = running_lab::folder(args.state.as_deref()).map_err(not_found)?;
+    if args.detach {
+        background::detach(&folder)?;
+    } else {
+        let mut progress = StderrProgress::new(args.quiet, stop);
+        experiments::hold_boards(&args.into_config(folder), stop, &mut progress)?;
+    }
+    Ok(ExitCode::Verified)
+}
+
+/// `memtwin lab ssh`.
+fn ssh(place: &LabPlace, name: &str, words: &[OsString]) -> Result<ExitCode, Failure> {
+    let board = running_lab::board(name, place.state.as_deref()).map_err(not_found)?;
+    let mut command = board.ssh().options();
+    command.args(["--", board.ssh().target()]).args(words);
+    // A person's ssh is ssh itself: its terminal, its signals, its exit code.
+    Err(Failure::environment(format!("ssh: {}", command.exec())))
+}
+
+/// `memtwin lab console`.
+fn console(place: &LabPlace, name: &str, follow: bool, stop: &Stop) -> Result<ExitCode, Failure> {
+    let board = running_lab::board(name, place.state.as_deref()).map_err(not_found)?;
+    let mut stdout = io::stdout();
+    let streams = ConsoleStreams {
+        input: rustix::stdio::stdin(),
+        is_terminal: stdout.is_terminal(),
+        output: &mut stdout,
+        notices: &mut StderrNotices,
+    };
+    experiments::attend_console(&board, follow, streams, stop)?;
+    Ok(ExitCode::Verified)
+}
+
+/// `memtwin lab probe`.
+fn probe(args: &LabProbe, stop: &Stop) -> Result<ExitCode, Failure> {
+    let found = if args.host == "local" {
+        experiments::probe_this_machine()
+    } else {
+        let host = running_lab::named_host(&args.host, args.state.as_deref()).map_err(not_found)?;
+        experiments::probe_host(&*host, &mut StderrProgress::new(true, stop))?
+    };
+    if args.json {
+        return shown([format!("{found:#}")]);
+    }
+    shown(experiments::probe_table(&args.host, &found))
+}
+
+/// `memtwin lab build`.
+fn build(args: &LabBuild, stop: &Stop) -> Result<ExitCode, Failure> {
+    let mut progress = StderrProgress::new(args.quiet, stop);
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = args.jobs.unwrap_or(cpus).max(1);
+    for kernel in crate::values::distinct(&args.kernel) {
+        if args.dry_run {
+            output::list(experiments::preview_kernel(kernel.flavour(), &mut progress)?.iter())?;
+            continue;
+        }
+        let mut show = |line: String| output::list(std::iter::once(line));
+        experiments::build_kernel(kernel.flavour(), jobs, &mut show, &mut progress)?;
+    }
+    memtwin_lab::Progress::say(&mut progress, "built");
+    Ok(ExitCode::Verified)
+}
+
+/// `memtwin lab image`: the guest's disk, made without root and without a mount.
+fn image(args: &DiskImage, stop: &Stop) -> Result<ExitCode, Failure> {
+    let mut progress = StderrProgress::new(args.quiet, stop);
+    let (folder, source) = (args.programs.as_deref(), args.source.as_deref());
+    let programs = provision::guest_programs(args.arch, folder, source, &mut progress);
+    let programs = programs.map_err(Failure::environment)?;
+    let cache = provision::open_cache(&mut progress).map_err(Failure::environment)?;
+    let spec = DiskSpec {
+        arch: args.arch,
+        suite: SUITE,
+        fstype: &args.fstype,
+        bytes: args.size.0,
+        programs: &programs,
+        contents: args.contents.as_deref(),
+    };
+    spec.build(&cache, &args.file, &mut progress).map_err(Failure::environment)?;
+    let (file, mebibytes) = (args.file.display(), args.size.0 >> 20);
+    shown([format!("{file}: {}, {mebibytes} MiB, e2fsck clean", args.fstype)])
 }

@@ -3,35 +3,22 @@
 #![forbid(unsafe_code)]
 
 mod audit;
-mod bitmap_file;
-mod bounded;
 mod check;
 mod cli;
-mod convergence;
-mod course;
 mod digest;
-mod discards;
 mod generate;
-mod guest;
-mod image;
+mod helpers;
 mod interrupt;
-mod judge;
 mod lab;
-mod memory_file;
 mod migrate;
 mod output;
-mod process_guest;
-mod qemu_guest;
+mod pieces;
 mod receive;
 mod relay;
 mod remote_args;
-mod remote_twin;
 mod replicate;
-mod replicate_qemu;
-mod room;
-mod seed;
 mod sizes;
-mod standing;
+mod stderr_progress;
 mod values;
 mod verify;
 
@@ -97,7 +84,7 @@ fn log_events() -> Result<(), Failure> {
 fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
     let stop = || interrupt::on_signals().map_err(Failure::environment);
     if matches!(command, Command::Check(_) | Command::Replicate(_) | Command::Audit(_)) {
-        room::go_first();
+        helpers::go_first();
     }
     match command {
         Command::Check(args) => check::run(&args, line, &stop()?),
@@ -107,14 +94,14 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         Command::Verify(args) => verify::run(&args, line),
         Command::Migrate(args) => migrate::run(&args, line, &stop()?),
         Command::Digest(args) => digest::run(&args),
-        Command::Lab(args) => lab::run(&args, line, &stop()?),
+        Command::Lab(args) => lab::run(args, line, &stop()?),
         Command::Completions { shell } => {
             generate::completions(shell);
             Ok(ExitCode::Verified)
         }
         Command::Man { command } => generate::man(command.as_deref()).map(|()| ExitCode::Verified),
-        Command::ProcessWriter => process_guest::writer(),
-        Command::Guardian { oom_score_adj } => qemu_guest::guardian(oom_score_adj),
+        Command::ProcessWriter => helpers::writer(),
+        Command::Guardian { oom_score_adj } => helpers::guardian(oom_score_adj),
         Command::Relay { socket } => relay::run(&socket),
     }
 }

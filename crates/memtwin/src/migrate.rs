@@ -3,8 +3,8 @@
 
 pub(crate) use crate::cli::Migrate;
 
-use crate::lab::talk::Talk;
 use crate::output;
+use crate::stderr_progress::StderrProgress;
 use memtwin_replicate::Stop;
 use memtwin_report::{ExitCode, Failure};
 
@@ -13,7 +13,8 @@ pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCo
     let config = args.clone().into_config()?;
     config.check()?;
     output::probe(&args.output)?;
-    let mut report = memtwin_migrate::run(&config, stop, &mut Talk::new(args.output.quiet, stop))?;
+    let mut report =
+        memtwin_migrate::run(&config, stop, &mut StderrProgress::new(args.output.quiet, stop))?;
     let code = report.exit_code(stop.is_set());
     let record = report.take_record(command);
     output::write(&args.output, &record, &report.closing)?;

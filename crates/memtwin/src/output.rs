@@ -5,6 +5,7 @@ use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::writer::{Output, WriteError};
 use memtwin_report::{Format, ProgressMode, RunRecord, human, plain};
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 /// Errors if the record could not be saved: asked before a run, so that its work is not lost.
@@ -17,22 +18,33 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(line));
 }
 
+/// Lists what would be done, on standard output.
+pub(crate) fn list(lines: impl Iterator<Item: Display>) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    for line in lines {
+        writeln!(stdout, "{line}").map_err(Failure::environment)?;
+    }
+    Ok(())
+}
+
 /// Whether progress is shown.
 pub(crate) fn progress_mode(args: &cli::Output) -> ProgressMode {
     if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
 }
 
-/// Writes the results; where a person reads, `closing` comes first and the summary stays last.
+/// Writes the results, with these notes in the record. Where a person reads, its notes come first and the
+/// summary stays last.
 pub(crate) fn write(
     args: &cli::Output,
     record: &RunRecord,
-    closing: &[String],
+    notes: &[String],
 ) -> Result<(), Failure> {
+    let record = &record.clone().with_notes(notes.iter().cloned());
     let format: Format = args.format.parse().map_err(Failure::usage)?;
     let mut stdout = io::stdout().lock();
     let output = Output { format, colour: human::wants_colour(&stdout), json: args.json.clone() };
     let for_a_person = format == Format::Human && args.json != Some(JsonTarget::Stdout);
-    let lines = if for_a_person { closing } else { &[] };
+    let lines = if for_a_person { &record.notes[..] } else { &[] };
     let written = lines
         .iter()
         .try_for_each(|line| writeln!(stdout, "{}", plain(line)))

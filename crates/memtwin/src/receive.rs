@@ -8,9 +8,8 @@ use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, RemoteError, Stream,
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
-use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
-use memtwin_wire::Outcome;
-use std::collections::BTreeMap;
+use memtwin_report::{ExitCode, RunRecord, exit};
+use memtwin_session::received_case;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -69,7 +68,7 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
             }
             Err(error) => return Err(Failure::environment(error)),
         };
-        cases.push(case(&ended, &receiver));
+        cases.push(received_case(&ended, &receiver));
         if !args.forever || stop.is_set() {
             break;
         }
@@ -133,29 +132,4 @@ fn new_identity(args: &Receive) -> Result<ExitCode, Failure> {
     );
     writeln!(std::io::stdout(), "{}", pair.sender.line()).map_err(Failure::environment)?;
     Ok(ExitCode::Verified)
-}
-
-/// What a session came to.
-pub(crate) fn case(ended: &Ended, receiver: &Receiver) -> Case {
-    let trial = Trial::new("receive", "remote", &receiver.layout());
-    match ended {
-        Ended::Judged { outcome: Outcome::Identical, kept: Ok(()), .. } => {
-            trial.judged(Vec::new(), BTreeMap::new())
-        }
-        Ended::Judged { outcome: Outcome::Differs, kept, .. } => {
-            let why = kept.as_ref().err().map_or("the judge found lost pages", String::as_str);
-            trial.differs(why)
-        }
-        Ended::Judged { reason, kept, .. } => {
-            let why = kept.as_ref().err().map_or("", String::as_str);
-            trial.inconclusive(if reason.is_empty() { why } else { reason }, Vec::new())
-        }
-        Ended::Abandoned { held, why } => {
-            let held = match held {
-                Some(round) => format!("the file holds round {round}, and is marked incomplete"),
-                None => "nothing was received".to_owned(),
-            };
-            trial.inconclusive(format!("the sender is gone ({why}): {held}"), Vec::new())
-        }
-    }
 }

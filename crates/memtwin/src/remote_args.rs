@@ -2,9 +2,10 @@
 
 use crate::values::Size;
 use clap::Args;
-use memtwin_remote::{Identity, Security, Target, TlsClient, TlsServer};
+use memtwin_remote::{Compression, Identity, Security, SenderConfig, Target, TlsClient, TlsServer};
 use memtwin_report::Failure;
 use memtwin_safe_path::{Place, SafePathError};
+use memtwin_wire::Method;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -54,6 +55,34 @@ pub(crate) struct Sender {
     /// The ssh program, for ssh:// twins
     #[arg(long, default_value = "ssh", value_name = "PROGRAM", help_heading = "Remote twin")]
     pub(crate) ssh: OsString,
+}
+
+impl Sender {
+    /// The options as they are where none is given.
+    pub(crate) fn unasked() -> Self {
+        Self { ssh: "ssh".into(), ..Self::default() }
+    }
+
+    /// How to send to this target.
+    ///
+    /// Errors: a key can't be read, or there is none for a target that is not this host alone.
+    pub(crate) fn config(&self, target: &Target) -> Result<SenderConfig, Failure> {
+        let mut config = SenderConfig::new(target.clone(), self.keys.security(target)?);
+        config.delta = !self.no_delta;
+        config.bandwidth = self.bandwidth.map(|size| size.0);
+        config.ssh.clone_from(&self.ssh);
+        config.ssh_said = crate::output::say;
+        if let Some(retry) = self.retry {
+            config.retry = retry.0;
+        }
+        config.compression = match self.compress.as_deref() {
+            Some("none") => Compression::Always(Method::None),
+            Some("lz4") => Compression::Always(Method::Lz4),
+            Some("zstd") => Compression::Always(Method::Zstd),
+            _ => Compression::Auto,
+        };
+        Ok(config)
+    }
 }
 
 /// Which half of a pair.

@@ -3,13 +3,13 @@
 mod images;
 
 use crate::cli::Verify;
-use crate::image::FilePart;
 use images::Compared;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use memtwin_report::Failure;
 use memtwin_report::record::{Digests, LostPage};
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
+use memtwin_session::{FilePart, digest_entry};
 use memtwin_twin::Validity;
 use memtwin_verdict::{Comparison, Difference, Image, Side, verify};
 use std::collections::BTreeMap;
@@ -96,10 +96,7 @@ fn case(found: &Comparison, page_size: PageSize) -> Result<Case, Failure> {
     let whole = page_size.offset_of(page_size.pages_for(bytes));
     let region = Region::new(IMAGE, Gpa(0), whole, page_size).map_err(Failure::environment)?;
     let lost: Vec<LostPage> = found.differing.iter().map(|page| lost(&region, page)).collect();
-    let digests = Digests {
-        memory: crate::judge::digest(&found.memory),
-        twin: crate::judge::digest(&found.twin),
-    };
+    let digests = Digests { memory: digest_entry(&found.memory), twin: digest_entry(&found.twin) };
     let trial = Trial::new("verify", "file", &Layout::new(vec![region]));
     Ok(match (lost.is_empty(), sizes(found)) {
         (true, Some(sizes)) => trial.differs(sizes),

@@ -36,7 +36,7 @@ mod stop;
 pub use buffered::BufferedSource;
 pub use error::{Again, RoundError, SinkError, SourceError};
 pub use events::{Event, Observer, Round, RoundKind, Share};
-pub use plan::{Ended, Plan, Until};
+pub use plan::{Ended, Plan, RoundPolicy, Until};
 pub use session::Replication;
 pub use sink::{Sink, Written};
 pub use source::{Collector, Deliver, Delivery, GuestState, Source};

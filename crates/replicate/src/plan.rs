@@ -1,6 +1,9 @@
 //! The round loop: when to go on, when to end.
 
-use crate::{GuestState, Observer, Replication, RoundError, RoundKind, Sink, Source, Still, Stop};
+use crate::{
+    GuestState, Observer, Replication, Round, RoundError, RoundKind, Sink, Source, Still, Stop,
+};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// What ends the loop, besides the guest's own end.
@@ -43,6 +46,70 @@ pub enum Ended {
     Time,
 }
 
+/// Decides after each round whether there is another, and when.
+pub trait RoundPolicy {
+    /// Called before the log is collected: what had been written by then is in this round.
+    fn before_round(&mut self) {}
+
+    /// Called with each committed round, and with the guest's state before it: whether the loop ends.
+    fn after_round(&mut self, round: &Round, guest: GuestState) -> Option<Ended>;
+
+    /// Whether the guest is paused for a judge after this round.
+    fn is_stop_due(&self) -> bool {
+        false
+    }
+
+    /// How long to sleep until the next round, or why there is none.
+    fn wait(&self) -> ControlFlow<Ended, Duration>;
+}
+
+/// The rounds of a [`Plan`].
+struct PlannedRounds<'p> {
+    plan: &'p Plan,
+    began: Instant,
+    deltas: u32,
+    was_dirty: bool,
+}
+
+impl<'p> PlannedRounds<'p> {
+    fn new(plan: &'p Plan) -> Self {
+        Self { plan, began: Instant::now(), deltas: 0, was_dirty: false }
+    }
+}
+
+impl RoundPolicy for PlannedRounds<'_> {
+    fn after_round(&mut self, round: &Round, guest: GuestState) -> Option<Ended> {
+        let Self { plan, .. } = self;
+        if round.kind != RoundKind::PreCopy {
+            self.deltas += 1;
+            let clean = round.dirty_pages == 0;
+            self.was_dirty |= !clean;
+            if clean && guest == GuestState::Stopped {
+                return Some(Ended::GuestStopped);
+            }
+            if clean && self.was_dirty && plan.until == Until::Clean {
+                return Some(Ended::Clean);
+            }
+        }
+        plan.rounds.is_some_and(|most| self.deltas >= most).then_some(Ended::Rounds)
+    }
+
+    fn is_stop_due(&self) -> bool {
+        let due = |every| self.deltas > 0 && self.deltas.is_multiple_of(every);
+        self.plan.still_every.is_some_and(due)
+    }
+
+    fn wait(&self) -> ControlFlow<Ended, Duration> {
+        let left = self.plan.time.map(|time| time.saturating_sub(self.began.elapsed()));
+        match left {
+            Some(Duration::ZERO) => ControlFlow::Break(Ended::Time),
+            left => ControlFlow::Continue(
+                left.map_or(self.plan.interval, |left| left.min(self.plan.interval)),
+            ),
+        }
+    }
+}
+
 impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Runs rounds, pre-copy first, until the plan says to end. The guest runs on afterwards.
     ///
@@ -52,38 +119,38 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         &mut self,
         plan: &Plan,
         stop: &Stop,
+        judge: impl FnMut(&mut Still<'_, S, K, O>),
+    ) -> Result<Ended, RoundError> {
+        self.run_rounds(&mut PlannedRounds::new(plan), stop, judge)
+    }
+
+    /// Runs rounds, pre-copy first, until the policy says to end. The guest runs on afterwards.
+    ///
+    /// `judge` is called at each stop that the policy asks for, while the guest stands still.
+    /// Errors: a round's; what was collected stays on the backlog.
+    pub fn run_rounds(
+        &mut self,
+        policy: &mut impl RoundPolicy,
+        stop: &Stop,
         mut judge: impl FnMut(&mut Still<'_, S, K, O>),
     ) -> Result<Ended, RoundError> {
-        let began = Instant::now();
-        let (mut deltas, mut was_dirty) = (0u32, false);
         loop {
             // Asked before the log: a guest that has ended by now has nothing left to log later.
+            policy.before_round();
             let guest = self.guest()?;
             let round = self.round(stop)?;
-            if round.kind != RoundKind::PreCopy {
-                deltas += 1;
-                let clean = round.dirty_pages == 0;
-                was_dirty |= !clean;
-                if clean && guest == GuestState::Stopped {
-                    return Ok(Ended::GuestStopped);
-                }
-                if clean && was_dirty && plan.until == Until::Clean {
-                    return Ok(Ended::Clean);
-                }
+            if let Some(ended) = policy.after_round(&round, guest) {
+                return Ok(ended);
             }
-            if plan.rounds.is_some_and(|most| deltas >= most) {
-                return Ok(Ended::Rounds);
-            }
-            if plan.still_every.is_some_and(|every| deltas > 0 && deltas.is_multiple_of(every)) {
+            if policy.is_stop_due() {
                 let mut still = self.stand_still(stop)?;
                 judge(&mut still);
                 still.release()?;
             }
-            let left = plan.time.map(|time| time.saturating_sub(began.elapsed()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(Ended::Time);
+            match policy.wait() {
+                ControlFlow::Break(ended) => return Ok(ended),
+                ControlFlow::Continue(time) => self.nap(time, stop)?,
             }
-            self.nap(left.map_or(plan.interval, |left| left.min(plan.interval)), stop)?;
         }
     }
 

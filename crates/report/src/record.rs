@@ -5,6 +5,7 @@
 
 mod case;
 mod digest;
+mod guest_sum;
 mod host;
 mod migration;
 mod page;
@@ -17,6 +18,7 @@ mod unchecked;
 pub(crate) use case::total;
 pub use case::{Case, Control, RegionEntry, Standing, Verdict};
 pub use digest::{Blake3, Digest, Digests};
+pub use guest_sum::GuestSum;
 pub use host::Host;
 pub use migration::{Clock, LoadEntry, Migration, MigrationRound};
 pub use page::{Detail, LostPage, PageAt};
@@ -47,6 +49,9 @@ pub struct RunRecord {
     pub boards: BTreeMap<String, Host>,
     /// The cases, in the order in which they ran.
     pub cases: Vec<Case>,
+    /// What the run has to say beside its cases, a line each, as a person reads it above the table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// How a guest moved, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
@@ -65,9 +70,17 @@ impl RunRecord {
             host: Host::this_machine(),
             boards: BTreeMap::new(),
             cases,
+            notes: Vec::new(),
             migration: None,
             sweep: None,
         }
+    }
+
+    /// The same record with these notes after its own.
+    #[must_use]
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
     }
 
     /// Whether its cases say on which host they ran, so that a matrix can be drawn of them.

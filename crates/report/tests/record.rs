@@ -4,7 +4,7 @@
 
 mod sample;
 
-use memtwin_report::record::{Standing, Verdict};
+use memtwin_report::record::{GuestSum, Standing, Verdict};
 use memtwin_report::{Case, RunRecord};
 use sample::*;
 use serde_json::{Value, json};
@@ -14,6 +14,18 @@ fn a_record_leads_back() {
     let record = run(every_kind());
     let text = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), record);
+}
+
+/// What older readers know of a record is not touched where there is nothing to note.
+#[test]
+fn notes_are_in_the_record_only_if_there_are_any() {
+    let plain = serde_json::to_value(run(every_kind())).unwrap();
+    assert_eq!(plain.get("notes"), None);
+    let noted = run(every_kind()).with_notes(["to repeat: --seed 7".to_owned()]);
+    let json = serde_json::to_value(&noted).unwrap();
+    assert_eq!(json["notes"], json!(["to repeat: --seed 7"]));
+    assert_eq!(serde_json::from_value::<RunRecord>(json).unwrap(), noted);
+    assert!(serde_json::from_value::<RunRecord>(plain).unwrap().notes.is_empty());
 }
 
 #[test]
@@ -127,6 +139,24 @@ fn discarded_pages_are_counted_and_an_older_record_has_none() {
     written.as_object_mut().unwrap().remove("discarded_pages");
     assert_eq!(serde_json::from_value::<Case>(written).unwrap().discarded_pages(), 0);
     assert_eq!(trial().inconclusive("it ended", Vec::new()).discarded_pages(), 29_264);
+}
+
+#[test]
+fn notes_and_a_guests_sum_travel_with_the_record_and_an_older_one_has_none() {
+    let sum = GuestSum { bsd_sum: 7, blocks: 1024 };
+    let case = identical().with_guest_sum(Some(sum));
+    let record = run(vec![case]).with_notes(vec!["seen".to_owned()]);
+    let mut written = serde_json::to_value(&record).unwrap();
+    assert_eq!(written["cases"][0]["guest_sum"], json!({ "bsd_sum": 7, "blocks": 1024 }));
+    assert_eq!(serde_json::from_value::<RunRecord>(written.clone()).unwrap(), record);
+    written.as_object_mut().unwrap().remove("notes");
+    written["cases"][0].as_object_mut().unwrap().remove("guest_sum");
+    assert_eq!(
+        serde_json::from_value::<RunRecord>(written.clone()).unwrap(),
+        run(vec![identical()])
+    );
+    // Where there is nothing to say, nothing is said.
+    assert_eq!(serde_json::to_value(run(vec![identical()])).unwrap(), written);
 }
 
 #[test]

@@ -27,6 +27,12 @@ pub enum LabError {
     /// A program that sets it up failed.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// A folder of programs that were built before lacks one.
+    #[error("{}: not there", path.display())]
+    NoProgram {
+        /// Where it was expected.
+        path: PathBuf,
+    },
     /// A program is missing.
     #[error("{program} is not installed; on Debian: apt install {package}")]
     Missing {

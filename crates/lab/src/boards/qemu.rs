@@ -1,7 +1,6 @@
 //! How the QEMU of a board is called.
 
 use super::{LabError, Node};
-use crate::board::QEMU;
 use crate::root::BoardImage;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
@@ -29,17 +28,9 @@ pub(super) fn free_port() -> Result<u16, LabError> {
 impl Wiring<'_> {
     /// QEMU, told to be the board; `port` leads to its ssh.
     pub(super) fn command(&self, node: &Node, port: u16) -> Command {
-        let mut qemu = Command::new(QEMU);
-        qemu.args(["-name", &node.name]);
-        qemu.args(["-M", "virt,virtualization=on,gic-version=3", "-cpu", node.spec.cpu_words()]);
         // The usual gigabyte of translated code would count for each board.
-        qemu.args(["-accel", "tcg,thread=multi,tb-size=256"]);
-        qemu.args(["-smp", &node.spec.cpus.to_string(), "-m", &node.spec.memory.to_string()]);
-        qemu.args(["-no-reboot", "-nodefaults", "-no-user-config", "-display", "none"]);
-        qemu.args(["-serial", "stdio"]);
-        qemu.arg("-kernel").arg(&self.image.boot.kernel);
-        qemu.arg("-initrd").arg(&self.image.boot.initrd);
-        qemu.args(["-append", &append(node)]);
+        let mut qemu = node.spec.command(&self.image.boot, ",tb-size=256", &append(node));
+        qemu.args(["-name", &node.name, "-no-user-config"]);
         let own = [("root", &*self.image.root, "snapshot=on"), ("lab", self.files, "readonly=on")];
         let own = own.map(|(id, file, how)| (id.to_owned(), file, how));
         let more = node.disks.iter().enumerate();
@@ -70,10 +61,9 @@ impl Wiring<'_> {
     }
 }
 
-/// The kernel's command line: what `up.sh` reads.
+/// More for the kernel's command line: what `up.sh` reads.
 fn append(node: &Node) -> String {
-    let mut line =
-        format!("console=ttyAMA0 rdinit=/init panic=-1 quiet memtwin.name={}", node.name);
+    let mut line = format!("memtwin.name={}", node.name);
     let nics = node.nics.iter().map(|nic| {
         let mtu = nic.mtu.map(|mtu| mtu.to_string()).unwrap_or_default();
         format!("{}@{mtu}", nic.address.as_deref().unwrap_or_default())

@@ -1,9 +1,11 @@
 //! The words of `memtwin check`.
 
 use super::{Output, STRESSORS, ring_entries};
-use crate::values::{Size, Time};
+use crate::helpers;
+use crate::values::{Size, Time, distinct, distinct_by};
 use clap::{Args, ValueEnum};
 use memtwin_kvm::Mode;
+use memtwin_session::{self as session, CheckConfig};
 use memtwin_stressor::Stressor;
 use memtwin_vmm::{Backing, Granule};
 use std::path::PathBuf;
@@ -75,4 +77,31 @@ pub(crate) struct Check {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) output: Output,
+}
+
+impl Check {
+    /// What it asks for.
+    pub(crate) fn config(&self) -> CheckConfig {
+        CheckConfig {
+            source: self.source.map(|source| match source {
+                CheckSource::Kvm => session::CheckSource::Kvm,
+                CheckSource::Process => session::CheckSource::Process,
+            }),
+            modes: distinct_by(&self.mode, |mode| mode.name()),
+            backings: distinct(&self.backing),
+            vcpus: distinct(&self.vcpus),
+            stressors: distinct(&self.stressor),
+            granules: distinct(&self.granule),
+            va_bits: distinct(&self.va_bits),
+            all: self.all,
+            size: self.size.map(|size| size.0),
+            rounds: self.rounds,
+            time: self.seconds.map(|time| time.0),
+            interval: self.interval.0,
+            seed: self.seed,
+            ring_entries: self.ring_entries,
+            memory: self.memory.clone(),
+            writer: helpers::writer_command(),
+        }
+    }
 }

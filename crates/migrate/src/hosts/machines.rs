@@ -3,10 +3,10 @@
 use super::environment::{FOLDERS, MigrationHost};
 use crate::config::MigrationConfig;
 use crate::guest::GuestSpec;
-use memtwin_lab::boards::{RunningLab, RunningLabError};
 use memtwin_lab::host::{self, Host, Ssh, quoted};
 use memtwin_lab::image::Image;
-use memtwin_lab::{Arch, Progress, RunFolder, board_programs};
+use memtwin_lab::provision::board_programs;
+use memtwin_lab::{Arch, Progress, RunFolder, running_lab};
 use memtwin_report::Failure;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,15 +86,11 @@ pub(crate) fn both(
 ///
 /// Errors: no such board is.
 fn running_board(name: &str, lab: Option<&Path>) -> Result<Ssh, Failure> {
-    let place = RunningLab::place(lab).map_err(Failure::environment)?;
-    let lab = RunningLab::read(&place).map_err(Failure::environment)?;
-    let board = lab.board(name).map_err(|error| match error {
-        RunningLabError::NoBoard { .. } => Failure::usage(error),
-        RunningLabError::NotUp { .. } | RunningLabError::NotOurs(_) | RunningLabError::Json(_) => {
-            Failure::environment(error)
-        }
+    let board = running_lab::board(name, lab).map_err(|error| match error.is_usage() {
+        true => Failure::usage(error),
+        false => Failure::environment(error),
     })?;
-    Ok(board.host())
+    Ok(board.ssh().clone())
 }
 
 fn read(said: &str) -> Option<(Arch, bool, String)> {

@@ -1,7 +1,7 @@
 //! A case: one source, one way of running it, one verdict.
 
 use super::page::{LostPage, PageAt, hex_gpa};
-use super::{Digests, RoundEntry};
+use super::{Digests, GuestSum, RoundEntry};
 use memtwin_pages::Gpa;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +109,8 @@ pub struct Case {
     pub(super) passed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exercised: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guest_sum: Option<GuestSum>,
 }
 
 impl Case {
@@ -133,6 +135,7 @@ impl Case {
             control: None,
             passed: false,
             exercised: None,
+            guest_sum: None,
         }
     }
 
@@ -140,6 +143,12 @@ impl Case {
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
+    }
+
+    /// The same case with what a program inside the guest found.
+    #[must_use]
+    pub fn with_guest_sum(self, guest_sum: Option<GuestSum>) -> Self {
+        Self { guest_sum, ..self }
     }
 
     /// Its name, as `kvm/get/shm/vcpus=1/random`.
@@ -190,6 +199,11 @@ impl Case {
     /// The digests, by region.
     pub fn digest(&self) -> &BTreeMap<String, Digests> {
         &self.digest
+    }
+
+    /// What a program inside the guest found its memory to be, if one was asked.
+    pub fn guest_sum(&self) -> Option<GuestSum> {
+        self.guest_sum
     }
 
     /// What was injected and found, if the case is a control and ran.

@@ -139,6 +139,7 @@ impl Trial {
             passed: Case::success(verdict, control.as_ref()),
             control,
             exercised,
+            guest_sum: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::case::{Case, Control, RegionEntry, Verdict};
 use super::rounds::is_exercised;
-use super::{Digests, LostPage, PageAt, RoundEntry};
+use super::{Digests, GuestSum, LostPage, PageAt, RoundEntry};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,8 @@ pub(super) struct Unchecked {
     passed: bool,
     #[serde(default)]
     exercised: Option<bool>,
+    #[serde(default)]
+    guest_sum: Option<GuestSum>,
 }
 
 /// What a case says that can't be, given the rest of it.
@@ -60,6 +62,7 @@ impl TryFrom<Unchecked> for Case {
             control: read.control,
             passed: read.passed,
             exercised: read.exercised,
+            guest_sum: read.guest_sum,
         })
     }
 }

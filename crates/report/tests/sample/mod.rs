@@ -126,6 +126,7 @@ pub(crate) fn run(cases: Vec<Case>) -> RunRecord {
         host: Host { arch: "aarch64".into(), kernel: "6.12.1".into(), page_size: PAGE, cpus: 2 },
         boards: Default::default(),
         cases,
+        notes: Vec::new(),
         migration: None,
         sweep: None,
     }

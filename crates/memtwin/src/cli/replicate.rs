@@ -1,0 +1,219 @@
+//! The words of `memtwin replicate`.
+
+use super::{Output, STRESSORS, path_after, pause};
+use crate::helpers;
+use crate::values::{Size, Time};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use memtwin_kvm::Mode;
+use memtwin_remote::{Target, TargetError};
+use memtwin_replicate as engine;
+use memtwin_report::Failure;
+use memtwin_session::{QemuReplicateConfig, ReplicateConfig, ReplicatedGuest, TwinTarget};
+use memtwin_stressor::Stressor;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A source to replicate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The embedded guest.
+    Kvm,
+    /// A plain process.
+    Process,
+    /// A running QEMU, by the socket of its QMP monitor.
+    Qemu(PathBuf),
+}
+
+fn source(given: OsString) -> Result<Source, &'static str> {
+    match given.to_str() {
+        Some("kvm") => Ok(Source::Kvm),
+        Some("process") => Ok(Source::Process),
+        _ => path_after(&given, "qemu:")
+            .map(Source::Qemu)
+            .ok_or("expected kvm, process or qemu:QMP-SOCKET"),
+    }
+}
+
+/// Where a twin goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Twin {
+    /// A regular file.
+    File(PathBuf),
+    /// Another host, which keeps it.
+    Remote(Target),
+    /// Nowhere: to measure.
+    Discard,
+}
+
+fn twin(given: OsString) -> Result<Twin, String> {
+    if let Some(path) = path_after(&given, "file:") {
+        return Ok(Twin::File(path));
+    }
+    match given.to_str() {
+        Some("discard") => Ok(Twin::Discard),
+        Some(text) if text.starts_with("tcp:") || text.starts_with("ssh:") => {
+            text.parse().map(Twin::Remote).map_err(|error: TargetError| error.to_string())
+        }
+        _ => {
+            Err("expected file:PATH, tcp://HOST:PORT, ssh://[USER@]HOST/PATH or discard".to_owned())
+        }
+    }
+}
+
+/// What ends a replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// A clean log after at least one that was not
+    Clean,
+}
+
+/// `memtwin replicate`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Replicate {
+    /// The guest: `kvm` (embedded), `process`, or `qemu:QMP-SOCKET`, a QEMU that runs already
+    #[arg(value_parser = OsStringValueParser::new().try_map(source))]
+    pub(crate) source: Source,
+    /// The twin: `file:PATH` (of a QEMU: a directory with an image for each RAMBlock),
+    /// `tcp://HOST:PORT` (a `memtwin receive` there), `ssh://[USER@]HOST/PATH` or `discard`
+    #[arg(value_parser = OsStringValueParser::new().try_map(twin))]
+    pub(crate) twin: Twin,
+    /// How long to sleep between rounds
+    #[arg(long, default_value = "100ms", value_name = "TIME")]
+    pub(crate) interval: Time,
+    /// Stop at a clean log, pause the guest and judge
+    #[arg(long, value_enum)]
+    pub(crate) until: Option<Until>,
+    /// Replicate so long at most, then pause the guest and judge
+    #[arg(long, value_name = "TIME")]
+    pub(crate) seconds: Option<Time>,
+    /// Run so many rounds at most after pre-copy, then pause the guest and judge
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<u32>,
+    /// Let the guest's stressors write for so long [default: to the end]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) guest_seconds: Option<Time>,
+    /// Write each round's dirty bitmap to FILE (docs/dirty-bitmap.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dirty_bitmap: Option<PathBuf>,
+    /// The file behind the guest's window
+    #[arg(long, default_value = memtwin_session::DEFAULT_MEMORY_FILE, value_name = "FILE")]
+    pub(crate) memory: PathBuf,
+    /// The window's size
+    #[arg(long, default_value = "1M", value_name = "SIZE")]
+    pub(crate) size: Size,
+    /// How KVM's dirty log is asked
+    #[arg(long, default_value = "get", value_name = "get|clear|ring")]
+    pub(crate) mode: Mode,
+    /// How many vCPUs (or threads) write
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) vcpus: u16,
+    /// How pages get dirty
+    #[arg(long, default_value = "random", value_name = "NAME", long_help = STRESSORS)]
+    pub(crate) stressor: Stressor,
+    /// How many pages a second the stressors write together [default: as many as they can]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) pace: Option<u64>,
+    /// Of a QEMU: this RAMBlock alone; the twin is then a file
+    #[arg(long, value_name = "NAME", help_heading = "QEMU")]
+    pub(crate) block: Option<String>,
+    /// QEMU's process id [default: found by its socket]
+    #[arg(long, value_name = "PID", help_heading = "QEMU")]
+    pub(crate) pid: Option<u32>,
+    /// How long the guest may stand still for us at most
+    #[arg(long, default_value = "250ms", value_name = "TIME", value_parser = pause, overrides_with = "max_pause", help_heading = "QEMU")]
+    pub(crate) max_pause: Time,
+    /// With --until clean: give up after so long (exit code 10)
+    #[arg(long, value_name = "TIME", requires = "until")]
+    pub(crate) timeout: Option<Time>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) remote: crate::remote_args::Sender,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) output: Output,
+}
+
+impl Replicate {
+    /// Errors if an option is of no use with the source, or the window's size is none.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if let Source::Qemu(_) = self.source {
+            if self.guest_seconds.is_some() || self.pace.is_some() {
+                let what = "--guest-seconds and --pace are for guests of our own, and this one is a QEMU's";
+                return Err(Failure::usage(what));
+            }
+            return Ok(());
+        }
+        if self.block.is_some() || self.pid.is_some() {
+            return Err(Failure::usage("--block and --pid are for a source qemu:QMP-SOCKET"));
+        }
+        crate::sizes::check(Some(self.size.0))
+    }
+
+    /// What it asks for, of a guest of our own.
+    ///
+    /// Errors: a key of the remote twin can't be read, or there is none.
+    pub(crate) fn config(&self) -> Result<ReplicateConfig, Failure> {
+        Ok(ReplicateConfig {
+            guest: match self.source {
+                Source::Process => ReplicatedGuest::Process(helpers::writer_command()),
+                Source::Kvm | Source::Qemu(_) => ReplicatedGuest::Kvm(self.mode),
+            },
+            twin: self.twin_target()?,
+            memory: self.memory.clone(),
+            size: self.size.0,
+            vcpus: self.vcpus,
+            stressor: self.stressor,
+            pace: self.pace,
+            guest_time: self.guest_seconds.map(|time| time.0),
+            interval: self.interval.0,
+            until: self.until(),
+            rounds: self.rounds,
+            time: self.limit(),
+            dirty_bitmap: self.dirty_bitmap.clone(),
+        })
+    }
+
+    /// What it asks for, of the QEMU with this monitor.
+    ///
+    /// Errors: as [`Replicate::config`].
+    pub(crate) fn qemu_config(&self, socket: &Path) -> Result<QemuReplicateConfig, Failure> {
+        Ok(QemuReplicateConfig {
+            socket: socket.to_owned(),
+            pid: self.pid,
+            block: self.block.clone(),
+            twin: self.twin_target()?,
+            interval: self.interval.0,
+            until: self.until(),
+            rounds: self.rounds,
+            time: self.limit(),
+            dirty_bitmap: self.dirty_bitmap.clone(),
+            max_pause: self.max_pause.0,
+            guardian: helpers::guardian_command(),
+        })
+    }
+
+    fn twin_target(&self) -> Result<TwinTarget, Failure> {
+        Ok(match &self.twin {
+            Twin::File(path) => TwinTarget::File(path.clone()),
+            Twin::Remote(target) => TwinTarget::Remote(Box::new(self.remote.config(target)?)),
+            Twin::Discard => TwinTarget::Discard,
+        })
+    }
+
+    fn until(&self) -> engine::Until {
+        match self.until {
+            Some(Until::Clean) => engine::Until::Clean,
+            None => engine::Until::Told,
+        }
+    }
+
+    /// The time after which the rounds end: the shorter of `--seconds` and `--timeout`.
+    fn limit(&self) -> Option<Duration> {
+        match (self.seconds, self.timeout) {
+            (Some(Time(seconds)), Some(Time(timeout))) => Some(seconds.min(timeout)),
+            (seconds, timeout) => seconds.or(timeout).map(|time| time.0),
+        }
+    }
+}

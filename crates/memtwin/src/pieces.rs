@@ -1,0 +1,54 @@
+//! Each case's record as soon as it has ended, for who asks from another machine: what has ended is known
+//! there, whatever becomes of this one (`memtwin_lab::pieces`).
+
+use memtwin_lab::pieces;
+use memtwin_replicate::{Event, Observer};
+use memtwin_report::{Case, RunRecord};
+use memtwin_session::SessionObserver;
+use std::io::Write;
+
+/// Says them on standard error, if they are wanted.
+pub(crate) struct Pieces<'c> {
+    wanted: bool,
+    command: &'c str,
+    said: usize,
+}
+
+impl<'c> Pieces<'c> {
+    pub(crate) fn new(wanted: bool, command: &'c str) -> Self {
+        Self { wanted, command, said: 0 }
+    }
+
+    /// A case has ended.
+    pub(crate) fn case(&mut self, case: &Case) {
+        let record = RunRecord::new(self.command, vec![case.clone()]);
+        if self.wanted
+            && let Ok(record) = serde_json::to_string(&record)
+        {
+            self.said += 1;
+            say(&pieces::line(&record));
+        }
+    }
+
+    /// That was the last. Who does not hear it knows that more was to come.
+    pub(crate) fn end(&self) {
+        if self.wanted {
+            say(&pieces::last(self.said));
+        }
+    }
+}
+
+impl Observer for Pieces<'_> {
+    fn event(&mut self, _event: &Event<'_>) {}
+}
+
+impl SessionObserver for Pieces<'_> {
+    fn case_finished(&mut self, case: &Case) {
+        self.case(case);
+    }
+}
+
+fn say(line: &str) {
+    // Who does not hear it knows that by the number of the last.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,188 @@
+//! An audit: does the dirty log of a running QEMU tell the truth about its guest?
+
+mod findings;
+mod rounds;
+mod stop;
+mod untested;
+
+use crate::helper::HelperCommand;
+use crate::observer::SessionObserver;
+use crate::provenance::Provenance;
+use crate::qemu_guest::Attached;
+use findings::AuditFindings;
+use memtwin_replicate::Stop;
+use memtwin_report::{Case, ExitCode, Failure};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use stop::{AuditStop, StopError};
+
+/// How long an audit runs, unless told.
+const DEFAULT_TIME: Duration = Duration::from_secs(5);
+
+/// What to audit.
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    /// The socket of QEMU's QMP monitor.
+    pub socket: PathBuf,
+    /// QEMU's process id; `None`: found by its socket.
+    pub pid: Option<u32>,
+    /// How long to audit before the guest is paused and judged; `None`: 5 s, unless there is a number of
+    /// rounds.
+    pub time: Option<Duration>,
+    /// At most so many rounds after pre-copy.
+    pub rounds: Option<u32>,
+    /// Pause the guest and judge after every so many rounds too.
+    pub pause_every: Option<u32>,
+    /// How long the guest is let alone between two rounds.
+    pub interval: Duration,
+    /// How long the guest may stand still for us at most.
+    pub max_pause: Duration,
+    /// Where the control's random choices begin; `None`: somewhere new.
+    pub seed: Option<u64>,
+    /// How the guardian is started that leaves QEMU as it was found if this process is killed.
+    pub guardian: HelperCommand,
+}
+
+impl AuditConfig {
+    /// Two rounds a second for 5 s, the guest paused for 250 ms at most.
+    pub fn new(socket: impl Into<PathBuf>, guardian: HelperCommand) -> Self {
+        Self {
+            socket: socket.into(),
+            pid: None,
+            time: None,
+            rounds: None,
+            pause_every: None,
+            interval: Duration::from_millis(500),
+            max_pause: Duration::from_millis(250),
+            seed: None,
+            guardian,
+        }
+    }
+}
+
+/// What an audit came to.
+#[derive(Debug)]
+pub struct Audited {
+    /// A case for each RAMBlock, and the control's.
+    pub cases: Vec<Case>,
+    /// What there is to say beside them, for the record.
+    pub notes: Vec<String>,
+}
+
+/// Audits, and leaves the QEMU as it was found.
+///
+/// Errors: it can't be attached to, there is no room for its twin, or a stop came before anything was begun.
+pub fn audit(
+    config: &AuditConfig,
+    stop: &Stop,
+    observer: &mut dyn SessionObserver,
+) -> Result<Audited, Failure> {
+    let mut attached = Attached::new(&config.socket, config.pid)?;
+    check_room(config, &attached)?;
+    let origin = attached.provenance();
+    observer.case_started("audit");
+    let mut findings = AuditFindings::new(origin.source.clone());
+    let began = Instant::now();
+    let time = match (config.time, config.rounds) {
+        (Some(time), _) => Some(time),
+        (None, Some(_)) => None,
+        (None, None) => Some(DEFAULT_TIME),
+    };
+    loop {
+        let left = time.map(|time| time.saturating_sub(began.elapsed()));
+        let rounds = |all: u32| all.saturating_sub(findings.deltas());
+        let stop_at = AuditStop {
+            interval: config.interval,
+            rounds: match (config.pause_every, config.rounds.map(rounds)) {
+                (Some(every), Some(left)) => Some(every.min(left)),
+                (every, left) => every.or(left),
+            },
+            time: left,
+            max_pause: config.max_pause,
+            seed: config.seed.unwrap_or_else(crate::seed::fresh),
+            guardian: &config.guardian,
+            stop,
+        };
+        match stop_at.run(&mut attached, &mut findings, observer) {
+            Ok(()) => {}
+            // Nothing was begun, and it was us who broke off.
+            Err(StopError::NotBegun(_)) if findings.is_empty() && stop.is_set() => {
+                return Err(Failure {
+                    code: ExitCode::Interrupted,
+                    message: "interrupted".to_owned(),
+                });
+            }
+            // It was begun, and then there was no QEMU any more.
+            Err(StopError::NotBegun(reason)) if findings.is_empty() && !attached.lives() => {
+                findings.trouble(reason);
+                break;
+            }
+            // Nothing was begun, so there is nothing to report.
+            Err(StopError::NotBegun(reason)) if findings.is_empty() => {
+                return Err(Failure::environment(reason));
+            }
+            Err(StopError::NotBegun(reason) | StopError::Broken(reason)) => {
+                findings.trouble(reason);
+                break;
+            }
+        }
+        let time_over = time.is_some_and(|time| began.elapsed() >= time);
+        let rounds_over = config.rounds.is_some_and(|all| findings.deltas() >= all);
+        if config.pause_every.is_none() || time_over || rounds_over || stop.is_set() {
+            break;
+        }
+    }
+
+    // A connection that was left to the guardian is not ours any more.
+    let why_idle = match findings.has_trouble() {
+        true => None,
+        false => memtwin_qemu::status(&mut attached.qmp).ok().and_then(|now| now.why_idle()),
+    };
+    let (cases, notes) = findings.close(&attached.blocks, why_idle.as_deref());
+    let mut all = Vec::from_iter(origin.title());
+    all.extend(notes);
+    if stop.is_set() {
+        all.push("interrupted".to_owned());
+    }
+    Ok(Audited { cases, notes: all })
+}
+
+/// Errors unless there is room for the twin.
+fn check_room(config: &AuditConfig, attached: &Attached) -> Result<(), Failure> {
+    let (process, blocks) = (attached.process(), &attached.blocks);
+    crate::room::for_copy("the audit's twin", &process, blocks, &config.socket)
+        .map_err(Failure::environment)
+}
+
+/// What would be audited, and what would be changed meanwhile, in lines. Changes nothing.
+///
+/// Errors: as [`audit`], before anything is begun.
+pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
+    let mut attached = Attached::new(&config.socket, config.pid)?;
+    attached.qmp.try_descriptors().map_err(Failure::environment)?;
+    check_room(config, &attached)?;
+    let mut lines = Vec::from_iter(attached.provenance().title());
+    for block in &attached.blocks {
+        let windows: Vec<String> = block
+            .windows
+            .iter()
+            .map(|window| format!("{} at offset {:#x}", window.gpa, window.offset))
+            .collect();
+        let seen = match windows.is_empty() {
+            _ if !block.is_named => {
+                "skipped: it has no name, so QEMU does not migrate it".to_owned()
+            }
+            true => "not mapped".to_owned(),
+            false => windows.join(", "),
+        };
+        lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
+    }
+    lines.push(
+        "while it runs: migration capabilities return-path and switchover-ack on, others off \
+         (postcopy-ram on, if the guest hints at free pages); \
+         parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth, mode and tls-creds; all \
+         put back at the end; the guest is paused at the end while its memory is read, for --max-pause at most"
+            .to_owned(),
+    );
+    Ok(lines)
+}

@@ -1,0 +1,338 @@
+//! What an audit has found so far, RAMBlock by RAMBlock. A loss once seen stays.
+
+use super::rounds::RegionRounds;
+use super::untested::untested;
+use crate::findings::{both_digests, lost_page};
+use crate::judge::StopTiming;
+use crate::paused_read::{PausedRead, unclear};
+use crate::read_twin::TwinPart;
+use crate::verdict::{CaseFacts, Override, verdict_of};
+use memtwin_pages::{Layout, PageSet, Region};
+use memtwin_qemu::Block;
+use memtwin_replicate::{Round, RoundKind};
+use memtwin_report::record::{Detail, Digests, LostPage, PageAt};
+use memtwin_report::{Case, Trial};
+use memtwin_verdict::{Comparison, Difference, Image};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Of how many lost pages of a block the bytes are shown, and how many bytes of each.
+const DETAILED: usize = 16;
+const SHOWN_BYTES: u64 = 8;
+
+/// A region's comparison at a stop.
+pub(super) struct BlockSeen<'s> {
+    pub(super) region: &'s Region,
+    pub(super) comparison: &'s Comparison,
+    pub(super) read: &'s PausedRead<'s, TwinPart>,
+    pub(super) twin: &'s TwinPart,
+}
+
+/// The findings.
+pub(super) struct AuditFindings {
+    source: String,
+    entries: Vec<BlockFindings>,
+    /// How many rounds came before the tap that is entered now.
+    before: u32,
+    rounds: u32,
+    deltas: u32,
+    dirty: u64,
+    control: Option<ControlFindings>,
+    trouble: Option<String>,
+    notes: Vec<String>,
+}
+
+struct BlockFindings {
+    region: Region,
+    rounds: Vec<Round>,
+    lost: BTreeMap<u64, LostPage>,
+    /// Pages that differ and that QEMU never sent.
+    missing: BTreeSet<u64>,
+    /// Pages that the guest gave up.
+    discarded: PageSet,
+    /// Pages that differ and that the guest may have given up.
+    unclear: BTreeSet<u64>,
+    digests: Option<Digests>,
+}
+
+struct ControlFindings {
+    region: Region,
+    injected: Vec<PageAt>,
+    found: Vec<LostPage>,
+    digests: Digests,
+}
+
+impl AuditFindings {
+    /// Nothing yet.
+    pub(super) fn new(source: String) -> Self {
+        Self {
+            source,
+            entries: Vec::new(),
+            before: 0,
+            rounds: 0,
+            deltas: 0,
+            dirty: 0,
+            control: None,
+            trouble: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Whether nothing has been entered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many rounds there were after pre-copy.
+    pub(super) fn deltas(&self) -> u32 {
+        self.deltas
+    }
+
+    /// Enters a tap's rounds, numbered on from those before.
+    pub(super) fn begin(&mut self, layout: &Layout, rounds: &RegionRounds) {
+        self.before = self.rounds;
+        for (id, region) in layout.iter() {
+            let of_region = rounds.of_region(id.0, self.before);
+            self.entry(region).rounds.extend(of_region);
+        }
+        for round in rounds.all() {
+            self.rounds += 1;
+            self.deltas += u32::from(round.kind == RoundKind::Delta);
+            if round.kind != RoundKind::PreCopy {
+                self.dirty += round.dirty_pages;
+            }
+        }
+    }
+
+    /// Notes how a stop went.
+    pub(super) fn stopped(&mut self, timing: StopTiming) {
+        let StopTiming { paused, compared, bytes, counters } = timing;
+        let still = paused.and_then(|paused| paused.time()).map_or_else(
+            || "the guest was not running".to_owned(),
+            |time| format!("the guest stood still for {} ms", time.as_millis()),
+        );
+        let rate = bytes as f64 / compared.as_secs_f64().max(1e-9) / 1e9;
+        self.notes.push(format!(
+            "stop after round {}: {still}; {} MiB compared in {} ms ({rate:.1} GB/s)",
+            self.rounds.saturating_sub(1),
+            bytes >> 20,
+            compared.as_millis(),
+        ));
+        if let Some(qemu) = counters.qemu {
+            self.notes.push(format!(
+                "pages received: {}; QEMU's count: {} ({} of one byte), {} collections of its log",
+                counters.pages,
+                qemu.normal + qemu.duplicate,
+                qemu.duplicate,
+                qemu.dirty_sync_count,
+            ));
+        }
+    }
+
+    /// Enters a region's comparison.
+    pub(super) fn judged(&mut self, seen: BlockSeen<'_>) {
+        let before = self.before;
+        let entry = self.entry(seen.region);
+        // At every stop anew; its size may have changed between two.
+        entry.discarded.insert_words(seen.read.discarded.words());
+        for difference in &seen.comparison.differing {
+            if seen.read.never_sent.contains(difference.page) {
+                entry.missing.insert(difference.page);
+                continue;
+            }
+            if seen.read.is_unclear(difference.page) {
+                entry.unclear.insert(difference.page);
+                continue;
+            }
+            let detailed = entry.lost.len() < DETAILED;
+            entry.lost.entry(difference.page).or_insert_with(|| LostPage {
+                last_round: before
+                    + seen.read.last_round.get(&difference.page).copied().unwrap_or_default(),
+                detail: detailed.then(|| detail(&seen, difference)),
+                ..lost_page(seen.region, difference)
+            });
+        }
+        entry.digests = Some(both_digests(seen.comparison));
+    }
+
+    /// Enters what the judge found when pages were kept back from it. What the log itself has lost
+    /// is no part of that.
+    pub(super) fn control(
+        &mut self,
+        region: &Region,
+        injected: BTreeSet<u64>,
+        comparison: &Comparison,
+    ) {
+        // A later stop may have nothing to keep back.
+        if injected.is_empty() && self.control.is_some() {
+            return;
+        }
+        let entry = self.entry(region);
+        let unexplained = |page: u64| {
+            entry.lost.contains_key(&page)
+                || entry.missing.contains(&page)
+                || entry.unclear.contains(&page)
+        };
+        let found = comparison
+            .differing
+            .iter()
+            .filter(|found| injected.contains(&found.page) || !unexplained(found.page))
+            .map(|found| lost_page(region, found))
+            .collect();
+        let at =
+            |&page: &u64| PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) };
+        self.control = Some(ControlFindings {
+            region: region.clone(),
+            injected: injected.iter().map(at).collect(),
+            found,
+            digests: both_digests(comparison),
+        });
+    }
+
+    /// Whether something broke off.
+    pub(super) fn has_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Something broke off, and why.
+    pub(super) fn trouble(&mut self, reason: String) {
+        self.trouble = Some(reason);
+    }
+
+    /// Every block's case, the control's, and what else there is to say. `why_idle`: of a guest that
+    /// does not run, why not.
+    pub(super) fn close(
+        self,
+        blocks: &[Block],
+        why_idle: Option<&str>,
+    ) -> (Vec<Case>, Vec<String>) {
+        let Self { source, entries, dirty, control, trouble, notes, .. } = self;
+        let not_judged = not_judged(&source, blocks, &entries, trouble.as_deref());
+        let control = control.filter(|_| trouble.is_none() && dirty > 0);
+        let logged = dirty > 0;
+        let judged = entries.into_iter().map(|entry| {
+            let nothing_logged =
+                (!logged).then(|| Override::NothingLogged(untested(entry.lost.len(), why_idle)));
+            entry.case(&source, trouble.clone(), nothing_logged)
+        });
+        let mut cases: Vec<Case> = judged.collect();
+        cases.extend(control.map(|control| control.case(&source)));
+        cases.extend(not_judged);
+        (cases, notes)
+    }
+
+    fn entry(&mut self, region: &Region) -> &mut BlockFindings {
+        let found = self.entries.iter().position(|entry| entry.region.name() == region.name());
+        let at = found.unwrap_or_else(|| {
+            self.entries.push(BlockFindings {
+                region: region.clone(),
+                rounds: Vec::new(),
+                lost: BTreeMap::new(),
+                missing: BTreeSet::new(),
+                discarded: PageSet::new(region.pages()),
+                unclear: BTreeSet::new(),
+                digests: None,
+            });
+            self.entries.len() - 1
+        });
+        &mut self.entries[at]
+    }
+}
+
+impl BlockFindings {
+    /// The block's case. `trouble`: why the audit broke off, if it did.
+    fn case(self, source: &str, trouble: Option<String>, nothing_logged: Option<Override>) -> Case {
+        let name = self.region.name().to_owned();
+        let trial = Trial::new(format!("audit/{name}"), source, &alone(&self.region))
+            .rounds(&self.rounds)
+            .one_of_several();
+        let (missing, unclear_pages) = (self.missing.len() as u64, self.unclear.len() as u64);
+        let overrides = [
+            self.digests.is_none().then_some(Override::NeverCompared),
+            (missing > 0).then_some(Override::NeverSent(missing)),
+            (unclear_pages > 0).then(|| Override::Unclear(unclear(unclear_pages))),
+            nothing_logged,
+        ];
+        let facts = CaseFacts {
+            broken: trouble,
+            lost: self.lost.into_values().collect(),
+            digests: self.digests.map(|digests| (name, digests)).into_iter().collect(),
+            injected: None,
+            given_up: self.discarded.count(),
+            overrides: overrides.into_iter().flatten().collect(),
+        };
+        verdict_of(trial, facts)
+    }
+}
+
+impl ControlFindings {
+    /// The control's case.
+    fn case(self, source: &str) -> Case {
+        let Self { region, injected, found, digests } = self;
+        let name = region.name().to_owned();
+        let trial = Trial::new(format!("audit/{name}/control"), source, &alone(&region));
+        let facts = CaseFacts {
+            overrides: injected
+                .is_empty()
+                .then_some(Override::NothingSuppressed)
+                .into_iter()
+                .collect(),
+            lost: found,
+            digests: [(name, digests)].into(),
+            injected: Some(injected),
+            ..CaseFacts::default()
+        };
+        verdict_of(trial, facts)
+    }
+}
+
+/// The cases of the blocks of which nothing was entered. `trouble`: why the audit broke off, if it did.
+fn not_judged(
+    source: &str,
+    blocks: &[Block],
+    entries: &[BlockFindings],
+    trouble: Option<&str>,
+) -> Vec<Case> {
+    let case = |block: &Block| {
+        let name = format!("audit/{}", block.name);
+        if !block.is_named {
+            let reason = "it has no name, so QEMU does not migrate it (docs/qemu.md)";
+            return Some(Case::skipped(name, source, reason));
+        }
+        match trouble {
+            Some(reason) if entries.is_empty() => {
+                let facts = CaseFacts { broken: Some(reason.to_owned()), ..CaseFacts::default() };
+                Some(verdict_of(Trial::new(name, source, &Layout::default()), facts))
+            }
+            _ if entries.iter().any(|entry| entry.region.name() == block.name) => None,
+            trouble => {
+                let reason = trouble.unwrap_or("QEMU does not migrate this block");
+                Some(Case::skipped(name, source, reason))
+            }
+        }
+    };
+    blocks.iter().filter(|block| block.used > 0).filter_map(case).collect()
+}
+
+fn alone(region: &Region) -> Layout {
+    Layout::new(vec![region.clone()])
+}
+
+/// Where a page differs, and the first bytes there, of whole 8-byte words.
+fn detail(seen: &BlockSeen<'_>, difference: &Difference) -> Detail {
+    let size = seen.region.page_size();
+    let offset = size.offset_of(difference.page);
+    let from = u64::from(difference.first_byte) & !7;
+    let mut bytes = [0; SHOWN_BYTES as usize];
+    let mut hex = |image: &dyn Image| match image.read_at(offset + from, &mut bytes) {
+        Ok(()) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Err(error) => error.to_string(),
+    };
+    let (twin, memory) = (hex(seen.twin), hex(&seen.read.memory));
+    let ranges = difference.ranges.iter();
+    Detail {
+        offset,
+        ranges: ranges.map(|range| (range.start.into(), range.end.into())).collect(),
+        twin,
+        memory,
+    }
+}

@@ -1,0 +1,161 @@
+//! One tap, from pre-copy to a stop, and what that has shown: every page of every region, and the control.
+
+use super::findings::{AuditFindings, BlockSeen};
+use super::rounds::RegionRounds;
+use crate::discards::DiscardWatch;
+use crate::driver::ForeignGuest;
+use crate::helper::HelperCommand;
+use crate::judge::CapturedJudge;
+use crate::observer::SessionObserver;
+use crate::paused_read::PausedRead;
+use crate::qemu_guest::Attached;
+use crate::read_twin::TwinPart;
+use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
+use memtwin_pages::{Layout, RegionId};
+use memtwin_qemu::balloon;
+use memtwin_replicate::{Plan, Stop, Until};
+use memtwin_tap::Tap;
+use memtwin_twin::WithheldTwin;
+use memtwin_verdict::{CompareError, Image as _, Overlay, Side, compare};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::time::Duration;
+
+/// How many pages of a block the control keeps back.
+const WITHHELD: usize = 3;
+
+/// A tap to be run up to its stop.
+pub(super) struct AuditStop<'s> {
+    /// How long to let the guest be between rounds.
+    pub(super) interval: Duration,
+    /// How many rounds after pre-copy at most.
+    pub(super) rounds: Option<u32>,
+    /// How long at most.
+    pub(super) time: Option<Duration>,
+    /// How long the guest may be paused.
+    pub(super) max_pause: Duration,
+    /// Which pages the control keeps back.
+    pub(super) seed: u64,
+    /// How the guardian is started.
+    pub(super) guardian: &'s HelperCommand,
+    /// Set when a signal came.
+    pub(super) stop: &'s Stop,
+}
+
+/// Why there was no stop.
+pub(super) enum StopError {
+    /// The tap could not be opened: QEMU is as it was.
+    NotBegun(String),
+    /// It broke off.
+    Broken(String),
+}
+
+fn not_begun(error: impl Display) -> StopError {
+    StopError::NotBegun(error.to_string())
+}
+
+impl AuditStop<'_> {
+    /// Runs it, and enters what it found.
+    pub(super) fn run(
+        &self,
+        attached: &mut Attached,
+        findings: &mut AuditFindings,
+        observer: &mut dyn SessionObserver,
+    ) -> Result<(), StopError> {
+        attached.look_again().map_err(not_begun)?;
+        let process = attached.process();
+        let target = attached.target(self.max_pause).map_err(not_begun)?;
+        let Attached { qmp, blocks, .. } = attached;
+        let balloon = balloon(qmp).map_err(not_begun)?;
+        let tap = Tap::open(qmp, &target, blocks, self.guardian.command(), self.stop)
+            .map_err(not_begun)?;
+        let layout = tap.regions().clone();
+        let memories = Attached::memories(blocks, &process, &layout).map_err(not_begun)?;
+        let mut twin = WithheldTwin::new(WITHHELD, self.seed);
+        let mut rounds = RegionRounds::default();
+        let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
+        let mut judge = CapturedJudge::new(&layout, &memories, &discards, self.max_pause);
+        let session = Session {
+            source: tap,
+            sink: &mut twin,
+            observer: ((&mut rounds, &discards), observer),
+            plan: self.plan(),
+            guest: ForeignGuest,
+            judge: &mut judge,
+            stop: self.stop,
+        };
+        let end = session.run().map_err(not_begun)?;
+        findings.begin(&layout, &rounds);
+        if let Some(why) = judge.trouble() {
+            return Err(StopError::Broken(why));
+        }
+        if let SessionEnd::Broken(error) = end {
+            return Err(StopError::Broken(error.to_string()));
+        }
+        if let Some(timing) = judge.timing() {
+            findings.stopped(timing);
+        }
+        let parts = TwinPart::all(&twin, &layout);
+        let judged =
+            judge.read(&parts).and_then(|read| enter(&layout, &read, &parts, &twin, findings));
+        judged.map_err(|error| StopError::Broken(error.to_string()))
+    }
+
+    fn plan(&self) -> SessionPlan<'static> {
+        SessionPlan {
+            rounds: Plan {
+                interval: self.interval,
+                until: Until::Told,
+                rounds: self.rounds,
+                time: self.time,
+                still_every: None,
+            },
+            guest_time: None,
+            controller: None,
+            last_stop: LastStop::WritersEnded,
+        }
+    }
+}
+
+/// Judges what was read: every page of every region, and then the control.
+fn enter(
+    layout: &Layout,
+    read: &[PausedRead<'_, TwinPart>],
+    parts: &[TwinPart],
+    twin: &WithheldTwin,
+    findings: &mut AuditFindings,
+) -> Result<(), CompareError> {
+    for ((read, part), (_, region)) in read.iter().zip(parts).zip(layout.iter()) {
+        let comparison = compare(&read.memory, part, region.page_size())?;
+        findings.judged(BlockSeen { region, comparison: &comparison, read, twin: part });
+    }
+    // One region is enough to show that a page which is kept back is found: the one with the most.
+    let injected = |at: usize, id| changed(&read[at].memory, twin.kept(id), layout, id);
+    let most = layout
+        .iter()
+        .enumerate()
+        .map(|(at, (id, region))| (at, id, region, injected(at, id)))
+        .min_by_key(|(.., injected)| std::cmp::Reverse(injected.len()));
+    let Some((at, id, region, injected)) = most else { return Ok(()) };
+    let faulty = Overlay::new(&parts[at], region.page_size(), twin.kept(id).clone())
+        .map_err(|cause| CompareError::Size { side: Side::Twin, cause })?;
+    let comparison = compare(&read[at].memory, &faulty, region.page_size())?;
+    findings.control(region, injected, &comparison);
+    Ok(())
+}
+
+/// Which of these old pages are not what the memory has now.
+fn changed(
+    memory: &Overlay<'_, TwinPart>,
+    kept: &BTreeMap<u64, Box<[u8]>>,
+    layout: &Layout,
+    id: RegionId,
+) -> BTreeSet<u64> {
+    let size = layout.region(id).page_size();
+    let mut scratch = Vec::new();
+    let mut differs = |page, old: &[u8]| {
+        // Memory that was captured can be read: it is our own.
+        !memory.is_at(size.offset_of(page), old, &mut scratch).unwrap_or(false)
+    };
+    kept.iter().filter(|(page, old)| differs(**page, old)).map(|(page, _)| *page).collect()
+}

@@ -1,0 +1,8 @@
+//! Where the random choices of a run begin, unless the configuration says.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// A seed that nobody has had before, short enough to be typed again.
+pub(crate) fn fresh() -> u64 {
+    RandomState::new().hash_one(0) >> 32
+}

@@ -1,0 +1,106 @@
+//! The one place where what a session has shown becomes a case: what was compared, unless something is known
+//! that makes the comparison no proof.
+
+use memtwin_report::record::{Digests, LostPage, PageAt};
+use memtwin_report::{Case, Trial};
+use std::collections::BTreeMap;
+
+/// What is known of a case when its session has ended. What was not asked of it stays at its default.
+#[derive(Clone, Debug, Default)]
+pub struct CaseFacts {
+    /// Why there was no comparison that counts: the session broke off, or a judge could not read.
+    pub broken: Option<String>,
+    /// Every lost page that was seen.
+    pub lost: Vec<LostPage>,
+    /// The digests of the last comparison, by region.
+    pub digests: BTreeMap<String, Digests>,
+    /// Of a control: the pages that were suppressed on purpose.
+    pub injected: Option<Vec<PageAt>>,
+    /// How many pages the guest gave up, and that were not judged.
+    pub given_up: u64,
+    /// What makes the comparison no proof, however it ended.
+    pub overrides: Vec<Override>,
+}
+
+/// Why a comparison proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Override {
+    /// No twin was kept.
+    TwinDiscarded,
+    /// The stop was not reached with this region.
+    NeverCompared,
+    /// This many pages differ that the hypervisor never sent.
+    NeverSent(u64),
+    /// It is not known whether pages that differ were lost or given up: why.
+    Unclear(String),
+    /// The control suppressed nothing.
+    NothingSuppressed,
+    /// The guest wrote nothing.
+    NothingWritten,
+    /// The log named nothing, so it was not put to the test: why.
+    NothingLogged(String),
+    /// This log can lose what it holds, so an identical twin is luck: why. A loss that was not injected is
+    /// a verdict all the same.
+    Overflows(String),
+}
+
+/// The verdict of a case.
+///
+/// A loss that was seen and not injected stays one, whatever overrides the rest ([`Trial::inconclusive`]).
+pub fn verdict_of(trial: Trial, facts: CaseFacts) -> Case {
+    let overridden = facts.overrides.iter().find(|reason| reason.holds(&facts)).cloned();
+    let trial = facts.enter(trial);
+    let CaseFacts { broken, lost, digests, .. } = facts;
+    match (broken, overridden) {
+        (Some(reason), _) => trial.inconclusive(reason, lost),
+        (None, Some(Override::TwinDiscarded)) => trial.not_judged(DISCARDED),
+        (None, Some(reason)) => trial.inconclusive(reason.text(), lost),
+        (None, None) => trial.judged(lost, digests),
+    }
+}
+
+impl CaseFacts {
+    /// The trial with what is known beside the verdict.
+    pub(crate) fn enter(&self, trial: Trial) -> Trial {
+        let trial = trial.discarded(self.given_up);
+        match &self.injected {
+            Some(injected) => trial.control(injected.iter().cloned()),
+            None => trial,
+        }
+    }
+}
+
+const DISCARDED: &str = "a twin that was discarded can't be judged";
+
+impl Override {
+    /// Whether it overrides what was compared.
+    fn holds(&self, facts: &CaseFacts) -> bool {
+        match self {
+            Self::Overflows(_) => {
+                let injected = facts.injected.as_deref().unwrap_or_default();
+                facts.lost.iter().all(|page| injected.contains(&page.at()))
+            }
+            Self::TwinDiscarded
+            | Self::NeverCompared
+            | Self::NeverSent(_)
+            | Self::Unclear(_)
+            | Self::NothingSuppressed
+            | Self::NothingWritten
+            | Self::NothingLogged(_) => true,
+        }
+    }
+
+    /// The case's reason.
+    fn text(self) -> String {
+        match self {
+            Self::TwinDiscarded => DISCARDED.to_owned(),
+            Self::NeverCompared => "it was never compared".to_owned(),
+            Self::NeverSent(pages) => {
+                format!("{pages} pages differ that QEMU never sent: discarded memory?")
+            }
+            Self::NothingSuppressed => "the control had no changed page to keep back".to_owned(),
+            Self::NothingWritten => "the guest wrote nothing".to_owned(),
+            Self::Unclear(why) | Self::NothingLogged(why) | Self::Overflows(why) => why,
+        }
+    }
+}

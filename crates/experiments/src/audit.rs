@@ -1,7 +1,7 @@
 //! A Linux guest whose devices write its RAM is audited, here under KVM or TCG, or on a board under KVM/arm64.
 
+use crate::config::AuditExperimentConfig;
 use crate::remote_experiment::{RemoteExperiment, refuse_local_options};
-use crate::remote_machine::RemoteArgs;
 use crate::run_result::{ExperimentReport, RunResult};
 use crate::{MAX_PAUSE, guest_image, remote_words};
 use memtwin_lab::aeshmem::{Accel, Choice, Setup};
@@ -13,8 +13,7 @@ use memtwin_qemu::{Status, migration};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::Stop;
 use memtwin_report::{Case, Failure, Trial};
-use memtwin_session::{AuditConfig, Audited, HelperCommand};
-use std::path::PathBuf;
+use memtwin_session::{AuditConfig, Audited};
 use std::thread;
 use std::time::Duration;
 
@@ -25,27 +24,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const ATTEMPTS: u32 = 3;
 /// The case of the traffic itself.
 const TRAFFIC: &str = "audit/traffic";
-
-/// What to audit, and where.
-#[derive(Clone, Debug)]
-pub struct AuditExperimentConfig {
-    /// How long an audit goes on.
-    pub time: Duration,
-    /// Where: `local`; `emulated`, a board that is booted for it; `emulated:NAME`; `ssh://…`.
-    pub hosts: String,
-    /// On another machine.
-    pub remote: RemoteArgs,
-    /// The guest's architecture.
-    pub arch: Arch,
-    /// What runs its code; `None`: KVM where it can, else TCG.
-    pub accel: Option<Accel>,
-    /// A ring of so many entries for each vCPU; `None`: KVM's bitmap.
-    pub ring: Option<u32>,
-    /// A folder with the guest's `kernel` and `initrd`, made before; `None`: they are made.
-    pub image: Option<PathBuf>,
-    /// How the guardian is started that leaves QEMU as it was found if this process is killed.
-    pub guardian: HelperCommand,
-}
 
 /// The experiment, once it is known that it can be.
 #[derive(Debug)]

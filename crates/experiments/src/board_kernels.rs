@@ -1,6 +1,6 @@
 //! What boards boot, made before it is needed.
 
-use crate::check::pages_of;
+use crate::page_sizes::pages_of;
 use memtwin_lab::image::{ImageSpec, SUITE};
 use memtwin_lab::kernel::own;
 use memtwin_lab::remote_runner::check_image;

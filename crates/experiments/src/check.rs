@@ -7,43 +7,13 @@ mod results;
 
 pub use plan::CheckPart;
 
+use crate::config::CheckExperimentConfig;
 use crate::run_result::ExperimentReport;
-use memtwin_lab::board::BoardSpec;
-use memtwin_lab::{Arch, Flavour, Progress, provision};
+use memtwin_lab::{Arch, Progress, provision};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use plan::ExperimentPlan;
 use results::CheckResults;
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// What to check, and where.
-#[derive(Clone, Debug)]
-pub struct CheckExperimentConfig {
-    /// Where: `emulated`, a board that is booted for it, for each kernel; `emulated:NAME`; `local`; `ssh://…`.
-    pub hosts: Vec<String>,
-    /// Every size of addresses for each granule, and every kernel that there is.
-    pub all: bool,
-    /// The kernels of boards that are booted; none: the one with pages of 4 KiB, with `all` each.
-    pub kernels: Vec<Flavour>,
-    /// Those boards' CPU and memory.
-    pub board: BoardSpec,
-    /// The folder of the lab in which `emulated:NAME` is up; `None`: the default one.
-    pub state: Option<PathBuf>,
-    /// How long a check may take.
-    pub timeout: Duration,
-    /// What each machine checks; `None`: modes get, clear and ring, each granule.
-    pub part: Option<CheckPart>,
-}
-
-/// How the names of cases and results say which kernel a board has.
-pub fn pages_of(kernel: Flavour) -> &'static str {
-    match kernel {
-        Flavour::Standard | Flavour::Cloud => "4k",
-        Flavour::Pages16K => "16k",
-        Flavour::Pages64K => "64k",
-    }
-}
 
 /// The experiment, once it is known what is checked where.
 #[derive(Debug)]

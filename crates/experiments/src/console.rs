@@ -1,5 +1,6 @@
 //! A board's console: what it has said and goes on to say, and a hand at its keyboard.
 
+mod hand;
 mod keys;
 mod orders;
 mod raw;
@@ -7,11 +8,12 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
+use hand::{ConsoleHand, interrupted};
 use keys::TypedKeys;
 use memtwin_lab::Progress;
 use memtwin_lab::board::Board;
 use memtwin_replicate::Stop;
-use memtwin_report::{ExitCode, Failure};
+use memtwin_report::Failure;
 use orders::PipedOrders;
 use raw::RawTerminal;
 use screen::ConsoleScreen;
@@ -31,31 +33,6 @@ pub struct ConsoleStreams<'s> {
     pub is_terminal: bool,
     /// What is told to the person besides.
     pub notices: &'s mut dyn Progress,
-}
-
-/// Who decides what is typed.
-trait ConsoleHand {
-    /// Whether it wants more of the input now.
-    fn wants(&self) -> bool;
-
-    /// Takes what came of the input; nothing is its end.
-    ///
-    /// Errors: it can't be typed.
-    fn takes(&mut self, input: &[u8]) -> Result<(), Failure>;
-
-    /// Hears what the console says.
-    fn hears(&mut self, said: &[u8]);
-
-    /// What is typed next, if anything is.
-    fn next(&mut self) -> Vec<u8>;
-
-    /// Whether this is all.
-    fn is_done(&self) -> bool;
-
-    /// The board has ended.
-    ///
-    /// Errors: something is left undone.
-    fn ended(&self) -> Result<(), Failure>;
 }
 
 /// Somebody who only looks on.
@@ -145,8 +122,4 @@ fn keyboard(socket: &Path) -> Result<Option<UnixStream>, Failure> {
         Err(error) => Err(Failure::environment(format!("{}: {error}", socket.display()))),
         Ok(stream) => Ok(Some(stream)),
     }
-}
-
-fn interrupted() -> Failure {
-    Failure { code: ExitCode::Interrupted, message: "interrupted".to_owned() }
 }

@@ -1,8 +1,7 @@
 //! What is typed on another machine: the words of our commands there. They are parsed there, by the command
 //! line of the Memtwin that we have put there.
 
-use crate::audit::AuditExperimentConfig;
-use crate::replicate::ReplicateExperimentConfig;
+use crate::config::{AuditExperimentConfig, ReplicateExperimentConfig};
 use memtwin_kvm::Mode;
 use memtwin_vmm::Granule;
 use std::time::Duration;

@@ -5,60 +5,19 @@ mod conclusion;
 mod typed_command;
 mod variants;
 
+use crate::config::ReplicateExperimentConfig;
 use crate::remote_experiment::{RemoteExperiment, refuse_local_options};
-use crate::remote_machine::RemoteArgs;
 use crate::run_result::ExperimentReport;
 use crate::twin_file::TwinFile;
 use crate::{guest_image, remote_words};
 use memtwin_lab::aeshmem::{Accel, Choice, Files, Setup, SetupError, Window};
 use memtwin_lab::image::Image;
 use memtwin_lab::{Arch, Progress, cross, provision};
-use memtwin_remote::SenderConfig;
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
-use memtwin_session::{HelperCommand, MemoryFile};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use memtwin_session::MemoryFile;
+use std::path::Path;
 use variants::WindowReplication;
-
-/// What to replicate, and where.
-#[derive(Clone, Debug)]
-pub struct ReplicateExperimentConfig {
-    /// The guest and its window.
-    pub guest: Choice,
-    /// How long its program writes.
-    pub time: Duration,
-    /// Where: `local`; `emulated`, a board that is booted for it; `emulated:NAME`; `ssh://…`.
-    pub hosts: String,
-    /// On another machine.
-    pub remote: RemoteArgs,
-    /// A folder with the guest's `kernel` and `initrd`, made before; `None`: they are made.
-    pub image: Option<PathBuf>,
-    /// The memory file.
-    pub memory: PathBuf,
-    /// The twin; `None`: in a folder of the run's own.
-    pub twin: Option<PathBuf>,
-    /// Then once more, with the twin on this other host.
-    pub to: Option<Box<SenderConfig>>,
-    /// A file for each round's dirty bitmap.
-    pub dirty_bitmap: Option<PathBuf>,
-    /// How long to sleep between rounds.
-    pub interval: Duration,
-    /// How long to wait for a clean log once the program has ended.
-    pub timeout: Duration,
-    /// Then once more, with a word flipped behind the log's back.
-    pub control: bool,
-    /// Keep memory file, twin and console.
-    pub keep: bool,
-    /// More for the guest's kernel command line.
-    pub append: Option<String>,
-    /// A folder with the guest's programs, built before; `None`: they are built.
-    pub programs: Option<PathBuf>,
-    /// The source tree that they are built of; `None`: the one that this was built from.
-    pub source: Option<PathBuf>,
-    /// How the guardian is started that leaves QEMU as it was found if this process is killed.
-    pub guardian: HelperCommand,
-}
 
 /// The experiment, once it is known that it can be.
 #[derive(Debug)]

@@ -4,19 +4,21 @@ mod audit;
 mod check;
 pub(crate) mod lab;
 mod migrate;
+mod output_args;
+mod receive;
 mod replicate;
 
 use crate::values::{Size, Time};
 pub(crate) use audit::Audit;
 pub(crate) use check::Check;
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use memtwin_report::json::JsonTarget;
 use memtwin_room::OomScore;
 pub(crate) use migrate::Migrate;
+pub(crate) use output_args::OutputArgs;
+pub(crate) use receive::Receive;
 pub(crate) use replicate::{Replicate, Source};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,7 +54,7 @@ pub(crate) enum Command {
     /// Check whether the dirty log of a running QEMU tells the truth about its guest
     Audit(Audit),
     /// Receive a twin from another host
-    Receive(crate::receive::Receive),
+    Receive(Receive),
     /// Compare two memory images, page by page
     Verify(Verify),
     /// Move a loaded guest from one host to another, and judge whether it arrived intact
@@ -88,24 +90,6 @@ pub(crate) enum Command {
         /// The socket
         socket: PathBuf,
     },
-}
-
-/// How results are given.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Output {
-    /// Write the run record to FILE; `-` writes it to stdout in place of the table
-    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(json_target))]
-    pub(crate) json: Option<JsonTarget>,
-    /// How the results look on stdout
-    #[arg(long, default_value = "human", value_parser = ["human", "ktap", "junit"])]
-    pub(crate) format: String,
-    /// No progress on stderr
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
-}
-
-fn json_target(given: OsString) -> Result<JsonTarget, &'static str> {
-    if given.is_empty() { Err("expected a path or -") } else { Ok(JsonTarget::from(&*given)) }
 }
 
 /// What follows a prefix, if something does: a path, which need not be UTF-8.
@@ -153,5 +137,5 @@ pub(crate) struct Verify {
     pub(crate) force: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }

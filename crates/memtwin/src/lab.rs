@@ -3,7 +3,7 @@
 
 mod background;
 
-use crate::cli::Output;
+use crate::cli::OutputArgs;
 use crate::cli::lab::{
     DiskImage, LabArgs, LabBuild, LabCommand, LabExperiment, LabPlace, LabProbe, LabUp,
 };
@@ -89,7 +89,7 @@ fn experiment_run(
 }
 
 /// Writes an experiment's report.
-fn written(to: &Output, report: ExperimentReport) -> Result<ExitCode, Failure> {
+fn written(to: &OutputArgs, report: ExperimentReport) -> Result<ExitCode, Failure> {
     output::write(to, &report.record, &[])?;
     Ok(report.code)
 }

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 /// Errors if the record could not be saved: asked before a run, so that its work is not lost.
-pub(crate) fn probe(args: &cli::Output) -> Result<(), Failure> {
+pub(crate) fn probe(args: &cli::OutputArgs) -> Result<(), Failure> {
     args.json.as_ref().map_or(Ok(()), JsonTarget::probe).map_err(Failure::environment)
 }
 
@@ -28,14 +28,14 @@ pub(crate) fn list(lines: impl Iterator<Item: Display>) -> Result<(), Failure> {
 }
 
 /// Whether progress is shown.
-pub(crate) fn progress_mode(args: &cli::Output) -> ProgressMode {
+pub(crate) fn progress_mode(args: &cli::OutputArgs) -> ProgressMode {
     if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
 }
 
 /// Writes the results, with these notes in the record. Where a person reads, its notes come first and the
 /// summary stays last.
 pub(crate) fn write(
-    args: &cli::Output,
+    args: &cli::OutputArgs,
     record: &RunRecord,
     notes: &[String],
 ) -> Result<(), Failure> {

@@ -1,9 +1,7 @@
 //! `memtwin receive LISTEN FILE`: the other end of `memtwin replicate SOURCE tcp://HOST:PORT`.
 
-use crate::cli::Output;
-use crate::remote_args::{Half, Keys, save};
-use crate::values::Time;
-use clap::Args;
+use crate::cli::Receive;
+use crate::remote_args::{Half, save};
 use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, RemoteError, Stream, new_pair};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
@@ -12,33 +10,6 @@ use memtwin_report::{ExitCode, RunRecord, exit};
 use memtwin_session::received_case;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
-
-/// `memtwin receive`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Receive {
-    /// Where to listen: `HOST:PORT`; `-` is standard input and output, for ssh
-    #[arg(required_unless_present = "new_identity", value_name = "LISTEN")]
-    pub(crate) listen: Option<String>,
-    /// The twin's file
-    #[arg(required_unless_present = "new_identity", value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Make a pair of keys: keep this side's half, print the line to paste on the sender
-    #[arg(long, conflicts_with_all = ["listen", "file"])]
-    pub(crate) new_identity: bool,
-    /// Serve one session after the other
-    #[arg(long)]
-    pub(crate) forever: bool,
-    /// Wait so long for a sender whose connection broke
-    #[arg(long, default_value = "60s", value_name = "TIME")]
-    pub(crate) wait: Time,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub(crate) keys: Keys,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub(crate) output: Output,
-}
 
 /// Receives a twin, and ends with its verdict.
 pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCode, Failure> {

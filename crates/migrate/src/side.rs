@@ -176,7 +176,7 @@ impl Side {
     pub fn has_surely_ended(&mut self) -> bool {
         match self.child.try_wait() {
             Ok(Some(status)) => {
-                LineEnd::on(&*self.host, status) != LineEnd::Unknown || self.is_gone_there()
+                LineEnd::of(self.host.name(), status) != LineEnd::Unknown || self.is_gone_there()
             }
             _ => false,
         }

@@ -2,7 +2,8 @@
 
 use super::plan::{CheckMachine, CheckPart, ExperimentPlan, label_of};
 use super::results::CheckResults;
-use super::{CheckExperimentConfig, pages_of};
+use crate::config::CheckExperimentConfig;
+use crate::page_sizes::pages_of;
 use memtwin_lab::board::{BoardSpec, ConsoleBoard};
 use memtwin_lab::host::{self, Host, HostError};
 use memtwin_lab::image::{Image, ImageError};

@@ -1,6 +1,7 @@
 //! What is checked where, known before anything is booted.
 
-use super::{CheckExperimentConfig, pages_of};
+use crate::config::CheckExperimentConfig;
+use crate::page_sizes::pages_of;
 use crate::remote_words;
 use memtwin_kvm::Mode;
 use memtwin_lab::host::Host;

@@ -1,6 +1,6 @@
 //! A person's keys: the board gets each of them, but for the one that leaves.
 
-use super::ConsoleHand;
+use super::hand::ConsoleHand;
 use memtwin_report::Failure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
 //! PipedOrders that come by a pipe, a line each (docs/guest.md). A terminal keeps 4 KiB that nobody has read,
 //! and drops the rest: so each order waits for the answer to the one before.
 
-use super::ConsoleHand;
+use super::hand::ConsoleHand;
 use memtwin_report::Failure;
 
 /// How long a line may be that a terminal takes (`N_TTY_BUF_SIZE`, termios(3)).

@@ -1,6 +1,6 @@
 //! What a console says, shown as it comes, while a hand types.
 
-use super::{ConsoleHand, interrupted};
+use super::hand::{ConsoleHand, interrupted};
 use memtwin_lab::Progress;
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;

@@ -1,9 +1,9 @@
 //! The experiment: the guest's program writes, the replication goes on, the program stops, the log
 //! gets clean, and three sides are summed.
 
-use super::ReplicateExperimentConfig;
 use super::typed_command::typed_command;
 use crate::MAX_PAUSE;
+use crate::config::ReplicateExperimentConfig;
 use crate::run_result::RunResult;
 use crate::sum_checks::SumChecks;
 use crate::twin_file::TwinFile;

@@ -123,7 +123,7 @@ impl HostError {
     ) -> Self {
         match LineEnd::of(&host, status) {
             LineEnd::Returned(rc) => Self::Failed { host, line, rc, last },
-            LineEnd::Unknown if host == super::local::NAME => {
+            LineEnd::Unknown if host == super::line_end::LOCAL_NAME => {
                 Self::Failed { host, line, rc: -1, last }
             }
             LineEnd::Unknown => {

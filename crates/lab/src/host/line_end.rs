@@ -1,7 +1,9 @@
 //! What the end of the command here says of the line that it ran there.
 
-use super::Host;
 use std::process::ExitStatus;
+
+/// The name of this machine, as a host.
+pub(super) const LOCAL_NAME: &str = "local";
 
 /// What ssh(1) returns when it is the connection that failed, and not the command.
 const NO_CONNECTION: i32 = 255;
@@ -17,14 +19,10 @@ pub enum LineEnd {
 }
 
 impl LineEnd {
-    /// What this end of the carrier says of the line on this host.
-    pub fn on(host: &dyn Host, status: ExitStatus) -> Self {
-        Self::of(host.name(), status)
-    }
-
-    pub(super) fn of(host: &str, status: ExitStatus) -> Self {
+    /// What this end of the carrier says of the line on the host of this name.
+    pub fn of(host: &str, status: ExitStatus) -> Self {
         match status.code() {
-            Some(NO_CONNECTION) if host != super::local::NAME => Self::Unknown,
+            Some(NO_CONNECTION) if host != LOCAL_NAME => Self::Unknown,
             Some(returned) => Self::Returned(returned),
             None => Self::Unknown,
         }

@@ -1,13 +1,11 @@
 //! This machine.
 
+use super::line_end::LOCAL_NAME;
 use super::{Host, HostError, Reverse, shell, transfer};
 use crate::Progress;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
-
-/// Its name.
-pub(super) const NAME: &str = "local";
 
 /// This machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,7 +13,7 @@ pub struct Local;
 
 impl Host for Local {
     fn name(&self) -> &str {
-        NAME
+        LOCAL_NAME
     }
 
     fn command(&self, line: &str) -> Command {
@@ -23,16 +21,16 @@ impl Host for Local {
     }
 
     fn put(&self, from: &Path, to: &str, mode: u32) -> Result<(), HostError> {
-        transfer::put(NAME, &|line| command(&shell::plain(line)), from, to, mode)
+        transfer::put(LOCAL_NAME, &|line| command(&shell::plain(line)), from, to, mode)
     }
 
     fn get(&self, from: &str, to: &Path) -> Result<(), HostError> {
-        transfer::get(NAME, &|line| command(&shell::plain(line)), from, to)
+        transfer::get(LOCAL_NAME, &|line| command(&shell::plain(line)), from, to)
     }
 
     fn connect(&self, socket: &str) -> Result<UnixStream, HostError> {
         UnixStream::connect(socket).map_err(|error| HostError::Connect {
-            host: NAME.to_owned(),
+            host: LOCAL_NAME.to_owned(),
             socket: socket.to_owned(),
             why: error.to_string(),
         })

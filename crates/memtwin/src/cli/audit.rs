@@ -1,6 +1,6 @@
 //! The words of `memtwin audit`.
 
-use super::{Output, pause};
+use super::{OutputArgs, pause};
 use crate::helpers;
 use crate::values::Time;
 use clap::Args;
@@ -40,7 +40,7 @@ pub(crate) struct Audit {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 impl Audit {

@@ -1,6 +1,6 @@
 //! The words of `memtwin check`.
 
-use super::{Output, STRESSORS, ring_entries};
+use super::{OutputArgs, STRESSORS, ring_entries};
 use crate::helpers;
 use crate::values::{Size, Time, distinct, distinct_by};
 use clap::{Args, ValueEnum};
@@ -76,7 +76,7 @@ pub(crate) struct Check {
     pub(crate) pieces: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 impl Check {

@@ -2,7 +2,7 @@
 
 mod words;
 
-use super::Output;
+use super::OutputArgs;
 use crate::values::{Size, Time};
 use clap::{Args, ValueEnum};
 use memtwin_lab::Arch;
@@ -109,7 +109,7 @@ pub(crate) struct Migrate {
     sweep: SweepArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// On or off.

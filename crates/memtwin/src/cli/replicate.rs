@@ -1,6 +1,6 @@
 //! The words of `memtwin replicate`.
 
-use super::{Output, STRESSORS, path_after, pause};
+use super::{OutputArgs, STRESSORS, path_after, pause};
 use crate::helpers;
 use crate::values::{Size, Time};
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -132,7 +132,7 @@ pub(crate) struct Replicate {
     pub(crate) remote: crate::remote_args::Sender,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 impl Replicate {

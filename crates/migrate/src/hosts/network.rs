@@ -6,6 +6,8 @@ mod output;
 mod stream_watch;
 
 use background::BackgroundProgram;
+use background::LINE;
+use output::PING;
 use output::{last_ping, pings, stream_of};
 use stream_watch::{StreamState, StreamVerdict, StreamWatch, verdict};
 
@@ -17,13 +19,9 @@ use memtwin_report::Failure;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a line may take there.
-const LINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The port of the stream.
 const PORT: u16 = 7;
-/// Between two pings, in seconds; and between two records, in milliseconds.
-const PING: f64 = 0.2;
 const RECORD: u32 = 20;
 
 /// What storage has for it.

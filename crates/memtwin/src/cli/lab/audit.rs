@@ -2,7 +2,7 @@
 
 use super::remote::RemoteOptions;
 use super::replicate::GuestAccel;
-use crate::cli::Output;
+use crate::cli::OutputArgs;
 use crate::helpers;
 use crate::values::Time;
 use clap::Args;
@@ -39,7 +39,7 @@ pub(crate) struct LabAudit {
     image: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 impl LabAudit {

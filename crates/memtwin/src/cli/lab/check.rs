@@ -1,6 +1,6 @@
 //! The words of `memtwin lab run check`.
 
-use crate::cli::{Check, Output};
+use crate::cli::{Check, OutputArgs};
 use crate::values::{Time, distinct};
 use clap::{Args, Parser, ValueEnum};
 use memtwin_experiments::{CheckExperimentConfig, CheckPart};
@@ -51,7 +51,7 @@ pub(crate) struct LabCheck {
     arguments: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// A board's kernel, by the size of its pages.
@@ -96,7 +96,7 @@ fn part(arguments: Vec<String>) -> Result<CheckPart, Failure> {
         let line = error.lines().next().unwrap_or_default();
         Failure::usage(format!("after --: {}", line.trim_start_matches("error: ")))
     })?;
-    let Output { json, format, quiet } = &check.output;
+    let OutputArgs { json, format, quiet } = &check.output;
     let ours = check.dry_run || check.pieces;
     if json.is_some() || *quiet || format != "human" || ours || check.memory.is_some() {
         return Err(Failure::usage(

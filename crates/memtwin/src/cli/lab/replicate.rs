@@ -1,7 +1,7 @@
 //! The words of `memtwin lab run replicate`.
 
 use super::remote::RemoteOptions;
-use crate::cli::Output;
+use crate::cli::OutputArgs;
 use crate::helpers;
 use crate::remote_args::Sender;
 use crate::values::{Size, Time};
@@ -90,7 +90,7 @@ pub(crate) struct LabReplicate {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub(crate) output: Output,
+    pub(crate) output: OutputArgs,
 }
 
 /// What runs the guest's code.

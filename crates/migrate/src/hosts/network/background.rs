@@ -1,6 +1,5 @@
 //! A program on a host that goes on while other things happen.
 
-use super::LINE;
 use memtwin_child::Spawn;
 use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host, LineEnd};
@@ -9,6 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a line may take there.
+pub(super) const LINE: Duration = Duration::from_secs(60);
 
 /// How long a program may take to end.
 const END: Duration = Duration::from_secs(60);
@@ -54,7 +56,7 @@ impl BackgroundProgram {
     /// off ends it too, and is no fault of its.
     pub(super) fn has_ended(&mut self) -> bool {
         let status = self.child.try_wait().ok().flatten();
-        status.is_some_and(|status| LineEnd::on(&*self.host, status) != LineEnd::Unknown)
+        status.is_some_and(|status| LineEnd::of(self.host.name(), status) != LineEnd::Unknown)
     }
 
     /// Ends it, as far as it has not ended by itself; all that it has said.

@@ -1,7 +1,9 @@
 //! What ping and `netload` say.
 
-use super::PING;
 use std::time::Duration;
+
+/// Between two pings, in seconds; and between two records, in milliseconds.
+pub(super) const PING: f64 = 0.2;
 
 /// The last line of `netload send`: records sent, records that came back, the longest silence.
 pub(super) fn stream_of(said: &str) -> Option<(u64, u64, Duration)> {

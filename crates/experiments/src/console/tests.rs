@@ -1,4 +1,5 @@
 use super::*;
+use memtwin_report::ExitCode;
 use memtwin_lab::Silent;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};

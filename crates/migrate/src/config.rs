@@ -88,7 +88,7 @@ pub enum PlanSource {
     File(PathBuf),
 }
 
-/// A sweep: loads and bandwidths of which each pair is foretold, and tried.
+/// A sweep: loads and bandwidths of which each pair is predicted, and tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SweepConfig {
     /// The load's intervals in milliseconds.

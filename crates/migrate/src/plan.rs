@@ -1,5 +1,5 @@
 //! A plan: which boards there are, where the guest's disk is, what the guest is. In TOML; the lab of the
-//! specification of 2014 is built in.
+//! reference setup is built in.
 
 use serde::Deserialize;
 use std::io::Read;

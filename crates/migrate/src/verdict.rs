@@ -6,3 +6,4 @@ pub(crate) mod conclusion;
 pub mod digest;
 pub mod durability;
 pub(crate) mod judge;
+pub(crate) mod record;

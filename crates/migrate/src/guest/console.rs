@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// Orders of all consoles: an answer must not be taken for another's.
 static ORDERS: AtomicU64 = AtomicU64::new(0);
 /// How often it is seen whether a wait is still wanted.
-const TICK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A console.
 #[derive(Debug)]
@@ -156,7 +156,7 @@ impl Console {
             if began.elapsed() >= limit {
                 return Err(ConsoleError::TimedOut { side, what, limit, last: last() });
             }
-            let waited = self.heard.1.wait_timeout(heard, TICK);
+            let waited = self.heard.1.wait_timeout(heard, POLL_INTERVAL);
             heard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -1,4 +1,4 @@
-//! The lab of 2014 on three emulated boards: a kernel NFS server, and two boards with a real KVM each.
+//! The reference setup on three emulated boards: a kernel NFS server, and two boards with a real KVM each.
 
 use super::environment::{Environment, FOLDERS, MigrationHost};
 use super::network::{NetworkTools, PlanNetwork};

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// How long a line may take there.
 const LINE: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The port of the stream.
 const PORT: u16 = 7;
 /// Between two pings, in seconds; and between two records, in milliseconds.
@@ -118,7 +118,7 @@ impl GuestNetwork for PlanNetwork {
                     said.trim()
                 )));
             }
-            std::thread::sleep(5 * TICK);
+            std::thread::sleep(5 * POLL_INTERVAL);
         }
         self.stream = Some(stream);
         progress.say("storage pings the guest, and sends it a stream");
@@ -227,7 +227,7 @@ impl PlanNetwork {
                 None => None,
             };
             course = behind.see(began.elapsed(), told, pinged);
-            std::thread::sleep(10 * TICK);
+            std::thread::sleep(10 * POLL_INTERVAL);
         }
         let broke = stream.has_ended();
         let said = stream.end(progress)?;

@@ -1,5 +1,5 @@
-//! The NFS server of a lab, as in 2014: its lines for storage's shell, and those that stop it and start it
-//! again as a reboot would.
+//! The NFS server of a lab, as in the reference setup: its lines for storage's shell, and those that stop it
+//! and start it again as a reboot would.
 //!
 //! Its clients hold locks: QEMU's, on the guest's disk. A server that starts lets those claim them again who
 //! had some (the grace period, RFC 8881 section 8.4.2.1), and must know who had: nfsdcld(8) keeps that. A server

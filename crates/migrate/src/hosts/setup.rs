@@ -6,10 +6,12 @@
 //! well; that does nothing where there is nothing.
 
 mod step;
+mod table;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use step::SetupStep;
+pub(crate) use table::{HostWords, SetupRow, folder_step, steps};
 
 use memtwin_child::Spawn;
 use memtwin_lab::Progress;
@@ -24,9 +26,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long all steps may take, a mount among them; and all undoing.
-const BEGIN: Duration = Duration::from_secs(120);
-const END: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_millis(100);
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(120);
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How many of the last lines an error shows.
 const LAST: usize = 4;
 /// How the shell's own words begin. Everything else is what its programs say.
@@ -86,10 +88,10 @@ impl HostSetup {
                 Ok(Some(word)) if word == "READY" => return Ok(this),
                 Ok(Some(word)) => {
                     if let Some(step) = this.step(&word, "TAKEN ") {
-                        break format!("{} is there already", step.what);
+                        break format!("{} is there already", step.says);
                     }
                     if let Some(step) = this.step(&word, "FAILED ") {
-                        break format!("{}: {}", step.what, this.last.join("; "));
+                        break format!("{}: {}", step.says, this.last.join("; "));
                     }
                 }
                 Ok(None) => {}
@@ -98,8 +100,8 @@ impl HostSetup {
             if progress.is_cancelled() {
                 break "interrupted".to_owned();
             }
-            if began.elapsed() >= BEGIN {
-                break format!("not set up after {} s", BEGIN.as_secs());
+            if began.elapsed() >= BEGIN_TIMEOUT {
+                break format!("not set up after {} s", BEGIN_TIMEOUT.as_secs());
             }
         };
         Err(Failure::environment(format!("{}: {why}", this.host)))
@@ -108,7 +110,7 @@ impl HostSetup {
     /// Why it does not hold any more, if that is so: what was set up is undone then, in the midst of things.
     pub(crate) fn lost(&mut self) -> Option<String> {
         let ended = !matches!(self.child.try_wait(), Ok(None));
-        let what: Vec<&str> = self.steps.iter().map(|step| step.what.as_str()).collect();
+        let what: Vec<&str> = self.steps.iter().map(|step| step.says.as_str()).collect();
         ended.then(|| {
             format!(
                 "{}: the connection that kept {} broke off, and they with it: nothing is judged",
@@ -124,7 +126,7 @@ impl HostSetup {
 
     /// The next of the shell's words, if one comes soon.
     fn word(&mut self) -> Result<Option<String>, Gone> {
-        match self.said.recv_timeout(TICK) {
+        match self.said.recv_timeout(POLL_INTERVAL) {
             Ok(line) => match line.strip_prefix(WORD) {
                 Some(word) => Ok(Some(word.to_owned())),
                 None => {
@@ -153,15 +155,16 @@ impl Drop for HostSetup {
                 Ok(Some(word)) => {
                     if let Some(step) = self.step(&word, "LEFT ") {
                         self.left
-                            .push(format!("{}: {} is left: {}", self.host, step.what, step.undo));
+                            .push(format!("{}: {} is left: {}", self.host, step.says, step.undoes));
                     }
                 }
-                Ok(None) if began.elapsed() < END => {}
+                Ok(None) if began.elapsed() < END_TIMEOUT => {}
                 _ => break false,
             }
         };
         if !undone {
-            let undo: Vec<&str> = self.steps.iter().rev().map(|step| step.undo.as_str()).collect();
+            let undo: Vec<&str> =
+                self.steps.iter().rev().map(|step| step.undoes.as_str()).collect();
             self.left.push(format!(
                 "{}: nobody says whether all was undone; this does it: {}",
                 self.host,

@@ -1,9 +1,9 @@
-//! Three machines that are somebody's, an NFS server and two boards: the lab of 2014 on real ones. What it takes
-//! is set up by shells there that undo it on every way out (`holder`), and nothing is touched that was there:
+//! Three machines that are somebody's, an NFS server and two boards: the reference setup on real ones. What it takes
+//! is set up by shells there that undo it on every way out (`setup`), and nothing is touched that was there:
 //! what stands in the way is refused before (`checks`).
 //!
-//! One thing is not as in 2014: the boards keep their default route, which may carry the connection to them.
-//! Storage is their neighbour, so what goes there does not take it.
+//! One thing is not as in the reference setup: the boards keep their default route, which may carry the
+//! connection to them. Storage is their neighbour, so what goes there does not take it.
 
 mod checks;
 mod facts;

@@ -4,7 +4,7 @@
 use super::environment::Environment;
 use super::local::files;
 use super::machines::{self, LINE, SshMachine};
-use super::setup::{HostSetup, Leftovers, SetupStep};
+use super::setup::{HostSetup, Leftovers, folder_step};
 use super::spec::{self, GuestFiles};
 use crate::config::MigrationConfig;
 use crate::plan::{MigrationPlan, ip};
@@ -26,13 +26,9 @@ pub(super) fn set_up(
     let (folder, name) = machines::folders(config)?;
     let (own_a, own_b) = (machines::own(&name, "a"), machines::own(&name, "b"));
     let shared = format!("{}/{name}", plan.boards.mount.trim_end_matches('/'));
-    let held_a = HostSetup::start(
-        &a,
-        vec![SetupStep::folder(&own_a), SetupStep::folder(&shared)],
-        leftovers,
-        progress,
-    )?;
-    let held_b = HostSetup::start(&b, vec![SetupStep::folder(&own_b)], leftovers, progress)?;
+    let held_a =
+        HostSetup::start(&a, vec![folder_step(&own_a), folder_step(&shared)], leftovers, progress)?;
+    let held_b = HostSetup::start(&b, vec![folder_step(&own_b)], leftovers, progress)?;
     if host::run(&b, &format!("test -d {}", quoted(&shared)), LINE, progress).is_err() {
         return Err(Failure::environment(format!(
             "{}: no {shared} there, which {} has just made: mount the same export at {} on both, or name another \

@@ -1,4 +1,4 @@
-//! A move of a sweep: it is tried, and what came of it is held against what was foretold.
+//! A move of a sweep: it is tried, and what came of it is held against what was predicted.
 
 use super::bandwidth::BestSecond;
 use super::run::SweepRun;

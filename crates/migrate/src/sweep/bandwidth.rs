@@ -1,7 +1,7 @@
 //! The link: how its bandwidth is limited, and what it carries.
 //!
 //! Between emulated boards, which are ours, by the kernels that send (tc-tbf(8)), so that everything on
-//! the one Ethernet shares it, as in 2014. Elsewhere by QEMU's `max-bandwidth`: we change no queue of a
+//! the one Ethernet shares it, as in the reference setup. Elsewhere by QEMU's `max-bandwidth`: we change no queue of a
 //! machine that is somebody's.
 
 use crate::bit_rate::BitRate;

@@ -176,7 +176,7 @@ impl SweepRun<'_> {
         }
     }
 
-    /// One load over one link: foretold, then tried.
+    /// One load over one link: predicted, then tried.
     fn cell(
         &mut self,
         interval: u64,

@@ -1,4 +1,4 @@
-//! A sweep as a person reads it: a row for each move, what was foretold beside what was observed.
+//! A sweep as a person reads it: a row for each move, what was predicted beside what was observed.
 
 use super::load::missed;
 use crate::bit_rate::BitRate;
@@ -6,7 +6,7 @@ use crate::driver::FailureReason;
 use memtwin_report::record::{Achieved, Observed, Predicted, Smallest, Sweep, SweepCell};
 use std::time::Duration;
 
-/// The load of 2014, and the fastest that was then seen to converge over 1 Gbit/s.
+/// The load of the reference setup, and the fastest that was then seen to converge over 1 Gbit/s.
 const DIRTY_2014: u64 = 2048;
 const FASTEST_2014: u64 = 20;
 

@@ -2,6 +2,7 @@
 
 use super::clocks;
 use super::judge::{self, GuestReport};
+use super::record;
 use crate::driver::{FailureReason, GuestLocation};
 use crate::experiment::{BEAT_INTERVAL, Hop, MigrationExperiment};
 use crate::guest::console::ConsoleLine;
@@ -43,7 +44,7 @@ impl MigrationExperiment<'_> {
             found.closing.extend(hop.reaches.iter().cloned());
             let ram = if n == 1 { "ram".to_owned() } else { format!("ram/hop={n}") };
             found.cases.extend(judge::ram(&format!("migrate/{ram}"), &name, &hop.moved));
-            found.migration = Some(judge::migration(&hop.moved, account, clocks_));
+            found.migration = Some(record::migration(&hop.moved, account, clocks_));
             pulses.push((&hop.moved, pulse));
         }
         progress.say("checking the guest's disk");

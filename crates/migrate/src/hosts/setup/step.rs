@@ -7,31 +7,13 @@ use memtwin_lab::host::quoted;
 #[derive(Clone, Debug)]
 pub(crate) struct SetupStep {
     /// What it is, for a person.
-    pub(crate) what: String,
+    pub(crate) says: String,
     /// A line that fails if somebody has it already: then it is left alone.
     pub(crate) free: String,
-    pub(crate) line: String,
-    /// Undoes it, as far as there is something to undo.
-    pub(crate) undo: String,
-}
-
-impl SetupStep {
-    /// What vanishes with something else, and can be nobody's.
-    pub(crate) fn plain(what: &str, line: String) -> Self {
-        Self { what: what.to_owned(), free: "true".to_owned(), line, undo: "true".to_owned() }
-    }
-
-    /// A folder of ours, with what will be in it.
-    pub(crate) fn folder(path: &str) -> Self {
-        let word = quoted(path);
-        Self {
-            what: path.to_owned(),
-            free: format!("[ ! -e {word} ]"),
-            line: format!("mkdir -m 700 {word}"),
-            // Who writes there ends at the same time as we do, and not before.
-            undo: format!("rm -rf {word} || {{ sleep 1; rm -rf {word}; }}"),
-        }
-    }
+    /// A line that sets it up.
+    pub(crate) does: String,
+    /// A line that undoes it, as far as there is something to undo.
+    pub(crate) undoes: String,
 }
 
 /// The shells' part: what the first tells on descriptor 4, the second hears until nobody has the other end any
@@ -42,11 +24,11 @@ pub(crate) fn script(steps: &[SetupStep]) -> String {
         "trap '' PIPE INT HUP TERM; exec 3>&1; {{ trap - TERM; exec 4>&1 >&3 2>&1 3>&-\n\
          no() {{ echo \"{WORD}$1\"; exit 1; }}\n"
     );
-    for (n, SetupStep { free, line, undo, .. }) in steps.iter().enumerate() {
-        let undo = quoted(&format!("{{ {undo}; }} || echo '{WORD}LEFT {n}'"));
+    for (n, SetupStep { free, does, undoes, .. }) in steps.iter().enumerate() {
+        let undo = quoted(&format!("{{ {undoes}; }} || echo '{WORD}LEFT {n}'"));
         script.push_str(&format!(
             "{{ {free}; }} || no 'TAKEN {n}'\nprintf '%s\\n' {undo} >&4\n\
-             {{ {line}; }} || no 'FAILED {n}'\n"
+             {{ {does}; }} || no 'FAILED {n}'\n"
         ));
     }
     let undo = format!(

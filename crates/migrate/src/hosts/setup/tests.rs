@@ -13,11 +13,17 @@ fn file(place: &Path, name: &str) -> SetupStep {
     let path = place.join(name).display().to_string();
     let log = place.join("log").display().to_string();
     SetupStep {
-        what: name.to_owned(),
+        says: name.to_owned(),
         free: format!("[ ! -e {path} ]"),
-        line: format!("echo made >{path}"),
-        undo: format!("[ ! -e {path} ] || {{ rm {path}; echo {name} >>{log}; }}"),
+        does: format!("echo made >{path}"),
+        undoes: format!("[ ! -e {path} ] || {{ rm {path}; echo {name} >>{log}; }}"),
     }
+}
+
+/// A step that leaves nothing to undo.
+fn plain(says: &str, does: &str) -> SetupStep {
+    let [says, free, does, undoes] = [says, "true", does, "true"].map(str::to_owned);
+    SetupStep { says, free, does, undoes }
 }
 
 fn log(place: &Path) -> String {
@@ -27,8 +33,8 @@ fn log(place: &Path) -> String {
 fn until(what: &str, so: impl Fn() -> bool) {
     let began = Instant::now();
     while !so() {
-        assert!(began.elapsed() < END, "never: {what}");
-        thread::sleep(TICK);
+        assert!(began.elapsed() < END_TIMEOUT, "never: {what}");
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -54,7 +60,7 @@ fn what_is_somebodys_stays_and_what_fails_is_said() {
     assert_eq!(why, "local: b is there already");
     assert_eq!(fs::read_to_string(place.join("b")).unwrap(), "theirs");
     assert_eq!(log(place), "a ");
-    let broken = SetupStep::plain("the moon", "touch /no/such/moon".to_owned());
+    let broken = plain("the moon", "touch /no/such/moon");
     let why = start(vec![file(place, "a"), broken]);
     assert!(why.starts_with("local: the moon: ") && why.contains("/no/such/moon"), "{why}");
     assert_eq!((log(place).as_str(), left.lines()), ("a a ", Vec::new()));
@@ -64,12 +70,12 @@ fn what_is_somebodys_stays_and_what_fails_is_said() {
 fn what_can_not_be_undone_is_told() {
     let place = tempfile::tempdir().unwrap();
     let left = Leftovers::default();
-    let stuck = SetupStep { undo: "false".to_owned(), ..file(place.path(), "a") };
+    let stuck = SetupStep { undoes: "false".to_owned(), ..file(place.path(), "a") };
     drop(HostSetup::start(&Local, vec![stuck], &left, &Silent).unwrap());
     assert_eq!(left.lines(), ["local: a is left: false"]);
     // The shell that undoes is torn away.
     let left = Leftovers::default();
-    let torn = SetupStep { undo: "kill -s KILL $$".to_owned(), ..file(place.path(), "b") };
+    let torn = SetupStep { undoes: "kill -s KILL $$".to_owned(), ..file(place.path(), "b") };
     drop(HostSetup::start(&Local, vec![torn], &left, &Silent).unwrap());
     let lines = left.lines();
     assert_eq!(lines, ["local: nobody says whether all was undone; this does it: kill -s KILL $$"]);
@@ -79,7 +85,7 @@ fn what_can_not_be_undone_is_told() {
 fn a_shell_that_is_torn_away_amid_its_steps_has_all_undone() {
     let place = tempfile::tempdir().unwrap();
     let (place, left) = (place.path(), Leftovers::default());
-    let torn = SetupStep::plain("the shell", "sleep 1; kill -s KILL 0".to_owned());
+    let torn = plain("the shell", "sleep 1; kill -s KILL 0");
     let steps = vec![file(place, "a"), file(place, "b"), torn];
     HostSetup::start(&Local, steps, &left, &Silent).unwrap_err();
     until("all undone", || log(place) == "b a ");
@@ -95,9 +101,9 @@ fn one_that_ended_amid_the_run_is_lost() {
     let lost = loop {
         match held.lost() {
             Some(lost) => break lost,
-            None => assert!(began.elapsed() < END, "never lost"),
+            None => assert!(began.elapsed() < END_TIMEOUT, "never lost"),
         }
-        thread::sleep(TICK);
+        thread::sleep(POLL_INTERVAL);
     };
     assert!(lost.contains("kept a broke off"), "{lost}");
 }
@@ -108,7 +114,7 @@ fn a_step_that_is_cut_short_is_undone_without_us() {
     let place = tempfile::tempdir().unwrap();
     let place = place.path();
     let mut slow = file(place, "slow");
-    slow.line.push_str("; sleep 1000");
+    slow.does.push_str("; sleep 1000");
     let mut command = Local.command(&script(&[file(place, "a"), slow, file(place, "b")]));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn_on_stdin().unwrap();

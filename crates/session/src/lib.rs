@@ -46,7 +46,7 @@ pub use helper::HelperCommand;
 pub use judge::{InPlaceJudge, Judge};
 pub use memory_file::{DEFAULT_MEMORY_FILE, MemoryFile, MemoryFileError};
 pub use observer::SessionObserver;
-pub use open_twin::TwinTarget;
+pub use open_twin::{OpenTwin, TwinTarget};
 pub use provenance::{Provenance, SourceOrigin};
 pub use read_twin::{FilePart, ReadTwin, TwinReadError};
 pub use received::received_case;

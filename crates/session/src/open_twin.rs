@@ -35,8 +35,9 @@ impl fmt::Display for TwinTarget {
     }
 }
 
-/// A twin that was asked for and is open.
-pub(crate) enum OpenTwin {
+/// A twin that was asked for and is open: a sink that a judge can read, and that learns the verdict.
+#[derive(Debug)]
+pub enum OpenTwin {
     /// In a file here.
     File(FileTwin),
     /// In a file for each region.
@@ -48,8 +49,10 @@ pub(crate) enum OpenTwin {
 }
 
 impl OpenTwin {
-    /// Opens it as one image. Errors: it can't be written, is in use, or nothing answers there.
-    pub(crate) fn open(target: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
+    /// Opens it as one image.
+    ///
+    /// Errors: it can't be written, is in use, or nothing answers there.
+    pub fn open(target: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
         match target {
             TwinTarget::File(path) => {
                 FileTwin::create(path).map(Self::File).map_err(Failure::environment)
@@ -63,8 +66,10 @@ impl OpenTwin {
         }
     }
 
-    /// Opens it with an image for each region. Errors: as [`OpenTwin::open`].
-    pub(crate) fn open_regions(target: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
+    /// Opens it with an image for each region.
+    ///
+    /// Errors: as [`OpenTwin::open`].
+    pub fn open_regions(target: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
         match target {
             TwinTarget::File(path) => {
                 DirTwin::create(path).map(Self::Dir).map_err(Failure::environment)
@@ -74,7 +79,7 @@ impl OpenTwin {
     }
 
     /// What each region's image is called, in the order of the layout.
-    pub(crate) fn image_names(&self, layout: &Layout) -> Vec<String> {
+    pub fn image_names(&self, layout: &Layout) -> Vec<String> {
         let shown = |path: &Path| path.display().to_string();
         match self {
             Self::File(twin) => vec![shown(twin.path())],
@@ -85,12 +90,12 @@ impl OpenTwin {
     }
 
     /// Whether nothing is kept.
-    pub(crate) fn is_discarded(&self) -> bool {
+    pub fn is_discarded(&self) -> bool {
         matches!(self, Self::Nowhere(_))
     }
 
     /// What sending it came to, if it was sent.
-    pub(crate) fn figures(&self) -> Option<Figures> {
+    pub fn figures(&self) -> Option<Figures> {
         match self {
             Self::Remote(twin) => Some(twin.figures()),
             Self::File(_) | Self::Dir(_) | Self::Nowhere(_) => None,
@@ -101,7 +106,7 @@ impl OpenTwin {
     /// One that could not be kept so is no pass.
     ///
     /// Errors: a file here can't be finished.
-    pub(crate) fn conclude(
+    pub fn conclude(
         self,
         trial: &Trial,
         facts: CaseFacts,

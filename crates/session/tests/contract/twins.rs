@@ -1,0 +1,148 @@
+//! Every sink, and whether what is left of it is a complete twin.
+
+use memtwin_pages::{Layout, RegionId, Run};
+use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, Security, SenderConfig, Target};
+use memtwin_replicate::{Collector, Sink, SinkError, Stop, Written};
+use memtwin_report::{Case, Trial};
+use memtwin_session::{CaseFacts, OpenTwin, ReadTwin, TwinReadError, TwinTarget, verdict_of};
+use memtwin_twin::MemoryTwin;
+use memtwin_verdict::Image;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+/// Where a twin goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TwinKind {
+    Memory,
+    File,
+    Dir,
+    Remote,
+    Discard,
+}
+
+impl TwinKind {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Memory, Self::File, Self::Dir, Self::Remote, Self::Discard];
+
+    /// What is to be said of what is kept, if anything is.
+    pub(crate) fn expects(self, complete: bool) -> Option<bool> {
+        match self {
+            Self::File | Self::Dir | Self::Remote => Some(complete),
+            Self::Memory | Self::Discard => None,
+        }
+    }
+}
+
+/// A twin, and where it will lie.
+pub(crate) enum KeptTwin {
+    Memory(MemoryTwin),
+    Open {
+        kind: TwinKind,
+        twin: OpenTwin,
+        dir: tempfile::TempDir,
+        receiver: Option<JoinHandle<Ended>>,
+    },
+}
+
+impl KeptTwin {
+    pub(crate) fn make(kind: TwinKind) -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = dir.path().join("twin");
+        let stop = Stop::default();
+        let mut receiver = None;
+        let twin = match kind {
+            TwinKind::Memory => return Self::Memory(MemoryTwin::new()),
+            TwinKind::File => OpenTwin::open(&TwinTarget::File(path), &stop),
+            TwinKind::Dir => OpenTwin::open_regions(&TwinTarget::File(path), &stop),
+            TwinKind::Discard => OpenTwin::open(&TwinTarget::Discard, &stop),
+            TwinKind::Remote => {
+                let (target, thread) = receive(path);
+                receiver = Some(thread);
+                OpenTwin::open(&target, &stop)
+            }
+        };
+        Self::Open { kind, twin: twin.unwrap(), dir, receiver }
+    }
+
+    /// The case, and whether a complete twin is left, if any is to be.
+    pub(crate) fn conclude(
+        self,
+        trial: &Trial,
+        facts: CaseFacts,
+        layout: &Layout,
+    ) -> (Case, Option<bool>) {
+        let Self::Open { kind, twin, dir, receiver } = self else {
+            return (verdict_of(trial.clone(), facts), None);
+        };
+        let path = dir.path().join("twin");
+        let case = twin.conclude(trial, facts, layout).unwrap();
+        let ended = receiver.map(|thread| thread.join().unwrap());
+        let is_file = |path: PathBuf| path.is_file();
+        let kept = match kind {
+            TwinKind::Memory | TwinKind::Discard => None,
+            TwinKind::File => Some(is_file(path)),
+            TwinKind::Dir => {
+                let left =
+                    std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name());
+                let left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
+                Some(!left.is_empty() && left.iter().all(|name| !name.ends_with(".partial")))
+            }
+            TwinKind::Remote => match ended {
+                Some(Ended::Judged { kept, .. }) => Some(kept.is_ok()),
+                other => panic!("the receiver was not told: {other:?}"),
+            },
+        };
+        (case, kept)
+    }
+}
+
+/// A receiver of one session in a thread, on loopback.
+fn receive(path: PathBuf) -> (TwinTarget, JoinHandle<Ended>) {
+    let mut door = Door::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    let address = door.address().unwrap();
+    let mut receiver = Receiver::new(path, ReceiverConfig::default()).unwrap();
+    let thread = std::thread::spawn(move || receiver.run(&mut door, &Stop::default()).unwrap());
+    let target = Target::Tcp { host: address.ip().to_string(), port: address.port() };
+    (TwinTarget::Remote(Box::new(SenderConfig::new(target, Security::Plain))), thread)
+}
+
+/// A twin that fails in a round, if it is to.
+pub(crate) struct FailingTwin<'t, K> {
+    pub(crate) twin: &'t mut K,
+    pub(crate) fail_round: Option<u32>,
+}
+
+impl<K: Sink> Sink for FailingTwin<'_, K> {
+    fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
+        self.twin.open(layout)
+    }
+    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+        self.twin.write(region, first, bytes)
+    }
+    fn prefetch(&self, region: RegionId, pages: Run) {
+        self.twin.prefetch(region, pages);
+    }
+    fn commit(&mut self, round: u32) -> Result<(), SinkError> {
+        if self.fail_round == Some(round) {
+            return Err(SinkError::new("no room left"));
+        }
+        self.twin.commit(round)
+    }
+    fn settle(&mut self) -> Result<(), SinkError> {
+        self.twin.settle()
+    }
+    fn give_back(&mut self, into: &mut dyn Collector) {
+        self.twin.give_back(into);
+    }
+}
+
+impl<K: ReadTwin> ReadTwin for FailingTwin<'_, K> {
+    fn image<'t>(
+        &'t self,
+        layout: &Layout,
+        region: RegionId,
+        memory: &'t dyn Image,
+    ) -> Result<Option<Box<dyn Image + 't>>, TwinReadError> {
+        self.twin.image(layout, region, memory)
+    }
+}

@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use memtwin_kvm::Mode;
-use memtwin_remote::{Target, TargetError};
+use memtwin_remote::{RemoteTarget as Target, TargetError};
 use memtwin_report::json::JsonTarget;
 use memtwin_room::OomScore;
 use memtwin_stressor::Stressor;

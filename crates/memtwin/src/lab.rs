@@ -170,7 +170,7 @@ pub(crate) struct Replicate {
     /// Then once more, with the twin on another host: tcp://HOST:PORT, where a `memtwin receive` waits.
     /// On another machine that is done in any case, with the twin here
     #[arg(long, value_name = "TARGET")]
-    pub(crate) to: Option<memtwin_remote::Target>,
+    pub(crate) to: Option<memtwin_remote::RemoteTarget>,
     /// Write each round's dirty bitmap to FILE (docs/dirty-bitmap.md)
     #[arg(long, value_name = "FILE")]
     pub(crate) dirty_bitmap: Option<PathBuf>,

@@ -4,7 +4,9 @@ use crate::cli::Output;
 use crate::remote_args::{Half, Keys, save};
 use crate::values::Time;
 use clap::Args;
-use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, RemoteError, Stream, new_pair};
+use memtwin_remote::{
+    Listener, PeerStream, ReceiverConfig, RemoteError, SessionEnd, TwinReceiver, new_pair,
+};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
@@ -54,10 +56,11 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
     }
     crate::output::probe(&args.output)?;
     let config = ReceiverConfig { wait: args.wait.0, ..ReceiverConfig::default() };
-    let mut door = if piped { Door::once(Stream::stdio()) } else { listen_at(args, listen)? };
+    let mut door =
+        if piped { Listener::once(PeerStream::stdio()) } else { listen_at(args, listen)? };
     let mut cases = Vec::new();
     loop {
-        let mut receiver = Receiver::new(file, config.clone()).map_err(Failure::environment)?;
+        let mut receiver = TwinReceiver::new(file, config.clone()).map_err(Failure::environment)?;
         if let Some(round) = receiver.recovered() {
             say(args, &format!("{}: holds round {round}; its sender may go on", file.display()));
         }
@@ -65,7 +68,7 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
             Ok(ended) => ended,
             Err(RemoteError::Stopped) => {
                 let held = receiver.recovered();
-                Ended::Abandoned { held, why: "interrupted".to_owned() }
+                SessionEnd::Abandoned { held, why: "interrupted".to_owned() }
             }
             Err(error) => return Err(Failure::environment(error)),
         };
@@ -93,7 +96,7 @@ fn say(args: &Receive, line: &str) {
     }
 }
 
-fn listen_at(args: &Receive, listen: &str) -> Result<Door, Failure> {
+fn listen_at(args: &Receive, listen: &str) -> Result<Listener, Failure> {
     let name = listen.strip_prefix("tcp://").unwrap_or(listen);
     let addresses: Vec<SocketAddr> = name
         .to_socket_addrs()
@@ -104,7 +107,7 @@ fn listen_at(args: &Receive, listen: &str) -> Result<Door, Failure> {
     };
     let tls = args.keys.door(address)?;
     let how = if tls.is_some() { "TLS" } else { "plain text" };
-    let door = Door::listen(address, tls)
+    let door = Listener::listen(address, tls)
         .map_err(|error| Failure::environment(format!("listening at {address}: {error}")))?;
     if let Some(address) = door.address() {
         say(args, &format!("listening at {address} ({how})"));
@@ -136,21 +139,21 @@ fn new_identity(args: &Receive) -> Result<ExitCode, Failure> {
 }
 
 /// What a session came to.
-pub(crate) fn case(ended: &Ended, receiver: &Receiver) -> Case {
+pub(crate) fn case(ended: &SessionEnd, receiver: &TwinReceiver) -> Case {
     let trial = Trial::new("receive", "remote", &receiver.layout());
     match ended {
-        Ended::Judged { outcome: Outcome::Identical, kept: Ok(()), .. } => {
+        SessionEnd::Judged { outcome: Outcome::Identical, kept: Ok(()), .. } => {
             trial.judged(Vec::new(), BTreeMap::new())
         }
-        Ended::Judged { outcome: Outcome::Differs, kept, .. } => {
+        SessionEnd::Judged { outcome: Outcome::Differs, kept, .. } => {
             let why = kept.as_ref().err().map_or("the judge found lost pages", String::as_str);
             trial.differs(why)
         }
-        Ended::Judged { reason, kept, .. } => {
+        SessionEnd::Judged { reason, kept, .. } => {
             let why = kept.as_ref().err().map_or("", String::as_str);
             trial.inconclusive(if reason.is_empty() { why } else { reason }, Vec::new())
         }
-        Ended::Abandoned { held, why } => {
+        SessionEnd::Abandoned { held, why } => {
             let held = match held {
                 Some(round) => format!("the file holds round {round}, and is marked incomplete"),
                 None => "nothing was received".to_owned(),

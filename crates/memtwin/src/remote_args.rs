@@ -2,7 +2,7 @@
 
 use crate::values::Size;
 use clap::Args;
-use memtwin_remote::{Identity, Security, Target, TlsClient, TlsServer};
+use memtwin_remote::{Identity, RemoteTarget as Target, Security, TlsClient, TlsServer};
 use memtwin_report::Failure;
 use memtwin_safe_path::{Place, SafePathError};
 use std::ffi::OsString;

@@ -3,7 +3,9 @@
 use crate::cli::{Replicate, Twin};
 use crate::judge::{Conclusion, JudgeError, Judged};
 use memtwin_pages::{Layout, RegionId};
-use memtwin_remote::{Compression, Figures, RemoteError, RemoteTwin, SenderConfig, Target};
+use memtwin_remote::{
+    Compression, Figures, RemoteError, RemoteTarget as Target, RemoteTwin, SenderConfig,
+};
 use memtwin_replicate::Stop;
 use memtwin_report::Case;
 use memtwin_report::Failure;

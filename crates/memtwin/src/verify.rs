@@ -10,7 +10,7 @@ use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use memtwin_report::Failure;
 use memtwin_report::record::{Digests, LostPage};
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
-use memtwin_twin::Validity;
+use memtwin_twin::ImageValidity;
 use memtwin_verdict::{Comparison, Difference, Image, Side, verify};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -70,16 +70,16 @@ fn open(path: &Path, force: bool) -> Result<Opened, Failure> {
     if !kind.is_file() {
         return Err(fail(&"expected a regular file or a block device"));
     }
-    let (code, len, why) = match Validity::of(&file, path).map_err(Failure::environment)? {
-        Validity::Whole => return Ok(Opened { image: Box::new(file), forced: None }),
-        Validity::Unfinished { bytes, pid } => {
+    let (code, len, why) = match ImageValidity::of(&file, path).map_err(Failure::environment)? {
+        ImageValidity::Whole => return Ok(Opened { image: Box::new(file), forced: None }),
+        ImageValidity::Unfinished { bytes, pid } => {
             let why = format!(
                 "incomplete: process {pid} is replicating to it, or was stopped while it did; \
                  replicate again"
             );
             (ExitCode::Inconclusive, bytes, why)
         }
-        Validity::Unproven { bytes, why } => (ExitCode::Environment, bytes, why),
+        ImageValidity::Unproven { bytes, why } => (ExitCode::Environment, bytes, why),
     };
     let message = format!("{}: {why}", path.display());
     if !force {

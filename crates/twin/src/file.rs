@@ -9,15 +9,15 @@
 //! | `finish`, not complete; or dropped | as it was (in pre-copy), else gone | the twin with its trailer, if it was live | gone |
 //! | killed, or the power fails | as it is | as it is | stays, or is what the disk has of it |
 //!
-//! The trailer ([`Unfinished`](crate::Unfinished)) is on the disk before the first page, and goes
+//! The trailer ([`UnfinishedTwin`](crate::UnfinishedTwin)) is on the disk before the first page, and goes
 //! when all of the twin is: so rounds need not be synced to the disk one by one. The marker keeps a
 //! second writer out and says who the first one is.
 
 use crate::TwinError;
-use crate::marker::{Inode, Marker};
+use crate::marker::{Inode, TwinMarker};
+use crate::page_store::{PageAccess, PageStore};
 use crate::path::{beside, directory, remove_if_there, rename, resolve, sync_directory};
-use crate::store::{Access, Store};
-use crate::unfinished::Ending;
+use crate::unfinished_twin::TrailerState;
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use memtwin_room::{Need, Room};
@@ -33,15 +33,15 @@ pub struct FileTwin {
     path: PathBuf,
     partial: PathBuf,
     /// `None` when the twin's life is over.
-    marker: Option<Marker>,
+    marker: Option<TwinMarker>,
     open: Option<Box<Open>>,
     /// What to use instead of what suits the file system.
-    force: Option<Access>,
+    force: Option<PageAccess>,
 }
 
 #[derive(Debug)]
 struct Open {
-    store: Store,
+    store: PageStore,
     inode: Inode,
 }
 
@@ -53,7 +53,7 @@ impl FileTwin {
     /// rounds there.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TwinError> {
         let path = resolve(path.as_ref())?;
-        let (marker, left) = Marker::take(marker_of(&path), &path)?;
+        let (marker, left) = TwinMarker::take(marker_of(&path), &path)?;
         let partial = beside(&path, ".partial");
         let journal = beside(&path, ".journal");
         if journal.symlink_metadata().is_ok() {
@@ -138,7 +138,7 @@ impl FileTwin {
         self.open.as_deref_mut().ok_or(unopened)
     }
 
-    fn marker(&self) -> Result<&Marker, TwinError> {
+    fn marker(&self) -> Result<&TwinMarker, TwinError> {
         self.marker.as_ref().ok_or_else(|| self.order("over"))
     }
 
@@ -147,7 +147,7 @@ impl FileTwin {
     }
 
     #[cfg(test)]
-    pub(crate) fn force(mut self, access: Access) -> Self {
+    pub(crate) fn force(mut self, access: PageAccess) -> Self {
         self.force = Some(access);
         self
     }
@@ -176,9 +176,9 @@ impl Sink for FileTwin {
             error
         };
         let inode = Inode::of(&file.metadata().map_err(failed).map_err(undo)?);
-        let access = self.force.unwrap_or_else(|| Access::of(&file));
+        let access = self.force.unwrap_or_else(|| PageAccess::of(&file));
         // From here on it says that it is unfinished, on the disk too.
-        let store = Store::new(&self.path, file, layout, access).map_err(undo)?;
+        let store = PageStore::new(&self.path, file, layout, access).map_err(undo)?;
         let marker = self.marker()?;
         marker.write(inode).and_then(|()| marker.sync()).map_err(undo)?;
         sync_directory(directory(&self.path)).map_err(undo)?;
@@ -225,8 +225,8 @@ fn demote_unfinished(path: &Path, partial: &Path) -> Result<(), TwinError> {
         Err(_) => return Ok(()),
         Ok(file) => file,
     };
-    match Ending::of(&file).map_err(failed)? {
-        Ending::Plain => Ok(()),
+    match TrailerState::of(&file).map_err(failed)? {
+        TrailerState::Plain => Ok(()),
         _ => demote(Inode::of(&file.metadata().map_err(failed)?), path, partial),
     }
 }

@@ -4,7 +4,7 @@
 //! [`Sink`](memtwin_replicate::Sink) takes them. [`FileTwin`] keeps them in a regular file,
 //! [`DirTwin`] in one for each region, [`MemoryTwin`] in one without a name, [`Discard`] not at
 //! all. While a twin is written its file says so itself
-//! ([`Unfinished`]), and whoever takes an image for whole asks [`Validity`]. A twin lends itself to the judge as a file handle (`reader`), so that the judge reads with
+//! ([`UnfinishedTwin`]), and whoever takes an image for whole asks [`ImageValidity`]. A twin lends itself to the judge as a file handle (`reader`), so that the judge reads with
 //! its own code.
 //!
 //! [`Injector`] wraps a source for a control case: the proof that a check can fail. For a source that
@@ -19,11 +19,11 @@ mod file;
 mod injector;
 mod marker;
 mod memory;
+mod page_store;
 mod path;
 mod sparse;
-mod store;
 mod trailer;
-mod unfinished;
+mod unfinished_twin;
 mod validity;
 mod withheld;
 
@@ -35,11 +35,11 @@ pub use discard::Discard;
 pub use error::TwinError;
 pub use file::FileTwin;
 pub use injector::Injector;
-pub use marker::{Inode, Marker, Record};
+pub use marker::{Inode, MarkerRecord, TwinMarker};
 pub use memory::MemoryTwin;
+pub use page_store::offset_of;
 pub use sparse::SparseMemory;
-pub use store::offset_of;
-pub use trailer::Trailer;
-pub use unfinished::Unfinished;
-pub use validity::{Validity, is_marked_incomplete};
+pub use trailer::TwinTrailer;
+pub use unfinished_twin::UnfinishedTwin;
+pub use validity::{ImageValidity, is_marked_incomplete};
 pub use withheld::WithheldTwin;

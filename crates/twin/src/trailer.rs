@@ -31,7 +31,7 @@ const NO_ROUND: &str = "----------";
 
 /// What a trailer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trailer {
+pub struct TwinTrailer {
     /// The file's own number, chosen at random: a copy has the same, another twin another.
     pub image: [u8; 16],
     /// The image's length in bytes, without the trailer.
@@ -43,7 +43,7 @@ pub struct Trailer {
     pub pid: u32,
 }
 
-impl Trailer {
+impl TwinTrailer {
     /// The bytes that stand after the image.
     pub(crate) fn encoded(&self) -> [u8; TRAILER] {
         let image: String = self.image.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -88,16 +88,17 @@ impl Trailer {
 mod tests {
     use super::*;
 
-    const SAMPLE: Trailer = Trailer { image: [0xa7; 16], bytes: 1 << 20, round: Some(12), pid: 7 };
+    const SAMPLE: TwinTrailer =
+        TwinTrailer { image: [0xa7; 16], bytes: 1 << 20, round: Some(12), pid: 7 };
 
     #[test]
     fn a_trailer_reads_back() {
         for round in [None, Some(0), Some(u32::MAX)] {
             for bytes in [0, SECTOR, u64::MAX] {
-                let trailer = Trailer { round, bytes, ..SAMPLE };
+                let trailer = TwinTrailer { round, bytes, ..SAMPLE };
                 let encoded = trailer.encoded();
-                assert!(Trailer::is_like(&encoded));
-                assert_eq!(Trailer::decode(&encoded), Some(trailer));
+                assert!(TwinTrailer::is_like(&encoded));
+                assert_eq!(TwinTrailer::decode(&encoded), Some(trailer));
             }
         }
     }
@@ -108,9 +109,9 @@ mod tests {
         for bit in 0..TRAILER * 8 {
             let mut flipped = encoded;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Trailer::decode(&flipped), None, "bit {bit}");
-            assert!(Trailer::is_like(&flipped), "bit {bit}");
+            assert_eq!(TwinTrailer::decode(&flipped), None, "bit {bit}");
+            assert!(TwinTrailer::is_like(&flipped), "bit {bit}");
         }
-        assert!(!Trailer::is_like(&[0; TRAILER]));
+        assert!(!TwinTrailer::is_like(&[0; TRAILER]));
     }
 }

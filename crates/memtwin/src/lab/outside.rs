@@ -6,7 +6,7 @@ use super::talk::Talk;
 use crate::receive;
 use memtwin_lab::aeshmem::Window;
 use memtwin_lab::host::{Host, Reverse};
-use memtwin_remote::{Door, Receiver, ReceiverConfig};
+use memtwin_remote::{Listener as Door, ReceiverConfig, TwinReceiver as Receiver};
 use memtwin_replicate::Stop;
 use memtwin_report::Case;
 use memtwin_report::Failure;

@@ -5,15 +5,15 @@ use memtwin_replicate::Collector;
 use std::collections::VecDeque;
 
 /// The pages of a round. A run takes 24 bytes, so the books of a round are small beside its pages.
-type Pages = Vec<(RegionId, Run)>;
+type RoundPages = Vec<(RegionId, Run)>;
 
 /// The sender's books.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct InFlightRounds {
     /// What this round has taken so far.
-    current: Pages,
+    current: RoundPages,
     /// The rounds that were ended and not acknowledged, oldest first.
-    on_the_way: VecDeque<(u32, Pages)>,
+    on_the_way: VecDeque<(u32, RoundPages)>,
     /// What is to be given back.
     lost: Vec<PageSet>,
     arrived: Option<u32>,
@@ -21,10 +21,10 @@ pub(super) struct Books {
     begun: bool,
 }
 
-impl Books {
+impl InFlightRounds {
     pub(super) fn new(layout: &Layout) -> Self {
         Self {
-            current: Pages::new(),
+            current: RoundPages::new(),
             on_the_way: VecDeque::new(),
             lost: layout.iter().map(|(_, region)| PageSet::new(region.pages())).collect(),
             arrived: None,
@@ -82,9 +82,9 @@ impl Books {
     }
 
     /// The connection broke, and the receiver holds this round. Returns what was lost.
-    pub(super) fn broke(&mut self, held: Option<u32>) -> Pages {
+    pub(super) fn broke(&mut self, held: Option<u32>) -> RoundPages {
         self.acknowledged(held);
-        let mut lost = Pages::new();
+        let mut lost = RoundPages::new();
         if held.is_none() || held < self.arrived {
             // It has nothing, or less than it had acknowledged: another file, an older one. What
             // it holds is unknown, and everything goes again.
@@ -122,13 +122,13 @@ mod tests {
     use super::*;
     use memtwin_pages::{Gpa, PageSize, Region};
 
-    fn books() -> Books {
+    fn in_flight() -> InFlightRounds {
         let page = PageSize::new(512).unwrap();
-        Books::new(&Layout::new(vec![Region::new("a", Gpa(0), 100 * 512, page).unwrap()]))
+        InFlightRounds::new(&Layout::new(vec![Region::new("a", Gpa(0), 100 * 512, page).unwrap()]))
     }
 
-    fn take(books: &mut Books, pages: &[u64]) {
-        pages.iter().for_each(|&first| books.took(RegionId(0), Run { first, count: 1 }));
+    fn take(in_flight: &mut InFlightRounds, pages: &[u64]) {
+        pages.iter().for_each(|&first| in_flight.took(RegionId(0), Run { first, count: 1 }));
     }
 
     struct Named(Vec<u64>);
@@ -144,43 +144,43 @@ mod tests {
         }
     }
 
-    fn given_back(books: &mut Books) -> Vec<u64> {
+    fn given_back(in_flight: &mut InFlightRounds) -> Vec<u64> {
         let mut named = Named(Vec::new());
-        let count = books.give_back(&mut named);
+        let count = in_flight.give_back(&mut named);
         assert_eq!(count, named.0.len() as u64);
         named.0
     }
 
     #[test]
     fn a_break_loses_what_was_not_acknowledged_and_no_more() {
-        let mut books = books();
+        let mut in_flight = in_flight();
         for round in 0..5 {
-            take(&mut books, &[u64::from(round), 50]);
-            books.ended(round, true);
+            take(&mut in_flight, &[u64::from(round), 50]);
+            in_flight.ended(round, true);
         }
-        books.acknowledged(Some(1));
-        assert_eq!(books.on_the_way(), 3);
-        take(&mut books, &[99]);
+        in_flight.acknowledged(Some(1));
+        assert_eq!(in_flight.on_the_way(), 3);
+        take(&mut in_flight, &[99]);
         // Its acknowledgement of round 2 was lost with the connection.
-        assert_eq!(books.swallowed(Some(2)), 2);
-        books.broke(Some(2));
-        assert_eq!(given_back(&mut books), [3, 4, 50, 99]);
-        assert_eq!(given_back(&mut books), [0; 0]);
-        assert_eq!(books.on_the_way(), 0);
+        assert_eq!(in_flight.swallowed(Some(2)), 2);
+        in_flight.broke(Some(2));
+        assert_eq!(given_back(&mut in_flight), [3, 4, 50, 99]);
+        assert_eq!(given_back(&mut in_flight), [0; 0]);
+        assert_eq!(in_flight.on_the_way(), 0);
     }
 
     #[test]
     fn a_receiver_that_has_forgotten_gets_everything() {
         let everything: Vec<u64> = (0..100).collect();
         for held in [None, Some(0)] {
-            let mut books = books();
+            let mut in_flight = in_flight();
             for round in 0..3 {
-                take(&mut books, &[1]);
-                books.ended(round, true);
+                take(&mut in_flight, &[1]);
+                in_flight.ended(round, true);
             }
-            books.acknowledged(Some(1));
-            books.broke(held);
-            assert_eq!(given_back(&mut books), everything);
+            in_flight.acknowledged(Some(1));
+            in_flight.broke(held);
+            assert_eq!(given_back(&mut in_flight), everything);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The way to the receiver, over as many connections as it takes.
 
-use super::Config;
-use super::figures::Meter;
-use super::link::Link;
+use super::SenderConfig;
+use super::figures::FigureMeter;
+use super::sender_link::SenderLink;
 use crate::RemoteError;
 use memtwin_replicate::Stop;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The connection, when there is one, and what to say first on the next.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) link: Option<Link>,
+pub(super) struct Reconnector {
+    pub(super) link: Option<SenderLink>,
     /// The layout's body, once there is a layout.
     pub(super) layout: Option<Vec<u8>>,
     /// What the receiver held when the link was made; nobody has looked at it yet.
@@ -29,7 +29,7 @@ pub(super) struct Line {
     pub(super) acked_at_break: Option<u32>,
 }
 
-impl Line {
+impl Reconnector {
     /// Errors if there will be no connection any more.
     pub(super) fn check(&self) -> Result<(), RemoteError> {
         match &self.ended {
@@ -51,10 +51,10 @@ impl Line {
     /// Makes a new connection in place of one that broke of `error`.
     pub(super) fn anew(
         &mut self,
-        config: &Config,
+        config: &SenderConfig,
         session: &[u8; 16],
         stop: &Stop,
-        meter: &Meter,
+        meter: &FigureMeter,
         mut error: RemoteError,
     ) -> Result<(), RemoteError> {
         if let Some(link) = self.link.take() {
@@ -78,7 +78,7 @@ impl Line {
             if stop.wait(pause) {
                 return Err(RemoteError::Stopped);
             }
-            match Link::make(config, session, self.layout.as_deref(), stop) {
+            match SenderLink::make(config, session, self.layout.as_deref(), stop) {
                 Ok((link, held)) => {
                     meter.reconnected(began.elapsed());
                     self.link = Some(link);

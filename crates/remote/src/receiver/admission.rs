@@ -2,7 +2,7 @@
 //! it loses it to the next who comes.
 
 use super::locked;
-use crate::stream::Closer;
+use crate::stream::StreamCloser;
 use std::net::IpAddr;
 use std::sync::Mutex;
 
@@ -13,7 +13,7 @@ const MOST_GUESTS: usize = 16;
 
 /// How far one has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Progress {
+pub(super) enum IntroductionProgress {
     /// Not a byte was heard.
     Silent,
     /// Something was.
@@ -22,45 +22,50 @@ pub(super) enum Progress {
     Shown,
 }
 
-struct Person {
+struct AdmittedPeer {
     number: u64,
     from: Option<IpAddr>,
-    progress: Progress,
-    closer: Closer,
+    progress: IntroductionProgress,
+    closer: StreamCloser,
 }
 
 #[derive(Default)]
-struct State {
+struct AdmissionState {
     next: u64,
-    people: Vec<Person>,
+    people: Vec<AdmittedPeer>,
 }
 
 /// Those who are introducing themselves.
 #[derive(Default)]
-pub(super) struct Crowd(Mutex<State>);
+pub(super) struct PeerAdmission(Mutex<AdmissionState>);
 
 /// A place among them, given back when it is dropped.
-pub(super) struct Entry<'c> {
-    crowd: &'c Crowd,
+pub(super) struct AdmissionSlot<'c> {
+    admission: &'c PeerAdmission,
     number: u64,
 }
 
-impl Crowd {
+impl PeerAdmission {
     /// Lets someone in, in the place of another if it has to be: of the address from which most have
     /// come the one that has shown least, and of those the one that came first.
-    pub(super) fn enter(&self, from: Option<IpAddr>, closer: Closer) -> Entry<'_> {
+    pub(super) fn enter(&self, from: Option<IpAddr>, closer: StreamCloser) -> AdmissionSlot<'_> {
         let mut state = locked(&self.0);
-        state.make_room(|progress| progress < Progress::Shown, MOST_STRANGERS);
+        state.make_room(|progress| progress < IntroductionProgress::Shown, MOST_STRANGERS);
         let number = state.next;
         state.next += 1;
-        state.people.push(Person { number, from, progress: Progress::Silent, closer });
-        Entry { crowd: self, number }
+        state.people.push(AdmittedPeer {
+            number,
+            from,
+            progress: IntroductionProgress::Silent,
+            closer,
+        });
+        AdmissionSlot { admission: self, number }
     }
 }
 
-impl State {
+impl AdmissionState {
     /// Sends one of these away if there are as many as there may be.
-    fn make_room(&mut self, of: impl Fn(Progress) -> bool, most: usize) {
+    fn make_room(&mut self, of: impl Fn(IntroductionProgress) -> bool, most: usize) {
         let those = || self.people.iter().filter(|person| of(person.progress));
         if those().count() < most {
             return;
@@ -81,12 +86,12 @@ impl State {
     }
 }
 
-impl Entry<'_> {
+impl AdmissionSlot<'_> {
     /// Someone has come as far as this.
-    pub(super) fn reached(&self, progress: Progress) {
-        let mut state = locked(&self.crowd.0);
-        if progress == Progress::Shown {
-            state.make_room(|progress| progress == Progress::Shown, MOST_GUESTS);
+    pub(super) fn reached(&self, progress: IntroductionProgress) {
+        let mut state = locked(&self.admission.0);
+        if progress == IntroductionProgress::Shown {
+            state.make_room(|progress| progress == IntroductionProgress::Shown, MOST_GUESTS);
         }
         let me = state.people.iter_mut().find(|person| person.number == self.number);
         if let Some(me) = me {
@@ -95,9 +100,9 @@ impl Entry<'_> {
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for AdmissionSlot<'_> {
     fn drop(&mut self) {
-        locked(&self.crowd.0).people.retain(|person| person.number != self.number);
+        locked(&self.admission.0).people.retain(|person| person.number != self.number);
     }
 }
 
@@ -107,30 +112,30 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    fn flag() -> (Arc<AtomicBool>, Closer) {
+    fn flag() -> (Arc<AtomicBool>, StreamCloser) {
         let gone = Arc::new(AtomicBool::new(false));
         let sets = Arc::clone(&gone);
-        (gone, Closer::new(move || sets.store(true, Ordering::SeqCst)))
+        (gone, StreamCloser::new(move || sets.store(true, Ordering::SeqCst)))
     }
 
     #[test]
     fn whoever_shows_least_makes_room_and_no_one_else() {
-        let crowd = Crowd::default();
+        let admission = PeerAdmission::default();
         let (here, there): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let mut entries = Vec::new();
         let mut came = Vec::new();
         let mut enter = |from, progress| {
             let (gone, closer) = flag();
-            let entry = crowd.enter(Some(from), closer);
+            let entry = admission.enter(Some(from), closer);
             entry.reached(progress);
             entries.push(entry);
             came.push(gone);
         };
         // One that has shown itself, one of another address, one that has said something.
-        enter(here, Progress::Shown);
-        enter(there, Progress::Silent);
-        enter(here, Progress::Heard);
-        (0..MOST_STRANGERS * 10).for_each(|_| enter(here, Progress::Silent));
+        enter(here, IntroductionProgress::Shown);
+        enter(there, IntroductionProgress::Silent);
+        enter(here, IntroductionProgress::Heard);
+        (0..MOST_STRANGERS * 10).for_each(|_| enter(here, IntroductionProgress::Silent));
         let gone: Vec<bool> = came.iter().map(|gone| gone.load(Ordering::SeqCst)).collect();
         assert_eq!(gone[..3], [false; 3]);
         let left = gone[3..].iter().filter(|gone| !**gone).count();
@@ -138,17 +143,17 @@ mod tests {
         // The oldest went.
         assert!(gone[3..gone.len() - left].iter().all(|gone| *gone));
         drop(entries);
-        assert!(locked(&crowd.0).people.is_empty());
+        assert!(locked(&admission.0).people.is_empty());
     }
 
     #[test]
     fn guests_make_room_for_guests() {
-        let crowd = Crowd::default();
+        let admission = PeerAdmission::default();
         let came: Vec<_> = (0..MOST_GUESTS + 3)
             .map(|_| {
                 let (gone, closer) = flag();
-                let entry = crowd.enter(None, closer);
-                entry.reached(Progress::Shown);
+                let entry = admission.enter(None, closer);
+                entry.reached(IntroductionProgress::Shown);
                 (gone, entry)
             })
             .collect();

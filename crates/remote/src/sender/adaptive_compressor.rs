@@ -5,7 +5,7 @@
 //! next trial. Both costs are remembered with less weight the older they are.
 
 use super::Compression;
-use super::link::Link;
+use super::sender_link::SenderLink;
 use crate::RemoteError;
 use memtwin_wire::{HEAD, Method, Squeeze};
 use std::time::Instant;
@@ -23,7 +23,7 @@ const SLOW: f64 = 1.0 / 400e6;
 const LEAST: usize = 512;
 
 #[derive(Debug)]
-pub(super) struct Payer {
+pub(super) struct AdaptiveCompressor {
     wanted: Compression,
     squeeze: Squeeze,
     method: Method,
@@ -34,7 +34,7 @@ pub(super) struct Payer {
     link: f64,
 }
 
-impl Payer {
+impl AdaptiveCompressor {
     pub(super) fn new(wanted: Compression) -> Self {
         let method = match wanted {
             Compression::Always(method) => method,
@@ -44,7 +44,11 @@ impl Payer {
     }
 
     /// Sends a frame of records.
-    pub(super) fn send(&mut self, link: &mut Link, frame: &mut [u8]) -> Result<(), RemoteError> {
+    pub(super) fn send(
+        &mut self,
+        link: &mut SenderLink,
+        frame: &mut [u8],
+    ) -> Result<(), RemoteError> {
         if self.wanted == Compression::Auto && frame.len() >= LEAST {
             if self.left == 0 {
                 let best = self.try_all(frame);

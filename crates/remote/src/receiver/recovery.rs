@@ -1,19 +1,19 @@
 //! Looking at what is there: what a killed receiver has left, and whether a file is what the judge
 //! saw.
 
-use super::first::{FIRST, PARTIAL};
-use super::image::Image;
-use super::journal::{Found, Header, JOURNAL, Journal};
-use super::place::Place;
-use super::whole::Whole;
-use super::{Config, Outlet};
+use super::committed_twin::CommittedTwin;
+use super::initial_copy::{FIRST, PARTIAL};
+use super::journal::{FoundJournal, JOURNAL, JournalHeader, RoundJournal};
+use super::received_image::ReceivedImage;
+use super::twin_path::TwinPath;
+use super::{ReceiverConfig, SharedWriter};
 use crate::RemoteError;
 use memtwin_replicate::Stop;
-use memtwin_twin::{Trailer, Unfinished};
+use memtwin_twin::{TwinTrailer, UnfinishedTwin};
 
 /// Whether the file has the digests of the memory.
 pub(super) fn check(
-    whole: &Whole,
+    whole: &CommittedTwin,
     digests: &[[u8; 32]],
     stop: &Stop,
 ) -> Result<Result<(), String>, RemoteError> {
@@ -40,11 +40,11 @@ pub(super) fn check(
 /// Errors: there are rounds that it had promised to keep, and not the image that they belong to.
 /// Nothing is changed then.
 pub(super) fn recover(
-    place: &Place,
-    config: &Config,
-    outlet: &Outlet,
-) -> Result<Option<Whole>, RemoteError> {
-    let Some(found) = Journal::find(place)? else { return Ok(None) };
+    place: &TwinPath,
+    config: &ReceiverConfig,
+    shared_writer: &SharedWriter,
+) -> Result<Option<CommittedTwin>, RemoteError> {
+    let Some(found) = RoundJournal::find(place)? else { return Ok(None) };
     // It died between two names: of a first round that was whole, or of a twin that was judged.
     let mut name = None;
     for at in ["", FIRST, PARTIAL] {
@@ -71,17 +71,17 @@ pub(super) fn recover(
     let Some(file) = place.open("")? else { return Ok(None) };
     let path = place.path("");
     let failed = |errno| RemoteError::Disk { doing: "look at", path: path.clone(), errno };
-    let Some(unfinished) = Unfinished::find(&file).map_err(failed)? else { return Ok(None) };
-    let image = Image::new(file, path.clone(), unfinished.trailer().bytes);
-    Whole::recover(found.open()?, (image, unfinished), config, outlet).map(Some)
+    let Some(unfinished) = UnfinishedTwin::find(&file).map_err(failed)? else { return Ok(None) };
+    let image = ReceivedImage::new(file, path.clone(), unfinished.trailer().bytes);
+    CommittedTwin::recover(found.open()?, (image, unfinished), config, shared_writer).map(Some)
 }
 
 /// Whether the file of this name is the image to which the journal's rounds belong: it says so
 /// itself, and it holds the round that the journal begins with, or one that the journal has as well.
-fn is_image(place: &Place, suffix: &str, found: &Found) -> Result<bool, RemoteError> {
-    let Header { base, layout, .. } = &found.header;
+fn is_image(place: &TwinPath, suffix: &str, found: &FoundJournal) -> Result<bool, RemoteError> {
+    let JournalHeader { base, layout, .. } = &found.header;
     Ok(unfinished(place, suffix)?.is_some_and(|state| {
-        let Trailer { image, bytes, round, .. } = *state.trailer();
+        let TwinTrailer { image, bytes, round, .. } = *state.trailer();
         image == base.image
             && bytes == layout.bytes()
             && round.is_some_and(|round| (base.round..=found.round).contains(&round))
@@ -89,8 +89,11 @@ fn is_image(place: &Place, suffix: &str, found: &Found) -> Result<bool, RemoteEr
 }
 
 /// The state of an unfinished twin of this name, if there is one.
-pub(super) fn unfinished(place: &Place, suffix: &str) -> Result<Option<Unfinished>, RemoteError> {
+pub(super) fn unfinished(
+    place: &TwinPath,
+    suffix: &str,
+) -> Result<Option<UnfinishedTwin>, RemoteError> {
     let Some(file) = place.open(suffix)? else { return Ok(None) };
     let path = place.path(suffix);
-    Unfinished::find(&file).map_err(|errno| RemoteError::Disk { doing: "look at", path, errno })
+    UnfinishedTwin::find(&file).map_err(|errno| RemoteError::Disk { doing: "look at", path, errno })
 }

@@ -21,7 +21,7 @@ const DIGESTS: u64 = 64;
 const FETCH: u64 = 256 << 10;
 
 /// Reads memory that the twin should be equal to: the offset in the region, and where to.
-pub type Guess<'g> = dyn Fn(u64, &mut [u8]) -> io::Result<()> + Sync + 'g;
+pub type MemoryGuess<'g> = dyn Fn(u64, &mut [u8]) -> io::Result<()> + Sync + 'g;
 
 /// A region of the twin.
 pub struct TwinRegion<'t> {
@@ -29,13 +29,13 @@ pub struct TwinRegion<'t> {
     region: RegionId,
     bytes: u64,
     block: u64,
-    guess: Box<Guess<'t>>,
+    guess: Box<MemoryGuess<'t>>,
     /// The first chunk's number and the digests that were had last.
-    had: Mutex<Had>,
+    cache: Mutex<DigestCache>,
 }
 
 #[derive(Default)]
-struct Had {
+struct DigestCache {
     first: u64,
     digests: Vec<[u8; 32]>,
 }
@@ -53,7 +53,7 @@ impl RemoteTwin {
     pub fn region<'t>(
         &'t self,
         region: RegionId,
-        guess: Box<Guess<'t>>,
+        guess: Box<MemoryGuess<'t>>,
     ) -> Result<TwinRegion<'t>, RemoteError> {
         let opened = self.opened.as_ref().ok_or_else(|| RemoteError::order("not opened yet"))?;
         Ok(TwinRegion {
@@ -62,7 +62,7 @@ impl RemoteTwin {
             bytes: opened.layout.region(region).bytes(),
             block: opened.shape.block(region) as u64,
             guess,
-            had: Mutex::default(),
+            cache: Mutex::default(),
         })
     }
 }
@@ -86,7 +86,7 @@ impl Image for TwinRegion<'_> {
             let mut whole = vec![0; (end - begin) as usize];
             (self.guess)(begin, &mut whole)?;
             if blake3::hash(&whole).as_bytes() != &self.digest(chunk)? {
-                self.mend(begin, &mut whole)?;
+                self.fetch_blocks(begin, &mut whole)?;
             }
             let from = (at - begin) as usize;
             part.copy_from_slice(&whole[from..from + part.len()]);
@@ -100,17 +100,17 @@ impl Image for TwinRegion<'_> {
 impl TwinRegion<'_> {
     /// The twin's digest of a chunk.
     fn digest(&self, chunk: u64) -> io::Result<[u8; 32]> {
-        let mut had = self.had.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = chunk.wrapping_sub(had.first) as usize;
-        if let Some(digest) = had.digests.get(index) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = chunk.wrapping_sub(cache.first) as usize;
+        if let Some(digest) = cache.digests.get(index) {
             return Ok(*digest);
         }
         let chunks = self.bytes.div_ceil(CHUNK);
         let count = (chunks - chunk).min(DIGESTS);
         let each = CHUNK / self.block;
-        had.digests = self.digests(chunk * each, each, count)?;
-        had.first = chunk;
-        had.digests.first().copied().ok_or_else(|| io::ErrorKind::InvalidData.into())
+        cache.digests = self.digests(chunk * each, each, count)?;
+        cache.first = chunk;
+        cache.digests.first().copied().ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     fn digests(&self, first: u64, each: u64, count: u64) -> io::Result<Vec<[u8; 32]>> {
@@ -127,7 +127,7 @@ impl TwinRegion<'_> {
     }
 
     /// Makes the twin's of a chunk of memory that differs from it.
-    fn mend(&self, begin: u64, chunk: &mut [u8]) -> io::Result<()> {
+    fn fetch_blocks(&self, begin: u64, chunk: &mut [u8]) -> io::Result<()> {
         let block = self.block as usize;
         let first = begin / self.block;
         let blocks = (chunk.len() / block) as u64;

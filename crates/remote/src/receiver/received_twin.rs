@@ -1,16 +1,16 @@
 //! What a receiver keeps, from taking a path to the end of its session.
 
-use super::disk::acknowledge;
-use super::first::{FIRST, First, PARTIAL, Proven};
-use super::inspect::{check, recover, unfinished};
-use super::journal::{Header, JOURNAL, Journal};
-use super::place::Place;
-use super::whole::{Parts, Whole};
-use super::{Config, Ended, Outlet, Point};
+use super::committed_twin::{CommittedParts, CommittedTwin};
+use super::disk_worker::acknowledge;
+use super::initial_copy::{CompleteInitialCopy, FIRST, InitialCopy, PARTIAL};
+use super::journal::{JOURNAL, JournalHeader, RoundJournal};
+use super::recovery::{check, recover, unfinished};
+use super::twin_path::TwinPath;
+use super::{ReceiverConfig, ReceiverPoint, SessionEnd, SharedWriter};
 use crate::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
-use memtwin_twin::{Inode, Marker};
+use memtwin_twin::{Inode, TwinMarker};
 use memtwin_wire::{Base, Outcome, Round};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,15 +19,15 @@ const MARKER: &str = ".replicating";
 
 /// What there is at PATH.
 #[derive(Debug)]
-enum State {
-    Nothing,
-    Whole(Box<Whole>),
-    Over(Over),
+enum ReceivedState {
+    Empty,
+    Committed(Box<CommittedTwin>),
+    Finished(FinishedSession),
 }
 
 /// A session that was judged.
 #[derive(Debug)]
-struct Over {
+struct FinishedSession {
     session: [u8; 16],
     layout: Layout,
     held: u32,
@@ -38,28 +38,32 @@ struct Over {
 
 /// A receiver's file and what belongs to it.
 #[derive(Debug)]
-pub(super) struct Keep {
-    place: Arc<Place>,
+pub(super) struct ReceivedTwin {
+    place: Arc<TwinPath>,
     /// `None` when the twin's life is over.
-    marker: Option<Marker>,
-    state: State,
+    marker: Option<TwinMarker>,
+    state: ReceivedState,
     /// Whether the session of `state` is served: others are foreign from then on.
     served: bool,
     /// A session that may take its place, once its first round is whole.
-    first: Option<First>,
-    config: Config,
-    outlet: Outlet,
+    first: Option<InitialCopy>,
+    config: ReceiverConfig,
+    shared_writer: SharedWriter,
 }
 
-impl Keep {
-    pub(super) fn take(path: &Path, config: &Config, outlet: &Outlet) -> Result<Self, RemoteError> {
-        let place = Arc::new(Place::of(path)?);
-        let (marker, left) = Marker::take(place.path(MARKER), &place.path(""))?;
-        let state = match recover(&place, config, outlet)? {
+impl ReceivedTwin {
+    pub(super) fn take(
+        path: &Path,
+        config: &ReceiverConfig,
+        shared_writer: &SharedWriter,
+    ) -> Result<Self, RemoteError> {
+        let place = Arc::new(TwinPath::of(path)?);
+        let (marker, left) = TwinMarker::take(place.path(MARKER), &place.path(""))?;
+        let state = match recover(&place, config, shared_writer)? {
             Some(whole) => {
                 marker.write(whole.inode)?;
                 marker.sync()?;
-                State::Whole(Box::new(whole))
+                ReceivedState::Committed(Box::new(whole))
             }
             None => {
                 // What was left half done and can't be gone on with is moved out of the way.
@@ -68,14 +72,14 @@ impl Keep {
                     place.rename("", PARTIAL)?;
                 }
                 marker.write(Inode::default())?;
-                State::Nothing
+                ReceivedState::Empty
             }
         };
         // A first round that came to nothing.
         place.remove(FIRST)?;
         place.sync()?;
-        let (marker, config, outlet) = (Some(marker), config.clone(), outlet.clone());
-        Ok(Self { place, marker, state, served: false, first: None, config, outlet })
+        let (marker, config, shared_writer) = (Some(marker), config.clone(), shared_writer.clone());
+        Ok(Self { place, marker, state, served: false, first: None, config, shared_writer })
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -85,18 +89,18 @@ impl Keep {
     /// The last round that it holds.
     pub(super) fn held(&self) -> Option<u32> {
         match &self.state {
-            State::Nothing => None,
-            State::Whole(whole) => Some(whole.held),
-            State::Over(over) => Some(over.held),
+            ReceivedState::Empty => None,
+            ReceivedState::Committed(whole) => Some(whole.held),
+            ReceivedState::Finished(over) => Some(over.held),
         }
     }
 
     pub(super) fn regions(&self) -> Layout {
         match (&self.first, &self.state) {
             (Some(first), _) => first.layout.clone(),
-            (None, State::Nothing) => Layout::default(),
-            (None, State::Whole(whole)) => whole.layout.clone(),
-            (None, State::Over(over)) => over.layout.clone(),
+            (None, ReceivedState::Empty) => Layout::default(),
+            (None, ReceivedState::Committed(whole)) => whole.layout.clone(),
+            (None, ReceivedState::Finished(over)) => over.layout.clone(),
         }
     }
 
@@ -106,26 +110,26 @@ impl Keep {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, State::Over(_))
+        matches!(self.state, ReceivedState::Finished(_))
     }
 
-    pub(super) fn ended(&self, why: &str) -> Ended {
+    pub(super) fn ended(&self, why: &str) -> SessionEnd {
         match &self.state {
-            State::Over(over) => Ended::Judged {
+            ReceivedState::Finished(over) => SessionEnd::Judged {
                 outcome: over.outcome,
                 reason: over.reason.clone(),
                 kept: over.kept.clone(),
             },
-            _ => Ended::Abandoned { held: self.held(), why: why.to_owned() },
+            _ => SessionEnd::Abandoned { held: self.held(), why: why.to_owned() },
         }
     }
 
     /// The session whose rounds are at PATH: it may come again at any time.
     pub(super) fn session(&self) -> Option<[u8; 16]> {
         match &self.state {
-            State::Nothing => None,
-            State::Whole(whole) => Some(whole.session),
-            State::Over(over) => Some(over.session),
+            ReceivedState::Empty => None,
+            ReceivedState::Committed(whole) => Some(whole.session),
+            ReceivedState::Finished(over) => Some(over.session),
         }
     }
 
@@ -135,7 +139,7 @@ impl Keep {
         if self.session() != Some(session) {
             return if self.served { Err(RemoteError::ForeignSession) } else { Ok(None) };
         }
-        if let State::Whole(whole) = &mut self.state {
+        if let ReceivedState::Committed(whole) = &mut self.state {
             whole.cut()?;
         }
         Ok(self.held())
@@ -150,12 +154,13 @@ impl Keep {
     /// The sender has said what its regions are. Nothing that is here is changed by it.
     pub(super) fn layout(&mut self, session: [u8; 16], layout: Layout) -> Result<(), RemoteError> {
         let known = match &self.state {
-            State::Whole(whole) if whole.session == session => &whole.layout,
-            State::Over(over) if over.session == session => &over.layout,
+            ReceivedState::Committed(whole) if whole.session == session => &whole.layout,
+            ReceivedState::Finished(over) if over.session == session => &over.layout,
             _ if self.served => return Err(RemoteError::ForeignSession),
             _ => {
-                self.first =
-                    Some(First::new(&self.place, session, layout).map_err(RemoteError::unkept)?);
+                self.first = Some(
+                    InitialCopy::new(&self.place, session, layout).map_err(RemoteError::unkept)?,
+                );
                 return Ok(());
             }
         };
@@ -177,55 +182,68 @@ impl Keep {
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
         match (&mut self.first, &mut self.state) {
             (Some(first), _) => first.records(body).map_err(RemoteError::unkept),
-            (None, State::Whole(whole)) => whole.records(body),
+            (None, ReceivedState::Committed(whole)) => whole.records(body),
             (None, _) => Err(RemoteError::order("records after the end")),
         }
     }
 
     /// Errors if what came will never be acknowledged, as the disk has failed.
     pub(super) fn check_disk(&self) -> Result<(), RemoteError> {
-        if let State::Whole(whole) = &self.state { whole.check() } else { Ok(()) }
+        if let ReceivedState::Committed(whole) = &self.state { whole.check() } else { Ok(()) }
     }
 
     pub(super) fn end(&mut self, round: Round) -> Result<(), RemoteError> {
         match (self.first.take(), &mut self.state) {
             (Some(first), _) => self.go_live(first.end(round)?),
-            (None, State::Whole(whole)) => whole.end(round, &self.place),
+            (None, ReceivedState::Committed(whole)) => whole.end(round, &self.place),
             (None, _) => Err(RemoteError::order("a round after the end")),
         }
     }
 
     /// The first round is whole: from now on PATH is its twin, in place of what was there.
-    fn go_live(&mut self, proven: Proven) -> Result<(), RemoteError> {
-        let Proven { session, layout, round, image, inode, mut unfinished, mut scratch, written } =
-            proven;
-        self.config.at.reached(Point::FirstWritten);
+    fn go_live(&mut self, proven: CompleteInitialCopy) -> Result<(), RemoteError> {
+        let CompleteInitialCopy {
+            session,
+            layout,
+            round,
+            image,
+            inode,
+            mut unfinished,
+            mut scratch,
+            written,
+        } = proven;
+        self.config.at.reached(ReceiverPoint::FirstWritten);
         image.checkpoint(&mut unfinished, round).map_err(RemoteError::unkept)?;
-        self.config.at.reached(Point::FirstSynced);
+        self.config.at.reached(ReceiverPoint::FirstSynced);
         let base = Base { round, image: unfinished.trailer().image };
-        let header = Header { session, layout, base };
-        let prepared = Journal::prepare(&self.place, &header).map_err(RemoteError::unkept)?;
+        let header = JournalHeader { session, layout, base };
+        let prepared = RoundJournal::prepare(&self.place, &header).map_err(RemoteError::unkept)?;
         // Up to here everything is as it was. What follows is names, each of which can be found
         // half changed.
         self.mark(inode)?;
-        self.state = State::Nothing;
+        self.state = ReceivedState::Empty;
         self.served = true;
         scratch.keep();
         let (journal, tail) = prepared.install(&self.place)?;
-        self.config.at.reached(Point::FirstJournal);
+        self.config.at.reached(ReceiverPoint::FirstJournal);
         scratch.become_twin()?;
-        self.config.at.reached(Point::FirstRenamed);
+        self.config.at.reached(ReceiverPoint::FirstRenamed);
         let image = image.renamed(self.place.path(""));
-        let parts = Parts { header, round, image, inode, unfinished, written, journal, tail };
-        self.state = State::Whole(Box::new(Whole::new(parts, &self.config, &self.outlet)?));
+        let parts =
+            CommittedParts { header, round, image, inode, unfinished, written, journal, tail };
+        self.state = ReceivedState::Committed(Box::new(CommittedTwin::new(
+            parts,
+            &self.config,
+            &self.shared_writer,
+        )?));
         // That of an earlier session, which was not kept.
         self.place.remove(PARTIAL)?;
-        acknowledge(&self.outlet, round);
+        acknowledge(&self.shared_writer, round);
         Ok(())
     }
 
     /// What is at PATH, for the session that is served, if it is its own.
-    fn of_served(&self) -> Result<&State, RemoteError> {
+    fn of_served(&self) -> Result<&ReceivedState, RemoteError> {
         if self.served && self.first.is_none() {
             return Ok(&self.state);
         }
@@ -233,8 +251,8 @@ impl Keep {
     }
 
     /// The whole twin, everything applied, to be looked at.
-    pub(super) fn settled(&self) -> Result<&Whole, RemoteError> {
-        let State::Whole(whole) = self.of_served()? else {
+    pub(super) fn settled(&self) -> Result<&CommittedTwin, RemoteError> {
+        let ReceivedState::Committed(whole) = self.of_served()? else {
             return Err(RemoteError::order("a question about a twin that is not whole"));
         };
         whole.settle()?;
@@ -249,7 +267,7 @@ impl Keep {
         digests: &[[u8; 32]],
         stop: &Stop,
     ) -> Result<Result<(), String>, RemoteError> {
-        if let State::Over(over) = self.of_served()? {
+        if let ReceivedState::Finished(over) = self.of_served()? {
             return Ok(over.kept.clone());
         }
         let whole = self.settled()?;
@@ -258,8 +276,8 @@ impl Keep {
             Outcome::Differs => Err("the judge found pages that differ".to_owned()),
             Outcome::Inconclusive => Err("there is no verdict".to_owned()),
         };
-        self.config.at.reached(Point::Judged);
-        let State::Whole(whole) = &mut self.state else {
+        self.config.at.reached(ReceiverPoint::Judged);
+        let ReceivedState::Committed(whole) = &mut self.state else {
             return Err(RemoteError::order("a verdict of a twin that is not whole"));
         };
         let (session, layout, held) = (whole.session, whole.layout.clone(), whole.held);
@@ -281,9 +299,9 @@ impl Keep {
         };
         self.place.remove(JOURNAL)?;
         self.place.sync()?;
-        self.config.at.reached(Point::JournalRemoved);
-        let whole = std::mem::replace(&mut self.state, State::Nothing);
-        if let (Ok(()), State::Whole(whole)) = (&kept, whole) {
+        self.config.at.reached(ReceiverPoint::JournalRemoved);
+        let whole = std::mem::replace(&mut self.state, ReceivedState::Empty);
+        if let (Ok(()), ReceivedState::Committed(whole)) = (&kept, whole) {
             whole.finish()?;
         }
         if let Some(marker) = self.marker.take() {
@@ -292,8 +310,14 @@ impl Keep {
         self.place.sync()?;
         // Not before: until all is on the disk nobody is told that it is kept.
         let reason = reason.to_owned();
-        self.state =
-            State::Over(Over { session, layout, held, outcome, reason, kept: kept.clone() });
+        self.state = ReceivedState::Finished(FinishedSession {
+            session,
+            layout,
+            held,
+            outcome,
+            reason,
+            kept: kept.clone(),
+        });
         Ok(kept)
     }
 }

@@ -3,7 +3,7 @@
 //! The directory is opened once; every name in it is looked up from there with O_NOFOLLOW, so
 //! nobody who can put links into it, or move it, leads a write elsewhere.
 
-use super::image::is_memory;
+use super::received_image::is_memory;
 use crate::RemoteError;
 use memtwin_twin::Inode;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 
 /// A twin's name in its directory; sidecars have a suffix to it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct TwinPath {
     found: memtwin_safe_path::Place,
     dir: File,
     at: PathBuf,
     name: OsString,
 }
 
-impl Place {
+impl TwinPath {
     /// The place of `path`. Errors: its directory is not there, or its name is no file's.
     pub(super) fn of(path: &Path) -> Result<Self, RemoteError> {
         let wrong = |what| RemoteError::Path { path: path.to_owned(), what };

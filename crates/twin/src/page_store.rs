@@ -4,16 +4,16 @@
 //! afterwards. From then on a page is compared with what the file has, and written only if it
 //! differs: that tells false dirty pages from others, and a page that is the same costs no write.
 
+mod buffered;
 mod mapped;
-mod plain;
 
 use crate::TwinError;
-use crate::unfinished::Unfinished;
-use mapped::Mapped;
+use crate::unfinished_twin::UnfinishedTwin;
+use buffered::BufferedPages;
+use mapped::MappedPages;
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::Written;
 use memtwin_room::Watch;
-use plain::Plain;
 use rustix::fs::fstatfs;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -26,7 +26,7 @@ const RAMFS_MAGIC: u64 = 0x8584_58f6;
 
 /// How pages are compared and written once pre-copy is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum PageAccess {
     /// In place, through a mapping: for a file that is memory, where a store can't fail.
     Mapped,
     /// By pread and pwrite: for any other, where a full disk or a broken one comes back as an
@@ -34,7 +34,7 @@ pub(crate) enum Access {
     Plain,
 }
 
-impl Access {
+impl PageAccess {
     /// The access that suits the file system on which `file` lies.
     pub(crate) fn of(file: &File) -> Self {
         // Its type differs between architectures, and in sign.
@@ -52,44 +52,44 @@ pub fn offset_of(layout: &Layout, region: RegionId) -> u64 {
 
 /// A twin's bytes. `name` is what errors call it.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct PageStore {
     name: PathBuf,
     file: File,
     bytes: u64,
-    regions: Vec<Place>,
-    after: After,
+    regions: Vec<RegionPlace>,
+    after: PageUpdate,
     committed: bool,
     /// For a file that is memory.
     watch: Box<Watch>,
-    unfinished: Unfinished,
+    unfinished: UnfinishedTwin,
 }
 
 /// Where a region lies in the file, and its page size.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RegionPlace {
     offset: u64,
     page: usize,
 }
 
 #[derive(Debug)]
-enum After {
-    Mapped(Mapped),
-    Plain(Plain),
+enum PageUpdate {
+    Mapped(MappedPages),
+    Plain(BufferedPages),
 }
 
-impl Store {
+impl PageStore {
     /// Makes the empty `file` an unfinished twin, as long as the regions are together and a trailer
     /// longer. On the disk it is so before the first page is.
     pub(crate) fn new(
         name: &Path,
         file: File,
         layout: &Layout,
-        access: Access,
+        access: PageAccess,
     ) -> Result<Self, TwinError> {
         let bytes = layout.bytes();
-        let unfinished =
-            Unfinished::begin(&file, bytes).map_err(|errno| TwinError::io("begin", name, errno))?;
-        let place = |(id, region): (RegionId, &Region)| Place {
+        let unfinished = UnfinishedTwin::begin(&file, bytes)
+            .map_err(|errno| TwinError::io("begin", name, errno))?;
+        let place = |(id, region): (RegionId, &Region)| RegionPlace {
             offset: offset_of(layout, id),
             page: region.page_size().as_usize(),
         };
@@ -98,8 +98,8 @@ impl Store {
             regions: layout.iter().map(place).collect(),
             bytes,
             after: match access {
-                Access::Mapped => After::Mapped(Mapped::default()),
-                Access::Plain => After::Plain(Plain::default()),
+                PageAccess::Mapped => PageUpdate::Mapped(MappedPages::default()),
+                PageAccess::Plain => PageUpdate::Plain(BufferedPages::default()),
             },
             file,
             committed: false,
@@ -127,20 +127,20 @@ impl Store {
         first: u64,
         bytes: &[u8],
     ) -> Result<Written, TwinError> {
-        let Place { offset, page } = self.regions[region.0];
+        let RegionPlace { offset, page } = self.regions[region.0];
         let at = offset + first * page as u64;
         if !self.committed {
-            if matches!(self.after, After::Mapped(_)) {
+            if matches!(self.after, PageUpdate::Mapped(_)) {
                 self.watch.take(bytes.len() as u64)?;
             }
             put(&self.file, &self.name, at, bytes)?;
             return Ok(Written { false_dirty: 0, bytes: bytes.len() as u64 });
         }
         match &mut self.after {
-            After::Mapped(mapped) => {
+            PageUpdate::Mapped(mapped) => {
                 mapped.update(&self.file, &self.name, self.bytes, at, bytes, page)
             }
-            After::Plain(plain) => {
+            PageUpdate::Plain(plain) => {
                 plain.update(&self.file, &self.name, self.bytes, at, bytes, page)
             }
         }
@@ -148,8 +148,8 @@ impl Store {
 
     /// Hints that these pages will be written next.
     pub(crate) fn prefetch(&self, region: RegionId, pages: Run) {
-        if let After::Mapped(mapped) = &self.after {
-            let Place { offset, page } = self.regions[region.0];
+        if let PageUpdate::Mapped(mapped) = &self.after {
+            let RegionPlace { offset, page } = self.regions[region.0];
             mapped.prefetch(offset + pages.first * page as u64, pages.count * page as u64);
         }
     }
@@ -157,7 +157,7 @@ impl Store {
     /// Everything written is in the file, as any other process sees it.
     pub(crate) fn commit(&mut self) {
         self.committed = true;
-        if let After::Mapped(mapped) = &mut self.after {
+        if let PageUpdate::Mapped(mapped) = &mut self.after {
             mapped.end_of_round();
         }
     }

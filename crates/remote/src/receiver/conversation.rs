@@ -1,47 +1,47 @@
 //! One connection of a session, from its sender's turn to its break or to BYE.
 
 use super::introduction::{refuse, regions};
-use super::keep::Keep;
-use super::lobby::{Caller, Lobby, Step};
-use super::{Config, Outlet, locked};
+use super::received_twin::ReceivedTwin;
+use super::serving_queue::{IntroductionStep, PendingPeer, ServingQueue};
+use super::{ReceiverConfig, SharedWriter, locked};
 use crate::RemoteError;
 use crate::frames::FrameReader;
 use memtwin_replicate::Stop;
 use memtwin_wire::{Answer, Asked, Kind, Message, Unsqueeze, WireError};
 
 /// Who and what a sender is served with.
-pub(super) struct Served<'r> {
-    pub(super) keep: &'r mut Keep,
-    pub(super) config: &'r Config,
-    pub(super) outlet: &'r Outlet,
-    pub(super) lobby: &'r Lobby,
+pub(super) struct PeerConversation<'r> {
+    pub(super) twin: &'r mut ReceivedTwin,
+    pub(super) config: &'r ReceiverConfig,
+    pub(super) shared_writer: &'r SharedWriter,
+    pub(super) queue: &'r ServingQueue,
     pub(super) stop: &'r Stop,
 }
 
-impl Served<'_> {
+impl PeerConversation<'_> {
     /// Serves a caller. `Ok` when the session is over.
-    pub(super) fn serve(&mut self, caller: Caller) -> Result<(), RemoteError> {
-        let Caller { mut reader, mut writer, session, step, .. } = caller;
+    pub(super) fn serve(&mut self, caller: PendingPeer) -> Result<(), RemoteError> {
+        let PendingPeer { mut reader, mut writer, session, step, .. } = caller;
         let layout = match step {
-            Step::Begins(layout) => Ok(layout),
-            Step::Comes(hello) => self.keep.begin(session).and_then(|holds| {
+            IntroductionStep::Begins(layout) => Ok(layout),
+            IntroductionStep::Comes(hello) => self.twin.begin(session).and_then(|holds| {
                 regions(&mut reader, &mut writer, &hello, holds, self.config, self.stop)
             }),
         };
-        *locked(self.outlet) = Some(writer);
+        *locked(self.shared_writer) = Some(writer);
         let served = layout.and_then(|layout| {
-            self.keep.layout(session, layout)?;
-            say(self.outlet, &Message::Ready)?;
+            self.twin.layout(session, layout)?;
+            say(self.shared_writer, &Message::Ready)?;
             self.converse(&mut reader)
         });
         if let Err(error) = &served {
-            refuse(error, &mut reader, self.stop, |why| say(self.outlet, why));
+            refuse(error, &mut reader, self.stop, |why| say(self.shared_writer, why));
         }
         served
     }
 
     fn converse(&mut self, reader: &mut FrameReader) -> Result<(), RemoteError> {
-        let (keep, stop) = (&mut *self.keep, self.stop);
+        let (twin, stop) = (&mut *self.twin, self.stop);
         let mut unsqueeze = Unsqueeze::default();
         loop {
             let kind = reader.next(stop, || ())?;
@@ -49,31 +49,31 @@ impl Served<'_> {
             if stop.is_set() {
                 return Err(RemoteError::Stopped);
             }
-            keep.check_disk()?;
+            twin.check_disk()?;
             match reader.message(kind)? {
-                Message::Data(kind, body) => keep.records(unsqueeze.body(kind, body)?)?,
+                Message::Data(kind, body) => twin.records(unsqueeze.body(kind, body)?)?,
                 Message::RoundEnd(round) => {
-                    keep.end(round)?;
-                    self.lobby.know(keep.session());
+                    twin.end(round)?;
+                    self.queue.know(twin.session());
                 }
-                Message::Ping(token) => say(self.outlet, &Message::Pong(token))?,
+                Message::Ping(token) => say(self.shared_writer, &Message::Pong(token))?,
                 Message::AskDigests(asked) => {
-                    let digests = digests(keep, asked, stop)?;
+                    let digests = digests(twin, asked, stop)?;
                     let answer = Answer { asked, bytes: &digests };
-                    say(self.outlet, &Message::Digests(answer))?;
+                    say(self.shared_writer, &Message::Digests(answer))?;
                 }
                 Message::Fetch(asked) => {
-                    let bytes = fetch(keep, asked)?;
-                    say(self.outlet, &Message::Bytes(Answer { asked, bytes: &bytes }))?;
+                    let bytes = fetch(twin, asked)?;
+                    say(self.shared_writer, &Message::Bytes(Answer { asked, bytes: &bytes }))?;
                 }
                 Message::Verdict { outcome, reason, digests } => {
                     let digests = digests.as_chunks::<32>().0;
-                    let kept = keep.judged(outcome, &reason.to_string(), digests, stop)?;
+                    let kept = twin.judged(outcome, &reason.to_string(), digests, stop)?;
                     let why = kept.as_ref().err().map_or("", String::as_str).into();
-                    say(self.outlet, &Message::Confirm { kept: kept.is_ok(), why })?;
+                    say(self.shared_writer, &Message::Confirm { kept: kept.is_ok(), why })?;
                 }
                 Message::Bye => {
-                    return if keep.is_over() {
+                    return if twin.is_over() {
                         Ok(())
                     } else {
                         Err(RemoteError::order("BYE before a verdict"))
@@ -91,15 +91,15 @@ impl Served<'_> {
     }
 }
 
-fn say(outlet: &Outlet, message: &Message<'_>) -> Result<(), RemoteError> {
-    match &mut *locked(outlet) {
+fn say(shared_writer: &SharedWriter, message: &Message<'_>) -> Result<(), RemoteError> {
+    match &mut *locked(shared_writer) {
         Some(writer) => writer.send(message),
         None => Err(RemoteError::Closed),
     }
 }
 
-fn digests(keep: &Keep, asked: Asked, stop: &Stop) -> Result<Vec<u8>, RemoteError> {
-    let whole = keep.settled()?;
+fn digests(twin: &ReceivedTwin, asked: Asked, stop: &Stop) -> Result<Vec<u8>, RemoteError> {
+    let whole = twin.settled()?;
     let (region, blocks) = asked.check(whole.shape(), Kind::AskDigests)?;
     let block = whole.shape().block(region);
     let mut digests = Vec::with_capacity(asked.count as usize * 32);
@@ -119,8 +119,8 @@ fn digests(keep: &Keep, asked: Asked, stop: &Stop) -> Result<Vec<u8>, RemoteErro
     Ok(digests)
 }
 
-fn fetch(keep: &Keep, asked: Asked) -> Result<Vec<u8>, RemoteError> {
-    let whole = keep.settled()?;
+fn fetch(twin: &ReceivedTwin, asked: Asked) -> Result<Vec<u8>, RemoteError> {
+    let whole = twin.settled()?;
     let (region, blocks) = asked.check(whole.shape(), Kind::Fetch)?;
     // At most 512 KiB of them, by the check.
     let mut bytes = vec![0; blocks as usize * whole.shape().block(region)];

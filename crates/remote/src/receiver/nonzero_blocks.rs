@@ -9,9 +9,9 @@ use memtwin_wire::Shape;
 
 /// The blocks that may hold anything but zeros.
 #[derive(Debug)]
-pub(super) struct Written(Vec<PageSet>);
+pub(super) struct NonzeroBlocks(Vec<PageSet>);
 
-impl Written {
+impl NonzeroBlocks {
     /// Of a new file.
     pub(super) fn nothing(shape: &Shape) -> Self {
         Self(shape.counts().map(PageSet::new).collect())
@@ -54,7 +54,7 @@ mod tests {
         let region = Region::new("a", Gpa(0), 1000 * 4096, page).unwrap();
         let shape = Shape::of(&Layout::new(vec![region]));
         let all = Run { first: 0, count: 1000 };
-        let zeroed = |written: &mut Written| {
+        let zeroed = |written: &mut NonzeroBlocks| {
             let mut blocks = 0;
             for _ in 0..1000 {
                 let count = |run: Run| {
@@ -65,11 +65,11 @@ mod tests {
             }
             blocks
         };
-        let mut written = Written::nothing(&shape);
+        let mut written = NonzeroBlocks::nothing(&shape);
         assert_eq!(zeroed(&mut written), 0);
         written.note(RegionId(0), Run { first: 3, count: 5 });
         written.note(RegionId(0), Run { first: 999, count: 1 });
         assert_eq!(zeroed(&mut written), 6);
-        assert_eq!(zeroed(&mut Written::everything(&shape)), 1000);
+        assert_eq!(zeroed(&mut NonzeroBlocks::everything(&shape)), 1000);
     }
 }

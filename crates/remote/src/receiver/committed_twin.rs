@@ -1,16 +1,16 @@
 //! A twin that holds a whole round, and the rounds that come after it.
 
-use super::disk::{Bench, Disk};
-use super::first::check_blocks;
-use super::image::Image;
-use super::journal::{Header, Journal, Left, Tail};
-use super::place::Place;
-use super::written::Written;
-use super::{Config, Outlet, Point};
+use super::disk_worker::{DiskThread, DiskWorker};
+use super::initial_copy::check_blocks;
+use super::journal::{JournalHeader, JournalReader, RecoveredJournal, RoundJournal};
+use super::nonzero_blocks::NonzeroBlocks;
+use super::received_image::ReceivedImage;
+use super::twin_path::TwinPath;
+use super::{ReceiverConfig, ReceiverPoint, SharedWriter};
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId};
 use memtwin_replicate::Stop;
-use memtwin_twin::{Inode, Unfinished};
+use memtwin_twin::{Inode, UnfinishedTwin};
 use memtwin_wire::{Base, Records, Round, Shape};
 use std::sync::{Arc, Mutex};
 
@@ -22,43 +22,48 @@ const HASH: usize = 256 << 10;
 
 /// A twin that holds a whole round.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct CommittedTwin {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
     pub(super) inode: Inode,
     /// The last round that has ended in the journal.
     pub(super) held: u32,
     shape: Shape,
-    image: Image,
-    unfinished: Unfinished,
-    written: Arc<Mutex<Written>>,
-    journal: Journal,
+    image: ReceivedImage,
+    unfinished: UnfinishedTwin,
+    written: Arc<Mutex<NonzeroBlocks>>,
+    journal: RoundJournal,
     /// `None` only while one takes the place of another.
-    disk: Option<Disk>,
+    disk: Option<DiskThread>,
     /// The blocks of the round that is on its way.
     blocks: u64,
     /// Up to here in the journal everything was applied when somebody last looked.
     settled: u64,
     journal_bytes: u64,
-    outlet: Outlet,
-    at: super::At,
+    shared_writer: SharedWriter,
+    at: super::PointHook,
 }
 
 /// What a whole twin is made of.
-pub(super) struct Parts {
-    pub(super) header: Header,
+pub(super) struct CommittedParts {
+    pub(super) header: JournalHeader,
     pub(super) round: u32,
-    pub(super) image: Image,
+    pub(super) image: ReceivedImage,
     pub(super) inode: Inode,
-    pub(super) unfinished: Unfinished,
-    pub(super) written: Written,
-    pub(super) journal: Journal,
-    pub(super) tail: Tail,
+    pub(super) unfinished: UnfinishedTwin,
+    pub(super) written: NonzeroBlocks,
+    pub(super) journal: RoundJournal,
+    pub(super) tail: JournalReader,
 }
 
-impl Whole {
-    pub(super) fn new(parts: Parts, config: &Config, outlet: &Outlet) -> Result<Self, RemoteError> {
-        let Parts { header, round, image, inode, unfinished, written, journal, tail } = parts;
+impl CommittedTwin {
+    pub(super) fn new(
+        parts: CommittedParts,
+        config: &ReceiverConfig,
+        shared_writer: &SharedWriter,
+    ) -> Result<Self, RemoteError> {
+        let CommittedParts { header, round, image, inode, unfinished, written, journal, tail } =
+            parts;
         let mut this = Self {
             session: header.session,
             shape: Shape::of(&header.layout),
@@ -73,7 +78,7 @@ impl Whole {
             blocks: 0,
             settled: 0,
             journal_bytes: config.journal_bytes,
-            outlet: outlet.clone(),
+            shared_writer: shared_writer.clone(),
             at: config.at.clone(),
         };
         this.start(tail)?;
@@ -82,35 +87,36 @@ impl Whole {
 
     /// Of what a killed receiver has left: everything in the journal is in the image afterwards.
     pub(super) fn recover(
-        mut left: Left,
-        (image, unfinished): (Image, Unfinished),
-        config: &Config,
-        outlet: &Outlet,
+        mut left: RecoveredJournal,
+        (image, unfinished): (ReceivedImage, UnfinishedTwin),
+        config: &ReceiverConfig,
+        shared_writer: &SharedWriter,
     ) -> Result<Self, RemoteError> {
         let shape = Shape::of(&left.header.layout);
-        let mut written = Written::everything(&shape);
+        let mut written = NonzeroBlocks::everything(&shape);
         left.tail.apply(left.journal.bytes(), &shape, &image, &mut written, &|| ())?;
         image.sync()?;
         let inode = image.inode()?;
-        let Left { journal, tail, header, round } = left;
-        let parts = Parts { header, round, image, inode, unfinished, written, journal, tail };
-        Self::new(parts, config, outlet)
+        let RecoveredJournal { journal, tail, header, round } = left;
+        let parts =
+            CommittedParts { header, round, image, inode, unfinished, written, journal, tail };
+        Self::new(parts, config, shared_writer)
     }
 
-    fn start(&mut self, tail: Tail) -> Result<(), RemoteError> {
-        self.disk = Some(Disk::start(Bench {
+    fn start(&mut self, tail: JournalReader) -> Result<(), RemoteError> {
+        self.disk = Some(DiskThread::start(DiskWorker {
             journal: self.journal.handle()?,
             tail,
             image: self.image.again()?,
             written: Arc::clone(&self.written),
             shape: self.shape.clone(),
-            outlet: self.outlet.clone(),
+            shared_writer: self.shared_writer.clone(),
             at: self.at.clone(),
         })?);
         Ok(())
     }
 
-    fn disk(&self) -> Result<&Disk, RemoteError> {
+    fn disk(&self) -> Result<&DiskThread, RemoteError> {
         self.disk.as_ref().ok_or_else(|| RemoteError::order("the disk's thread is gone"))
     }
 
@@ -128,7 +134,7 @@ impl Whole {
     }
 
     /// Ends a round. It will be acknowledged when it is durable.
-    pub(super) fn end(&mut self, round: Round, place: &Place) -> Result<(), RemoteError> {
+    pub(super) fn end(&mut self, round: Round, place: &TwinPath) -> Result<(), RemoteError> {
         check_blocks(round, self.blocks)?;
         if round.round <= self.held {
             return Err(RemoteError::order(format!(
@@ -137,7 +143,7 @@ impl Whole {
             )));
         }
         let end = self.journal.round(round)?;
-        self.at.reached(Point::RoundAppended);
+        self.at.reached(ReceiverPoint::RoundAppended);
         self.blocks = 0;
         self.held = round.round;
         self.disk()?.round(end, round.round)?;
@@ -150,17 +156,17 @@ impl Whole {
     }
 
     /// Syncs the image and begins the journal anew.
-    fn begin_journal(&mut self, place: &Place) -> Result<(), RemoteError> {
+    fn begin_journal(&mut self, place: &TwinPath) -> Result<(), RemoteError> {
         self.checkpoint()?;
-        self.at.reached(Point::ImageSynced);
-        let header = Header {
+        self.at.reached(ReceiverPoint::ImageSynced);
+        let header = JournalHeader {
             session: self.session,
             layout: self.layout.clone(),
             base: Base { round: self.held, image: self.unfinished.trailer().image },
         };
         self.disk = None;
-        let (journal, tail) = Journal::prepare(place, &header)?.install(place)?;
-        self.at.reached(Point::NewJournal);
+        let (journal, tail) = RoundJournal::prepare(place, &header)?.install(place)?;
+        self.at.reached(ReceiverPoint::NewJournal);
         self.journal = journal;
         self.settled = 0;
         self.start(tail)
@@ -185,7 +191,7 @@ impl Whole {
         self.image.checkpoint(&mut self.unfinished, self.held)
     }
 
-    /// The image is what it is for good: one that a [checkpoint](Whole::checkpoint) has found whole,
+    /// The image is what it is for good: one that a [checkpoint](CommittedTwin::checkpoint) has found whole,
     /// and whose journal is gone.
     pub(super) fn finish(self) -> Result<(), RemoteError> {
         self.image.finish(self.unfinished)

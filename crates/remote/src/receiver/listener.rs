@@ -1,13 +1,13 @@
 //! The door: who comes in introduces himself in a thread of his own and within bounds, and nobody
 //! else waits for him.
 
-use super::Config;
-use super::crowd::{Crowd, Entry, Progress};
+use super::ReceiverConfig;
+use super::admission::{AdmissionSlot, IntroductionProgress, PeerAdmission};
 use super::introduction::{hello, refuse, regions};
-use super::lobby::{Caller, Lobby, Standing, Step};
+use super::serving_queue::{IntroductionStep, PendingPeer, ServingQueue, SessionStanding};
 use crate::frames::{FrameReader, FrameWriter};
-use crate::stream::Closer;
-use crate::{RemoteError, Stream, TlsServer};
+use crate::stream::StreamCloser;
+use crate::{PeerStream, RemoteError, TlsServer};
 use memtwin_replicate::Stop;
 use memtwin_wire::Direction;
 use std::fmt;
@@ -22,78 +22,78 @@ use std::time::Duration;
 const MOST_THREADS: usize = 128;
 
 /// Where senders come in.
-pub struct Door {
-    way: Way,
+pub struct Listener {
+    way: ListenerKind,
 }
 
-enum Way {
+enum ListenerKind {
     Tcp { listener: TcpListener, tls: Option<TlsServer> },
-    Once(Option<Stream>),
+    Once(Option<PeerStream>),
 }
 
-impl fmt::Debug for Door {
+impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Door")
+        f.write_str("Listener")
     }
 }
 
-impl Door {
-    /// A door at a TCP address. Port 0 is any free one: [`Door::address`] tells.
+impl Listener {
+    /// A door at a TCP address. Port 0 is any free one: [`Listener::address`] tells.
     pub fn listen(address: SocketAddr, tls: Option<TlsServer>) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { way: Way::Tcp { listener, tls } })
+        Ok(Self { way: ListenerKind::Tcp { listener, tls } })
     }
 
     /// A stream that is there already.
-    pub fn once(stream: Stream) -> Self {
-        Self { way: Way::Once(Some(stream)) }
+    pub fn once(stream: PeerStream) -> Self {
+        Self { way: ListenerKind::Once(Some(stream)) }
     }
 
     /// Where it listens.
     pub fn address(&self) -> Option<SocketAddr> {
         match &self.way {
-            Way::Tcp { listener, .. } => listener.local_addr().ok(),
-            Way::Once(_) => None,
+            ListenerKind::Tcp { listener, .. } => listener.local_addr().ok(),
+            ListenerKind::Once(_) => None,
         }
     }
 
     /// Whether nobody will come after the one who came.
     pub(super) fn is_once(&self) -> bool {
-        matches!(self.way, Way::Once(_))
+        matches!(self.way, ListenerKind::Once(_))
     }
 
     /// Lets people in until `over`.
     pub(super) fn open<'s>(
         &mut self,
         scope: &'s Scope<'s, '_>,
-        lobby: &Arc<Lobby>,
-        config: &Config,
+        queue: &Arc<ServingQueue>,
+        config: &ReceiverConfig,
         stop: &Stop,
         over: &Stop,
     ) -> Result<(), RemoteError> {
-        let host = Host {
-            lobby: Arc::clone(lobby),
+        let host = PeerIntroducer {
+            queue: Arc::clone(queue),
             config: config.clone(),
             stop: stop.clone(),
             over: over.clone(),
         };
         let builder = thread::Builder::new().name("door".to_owned());
         match &mut self.way {
-            Way::Tcp { listener, tls } => {
+            ListenerKind::Tcp { listener, tls } => {
                 let (listener, tls) = (listener.try_clone()?, tls.clone());
                 builder.spawn_scoped(scope, move || {
                     host.stand(&listener, tls.as_ref());
-                    host.lobby.close();
+                    host.queue.close();
                 })?;
             }
-            Way::Once(stream) => {
+            ListenerKind::Once(stream) => {
                 let stream = stream.take().ok_or(RemoteError::Closed)?;
                 builder.spawn_scoped(scope, move || {
-                    let crowd = Crowd::default();
-                    let entry = crowd.enter(None, stream.closer.clone());
+                    let admission = PeerAdmission::default();
+                    let entry = admission.enter(None, stream.closer.clone());
                     host.meet(stream, &entry);
-                    host.lobby.close();
+                    host.queue.close();
                 })?;
             }
         }
@@ -101,16 +101,16 @@ impl Door {
     }
 }
 
-struct Host {
-    lobby: Arc<Lobby>,
-    config: Config,
+struct PeerIntroducer {
+    queue: Arc<ServingQueue>,
+    config: ReceiverConfig,
     stop: Stop,
     over: Stop,
 }
 
-impl Host {
+impl PeerIntroducer {
     fn stand(&self, listener: &TcpListener, tls: Option<&TlsServer>) {
-        let (crowd, threads) = (Crowd::default(), AtomicUsize::new(0));
+        let (admission, threads) = (PeerAdmission::default(), AtomicUsize::new(0));
         thread::scope(|scope| {
             while !self.over.is_set() && !self.stop.is_set() {
                 let came = if threads.load(Ordering::Relaxed) < MOST_THREADS {
@@ -124,8 +124,8 @@ impl Host {
                     continue;
                 };
                 let Ok(end) = socket.try_clone() else { continue };
-                let closer = Closer::new(move || drop(end.shutdown(Shutdown::Both)));
-                let entry = crowd.enter(Some(from.ip()), closer);
+                let closer = StreamCloser::new(move || drop(end.shutdown(Shutdown::Both)));
+                let entry = admission.enter(Some(from.ip()), closer);
                 threads.fetch_add(1, Ordering::Relaxed);
                 let counts = &threads;
                 let met = thread::Builder::new().name("stranger".to_owned()).spawn_scoped(
@@ -150,19 +150,19 @@ impl Host {
         &self,
         socket: TcpStream,
         tls: Option<&TlsServer>,
-        entry: &Entry<'_>,
-    ) -> Result<Stream, RemoteError> {
+        entry: &AdmissionSlot<'_>,
+    ) -> Result<PeerStream, RemoteError> {
         // Accepted sockets of a nonblocking listener may be so too.
         socket.set_nonblocking(false)?;
-        let Some(tls) = tls else { return Ok(Stream::tcp(socket)?) };
-        let heard = || entry.reached(Progress::Heard);
+        let Some(tls) = tls else { return Ok(PeerStream::tcp(socket)?) };
+        let heard = || entry.reached(IntroductionProgress::Heard);
         let stream = tls.accept(socket, self.config.patience, &self.over, heard)?;
-        entry.reached(Progress::Shown);
+        entry.reached(IntroductionProgress::Shown);
         Ok(stream)
     }
 
     /// Hears a stranger out, until it waits to be served or is sent away.
-    fn meet(&self, stream: Stream, entry: &Entry<'_>) {
+    fn meet(&self, stream: PeerStream, entry: &AdmissionSlot<'_>) {
         let closer = stream.closer.clone();
         let patience = self.config.patience;
         let reader = FrameReader::new(stream.read, Direction::FromSender, patience);
@@ -178,24 +178,30 @@ impl Host {
         &self,
         mut reader: FrameReader,
         mut writer: FrameWriter,
-        closer: &Closer,
-        entry: &Entry<'_>,
+        closer: &StreamCloser,
+        entry: &AdmissionSlot<'_>,
     ) -> Result<(), RemoteError> {
         let hello = hello(&mut reader, &self.over)?;
-        entry.reached(Progress::Shown);
+        entry.reached(IntroductionProgress::Shown);
         let session = hello.session;
-        let step = match self.lobby.greet(session) {
-            Standing::Known => Ok(Step::Comes(hello)),
-            Standing::New => {
+        let step = match self.queue.greet(session) {
+            SessionStanding::Known => Ok(IntroductionStep::Comes(hello)),
+            SessionStanding::New => {
                 regions(&mut reader, &mut writer, &hello, None, &self.config, &self.over)
-                    .map(Step::Begins)
+                    .map(IntroductionStep::Begins)
             }
-            Standing::Foreign => Err(RemoteError::ForeignSession),
+            SessionStanding::Foreign => Err(RemoteError::ForeignSession),
         };
         let refused = match step {
             Ok(step) => {
                 let closer = closer.clone();
-                match self.lobby.join(Box::new(Caller { reader, writer, closer, session, step })) {
+                match self.queue.join(Box::new(PendingPeer {
+                    reader,
+                    writer,
+                    closer,
+                    session,
+                    step,
+                })) {
                     Ok(()) => return Ok(()),
                     Err(back) => {
                         (reader, writer) = (back.reader, back.writer);

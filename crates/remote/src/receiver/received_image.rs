@@ -1,10 +1,10 @@
 //! The twin's file, as records change it.
 
-use super::written::Written;
+use super::nonzero_blocks::NonzeroBlocks;
 use crate::RemoteError;
 use memtwin_mapping::Mapping;
 use memtwin_pages::Run;
-use memtwin_twin::{Inode, Unfinished};
+use memtwin_twin::{Inode, UnfinishedTwin};
 use memtwin_wire::{Record, Shape};
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The twin's file.
 #[derive(Debug)]
-pub(super) struct Image {
+pub(super) struct ReceivedImage {
     pub(super) file: File,
     pub(super) path: PathBuf,
     /// Where the file is memory, a store can't fail, and a word changes without a system call.
@@ -25,7 +25,7 @@ pub(super) struct Image {
 /// Zeros to write, a few at a time.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-impl Image {
+impl ReceivedImage {
     /// The file at `path`, of `bytes` bytes. It is mapped if it lies in memory.
     pub(super) fn new(file: File, path: PathBuf, bytes: u64) -> Self {
         let len = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -68,7 +68,7 @@ impl Image {
         &self,
         record: &Record<'_>,
         shape: &Shape,
-        written: &mut Written,
+        written: &mut NonzeroBlocks,
     ) -> Result<(), RemoteError> {
         let (region, first, count) = record.blocks();
         let (at, blocks) = (shape.offset(region, first), Run { first, count });
@@ -116,13 +116,17 @@ impl Image {
     }
 
     /// All of `round` is in it: syncs it, and then notes that.
-    pub(super) fn checkpoint(&self, state: &mut Unfinished, round: u32) -> Result<(), RemoteError> {
+    pub(super) fn checkpoint(
+        &self,
+        state: &mut UnfinishedTwin,
+        round: u32,
+    ) -> Result<(), RemoteError> {
         self.sync()?;
         state.checkpoint(&self.file, round).map_err(|errno| self.failed("sync", errno))
     }
 
     /// It is whole and on the disk: from now on it is the image and nothing else.
-    pub(super) fn finish(&self, state: Unfinished) -> Result<(), RemoteError> {
+    pub(super) fn finish(&self, state: UnfinishedTwin) -> Result<(), RemoteError> {
         state.finish(&self.file).map_err(|errno| self.failed("finish", errno))
     }
 

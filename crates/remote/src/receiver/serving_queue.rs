@@ -2,26 +2,26 @@
 
 use super::locked;
 use crate::frames::{FrameReader, FrameWriter};
-use crate::stream::Closer;
+use crate::stream::StreamCloser;
 use memtwin_pages::Layout;
 use memtwin_wire::Hello;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-type Session = [u8; 16];
+type SessionId = [u8; 16];
 
 /// A sender whose turn it is.
-pub(super) struct Caller {
+pub(super) struct PendingPeer {
     pub(super) reader: FrameReader,
     pub(super) writer: FrameWriter,
-    pub(super) closer: Closer,
-    pub(super) session: Session,
-    pub(super) step: Step,
+    pub(super) closer: StreamCloser,
+    pub(super) session: SessionId,
+    pub(super) step: IntroductionStep,
 }
 
 /// How far a sender has introduced itself.
-pub(super) enum Step {
+pub(super) enum IntroductionStep {
     /// It goes on with the session whose rounds are here, and is to be told which.
     Comes(Hello),
     /// It begins a session, and has said what its regions are.
@@ -30,7 +30,7 @@ pub(super) enum Step {
 
 /// What a sender that has said HELLO is to this receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum SessionStanding {
     /// The sender of the rounds that are here.
     Known,
     /// One that may begin a session.
@@ -40,8 +40,8 @@ pub(super) enum Standing {
 }
 
 /// What there is to do next.
-pub(super) enum Next {
-    Caller(Box<Caller>),
+pub(super) enum NextPeer {
+    Pending(Box<PendingPeer>),
     /// Nobody came in time.
     Nobody,
     /// Nobody will ever come.
@@ -49,43 +49,43 @@ pub(super) enum Next {
 }
 
 #[derive(Default)]
-struct State {
+struct ServingState {
     /// The session whose rounds are here.
-    known: Option<Session>,
+    known: Option<SessionId>,
     /// The session that is served, and its connection of the moment, if there is one.
-    served: Option<(Session, Closer)>,
-    waiting: VecDeque<Box<Caller>>,
+    served: Option<(SessionId, StreamCloser)>,
+    waiting: VecDeque<Box<PendingPeer>>,
     closed: bool,
 }
 
 /// Who may be served, and who waits for it.
-pub(super) struct Lobby {
-    state: Mutex<State>,
+pub(super) struct ServingQueue {
+    state: Mutex<ServingState>,
     changed: Condvar,
 }
 
-impl Lobby {
+impl ServingQueue {
     /// Nobody is there, and the rounds of this session are.
-    pub(super) fn new(known: Option<Session>) -> Self {
-        let state = State { known, ..State::default() };
+    pub(super) fn new(known: Option<SessionId>) -> Self {
+        let state = ServingState { known, ..ServingState::default() };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Who a sender is. One that comes again knows that its last connection is broken; and the one
     /// whose rounds are here goes before one whose first round is not whole.
-    pub(super) fn greet(&self, session: Session) -> Standing {
+    pub(super) fn greet(&self, session: SessionId) -> SessionStanding {
         let state = locked(&self.state);
         let known = state.known == Some(session);
         match &state.served {
             Some((served, last)) if known || *served == session => last.close(),
-            Some(_) => return Standing::Foreign,
+            Some(_) => return SessionStanding::Foreign,
             None => {}
         }
-        if known { Standing::Known } else { Standing::New }
+        if known { SessionStanding::Known } else { SessionStanding::New }
     }
 
     /// Lets a sender wait to be served. Gives it back if another is served by now.
-    pub(super) fn join(&self, caller: Box<Caller>) -> Result<(), Box<Caller>> {
+    pub(super) fn join(&self, caller: Box<PendingPeer>) -> Result<(), Box<PendingPeer>> {
         let mut state = locked(&self.state);
         let known = state.known == Some(caller.session);
         match &state.served {
@@ -104,7 +104,7 @@ impl Lobby {
     }
 
     /// The next to be served. The others that wait are sent away: they call again.
-    pub(super) fn next(&self, within: Duration) -> Next {
+    pub(super) fn next(&self, within: Duration) -> NextPeer {
         let (mut state, _) = self
             .changed
             .wait_timeout_while(locked(&self.state), within, |state| {
@@ -112,15 +112,15 @@ impl Lobby {
             })
             .unwrap_or_else(PoisonError::into_inner);
         let Some(caller) = state.waiting.pop_front() else {
-            return if state.closed { Next::Closed } else { Next::Nobody };
+            return if state.closed { NextPeer::Closed } else { NextPeer::Nobody };
         };
         state.served = Some((caller.session, caller.closer.clone()));
         state.waiting.drain(..).for_each(|other| other.closer.close());
-        Next::Caller(caller)
+        NextPeer::Pending(caller)
     }
 
     /// The rounds of this session are here now.
-    pub(super) fn know(&self, session: Option<Session>) {
+    pub(super) fn know(&self, session: Option<SessionId>) {
         locked(&self.state).known = session;
     }
 

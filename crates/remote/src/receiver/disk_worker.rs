@@ -4,10 +4,10 @@
 //! rounds as came while the disk was at the one before: nobody waits for a sync but the
 //! acknowledgements.
 
-use super::image::Image;
-use super::journal::Tail;
-use super::written::Written;
-use super::{At, Outlet, Point, locked};
+use super::journal::JournalReader;
+use super::nonzero_blocks::NonzeroBlocks;
+use super::received_image::ReceivedImage;
+use super::{PointHook, ReceiverPoint, SharedWriter, locked};
 use crate::RemoteError;
 use memtwin_wire::{Message, Shape};
 use std::fs::File;
@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 
 /// What there is to do.
 #[derive(Default)]
-struct Work {
+struct DiskQueue {
     /// The end of the last round in the journal, and its number.
     ended: Option<(u64, u32)>,
     busy: bool,
@@ -25,7 +25,7 @@ struct Work {
     failed: Option<Arc<RemoteError>>,
 }
 
-impl Work {
+impl DiskQueue {
     fn check(&self) -> Result<(), RemoteError> {
         match &self.failed {
             Some(error) => Err(RemoteError::Final(Arc::clone(error))),
@@ -38,38 +38,38 @@ fn failed(errno: std::io::Error) -> RemoteError {
     RemoteError::Disk { doing: "go on with", path: "the journal".into(), errno }
 }
 
-type Shared = Arc<(Mutex<Work>, Condvar)>;
+type SharedDiskQueue = Arc<(Mutex<DiskQueue>, Condvar)>;
 
 /// The thread, seen from outside.
-pub(super) struct Disk {
-    shared: Shared,
+pub(super) struct DiskThread {
+    shared: SharedDiskQueue,
     thread: Option<JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Disk {
+impl std::fmt::Debug for DiskThread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Disk")
+        f.write_str("DiskThread")
     }
 }
 
 /// What the thread works on.
-pub(super) struct Bench {
+pub(super) struct DiskWorker {
     pub(super) journal: File,
-    pub(super) tail: Tail,
-    pub(super) image: Image,
-    pub(super) written: Arc<Mutex<Written>>,
+    pub(super) tail: JournalReader,
+    pub(super) image: ReceivedImage,
+    pub(super) written: Arc<Mutex<NonzeroBlocks>>,
     pub(super) shape: Shape,
-    pub(super) outlet: Outlet,
-    pub(super) at: At,
+    pub(super) shared_writer: SharedWriter,
+    pub(super) at: PointHook,
 }
 
-impl Disk {
-    pub(super) fn start(bench: Bench) -> Result<Self, RemoteError> {
-        let shared = Shared::default();
+impl DiskThread {
+    pub(super) fn start(worker: DiskWorker) -> Result<Self, RemoteError> {
+        let shared = SharedDiskQueue::default();
         let for_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("disk".to_owned())
-            .spawn(move || bench.work(&for_thread))
+            .spawn(move || worker.work(&for_thread))
             .map_err(failed)?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -101,7 +101,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for DiskThread {
     fn drop(&mut self) {
         let (work, changed) = &*self.shared;
         locked(work).over = true;
@@ -113,8 +113,8 @@ impl Drop for Disk {
     }
 }
 
-impl Bench {
-    fn work(mut self, (work, changed): &(Mutex<Work>, Condvar)) {
+impl DiskWorker {
+    fn work(mut self, (work, changed): &(Mutex<DiskQueue>, Condvar)) {
         loop {
             let ended = {
                 let mut work = changed
@@ -147,21 +147,21 @@ impl Bench {
             path: self.image.path.clone(),
             errno,
         })?;
-        self.at.reached(Point::RoundSynced);
-        acknowledge(&self.outlet, round);
-        self.at.reached(Point::RoundAcknowledged);
-        let half = || self.at.reached(Point::HalfApplied);
+        self.at.reached(ReceiverPoint::RoundSynced);
+        acknowledge(&self.shared_writer, round);
+        self.at.reached(ReceiverPoint::RoundAcknowledged);
+        let half = || self.at.reached(ReceiverPoint::HalfApplied);
         let mut written = locked(&self.written);
         self.tail.apply(end, &self.shape, &self.image, &mut written, &half)?;
         drop(written);
-        self.at.reached(Point::RoundApplied);
+        self.at.reached(ReceiverPoint::RoundApplied);
         Ok(())
     }
 }
 
 /// Tells the sender that a round, and all before it, is durable.
-pub(super) fn acknowledge(outlet: &Outlet, round: u32) {
-    if let Some(writer) = &mut *locked(outlet) {
+pub(super) fn acknowledge(shared_writer: &SharedWriter, round: u32) {
+    if let Some(writer) = &mut *locked(shared_writer) {
         // Where the connection is broken, the next one's WELCOME tells.
         let _ = writer.send(&Message::Ack(round));
     }
@@ -169,8 +169,8 @@ pub(super) fn acknowledge(outlet: &Outlet, round: u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::journal::{Header, Journal};
-    use super::super::place::Place;
+    use super::super::journal::{JournalHeader, RoundJournal};
+    use super::super::twin_path::TwinPath;
     use super::*;
     use memtwin_pages::{Gpa, Layout, PageSize, Region};
     use memtwin_wire::Base;
@@ -179,27 +179,28 @@ mod tests {
     #[test]
     fn a_failure_stays_for_everyone_who_asks() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::of(&dir.path().join("twin")).unwrap();
+        let place = TwinPath::of(&dir.path().join("twin")).unwrap();
         let region = Region::new("a", Gpa(0), 4096, PageSize::new(4096).unwrap()).unwrap();
         let layout = Layout::new(vec![region]);
         let shape = Shape::of(&layout);
         let base = Base { round: 0, image: [0; 16] };
-        let header = Header { session: [1; 16], layout, base };
-        let (_journal, tail) = Journal::prepare(&place, &header).unwrap().install(&place).unwrap();
-        let image = Image::new(place.create("").unwrap(), place.path(""), 4096);
+        let header = JournalHeader { session: [1; 16], layout, base };
+        let (_journal, tail) =
+            RoundJournal::prepare(&place, &header).unwrap().install(&place).unwrap();
+        let image = ReceivedImage::new(place.create("").unwrap(), place.path(""), 4096);
         // A file that is only a name can't be synced.
         let path = OFlags::PATH | OFlags::CLOEXEC;
         let broken = File::from(open(place.path(".journal"), path, Mode::empty()).unwrap());
-        let bench = |journal| Bench {
+        let worker = |journal| DiskWorker {
             journal,
             tail,
             image,
-            written: Arc::new(Mutex::new(Written::nothing(&shape))),
+            written: Arc::new(Mutex::new(NonzeroBlocks::nothing(&shape))),
             shape: shape.clone(),
-            outlet: Outlet::default(),
-            at: At::new(|_| ()),
+            shared_writer: SharedWriter::default(),
+            at: PointHook::new(|_| ()),
         };
-        let disk = Disk::start(bench(broken)).unwrap();
+        let disk = DiskThread::start(worker(broken)).unwrap();
         disk.check().unwrap();
         disk.round(0, 1).unwrap();
         for _ in 0..3 {

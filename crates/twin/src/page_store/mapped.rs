@@ -15,12 +15,12 @@ use std::path::Path;
 
 /// The mapping, once there is something to change.
 #[derive(Debug, Default)]
-pub(super) struct Mapped {
+pub(super) struct MappedPages {
     mapping: Option<Mapping>,
     checked: bool,
 }
 
-impl Mapped {
+impl MappedPages {
     /// Writes those of the pages at `at` that differ.
     pub(super) fn update(
         &mut self,

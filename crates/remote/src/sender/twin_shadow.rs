@@ -6,12 +6,12 @@ use memtwin_wire::Shape;
 
 /// A copy of the twin, of the guest's memory in size; memory that is not written costs nothing.
 #[derive(Debug)]
-pub(super) struct Shadow {
-    regions: Vec<Region>,
+pub(super) struct TwinShadow {
+    regions: Vec<ShadowRegion>,
 }
 
 #[derive(Debug)]
-struct Region {
+struct ShadowRegion {
     block: usize,
     per_page: u64,
     bytes: Vec<u8>,
@@ -21,20 +21,20 @@ struct Region {
 
 /// What the twin holds of a block.
 #[derive(Debug)]
-pub(super) enum Known<'s> {
+pub(super) enum KnownBlock<'s> {
     /// This. Change it to what is sent.
     This(&'s mut [u8]),
     /// Nobody knows. If that was wanted, it was noted what it will hold.
     Nothing,
 }
 
-impl Shadow {
+impl TwinShadow {
     pub(super) fn new(shape: &Shape) -> Self {
         let region = |(i, count): (usize, u64)| {
             let id = RegionId(i);
             let block = shape.block(id);
             let len = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(block);
-            Region {
+            ShadowRegion {
                 block,
                 per_page: shape.per_page(id),
                 bytes: vec![0; len],
@@ -52,18 +52,18 @@ impl Shadow {
         block: u64,
         new: &[u8],
         note: bool,
-    ) -> Known<'_> {
+    ) -> KnownBlock<'_> {
         let region = &mut self.regions[region.0];
         let at = block as usize * region.block;
         let old = &mut region.bytes[at..at + region.block];
         if region.known.contains(block) {
-            return Known::This(old);
+            return KnownBlock::This(old);
         }
         if note {
             region.known.insert(block);
             old.copy_from_slice(new);
         }
-        Known::Nothing
+        KnownBlock::Nothing
     }
 
     /// Hints that these pages will be looked at next.
@@ -88,5 +88,5 @@ impl Shadow {
 /// Whether a block is all zero.
 pub(super) fn is_zero(block: &[u8]) -> bool {
     // A line at a time: most blocks show in the first one that they are not.
-    block.chunks(64).all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
+    block.chunks(64).all(|reconnector| reconnector.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

@@ -1,28 +1,28 @@
-//! A twin's file while it is written: an image with a [`Trailer`] behind it.
+//! A twin's file while it is written: an image with a [`TwinTrailer`] behind it.
 //!
 //! The trailer is on the disk before the first byte of the image is, and goes only when the whole
 //! image is there. So whatever the moment of a power loss, and whatever name, link, copy or open
 //! descriptor the file is reached by, one that is not whole says so itself.
 
-use crate::trailer::{SECTOR, TRAILER, Trailer};
+use crate::trailer::{SECTOR, TRAILER, TwinTrailer};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 
 /// What the end of a file says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum TrailerState {
     /// Nothing: a finished twin, or any other file.
     Plain,
     /// An unfinished twin.
-    Unfinished(Trailer),
+    Unfinished(TwinTrailer),
     /// An image of so many bytes, and a trailer that can't be read.
     Damaged(u64),
     /// An image of so many bytes, and zeros where its trailer should be, as after a power loss.
     Blank(u64),
 }
 
-impl Ending {
+impl TrailerState {
     /// Reads the end of a regular file.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         let len = file.metadata()?.len();
@@ -32,9 +32,9 @@ impl Ending {
         let bytes = len - TRAILER as u64;
         let mut end = [0; TRAILER];
         file.read_exact_at(&mut end, bytes)?;
-        Ok(match Trailer::decode(&end) {
+        Ok(match TwinTrailer::decode(&end) {
             Some(trailer) if trailer.bytes == bytes => Self::Unfinished(trailer),
-            _ if Trailer::is_like(&end) => Self::Damaged(bytes),
+            _ if TwinTrailer::is_like(&end) => Self::Damaged(bytes),
             _ if end == [0; TRAILER] => Self::Blank(bytes),
             _ => Self::Plain,
         })
@@ -43,16 +43,16 @@ impl Ending {
 
 /// The state of a twin's file, as the file itself carries it.
 #[derive(Debug)]
-pub struct Unfinished {
-    trailer: Trailer,
+pub struct UnfinishedTwin {
+    trailer: TwinTrailer,
 }
 
-impl Unfinished {
+impl UnfinishedTwin {
     /// Makes the empty `file` an unfinished twin of `bytes` bytes, a multiple of 512. That is on the
     /// disk on return; the name of the file is the caller's to sync.
     pub fn begin(file: &File, bytes: u64) -> io::Result<Self> {
         let pid = std::process::id();
-        let this = Self { trailer: Trailer { image: random()?, bytes, round: None, pid } };
+        let this = Self { trailer: TwinTrailer { image: random()?, bytes, round: None, pid } };
         this.write(file)?;
         Ok(this)
     }
@@ -60,14 +60,14 @@ impl Unfinished {
     /// The state of a file that an earlier process has left. `None`: it is no unfinished twin, or
     /// its trailer is damaged.
     pub fn find(file: &File) -> io::Result<Option<Self>> {
-        Ok(match Ending::of(file)? {
-            Ending::Unfinished(trailer) => Some(Self { trailer }),
+        Ok(match TrailerState::of(file)? {
+            TrailerState::Unfinished(trailer) => Some(Self { trailer }),
             _ => None,
         })
     }
 
     /// What the trailer says.
-    pub fn trailer(&self) -> &Trailer {
+    pub fn trailer(&self) -> &TwinTrailer {
         &self.trailer
     }
 
@@ -84,7 +84,7 @@ impl Unfinished {
     /// Errors: the file does not end in this trailer, so something else has changed it; or the
     /// system fails, and then the trailer is there or not.
     pub fn finish(self, file: &File) -> io::Result<()> {
-        if Ending::of(file)? != Ending::Unfinished(self.trailer) {
+        if TrailerState::of(file)? != TrailerState::Unfinished(self.trailer) {
             let what = "something else has changed it while it was written";
             return Err(io::Error::new(ErrorKind::InvalidData, what));
         }
@@ -117,17 +117,17 @@ mod tests {
     #[test]
     fn from_the_first_byte_to_the_last() {
         let file = tempfile::tempfile().unwrap();
-        let mut unfinished = Unfinished::begin(&file, 1024).unwrap();
+        let mut unfinished = UnfinishedTwin::begin(&file, 1024).unwrap();
         let image = unfinished.trailer().image;
         assert_eq!(file.metadata().unwrap().len(), 1024 + 511);
         file.write_all_at(&[7; 1024], 0).unwrap();
         unfinished.checkpoint(&file, 3).unwrap();
-        let found = *Unfinished::find(&file).unwrap().unwrap().trailer();
+        let found = *UnfinishedTwin::find(&file).unwrap().unwrap().trailer();
         assert_eq!((found.image, found.bytes, found.round), (image, 1024, Some(3)));
         unfinished.finish(&file).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 1024);
-        assert_eq!(Ending::of(&file).unwrap(), Ending::Plain);
-        let another = Unfinished::begin(&tempfile::tempfile().unwrap(), 1024).unwrap();
+        assert_eq!(TrailerState::of(&file).unwrap(), TrailerState::Plain);
+        let another = UnfinishedTwin::begin(&tempfile::tempfile().unwrap(), 1024).unwrap();
         assert_ne!(another.trailer().image, image);
     }
 
@@ -135,15 +135,15 @@ mod tests {
     fn what_has_not_its_trailer_is_not_finished() {
         for change in [0u64, 1024, 1024 + 510, 1024 + 1023] {
             let file = tempfile::tempfile().unwrap();
-            let unfinished = Unfinished::begin(&file, 1024).unwrap();
+            let unfinished = UnfinishedTwin::begin(&file, 1024).unwrap();
             file.set_len(change).unwrap();
             assert!(unfinished.finish(&file).is_err(), "{change}");
             assert_eq!(file.metadata().unwrap().len(), change);
         }
         let file = tempfile::tempfile().unwrap();
-        let unfinished = Unfinished::begin(&file, 1024).unwrap();
+        let unfinished = UnfinishedTwin::begin(&file, 1024).unwrap();
         file.write_all_at(b"x", 1100).unwrap();
-        assert_eq!(Ending::of(&file).unwrap(), Ending::Damaged(1024));
+        assert_eq!(TrailerState::of(&file).unwrap(), TrailerState::Damaged(1024));
         assert!(unfinished.finish(&file).is_err());
     }
 
@@ -151,17 +151,21 @@ mod tests {
     fn zeros_in_place_of_a_trailer_are_not_plain() {
         let file = tempfile::tempfile().unwrap();
         for (len, ending) in [
-            (0, Ending::Plain),
-            (511, Ending::Blank(0)),
-            (1024 + 511, Ending::Blank(1024)),
-            (1024, Ending::Plain),
-            (1025, Ending::Plain),
+            (0, TrailerState::Plain),
+            (511, TrailerState::Blank(0)),
+            (1024 + 511, TrailerState::Blank(1024)),
+            (1024, TrailerState::Plain),
+            (1025, TrailerState::Plain),
         ] {
             file.set_len(len).unwrap();
-            assert_eq!(Ending::of(&file).unwrap(), ending, "{len}");
+            assert_eq!(TrailerState::of(&file).unwrap(), ending, "{len}");
         }
         file.set_len(1024 + 511).unwrap();
         file.write_all_at(b"x", 1500).unwrap();
-        assert_eq!(Ending::of(&file).unwrap(), Ending::Plain, "an image of an odd size");
+        assert_eq!(
+            TrailerState::of(&file).unwrap(),
+            TrailerState::Plain,
+            "an image of an odd size"
+        );
     }
 }

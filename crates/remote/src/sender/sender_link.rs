@@ -1,10 +1,10 @@
 //! One connection, from HELLO to its break: a writer for whoever sends, a thread that hears.
 
-use super::{Config, nonce};
+use super::{SenderConfig, nonce};
 use crate::RemoteError;
 use crate::dial::dial;
 use crate::frames::{FrameReader, FrameWriter};
-use crate::stream::Closer;
+use crate::stream::StreamCloser;
 use memtwin_replicate::Stop;
 use memtwin_wire::{Direction, Hello, Key, Kind, Message, Versions, WireError};
 use std::collections::VecDeque;
@@ -17,35 +17,35 @@ use std::time::{Duration, Instant};
 const SIGN: Duration = Duration::from_secs(1);
 
 /// A connection whose other end has welcomed us.
-pub(super) struct Link {
+pub(super) struct SenderLink {
     writer: Arc<Mutex<FrameWriter>>,
-    heard: Arc<Heard>,
-    closer: Closer,
+    heard: Arc<HeardAnswers>,
+    closer: StreamCloser,
     thread: Option<JoinHandle<()>>,
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for SenderLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Link {{ acked: {:?} }}", self.acked())
+        write!(f, "SenderLink {{ acked: {:?} }}", self.acked())
     }
 }
 
 /// What the thread has heard.
 #[derive(Default)]
-struct Heard {
-    state: Mutex<State>,
+struct HeardAnswers {
+    state: Mutex<AnswerState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct AnswerState {
     acked: Option<u32>,
     answers: VecDeque<(Kind, Vec<u8>)>,
     /// Why nothing more will be heard. It stays, for everyone who asks.
     broken: Option<Arc<RemoteError>>,
 }
 
-impl State {
+impl AnswerState {
     fn check(&self) -> Result<(), RemoteError> {
         match &self.broken {
             Some(error) => Err(RemoteError::Final(Arc::clone(error))),
@@ -54,8 +54,8 @@ impl State {
     }
 }
 
-impl Heard {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl HeardAnswers {
+    fn lock(&self) -> MutexGuard<'_, AnswerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,10 +64,10 @@ fn lock(writer: &Mutex<FrameWriter>) -> MutexGuard<'_, FrameWriter> {
     writer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Link {
+impl SenderLink {
     /// Calls, and says what there is to say. Returns which round the receiver holds, too.
     pub(super) fn make(
-        config: &Config,
+        config: &SenderConfig,
         session: &[u8; 16],
         layout: Option<&[u8]>,
         stop: &Stop,
@@ -87,9 +87,9 @@ impl Link {
     }
 
     fn welcomed(
-        config: &Config,
+        config: &SenderConfig,
         session: &[u8; 16],
-        stream: crate::Stream,
+        stream: crate::PeerStream,
         stop: &Stop,
     ) -> Result<(Self, Option<u32>), RemoteError> {
         let patience = config.patience;
@@ -125,9 +125,9 @@ impl Link {
         reader.known();
         writer.rekey(key);
         writer.limit(config.bandwidth);
-        writer.bear_while(reader.pulse());
+        writer.keepalive(reader.pulse());
         let held = welcome.holds;
-        let heard = Arc::new(Heard::default());
+        let heard = Arc::new(HeardAnswers::default());
         heard.lock().acked = held;
         let writer = Arc::new(Mutex::new(writer));
         let (for_thread, to_thread, stops) =
@@ -224,7 +224,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for SenderLink {
     fn drop(&mut self) {
         self.closer.close();
         if let Some(thread) = self.thread.take() {
@@ -235,7 +235,7 @@ impl Drop for Link {
 }
 
 /// Hears until the connection breaks.
-fn hear(reader: &mut FrameReader, heard: &Heard, writer: &Mutex<FrameWriter>, stop: &Stop) {
+fn hear(reader: &mut FrameReader, heard: &HeardAnswers, writer: &Mutex<FrameWriter>, stop: &Stop) {
     let mut signed = Instant::now();
     loop {
         let told = reader.next(stop, || {
@@ -260,7 +260,7 @@ fn hear(reader: &mut FrameReader, heard: &Heard, writer: &Mutex<FrameWriter>, st
     }
 }
 
-fn understand(reader: &FrameReader, kind: Kind, heard: &Heard) -> Result<(), RemoteError> {
+fn understand(reader: &FrameReader, kind: Kind, heard: &HeardAnswers) -> Result<(), RemoteError> {
     match reader.message(kind)? {
         Message::Ack(round) => {
             let mut state = heard.lock();

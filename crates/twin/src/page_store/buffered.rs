@@ -9,11 +9,11 @@ use std::path::Path;
 
 /// The buffer for what the file has, kept from call to call.
 #[derive(Debug, Default)]
-pub(super) struct Plain {
+pub(super) struct BufferedPages {
     there: Vec<u8>,
 }
 
-impl Plain {
+impl BufferedPages {
     /// Writes those of the pages at `at` that differ, neighbours at once.
     pub(super) fn update(
         &mut self,

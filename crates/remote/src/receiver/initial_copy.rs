@@ -1,14 +1,14 @@
 //! The first round of a session: every block of it goes straight into PATH.first.
 //!
-//! What was here before stays as it is until that round is whole ([`Proven`]). A first round that
+//! What was here before stays as it is until that round is whole ([`CompleteInitialCopy`]). A first round that
 //! comes to nothing leaves nothing: its file goes with it.
 
-use super::image::Image;
-use super::place::Place;
-use super::written::Written;
+use super::nonzero_blocks::NonzeroBlocks;
+use super::received_image::ReceivedImage;
+use super::twin_path::TwinPath;
 use crate::RemoteError;
 use memtwin_pages::{Layout, PageSet, Run};
-use memtwin_twin::{Inode, Unfinished};
+use memtwin_twin::{Inode, UnfinishedTwin};
 use memtwin_wire::{Record, Records, Round, Shape};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
@@ -22,49 +22,49 @@ pub(super) const PARTIAL: &str = ".partial";
 
 /// A first round on its way.
 #[derive(Debug)]
-pub(super) struct First {
+pub(super) struct InitialCopy {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
     shape: Shape,
-    image: Image,
+    image: ReceivedImage,
     inode: Inode,
-    unfinished: Unfinished,
-    scratch: Scratch,
+    unfinished: UnfinishedTwin,
+    scratch: InitialFile,
     covered: Vec<PageSet>,
-    written: Written,
+    written: NonzeroBlocks,
     blocks: u64,
 }
 
 /// A session that has shown that it may take the place of what is here: its regions were accepted,
 /// there is room for all of them, and every block of its first round has come.
 #[derive(Debug)]
-pub(super) struct Proven {
+pub(super) struct CompleteInitialCopy {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
     pub(super) round: u32,
-    pub(super) image: Image,
+    pub(super) image: ReceivedImage,
     pub(super) inode: Inode,
-    pub(super) unfinished: Unfinished,
-    pub(super) scratch: Scratch,
-    pub(super) written: Written,
+    pub(super) unfinished: UnfinishedTwin,
+    pub(super) scratch: InitialFile,
+    pub(super) written: NonzeroBlocks,
 }
 
-impl First {
+impl InitialCopy {
     /// Makes room, beside what is there. Nothing that was here before is changed. From the beginning
     /// the file says that it is unfinished, on the disk too.
     pub(super) fn new(
-        place: &Arc<Place>,
+        place: &Arc<TwinPath>,
         session: [u8; 16],
         layout: Layout,
     ) -> Result<Self, RemoteError> {
         // Nothing as large as the layout is made before that.
         let bytes = layout.bytes();
         place.check_room(bytes, PARTIAL)?;
-        let (scratch, file) = Scratch::create(place)?;
+        let (scratch, file) = InitialFile::create(place)?;
         let path = place.path(FIRST);
         let failed = |errno| RemoteError::Disk { doing: "make room in", path: path.clone(), errno };
         let full = || place.no_room(bytes, 0, PARTIAL);
-        let unfinished = Unfinished::begin(&file, bytes).map_err(|errno| {
+        let unfinished = UnfinishedTwin::begin(&file, bytes).map_err(|errno| {
             match Errno::from_io_error(&errno) {
                 // Larger than any file can be here, or than there is room.
                 Some(Errno::FBIG | Errno::INVAL | Errno::NOSPC | Errno::DQUOT) => full(),
@@ -80,8 +80,8 @@ impl First {
         let shape = Shape::of(&layout);
         let inode = Inode::of(&file.metadata().map_err(failed)?);
         let covered = shape.counts().map(PageSet::new).collect();
-        let written = Written::nothing(&shape);
-        let image = Image::new(file, path.clone(), bytes);
+        let written = NonzeroBlocks::nothing(&shape);
+        let image = ReceivedImage::new(file, path.clone(), bytes);
         Ok(Self {
             session,
             layout,
@@ -118,7 +118,7 @@ impl First {
     }
 
     /// Ends it, if every block is there, and as many as the sender says.
-    pub(super) fn end(self, round: Round) -> Result<Proven, RemoteError> {
+    pub(super) fn end(self, round: Round) -> Result<CompleteInitialCopy, RemoteError> {
         check_blocks(round, self.blocks)?;
         let covered: u64 = self.covered.iter().map(PageSet::count).sum();
         if covered != self.shape.blocks() {
@@ -129,19 +129,28 @@ impl First {
         }
         let Self { session, layout, image, inode, unfinished, scratch, written, .. } = self;
         let round = round.round;
-        Ok(Proven { session, layout, round, image, inode, unfinished, scratch, written })
+        Ok(CompleteInitialCopy {
+            session,
+            layout,
+            round,
+            image,
+            inode,
+            unfinished,
+            scratch,
+            written,
+        })
     }
 }
 
 /// The file at PATH.first: gone with this, unless it became the twin.
 #[derive(Debug)]
-pub(super) struct Scratch {
-    place: Arc<Place>,
+pub(super) struct InitialFile {
+    place: Arc<TwinPath>,
     there: bool,
 }
 
-impl Scratch {
-    fn create(place: &Arc<Place>) -> Result<(Self, File), RemoteError> {
+impl InitialFile {
+    fn create(place: &Arc<TwinPath>) -> Result<(Self, File), RemoteError> {
         let file = place.create(FIRST)?;
         Ok((Self { place: Arc::clone(place), there: true }, file))
     }
@@ -159,7 +168,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for InitialFile {
     fn drop(&mut self) {
         if self.there {
             // What can't be removed is replaced by the next.

@@ -17,7 +17,6 @@ mod received_image;
 mod received_twin;
 mod recovery;
 mod serving_queue;
-mod twin_path;
 
 pub use listener::Listener;
 
@@ -25,6 +24,7 @@ use crate::RemoteError;
 use crate::frames::{FrameWriter, PATIENCE};
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
+use memtwin_twin::DeviceOptions;
 use memtwin_wire::{Message, Outcome};
 use received_twin::ReceivedTwin;
 use serving_queue::{NextPeer, PendingPeer, ServingQueue};
@@ -104,6 +104,8 @@ pub struct ReceiverConfig {
     pub introduction: Duration,
     /// When a journal has this many bytes, the image is synced and the journal begun anew.
     pub journal_bytes: u64,
+    /// How a block device is treated.
+    pub device: DeviceOptions,
     /// For tests: called at each point of a receiver's life.
     pub at: PointHook,
     /// For tests: the receiver's nonce, in place of a random one.
@@ -117,6 +119,7 @@ impl Default for ReceiverConfig {
             patience: PATIENCE,
             introduction: Duration::from_secs(60),
             journal_bytes: 64 << 20,
+            device: DeviceOptions::default(),
             at: PointHook::new(|_| ()),
             nonce: None,
         }
@@ -261,7 +264,13 @@ impl TwinReceiver {
                     return Err(why);
                 }
                 // Nobody will come in its place.
-                RemoteError::NoRoom { .. } | RemoteError::Unkept(_) if once => return Err(why),
+                RemoteError::NoRoom { .. }
+                | RemoteError::Unkept(_)
+                | RemoteError::DeviceHeld { .. }
+                    if once =>
+                {
+                    return Err(why);
+                }
                 _ => tracing::warn!("{why}"),
             }
             last = Some(why.to_string());

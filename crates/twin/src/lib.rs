@@ -12,6 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+mod backing;
+mod device;
 mod dir;
 mod discard;
 mod error;
@@ -20,9 +22,12 @@ mod injector;
 mod marker;
 mod memory;
 mod page_store;
-mod path;
+mod room;
 mod sparse;
 mod trailer;
+mod twin_image;
+mod twin_path;
+mod twin_store;
 mod unfinished_twin;
 mod validity;
 mod withheld;
@@ -30,6 +35,7 @@ mod withheld;
 #[cfg(test)]
 mod tests;
 
+pub use device::DeviceOptions;
 pub use dir::DirTwin;
 pub use discard::Discard;
 pub use error::TwinError;
@@ -38,8 +44,12 @@ pub use injector::Injector;
 pub use marker::{Inode, MarkerRecord, TwinMarker};
 pub use memory::MemoryTwin;
 pub use page_store::offset_of;
+pub use room::is_memory;
 pub use sparse::SparseMemory;
 pub use trailer::TwinTrailer;
+pub use twin_image::TwinImage;
+pub use twin_path::TwinPath;
+pub use twin_store::{StoreRole, TwinPlace, TwinStore};
 pub use unfinished_twin::UnfinishedTwin;
 pub use validity::{ImageValidity, is_marked_incomplete};
 pub use withheld::WithheldTwin;

@@ -8,21 +8,16 @@ mod buffered;
 mod mapped;
 
 use crate::TwinError;
-use crate::unfinished_twin::UnfinishedTwin;
+use crate::device::length;
 use buffered::BufferedPages;
 use mapped::MappedPages;
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::Written;
 use memtwin_room::Watch;
-use rustix::fs::fstatfs;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// `f_type` of the file systems that are memory (statfs(2)).
-const TMPFS_MAGIC: u64 = 0x0102_1994;
-const RAMFS_MAGIC: u64 = 0x8584_58f6;
 
 /// How pages are compared and written once pre-copy is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +32,7 @@ pub(crate) enum PageAccess {
 impl PageAccess {
     /// The access that suits the file system on which `file` lies.
     pub(crate) fn of(file: &File) -> Self {
-        // Its type differs between architectures, and in sign.
-        match fstatfs(file).map(|about| about.f_type as u64 & u64::from(u32::MAX)) {
-            Ok(TMPFS_MAGIC | RAMFS_MAGIC) => Self::Mapped,
-            _ => Self::Plain,
-        }
+        if crate::is_memory(file) { Self::Mapped } else { Self::Plain }
     }
 }
 
@@ -61,7 +52,6 @@ pub(crate) struct PageStore {
     committed: bool,
     /// For a file that is memory.
     watch: Box<Watch>,
-    unfinished: UnfinishedTwin,
 }
 
 /// Where a region lies in the file, and its page size.
@@ -78,22 +68,14 @@ enum PageUpdate {
 }
 
 impl PageStore {
-    /// Makes the empty `file` an unfinished twin, as long as the regions are together and a trailer
-    /// longer. On the disk it is so before the first page is.
-    pub(crate) fn new(
-        name: &Path,
-        file: File,
-        layout: &Layout,
-        access: PageAccess,
-    ) -> Result<Self, TwinError> {
+    /// Of a file that is as long as the regions are together, or longer.
+    pub(crate) fn new(name: &Path, file: File, layout: &Layout, access: PageAccess) -> Self {
         let bytes = layout.bytes();
-        let unfinished = UnfinishedTwin::begin(&file, bytes)
-            .map_err(|errno| TwinError::io("begin", name, errno))?;
         let place = |(id, region): (RegionId, &Region)| RegionPlace {
             offset: offset_of(layout, id),
             page: region.page_size().as_usize(),
         };
-        Ok(Self {
+        Self {
             name: name.to_owned(),
             regions: layout.iter().map(place).collect(),
             bytes,
@@ -104,13 +86,7 @@ impl PageStore {
             file,
             committed: false,
             watch: Box::default(),
-            unfinished,
-        })
-    }
-
-    /// The open file.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+        }
     }
 
     /// Another handle of the file, for reading only.
@@ -162,11 +138,9 @@ impl PageStore {
         }
     }
 
-    /// Takes the trailer away, on the disk too: the file is the whole image. It was synced before.
-    pub(crate) fn finish(self) -> Result<(), TwinError> {
-        let Self { name, file, bytes, unfinished, .. } = self;
-        check_length(&file, &name, bytes)?;
-        unfinished.finish(&file).map_err(|errno| TwinError::io("finish", &name, errno))
+    /// Errors if the file has not all of the twin's bytes any more.
+    pub(crate) fn check_length(&self) -> Result<(), TwinError> {
+        check_length(&self.file, &self.name, self.bytes)
     }
 
     /// Whether a first round, which is pre-copy, was committed.
@@ -182,7 +156,7 @@ fn put(file: &File, name: &Path, at: u64, bytes: &[u8]) -> Result<(), TwinError>
 
 /// The error of a file that has not all of the twin's bytes any more, if that is so.
 fn check_length(file: &File, name: &Path, expected: u64) -> Result<(), TwinError> {
-    let got = file.metadata().map_err(|errno| TwinError::io("look at", name, errno))?.len();
+    let got = length(file).map_err(|errno| TwinError::io("look at", name, errno))?;
     if got < expected {
         return Err(TwinError::Shortened { path: name.to_owned(), expected, got });
     }

@@ -46,8 +46,7 @@ pub struct TwinTrailer {
 impl TwinTrailer {
     /// The bytes that stand after the image.
     pub(crate) fn encoded(&self) -> [u8; TRAILER] {
-        let image: String = self.image.iter().map(|byte| format!("{byte:02x}")).collect();
-        let round = self.round.map_or(NO_ROUND.to_owned(), |round| format!("{round:010}"));
+        let (image, round) = (hex(&self.image), round_text(self.round));
         let (bytes, pid) = (self.bytes, self.pid);
         let mut text =
             format!("{FIRST_LINE}image {image}\nbytes {bytes:020}\nround {round}\npid {pid:010}\n");
@@ -65,7 +64,14 @@ impl TwinTrailer {
         let (summed, _) = text.split_once("crc32c ")?;
         let mut lines = summed.strip_prefix(FIRST_LINE)?.lines();
         let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-        let this = Self {
+        let this = Self::parse(&mut field)?;
+        // Byte for byte: the sum, the padding, and no other way to write the same.
+        (this.encoded() == *bytes).then_some(this)
+    }
+
+    /// Reads the fields in their order.
+    pub(crate) fn parse<'t>(field: &mut impl FnMut(&str) -> Option<&'t str>) -> Option<Self> {
+        Some(Self {
             image: u128::from_str_radix(field("image")?, 16).ok()?.to_be_bytes(),
             bytes: field("bytes")?.parse().ok()?,
             round: match field("round")? {
@@ -73,15 +79,23 @@ impl TwinTrailer {
                 round => Some(round.parse().ok()?),
             },
             pid: field("pid")?.parse().ok()?,
-        };
-        // Byte for byte: the sum, the padding, and no other way to write the same.
-        (this.encoded() == *bytes).then_some(this)
+        })
     }
 
     /// Whether these bytes are a trailer, or what is left of one.
     pub(crate) fn is_like(bytes: &[u8; TRAILER]) -> bool {
         bytes.starts_with(MAGIC) || bytes[..TRAILER - 1].ends_with(MAGIC)
     }
+}
+
+/// An image's random number as text.
+pub(crate) fn hex(image: &[u8; 16]) -> String {
+    image.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A round as text, always of the same length.
+pub(crate) fn round_text(round: Option<u32>) -> String {
+    round.map_or(NO_ROUND.to_owned(), |round| format!("{round:010}"))
 }
 
 #[cfg(test)]
@@ -101,6 +115,13 @@ mod tests {
                 assert_eq!(TwinTrailer::decode(&encoded), Some(trailer));
             }
         }
+    }
+
+    #[test]
+    fn the_bytes_on_the_disk_are_these() {
+        let golden = include_bytes!("golden/trailer-1.bin");
+        assert_eq!(&SAMPLE.encoded(), golden);
+        assert_eq!(TwinTrailer::decode(golden), Some(SAMPLE));
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! A twin's file while it is written: an image with a [`TwinTrailer`] behind it.
+//! A twin's file while it is written: an image with a [`TwinTrailer`] behind it; on a block device with
+//! its state at the device's end.
 //!
 //! The trailer is on the disk before the first byte of the image is, and goes only when the whole
 //! image is there. So whatever the moment of a power loss, and whatever name, link, copy or open
 //! descriptor the file is reached by, one that is not whole says so itself.
 
+use crate::device::trailer::{DeviceState, DeviceTrailer};
+use crate::device::{is_device, length};
 use crate::trailer::{SECTOR, TRAILER, TwinTrailer};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -20,11 +23,16 @@ pub(crate) enum TrailerState {
     Damaged(u64),
     /// An image of so many bytes, and zeros where its trailer should be, as after a power loss.
     Blank(u64),
+    /// On a block device: a finished twin of so many bytes.
+    Finished(u64),
 }
 
 impl TrailerState {
-    /// Reads the end of a regular file.
+    /// Reads the end of a regular file or of a block device.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
+        if is_device(file)? {
+            return Self::of_device(file);
+        }
         let len = file.metadata()?.len();
         if len % SECTOR != TRAILER as u64 {
             return Ok(Self::Plain);
@@ -39,20 +47,50 @@ impl TrailerState {
             _ => Self::Plain,
         })
     }
+
+    fn of_device(device: &File) -> io::Result<Self> {
+        Ok(match DeviceState::of(device)? {
+            DeviceState::None => Self::Plain,
+            DeviceState::Damaged => Self::Damaged(length(device)?),
+            DeviceState::Known(DeviceTrailer { trailer, probed: None }) => {
+                Self::Unfinished(trailer)
+            }
+            DeviceState::Known(DeviceTrailer { trailer, probed: Some(_) }) => {
+                Self::Finished(trailer.bytes)
+            }
+        })
+    }
 }
 
 /// The state of a twin's file, as the file itself carries it.
 #[derive(Debug)]
 pub struct UnfinishedTwin {
     trailer: TwinTrailer,
+    place: TrailerPlace,
+}
+
+/// Where the state stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TrailerPlace {
+    /// Of a regular file: behind the image, until it is cut off.
+    AfterImage,
+    /// Of a block device: at its end.
+    DeviceEnd,
+}
+
+impl TrailerPlace {
+    fn of(file: &File) -> io::Result<Self> {
+        Ok(if is_device(file)? { Self::DeviceEnd } else { Self::AfterImage })
+    }
 }
 
 impl UnfinishedTwin {
-    /// Makes the empty `file` an unfinished twin of `bytes` bytes, a multiple of 512. That is on the
-    /// disk on return; the name of the file is the caller's to sync.
+    /// Makes the empty `file`, or a block device with room for it, an unfinished twin of `bytes` bytes,
+    /// a multiple of 512. That is on the disk on return; the name of the file is the caller's to sync.
     pub fn begin(file: &File, bytes: u64) -> io::Result<Self> {
         let pid = std::process::id();
-        let this = Self { trailer: TwinTrailer { image: random()?, bytes, round: None, pid } };
+        let trailer = TwinTrailer { image: random()?, bytes, round: None, pid };
+        let this = Self { trailer, place: TrailerPlace::of(file)? };
         this.write(file)?;
         Ok(this)
     }
@@ -61,7 +99,9 @@ impl UnfinishedTwin {
     /// its trailer is damaged.
     pub fn find(file: &File) -> io::Result<Option<Self>> {
         Ok(match TrailerState::of(file)? {
-            TrailerState::Unfinished(trailer) => Some(Self { trailer }),
+            TrailerState::Unfinished(trailer) => {
+                Some(Self { trailer, place: TrailerPlace::of(file)? })
+            }
             _ => None,
         })
     }
@@ -78,23 +118,34 @@ impl UnfinishedTwin {
         self.write(file)
     }
 
-    /// Takes the trailer away: from now on the file is the image and nothing else, and whole. The
-    /// caller has synced the image before. That is on the disk on return.
+    /// Takes the trailer away: from now on the file is the image and nothing else, and whole. The state
+    /// of a block device says so instead. The caller has synced the image before. That is on the disk on
+    /// return.
     ///
     /// Errors: the file does not end in this trailer, so something else has changed it; or the
     /// system fails, and then the trailer is there or not.
-    pub fn finish(self, file: &File) -> io::Result<()> {
+    pub fn finish(&self, file: &File) -> io::Result<()> {
         if TrailerState::of(file)? != TrailerState::Unfinished(self.trailer) {
             let what = "something else has changed it while it was written";
             return Err(io::Error::new(ErrorKind::InvalidData, what));
         }
-        file.set_len(self.trailer.bytes)?;
-        file.sync_all()
+        match self.place {
+            TrailerPlace::AfterImage => {
+                file.set_len(self.trailer.bytes)?;
+                file.sync_all()
+            }
+            TrailerPlace::DeviceEnd => DeviceTrailer::finished(self.trailer, file)?.write(file),
+        }
     }
 
     fn write(&self, file: &File) -> io::Result<()> {
-        file.write_all_at(&self.trailer.encoded(), self.trailer.bytes)?;
-        file.sync_all()
+        match self.place {
+            TrailerPlace::AfterImage => {
+                file.write_all_at(&self.trailer.encoded(), self.trailer.bytes)?;
+                file.sync_all()
+            }
+            TrailerPlace::DeviceEnd => DeviceTrailer::unfinished(self.trailer).write(file),
+        }
     }
 }
 

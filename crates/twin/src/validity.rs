@@ -5,7 +5,7 @@
 
 use crate::TwinError;
 use crate::marker::{Inode, MarkerRecord};
-use crate::path::beside;
+use crate::twin_path::beside;
 use crate::unfinished_twin::TrailerState;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -18,6 +18,11 @@ use std::path::{Path, PathBuf};
 pub enum ImageValidity {
     /// Nothing speaks against it: a finished twin, or an image that never was one of ours.
     Whole,
+    /// A finished twin on a block device, which is longer than it.
+    OnDevice {
+        /// The length in bytes of the image, which begins at the device's first byte.
+        bytes: u64,
+    },
     /// A twin that is being written, or that was left while it was.
     Unfinished {
         /// The length in bytes of what there is of the image.
@@ -35,12 +40,16 @@ pub enum ImageValidity {
 }
 
 impl ImageValidity {
-    /// Looks at the regular file that was opened as `path`. Errors: it, or the marker beside it,
+    /// Looks at the regular file or block device that was opened as `path`. Errors: it, or the marker beside it,
     /// can't be read.
     pub fn of(file: &File, path: &Path) -> Result<Self, TwinError> {
         let failed = |errno| TwinError::io("look at", path, errno);
         let about = file.metadata().map_err(failed)?;
-        let marked = MarkerFinding::find(Inode::of(&about), path)?;
+        // A device has no marker: nobody else can open it while it is written.
+        let marked = match about.is_file() {
+            true => MarkerFinding::find(Inode::of(&about), path)?,
+            false => MarkerFinding::No,
+        };
         let unproven = |bytes, why: &str| Self::Unproven { bytes, why: why.to_owned() };
         Ok(match (TrailerState::of(file).map_err(failed)?, marked) {
             (TrailerState::Unfinished(trailer), MarkerFinding::By(pid)) => {
@@ -49,6 +58,7 @@ impl ImageValidity {
             (TrailerState::Unfinished(trailer), _) => {
                 Self::Unfinished { bytes: trailer.bytes, pid: trailer.pid }
             }
+            (TrailerState::Finished(bytes), _) => Self::OnDevice { bytes },
             (TrailerState::Damaged(bytes), _) => unproven(
                 bytes,
                 "it ends in the damaged trailer of an unfinished twin; replicate again",
@@ -85,7 +95,7 @@ pub fn is_marked_incomplete(path: impl AsRef<Path>) -> Result<Option<u32>, TwinE
         return Ok(None);
     };
     Ok(match ImageValidity::of(&file, path)? {
-        ImageValidity::Whole => None,
+        ImageValidity::Whole | ImageValidity::OnDevice { .. } => None,
         ImageValidity::Unfinished { pid, .. } => Some(pid),
         ImageValidity::Unproven { .. } => Some(0),
     })

@@ -2,15 +2,14 @@
 
 use super::disk_worker::{DiskThread, DiskWorker};
 use super::initial_copy::check_blocks;
-use super::journal::{JournalHeader, JournalReader, RecoveredJournal, RoundJournal};
+use super::journal::{JOURNAL, JournalHeader, JournalReader, RecoveredJournal, RoundJournal};
 use super::nonzero_blocks::NonzeroBlocks;
 use super::received_image::ReceivedImage;
-use super::twin_path::TwinPath;
 use super::{ReceiverConfig, ReceiverPoint, SharedWriter};
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId};
 use memtwin_replicate::Stop;
-use memtwin_twin::{Inode, UnfinishedTwin};
+use memtwin_twin::{TwinImage, TwinPath};
 use memtwin_wire::{Base, Records, Round, Shape};
 use std::sync::{Arc, Mutex};
 
@@ -25,14 +24,16 @@ const HASH: usize = 256 << 10;
 pub(super) struct CommittedTwin {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
-    pub(super) inode: Inode,
+    /// The file or device, and its state.
+    pub(super) kept: TwinImage,
     /// The last round that has ended in the journal.
     pub(super) held: u32,
     shape: Shape,
     image: ReceivedImage,
-    unfinished: UnfinishedTwin,
     written: Arc<Mutex<NonzeroBlocks>>,
     journal: RoundJournal,
+    /// Where the journal lies.
+    journals: Arc<TwinPath>,
     /// `None` only while one takes the place of another.
     disk: Option<DiskThread>,
     /// The blocks of the round that is on its way.
@@ -48,11 +49,11 @@ pub(super) struct CommittedTwin {
 pub(super) struct CommittedParts {
     pub(super) header: JournalHeader,
     pub(super) round: u32,
+    pub(super) kept: TwinImage,
     pub(super) image: ReceivedImage,
-    pub(super) inode: Inode,
-    pub(super) unfinished: UnfinishedTwin,
     pub(super) written: NonzeroBlocks,
     pub(super) journal: RoundJournal,
+    pub(super) journals: Arc<TwinPath>,
     pub(super) tail: JournalReader,
 }
 
@@ -62,18 +63,17 @@ impl CommittedTwin {
         config: &ReceiverConfig,
         shared_writer: &SharedWriter,
     ) -> Result<Self, RemoteError> {
-        let CommittedParts { header, round, image, inode, unfinished, written, journal, tail } =
-            parts;
+        let CommittedParts { header, round, kept, image, written, journal, journals, tail } = parts;
         let mut this = Self {
             session: header.session,
             shape: Shape::of(&header.layout),
             layout: header.layout,
-            inode,
+            kept,
             held: round,
             image,
-            unfinished,
             written: Arc::new(Mutex::new(written)),
             journal,
+            journals,
             disk: None,
             blocks: 0,
             settled: 0,
@@ -88,18 +88,18 @@ impl CommittedTwin {
     /// Of what a killed receiver has left: everything in the journal is in the image afterwards.
     pub(super) fn recover(
         mut left: RecoveredJournal,
-        (image, unfinished): (ReceivedImage, UnfinishedTwin),
+        journals: Arc<TwinPath>,
+        kept: TwinImage,
         config: &ReceiverConfig,
         shared_writer: &SharedWriter,
     ) -> Result<Self, RemoteError> {
         let shape = Shape::of(&left.header.layout);
         let mut written = NonzeroBlocks::everything(&shape);
+        let image = ReceivedImage::of(&kept)?;
         left.tail.apply(left.journal.bytes(), &shape, &image, &mut written, &|| ())?;
-        image.sync()?;
-        let inode = image.inode()?;
+        kept.sync()?;
         let RecoveredJournal { journal, tail, header, round } = left;
-        let parts =
-            CommittedParts { header, round, image, inode, unfinished, written, journal, tail };
+        let parts = CommittedParts { header, round, kept, image, written, journal, journals, tail };
         Self::new(parts, config, shared_writer)
     }
 
@@ -134,7 +134,7 @@ impl CommittedTwin {
     }
 
     /// Ends a round. It will be acknowledged when it is durable.
-    pub(super) fn end(&mut self, round: Round, place: &TwinPath) -> Result<(), RemoteError> {
+    pub(super) fn end(&mut self, round: Round) -> Result<(), RemoteError> {
         check_blocks(round, self.blocks)?;
         if round.round <= self.held {
             return Err(RemoteError::order(format!(
@@ -152,20 +152,21 @@ impl CommittedTwin {
             self.settle()?;
             self.settled = end;
         }
-        if end >= self.journal_bytes { self.begin_journal(place) } else { Ok(()) }
+        if end >= self.journal_bytes { self.begin_journal() } else { Ok(()) }
     }
 
     /// Syncs the image and begins the journal anew.
-    fn begin_journal(&mut self, place: &TwinPath) -> Result<(), RemoteError> {
+    fn begin_journal(&mut self) -> Result<(), RemoteError> {
         self.checkpoint()?;
         self.at.reached(ReceiverPoint::ImageSynced);
         let header = JournalHeader {
             session: self.session,
             layout: self.layout.clone(),
-            base: Base { round: self.held, image: self.unfinished.trailer().image },
+            base: Base { round: self.held, image: self.kept.number() },
         };
         self.disk = None;
-        let (journal, tail) = RoundJournal::prepare(place, &header)?.install(place)?;
+        let (journal, tail) =
+            RoundJournal::prepare(&self.journals, &header)?.install(&self.journals)?;
         self.at.reached(ReceiverPoint::NewJournal);
         self.journal = journal;
         self.settled = 0;
@@ -188,13 +189,18 @@ impl CommittedTwin {
     /// needed for any round that it has.
     pub(super) fn checkpoint(&mut self) -> Result<(), RemoteError> {
         self.settle()?;
-        self.image.checkpoint(&mut self.unfinished, self.held)
+        Ok(self.kept.checkpoint(self.held)?)
     }
 
-    /// The image is what it is for good: one that a [checkpoint](CommittedTwin::checkpoint) has found whole,
-    /// and whose journal is gone.
-    pub(super) fn finish(self) -> Result<(), RemoteError> {
-        self.image.finish(self.unfinished)
+    /// The journal is not needed any more.
+    pub(super) fn remove_journal(&self) -> Result<(), RemoteError> {
+        self.journals.remove(JOURNAL)?;
+        Ok(self.journals.sync()?)
+    }
+
+    /// What it is kept in, to be concluded.
+    pub(super) fn into_kept(self) -> TwinImage {
+        self.kept
     }
 
     pub(super) fn shape(&self) -> &Shape {

@@ -170,16 +170,16 @@ pub(super) fn acknowledge(shared_writer: &SharedWriter, round: u32) {
 #[cfg(test)]
 mod tests {
     use super::super::journal::{JournalHeader, RoundJournal};
-    use super::super::twin_path::TwinPath;
     use super::*;
     use memtwin_pages::{Gpa, Layout, PageSize, Region};
+    use memtwin_twin::TwinPath;
     use memtwin_wire::Base;
     use rustix::fs::{Mode, OFlags, open};
 
     #[test]
     fn a_failure_stays_for_everyone_who_asks() {
         let dir = tempfile::tempdir().unwrap();
-        let place = TwinPath::of(&dir.path().join("twin")).unwrap();
+        let place = TwinPath::exact(&dir.path().join("twin")).unwrap();
         let region = Region::new("a", Gpa(0), 4096, PageSize::new(4096).unwrap()).unwrap();
         let layout = Layout::new(vec![region]);
         let shape = Shape::of(&layout);

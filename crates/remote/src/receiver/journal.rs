@@ -7,9 +7,9 @@ mod walk;
 
 use super::nonzero_blocks::NonzeroBlocks;
 use super::received_image::ReceivedImage;
-use super::twin_path::TwinPath;
 use crate::RemoteError;
 use memtwin_pages::Layout;
+use memtwin_twin::TwinPath;
 use memtwin_wire::{
     Base, Direction, Hello, Inbox, Key, Kind, Message, Opener, Records, Round, Sealer, Shape,
     Versions, WireError, encode_layout,
@@ -83,7 +83,7 @@ impl PreparedJournal {
         self,
         place: &TwinPath,
     ) -> Result<(RoundJournal, JournalReader), RemoteError> {
-        place.rename(NEW, JOURNAL)?;
+        place.rename("replace", NEW, JOURNAL)?;
         place.sync()?;
         Ok((self.journal, self.tail))
     }

@@ -1,10 +1,10 @@
-//! The twin's file, as records change it.
+//! The twin's bytes, as records change them.
 
 use super::nonzero_blocks::NonzeroBlocks;
 use crate::RemoteError;
 use memtwin_mapping::Mapping;
 use memtwin_pages::Run;
-use memtwin_twin::{Inode, UnfinishedTwin};
+use memtwin_twin::{TwinImage, is_memory};
 use memtwin_wire::{Record, Shape};
 use std::fs::File;
 use std::io;
@@ -26,7 +26,12 @@ pub(super) struct ReceivedImage {
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl ReceivedImage {
-    /// The file at `path`, of `bytes` bytes. It is mapped if it lies in memory.
+    /// The bytes of this twin. They are mapped if they lie in memory.
+    pub(super) fn of(kept: &TwinImage) -> Result<Self, RemoteError> {
+        Ok(Self::new(kept.handle()?, kept.name().to_owned(), kept.bytes()))
+    }
+
+    /// The file at `path`, of `bytes` bytes.
     pub(super) fn new(file: File, path: PathBuf, bytes: u64) -> Self {
         let len = usize::try_from(bytes).unwrap_or(usize::MAX);
         // Without a mapping it is written by pwrite, so a failure is no matter.
@@ -110,40 +115,4 @@ impl ReceivedImage {
     pub(super) fn read(&self, into: &mut [u8], at: u64) -> Result<(), RemoteError> {
         self.file.read_exact_at(into, at).map_err(|errno| self.failed("read", errno))
     }
-
-    pub(super) fn sync(&self) -> Result<(), RemoteError> {
-        self.file.sync_data().map_err(|errno| self.failed("sync", errno))
-    }
-
-    /// All of `round` is in it: syncs it, and then notes that.
-    pub(super) fn checkpoint(
-        &self,
-        state: &mut UnfinishedTwin,
-        round: u32,
-    ) -> Result<(), RemoteError> {
-        self.sync()?;
-        state.checkpoint(&self.file, round).map_err(|errno| self.failed("sync", errno))
-    }
-
-    /// It is whole and on the disk: from now on it is the image and nothing else.
-    pub(super) fn finish(&self, state: UnfinishedTwin) -> Result<(), RemoteError> {
-        state.finish(&self.file).map_err(|errno| self.failed("finish", errno))
-    }
-
-    /// Which file it is.
-    pub(super) fn inode(&self) -> Result<Inode, RemoteError> {
-        let about = self.file.metadata().map_err(|errno| self.failed("look at", errno))?;
-        Ok(Inode::of(&about))
-    }
-}
-
-/// `f_type` of the file systems that are memory (statfs(2)).
-const TMPFS_MAGIC: u64 = 0x0102_1994;
-const RAMFS_MAGIC: u64 = 0x8584_58f6;
-
-/// Whether a file lies in memory.
-pub(super) fn is_memory(file: &File) -> bool {
-    // Its type differs between architectures, and in sign.
-    let kind = rustix::fs::fstatfs(file).map(|about| about.f_type as u64 & u64::from(u32::MAX));
-    matches!(kind, Ok(TMPFS_MAGIC | RAMFS_MAGIC))
 }

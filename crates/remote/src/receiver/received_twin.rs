@@ -2,20 +2,16 @@
 
 use super::committed_twin::{CommittedParts, CommittedTwin};
 use super::disk_worker::acknowledge;
-use super::initial_copy::{CompleteInitialCopy, FIRST, InitialCopy, PARTIAL};
-use super::journal::{JOURNAL, JournalHeader, RoundJournal};
-use super::recovery::{check, recover, unfinished};
-use super::twin_path::TwinPath;
+use super::initial_copy::{CompleteInitialCopy, InitialCopy};
+use super::journal::{JournalHeader, RoundJournal};
+use super::recovery::{check, recover};
 use super::{ReceiverConfig, ReceiverPoint, SessionEnd, SharedWriter};
 use crate::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
-use memtwin_twin::{Inode, TwinMarker};
+use memtwin_twin::{StoreRole, TwinPlace, TwinStore};
 use memtwin_wire::{Base, Outcome, Round};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-const MARKER: &str = ".replicating";
 
 /// What there is at PATH.
 #[derive(Debug)]
@@ -36,12 +32,10 @@ struct FinishedSession {
     kept: Result<(), String>,
 }
 
-/// A receiver's file and what belongs to it.
+/// A receiver's file or device, and what belongs to it.
 #[derive(Debug)]
 pub(super) struct ReceivedTwin {
-    place: Arc<TwinPath>,
-    /// `None` when the twin's life is over.
-    marker: Option<TwinMarker>,
+    store: TwinStore,
     state: ReceivedState,
     /// Whether the session of `state` is served: others are foreign from then on.
     served: bool,
@@ -57,33 +51,25 @@ impl ReceivedTwin {
         config: &ReceiverConfig,
         shared_writer: &SharedWriter,
     ) -> Result<Self, RemoteError> {
-        let place = Arc::new(TwinPath::of(path)?);
-        let (marker, left) = TwinMarker::take(place.path(MARKER), &place.path(""))?;
-        let state = match recover(&place, config, shared_writer)? {
-            Some(whole) => {
-                marker.write(whole.inode)?;
-                marker.sync()?;
-                ReceivedState::Committed(Box::new(whole))
+        let place = TwinPlace::find(path, StoreRole::Received).map_err(RemoteError::of_path)?;
+        let store = TwinStore::take(place, StoreRole::Received, &config.device)
+            .map_err(RemoteError::Twin)?;
+        let state = match recover(&store, config, shared_writer)? {
+            Some(twin) => {
+                store.resume(&twin.kept)?;
+                ReceivedState::Committed(Box::new(twin))
             }
             None => {
-                // What was left half done and can't be gone on with is moved out of the way.
-                let marked = left.is_some_and(|left| Some(left.twin) == place.inode(""));
-                if marked || unfinished(&place, "")?.is_some() {
-                    place.rename("", PARTIAL)?;
-                }
-                marker.write(Inode::default())?;
+                store.clear()?;
                 ReceivedState::Empty
             }
         };
-        // A first round that came to nothing.
-        place.remove(FIRST)?;
-        place.sync()?;
-        let (marker, config, shared_writer) = (Some(marker), config.clone(), shared_writer.clone());
-        Ok(Self { place, marker, state, served: false, first: None, config, shared_writer })
+        let (config, shared_writer) = (config.clone(), shared_writer.clone());
+        Ok(Self { store, state, served: false, first: None, config, shared_writer })
     }
 
     pub(super) fn path(&self) -> PathBuf {
-        self.place.path("")
+        self.store.path()
     }
 
     /// The last round that it holds.
@@ -158,9 +144,9 @@ impl ReceivedTwin {
             ReceivedState::Finished(over) if over.session == session => &over.layout,
             _ if self.served => return Err(RemoteError::ForeignSession),
             _ => {
-                self.first = Some(
-                    InitialCopy::new(&self.place, session, layout).map_err(RemoteError::unkept)?,
-                );
+                self.make_way(&layout)?;
+                let first = InitialCopy::new(&self.store, session, layout);
+                self.first = Some(first.map_err(RemoteError::unkept)?);
                 return Ok(());
             }
         };
@@ -171,12 +157,22 @@ impl ReceivedTwin {
         Ok(())
     }
 
-    fn mark(&self, inode: Inode) -> Result<(), RemoteError> {
-        if let Some(marker) = &self.marker {
-            marker.write(inode)?;
-            marker.sync()?;
+    /// On a device a new session is written over what is there. Rounds that were promised to another
+    /// one are given up only where that was asked for.
+    fn make_way(&mut self, layout: &Layout) -> Result<(), RemoteError> {
+        if !self.store.is_device() {
+            return Ok(());
         }
-        self.place.sync()
+        let fits = self.store.check_layout(layout);
+        fits.map_err(|error| RemoteError::from(error).unkept())?;
+        if let ReceivedState::Committed(_) = self.state {
+            if !self.store.is_forced() {
+                return Err(RemoteError::DeviceHeld { path: self.store.path() });
+            }
+            // Its thread ends: it writes no more.
+            self.state = ReceivedState::Empty;
+        }
+        Ok(())
     }
 
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
@@ -195,49 +191,41 @@ impl ReceivedTwin {
     pub(super) fn end(&mut self, round: Round) -> Result<(), RemoteError> {
         match (self.first.take(), &mut self.state) {
             (Some(first), _) => self.go_live(first.end(round)?),
-            (None, ReceivedState::Committed(whole)) => whole.end(round, &self.place),
+            (None, ReceivedState::Committed(whole)) => whole.end(round),
             (None, _) => Err(RemoteError::order("a round after the end")),
         }
     }
 
     /// The first round is whole: from now on PATH is its twin, in place of what was there.
     fn go_live(&mut self, proven: CompleteInitialCopy) -> Result<(), RemoteError> {
-        let CompleteInitialCopy {
-            session,
-            layout,
-            round,
-            image,
-            inode,
-            mut unfinished,
-            mut scratch,
-            written,
-        } = proven;
+        let CompleteInitialCopy { session, layout, round, mut kept, image, written } = proven;
         self.config.at.reached(ReceiverPoint::FirstWritten);
-        image.checkpoint(&mut unfinished, round).map_err(RemoteError::unkept)?;
+        let unkept = |error| RemoteError::from(error).unkept();
+        kept.checkpoint(round).map_err(unkept)?;
         self.config.at.reached(ReceiverPoint::FirstSynced);
-        let base = Base { round, image: unfinished.trailer().image };
+        let base = Base { round, image: kept.number() };
         let header = JournalHeader { session, layout, base };
-        let prepared = RoundJournal::prepare(&self.place, &header).map_err(RemoteError::unkept)?;
+        let journals = self.store.journal(&kept).map_err(unkept)?;
+        let prepared = RoundJournal::prepare(&journals, &header).map_err(RemoteError::unkept)?;
         // Up to here everything is as it was. What follows is names, each of which can be found
         // half changed.
-        self.mark(inode)?;
+        self.store.mark(&kept)?;
         self.state = ReceivedState::Empty;
         self.served = true;
-        scratch.keep();
-        let (journal, tail) = prepared.install(&self.place)?;
+        kept.keep_staged();
+        let (journal, tail) = prepared.install(&journals)?;
         self.config.at.reached(ReceiverPoint::FirstJournal);
-        scratch.become_twin()?;
+        self.store.go_live(&mut kept)?;
         self.config.at.reached(ReceiverPoint::FirstRenamed);
-        let image = image.renamed(self.place.path(""));
-        let parts =
-            CommittedParts { header, round, image, inode, unfinished, written, journal, tail };
+        let image = image.renamed(kept.name().to_owned());
+        let parts = CommittedParts { header, round, kept, image, written, journal, journals, tail };
         self.state = ReceivedState::Committed(Box::new(CommittedTwin::new(
             parts,
             &self.config,
             &self.shared_writer,
         )?));
         // That of an earlier session, which was not kept.
-        self.place.remove(PARTIAL)?;
+        self.store.remove_partial()?;
         acknowledge(&self.shared_writer, round);
         Ok(())
     }
@@ -281,13 +269,13 @@ impl ReceivedTwin {
             return Err(RemoteError::order("a verdict of a twin that is not whole"));
         };
         let (session, layout, held) = (whole.session, whole.layout.clone(), whole.held);
-        let there = Some(whole.inode) == self.place.inode("");
+        let there = self.store.holds(&whole.kept);
         let kept = match kept {
             Ok(()) if !there => Err("something else has removed or replaced the file".to_owned()),
             kept => {
                 whole.checkpoint()?;
                 if kept.is_err() && there {
-                    self.place.rename("", PARTIAL)?;
+                    self.store.demote(&whole.kept)?;
                 }
                 kept
             }
@@ -297,17 +285,14 @@ impl ReceivedTwin {
             (Err(_), Outcome::Identical) => Outcome::Differs,
             (_, outcome) => outcome,
         };
-        self.place.remove(JOURNAL)?;
-        self.place.sync()?;
+        // In the directory of the twin, whose name may have changed too.
+        whole.remove_journal()?;
         self.config.at.reached(ReceiverPoint::JournalRemoved);
-        let whole = std::mem::replace(&mut self.state, ReceivedState::Empty);
-        if let (Ok(()), ReceivedState::Committed(whole)) = (&kept, whole) {
-            whole.finish()?;
-        }
-        if let Some(marker) = self.marker.take() {
-            marker.remove()?;
-        }
-        self.place.sync()?;
+        let whole = match std::mem::replace(&mut self.state, ReceivedState::Empty) {
+            ReceivedState::Committed(whole) => Some(whole.into_kept()),
+            ReceivedState::Empty | ReceivedState::Finished(_) => None,
+        };
+        self.store.conclude(whole, kept.is_ok())?;
         // Not before: until all is on the disk nobody is told that it is kept.
         let reason = reason.to_owned();
         self.state = ReceivedState::Finished(FinishedSession {

@@ -188,7 +188,8 @@ pub(crate) struct Replicate {
     /// The guest: `kvm` (embedded), `process`, or `qemu:QMP-SOCKET`, a QEMU that runs already
     #[arg(value_parser = OsStringValueParser::new().try_map(source))]
     pub(crate) source: Source,
-    /// The twin: `file:PATH` (of a QEMU: a directory with an image for each RAMBlock),
+    /// The twin: `file:PATH` (a file or a block device; of a QEMU: a directory with an image for each
+    /// RAMBlock),
     /// `tcp://HOST:PORT` (a `memtwin receive` there), `ssh://[USER@]HOST/PATH` or `discard`
     #[arg(value_parser = OsStringValueParser::new().try_map(twin))]
     pub(crate) twin: Twin,
@@ -237,6 +238,9 @@ pub(crate) struct Replicate {
     /// How long the guest may stand still for us at most
     #[arg(long, default_value = "250ms", value_name = "TIME", value_parser = pause, overrides_with = "max_pause", help_heading = "QEMU")]
     pub(crate) max_pause: Time,
+    /// Write the twin to a block device whatever it holds
+    #[arg(long)]
+    pub(crate) force_device: bool,
     /// With --until clean: give up after so long (exit code 10)
     #[arg(long, value_name = "TIME", requires = "until")]
     pub(crate) timeout: Option<Time>,

@@ -11,6 +11,7 @@ use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
+use memtwin_twin::DeviceOptions;
 use memtwin_wire::Outcome;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -23,7 +24,7 @@ pub(crate) struct Receive {
     /// Where to listen: `HOST:PORT`; `-` is standard input and output, for ssh
     #[arg(required_unless_present = "new_identity", value_name = "LISTEN")]
     pub(crate) listen: Option<String>,
-    /// The twin's file
+    /// The twin's file, or a block device for a twin of one region
     #[arg(required_unless_present = "new_identity", value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Make a pair of keys: keep this side's half, print the line to paste on the sender
@@ -32,6 +33,9 @@ pub(crate) struct Receive {
     /// Serve one session after the other
     #[arg(long)]
     pub(crate) forever: bool,
+    /// Write to a block device whatever it holds
+    #[arg(long)]
+    pub(crate) force_device: bool,
     /// Wait so long for a sender whose connection broke
     #[arg(long, default_value = "60s", value_name = "TIME")]
     pub(crate) wait: Time,
@@ -55,12 +59,13 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
         return Err(Failure::usage(why));
     }
     crate::output::probe(&args.output)?;
-    let config = ReceiverConfig { wait: args.wait.0, ..ReceiverConfig::default() };
+    let device = DeviceOptions { force: args.force_device, ..DeviceOptions::default() };
+    let config = ReceiverConfig { wait: args.wait.0, device, ..ReceiverConfig::default() };
     let mut door =
         if piped { Listener::once(PeerStream::stdio()) } else { listen_at(args, listen)? };
     let mut cases = Vec::new();
     loop {
-        let mut receiver = TwinReceiver::new(file, config.clone()).map_err(Failure::environment)?;
+        let mut receiver = TwinReceiver::new(file, config.clone()).map_err(refused)?;
         if let Some(round) = receiver.recovered() {
             say(args, &format!("{}: holds round {round}; its sender may go on", file.display()));
         }
@@ -88,6 +93,14 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
         (_, true) => {}
     }
     Ok(code)
+}
+
+/// Why nothing can be received here.
+fn refused(error: RemoteError) -> Failure {
+    match error {
+        RemoteError::Twin(error) if error.is_usage() => Failure::usage(error),
+        error => Failure::environment(error),
+    }
 }
 
 fn say(args: &Receive, line: &str) {

@@ -10,7 +10,7 @@ use memtwin_replicate::Stop;
 use memtwin_report::Case;
 use memtwin_report::Failure;
 use memtwin_report::record::Verdict;
-use memtwin_twin::FileTwin;
+use memtwin_twin::{DeviceOptions, FileTwin, TwinError};
 use memtwin_verdict::Image;
 use memtwin_wire::{Method, Outcome};
 
@@ -29,7 +29,8 @@ impl Place {
     pub(crate) fn take(args: &Replicate, stop: &Stop) -> Result<Self, Failure> {
         match &args.twin {
             Twin::File(path) => {
-                FileTwin::create(path).map(Self::File).map_err(Failure::environment)
+                let options = DeviceOptions { force: args.force_device, ..Default::default() };
+                FileTwin::create_with(path, &options).map(Self::File).map_err(refused)
             }
             Twin::Remote(target) => {
                 let config = config(args, target)?;
@@ -40,6 +41,11 @@ impl Place {
             Twin::Discard => Ok(Self::Nowhere),
         }
     }
+}
+
+/// Why there can be no twin here.
+fn refused(error: TwinError) -> Failure {
+    if error.is_usage() { Failure::usage(error) } else { Failure::environment(error) }
 }
 
 fn said(target: &Target, error: &RemoteError) -> String {

@@ -64,14 +64,15 @@ fn open(path: &Path, force: bool) -> Result<Opened, Failure> {
     let file =
         OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| fail(&e))?;
     let kind = file.metadata().map_err(|e| fail(&e))?.file_type();
-    if kind.is_block_device() {
-        return Ok(Opened { image: Box::new(file), forced: None });
-    }
-    if !kind.is_file() {
+    if !kind.is_file() && !kind.is_block_device() {
         return Err(fail(&"expected a regular file or a block device"));
     }
     let (code, len, why) = match ImageValidity::of(&file, path).map_err(Failure::environment)? {
         ImageValidity::Whole => return Ok(Opened { image: Box::new(file), forced: None }),
+        ImageValidity::OnDevice { bytes: len } => {
+            let image = Box::new(FilePart { file, offset: 0, len });
+            return Ok(Opened { image, forced: None });
+        }
         ImageValidity::Unfinished { bytes, pid } => {
             let why = format!(
                 "incomplete: process {pid} is replicating to it, or was stopped while it did; \

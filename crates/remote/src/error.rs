@@ -100,7 +100,7 @@ pub enum RemoteError {
     #[error(transparent)]
     Twin(TwinError),
     /// A block device holds rounds that were promised to another sender.
-    #[error("{}: holds rounds of another session, whose sender may go on with them; end it first, or receive with --force-device to write over them", path.display())]
+    #[error("{}: holds rounds of another session, whose sender may go on with them; let it, or receive with --force-device to write over them", path.display())]
     DeviceHeld {
         /// The device.
         path: PathBuf,

@@ -13,12 +13,15 @@ mod introduction;
 mod journal;
 mod listener;
 mod nonzero_blocks;
+mod point_hook;
 mod received_image;
+mod received_state;
 mod received_twin;
 mod recovery;
 mod serving_queue;
 
 pub use listener::Listener;
+pub use point_hook::{PointHook, ReceiverPoint};
 
 use crate::RemoteError;
 use crate::frames::{FrameWriter, PATIENCE};
@@ -28,70 +31,10 @@ use memtwin_twin::DeviceOptions;
 use memtwin_wire::{Message, Outcome};
 use received_twin::ReceivedTwin;
 use serving_queue::{NextPeer, PendingPeer, ServingQueue};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// A moment in a receiver's life at which a test may end it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "what has just been done")]
-pub enum ReceiverPoint {
-    FirstWritten,
-    FirstSynced,
-    FirstJournal,
-    FirstRenamed,
-    RoundAppended,
-    RoundSynced,
-    RoundAcknowledged,
-    HalfApplied,
-    RoundApplied,
-    ImageSynced,
-    NewJournal,
-    Judged,
-    JournalRemoved,
-}
-
-impl ReceiverPoint {
-    /// Every one.
-    pub const ALL: [Self; 13] = [
-        Self::FirstWritten,
-        Self::FirstSynced,
-        Self::FirstJournal,
-        Self::FirstRenamed,
-        Self::RoundAppended,
-        Self::RoundSynced,
-        Self::RoundAcknowledged,
-        Self::HalfApplied,
-        Self::RoundApplied,
-        Self::ImageSynced,
-        Self::NewJournal,
-        Self::Judged,
-        Self::JournalRemoved,
-    ];
-}
-
-/// Called at each [`ReceiverPoint`]: for tests.
-#[derive(Clone)]
-pub struct PointHook(Arc<dyn Fn(ReceiverPoint) + Send + Sync>);
-
-impl PointHook {
-    /// Calls this.
-    pub fn new(call: impl Fn(ReceiverPoint) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(call))
-    }
-
-    pub(crate) fn reached(&self, point: ReceiverPoint) {
-        (self.0)(point);
-    }
-}
-
-impl fmt::Debug for PointHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PointHook")
-    }
-}
 
 /// How to receive.
 #[derive(Clone, Debug)]
@@ -188,7 +131,7 @@ impl TwinReceiver {
         self.twin.path()
     }
 
-    /// Serves the session that comes through the door, to its end.
+    /// Serves the session that comes in by the listener, to its end.
     ///
     /// Errors: the file system fails, or a stop. What was received stays, to be gone on with.
     pub fn run(&mut self, listener: &mut Listener, stop: &Stop) -> Result<SessionEnd, RemoteError> {
@@ -196,7 +139,7 @@ impl TwinReceiver {
         let queue = Arc::new(ServingQueue::new(self.twin.session()));
         thread::scope(|scope| {
             let ended = self.run_in(scope, listener, &queue, stop, &over);
-            // Whoever is still at the door, or the threads would be waited for.
+            // Whoever still introduces itself, or the threads would be waited for.
             over.set();
             ended
         })

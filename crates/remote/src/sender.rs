@@ -133,7 +133,7 @@ impl RemoteTwin {
                     // not to be judged.
                     if reconnector.news.flatten() < reconnector.acked_at_break {
                         let error = RemoteError::order(format!(
-                            "the receiver holds round {:?} where it cache acknowledged {:?}",
+                            "the receiver holds round {:?} where it had acknowledged {:?}",
                             reconnector.news.flatten(),
                             reconnector.acked_at_break
                         ));

@@ -7,7 +7,7 @@ use memtwin_pages::Layout;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a twin is kept in.
@@ -120,12 +120,7 @@ impl Backing {
     }
 
     /// Takes the room for an image now, where that can be: it is there when a round needs it.
-    pub(crate) fn allocate(
-        &self,
-        file: &File,
-        bytes: u64,
-        name: &PathBuf,
-    ) -> Result<(), TwinError> {
+    pub(crate) fn allocate(&self, file: &File, bytes: u64, name: &Path) -> Result<(), TwinError> {
         let Self::File(_) = self else { return Ok(()) };
         match fallocate(file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),

@@ -1,11 +1,12 @@
 //! Where the copy goes: the twins, and the injector that makes a log lie.
 //!
 //! On the way of the data this is the end: the engine hands over whole pages, a
-//! [`Sink`](memtwin_replicate::Sink) takes them. [`FileTwin`] keeps them in a regular file,
-//! [`DirTwin`] in one for each region, [`MemoryTwin`] in one without a name, [`Discard`] not at
-//! all. While a twin is written its file says so itself
-//! ([`UnfinishedTwin`]), and whoever takes an image for whole asks [`ImageValidity`]. A twin lends itself to the judge as a file handle (`reader`), so that the judge reads with
-//! its own code.
+//! [`Sink`](memtwin_replicate::Sink) takes them. [`FileTwin`] keeps them in a regular file or on a
+//! block device, [`DirTwin`] in a file for each region, [`MemoryTwin`] in one without a name, [`Discard`]
+//! not at all. [`TwinStore`] is the life of a twin, also of one that is received from another host. While a
+//! twin is written it says so itself ([`UnfinishedTwin`]), and whoever takes an image for whole asks
+//! [`ImageValidity`]. A twin lends itself to the judge as a file handle (`reader`), so that the judge reads
+//! with its own code.
 //!
 //! [`Injector`] wraps a source for a control case: the proof that a check can fail. For a source that
 //! hands its pages over, [`WithheldTwin`] has the part.

@@ -1,5 +1,5 @@
-//! The door: who comes in introduces himself in a thread of his own and within bounds, and nobody
-//! else waits for him.
+//! Where senders connect: each introduces itself in a thread of its own and within bounds, and no other
+//! waits for it.
 
 use super::ReceiverConfig;
 use super::admission::{AdmissionSlot, IntroductionProgress, PeerAdmission};
@@ -38,7 +38,7 @@ impl fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// A door at a TCP address. Port 0 is any free one: [`Listener::address`] tells.
+    /// Listens at a TCP address. Port 0 is any free one: [`Listener::address`] tells.
     pub fn listen(address: SocketAddr, tls: Option<TlsServer>) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -63,7 +63,7 @@ impl Listener {
         matches!(self.way, ListenerKind::Once(_))
     }
 
-    /// Lets people in until `over`.
+    /// Accepts connections until `over`.
     pub(super) fn open<'s>(
         &mut self,
         scope: &'s Scope<'s, '_>,

@@ -4,6 +4,7 @@ use super::committed_twin::{CommittedParts, CommittedTwin};
 use super::disk_worker::acknowledge;
 use super::initial_copy::{CompleteInitialCopy, InitialCopy};
 use super::journal::{JournalHeader, RoundJournal};
+use super::received_state::{FinishedSession, ReceivedState};
 use super::recovery::{check, recover};
 use super::{ReceiverConfig, ReceiverPoint, SessionEnd, SharedWriter};
 use crate::RemoteError;
@@ -12,25 +13,6 @@ use memtwin_replicate::Stop;
 use memtwin_twin::{StoreRole, TwinPlace, TwinStore};
 use memtwin_wire::{Base, Outcome, Round};
 use std::path::{Path, PathBuf};
-
-/// What there is at PATH.
-#[derive(Debug)]
-enum ReceivedState {
-    Empty,
-    Committed(Box<CommittedTwin>),
-    Finished(FinishedSession),
-}
-
-/// A session that was judged.
-#[derive(Debug)]
-struct FinishedSession {
-    session: [u8; 16],
-    layout: Layout,
-    held: u32,
-    outcome: Outcome,
-    reason: String,
-    kept: Result<(), String>,
-}
 
 /// A receiver's file or device, and what belongs to it.
 #[derive(Debug)]

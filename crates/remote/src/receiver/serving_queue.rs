@@ -1,4 +1,4 @@
-//! Between the door and the one thread that serves: who may be served, and who waits for it.
+//! Between the listener and the one thread that serves: who may be served, and who waits for it.
 
 use super::locked;
 use crate::frames::{FrameReader, FrameWriter};

@@ -1,6 +1,6 @@
 //! What a twin is kept in: a regular file with its names, or a block device.
 
-use crate::device::Device;
+use crate::device::TwinDevice;
 use crate::twin_image::StagedName;
 use crate::{Inode, MarkerRecord, TwinError, TwinImage, TwinMarker, TwinPath, UnfinishedTwin};
 use memtwin_pages::Layout;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 /// What a twin is kept in.
 #[derive(Debug)]
-pub(crate) enum Backing {
+pub(crate) enum TwinBacking {
     /// A regular file: made beside what is there, renamed, marked.
     File(TwinFile),
     /// A block device, which is written in place.
-    BlockDevice(Device),
+    BlockDevice(TwinDevice),
 }
 
 /// The names of a twin in a regular file.
@@ -29,7 +29,7 @@ pub(crate) struct TwinFile {
     pub(crate) left: Option<MarkerRecord>,
 }
 
-impl Backing {
+impl TwinBacking {
     /// Where the twin is.
     pub(crate) fn path(&self) -> PathBuf {
         match self {

@@ -9,7 +9,7 @@ pub(crate) mod signature;
 pub(crate) mod trailer;
 
 use crate::TwinError;
-use journals::Journals;
+use journals::DeviceJournals;
 use memtwin_safe_path::{Place, SafePathError, User};
 use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -34,13 +34,13 @@ pub struct DeviceOptions {
 
 /// A block device that is ours alone.
 #[derive(Debug)]
-pub(crate) struct Device {
+pub(crate) struct TwinDevice {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
     /// Where the state stands, which is what there is room for.
     pub(crate) room: u64,
     pub(crate) force: bool,
-    pub(crate) journals: Journals,
+    pub(crate) journals: DeviceJournals,
 }
 
 /// The block device that `path` means, links followed; `None` if it means something else.
@@ -51,7 +51,7 @@ pub(crate) fn find(path: &Path) -> Result<Option<Place>, TwinError> {
     Ok(is_device.then_some(place))
 }
 
-impl Device {
+impl TwinDevice {
     /// Opens it for us alone. Nothing is written.
     ///
     /// Errors: it is another user's, in use, or holds what we have not written.
@@ -78,7 +78,7 @@ impl Device {
         let Some(room) = trailer::offset(bytes) else {
             return Err(TwinError::DeviceTooSmall { path, needed: 2 * STATE_AREA, got: bytes });
         };
-        let journals = Journals::new(options.journals.clone());
+        let journals = DeviceJournals::new(options.journals.clone());
         let this = Self { path, file, room, force: options.force, journals };
         if !this.force {
             this.check_content()?;

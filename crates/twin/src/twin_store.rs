@@ -18,8 +18,8 @@ mod place;
 
 pub use place::{StoreRole, TwinPlace};
 
-use crate::backing::{Backing, TwinFile};
-use crate::device::{Device, DeviceOptions};
+use crate::backing::{TwinBacking, TwinFile};
+use crate::device::{DeviceOptions, TwinDevice};
 use crate::{Inode, TwinError, TwinImage, TwinMarker, TwinPath, TwinTrailer};
 use memtwin_pages::Layout;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ const FIRST: &str = ".first";
 #[derive(Debug)]
 pub struct TwinStore {
     role: StoreRole,
-    backing: Backing,
+    backing: TwinBacking,
 }
 
 impl TwinStore {
@@ -56,16 +56,16 @@ impl TwinStore {
                 if role == StoreRole::Local && path.is_there(JOURNAL) {
                     return Err(TwinError::Received { path: twin, journal: path.path(JOURNAL) });
                 }
-                Backing::File(TwinFile { path: Arc::new(path), marker: Some(marker), left })
+                TwinBacking::File(TwinFile { path: Arc::new(path), marker: Some(marker), left })
             }
             TwinPlace::BlockDevice(place) => {
-                let device = Device::open(&place, options)?;
+                let device = TwinDevice::open(&place, options)?;
                 match role {
                     StoreRole::Local => device.check_not_received()?,
                     // Before a round is promised that could not be kept.
                     StoreRole::Received => _ = device.journals.make()?,
                 }
-                Backing::BlockDevice(device)
+                TwinBacking::BlockDevice(device)
             }
         };
         Ok(Self { role, backing })
@@ -78,19 +78,19 @@ impl TwinStore {
 
     /// Whether an image is written in place of what is there, so that there is only one.
     pub fn is_device(&self) -> bool {
-        matches!(self.backing, Backing::BlockDevice(_))
+        matches!(self.backing, TwinBacking::BlockDevice(_))
     }
 
     /// Whether it may be written over, whatever is there.
     pub fn is_forced(&self) -> bool {
-        matches!(&self.backing, Backing::BlockDevice(device) if device.force)
+        matches!(&self.backing, TwinBacking::BlockDevice(device) if device.force)
     }
 
     /// The journal of the twin that an earlier receiver may have left here.
     pub fn left_journal(&self) -> Result<Option<Arc<TwinPath>>, TwinError> {
         match &self.backing {
-            Backing::File(file) => Ok(Some(Arc::clone(&file.path))),
-            Backing::BlockDevice(device) => match self.backing.unfinished("")? {
+            TwinBacking::File(file) => Ok(Some(Arc::clone(&file.path))),
+            TwinBacking::BlockDevice(device) => match self.backing.unfinished("")? {
                 Some((_, state)) => device.journals.of(&state.trailer().image),
                 None => Ok(None),
             },
@@ -100,8 +100,8 @@ impl TwinStore {
     /// Where the journal of this image lies.
     pub fn journal(&self, image: &TwinImage) -> Result<Arc<TwinPath>, TwinError> {
         match &self.backing {
-            Backing::File(file) => Ok(Arc::clone(&file.path)),
-            Backing::BlockDevice(device) => device.journals.make_of(&image.number()),
+            TwinBacking::File(file) => Ok(Arc::clone(&file.path)),
+            TwinBacking::BlockDevice(device) => device.journals.make_of(&image.number()),
         }
     }
 
@@ -116,7 +116,7 @@ impl TwinStore {
             if !is_it(state.trailer()) {
                 continue;
             }
-            if let Backing::File(TwinFile { path, .. }) = &self.backing
+            if let TwinBacking::File(TwinFile { path, .. }) = &self.backing
                 && !suffix.is_empty()
             {
                 path.rename("replace", suffix, "")?;
@@ -133,7 +133,7 @@ impl TwinStore {
     /// Goes on with an image that was reopened: it is marked as ours, and a first round that came to
     /// nothing goes.
     pub fn resume(&self, image: &TwinImage) -> Result<(), TwinError> {
-        if let Backing::File(TwinFile { path, marker, .. }) = &self.backing {
+        if let TwinBacking::File(TwinFile { path, marker, .. }) = &self.backing {
             if let Some(marker) = marker {
                 marker.write(image.inode)?;
                 marker.sync()?;
@@ -166,16 +166,16 @@ impl TwinStore {
     /// An earlier twin that was not kept goes.
     pub fn remove_partial(&self) -> Result<(), TwinError> {
         match &self.backing {
-            Backing::File(file) => file.path.remove(PARTIAL),
-            Backing::BlockDevice(_) => Ok(()),
+            TwinBacking::File(file) => file.path.remove(PARTIAL),
+            TwinBacking::BlockDevice(_) => Ok(()),
         }
     }
 
     /// Where an earlier twin that was not kept lies, if it takes room here.
     pub fn partial(&self) -> Option<PathBuf> {
         match &self.backing {
-            Backing::File(file) => file.path.inode(PARTIAL).map(|_| file.path.path(PARTIAL)),
-            Backing::BlockDevice(_) => None,
+            TwinBacking::File(file) => file.path.inode(PARTIAL).map(|_| file.path.path(PARTIAL)),
+            TwinBacking::BlockDevice(_) => None,
         }
     }
 

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 /// The directory of the journals, whether it is there yet or not.
 #[derive(Debug)]
-pub(crate) struct Journals {
+pub(crate) struct DeviceJournals {
     dir: Option<PathBuf>,
 }
 
-impl Journals {
+impl DeviceJournals {
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         Self { dir: dir.or_else(default_dir) }
     }

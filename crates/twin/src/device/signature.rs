@@ -8,7 +8,7 @@
 mod marks;
 
 use super::{length, trailer};
-use marks::{FROM_END, FROM_START, Mark};
+use marks::{FROM_END, FROM_START, SignatureMark};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -22,7 +22,7 @@ const TAIL: u64 = 132 << 10;
 pub(crate) fn find(device: &File) -> io::Result<Option<&'static str>> {
     let bytes = length(device)?;
     let head = read(device, 0, HEAD, bytes)?;
-    let there = |mark: &Mark, at: u64| -> io::Result<bool> {
+    let there = |mark: &SignatureMark, at: u64| -> io::Result<bool> {
         Ok(read(device, at, mark.bytes.len(), bytes)? == mark.bytes)
     };
     for mark in FROM_START {

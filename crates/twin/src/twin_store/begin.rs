@@ -1,7 +1,7 @@
 //! The beginning of a twin's life: what is there is cleared away, and room is made.
 
 use super::{FIRST, JOURNAL, PARTIAL, StoreRole, TwinStore};
-use crate::backing::{Backing, TwinFile};
+use crate::backing::{TwinBacking, TwinFile};
 use crate::unfinished_twin::TrailerState;
 use crate::{Inode, TwinError, TwinImage, TwinPath, UnfinishedTwin, room};
 use memtwin_pages::Layout;
@@ -9,7 +9,9 @@ use memtwin_pages::Layout;
 impl TwinStore {
     /// Nothing that is here is gone on with: what a killed writer has left is moved to PATH.partial.
     pub fn clear(&self) -> Result<(), TwinError> {
-        let Backing::File(TwinFile { path, marker, left }) = &self.backing else { return Ok(()) };
+        let TwinBacking::File(TwinFile { path, marker, left }) = &self.backing else {
+            return Ok(());
+        };
         // If it fails, the marker stays as it is.
         let marked = left.as_ref().map(|left| left.twin);
         if let Some(there) = path.inode("")
@@ -44,7 +46,7 @@ impl TwinStore {
     pub fn reserve(&self, layout: &Layout) -> Result<TwinImage, TwinError> {
         self.check_layout(layout)?;
         let (bytes, suffix) = (layout.bytes(), self.role.staged());
-        if let Backing::File(TwinFile { path, .. }) = &self.backing {
+        if let TwinBacking::File(TwinFile { path, .. }) = &self.backing {
             path.remove(suffix)?;
             match self.role {
                 StoreRole::Local => room::check_local(&path.path(""), bytes)?,

@@ -1,14 +1,14 @@
 //! The table of marks. Offsets in bytes, from the device's first byte or back from its end.
 
 /// A mark, and where it may stand.
-pub(super) struct Mark {
+pub(super) struct SignatureMark {
     pub(super) what: &'static str,
     pub(super) bytes: &'static [u8],
     pub(super) at: &'static [u64],
 }
 
-const fn mark(what: &'static str, bytes: &'static [u8], at: &'static [u64]) -> Mark {
-    Mark { what, bytes, at }
+const fn mark(what: &'static str, bytes: &'static [u8], at: &'static [u64]) -> SignatureMark {
+    SignatureMark { what, bytes, at }
 }
 
 pub(super) const MD: [u8; 4] = [0xfc, 0x4e, 0x2b, 0xa9];
@@ -19,7 +19,7 @@ const SWAP: &str = "swap space";
 const SWAP_AT: &[u64] = &[0xff6, 0x1ff6, 0x3ff6, 0x7ff6, 0xfff6];
 
 /// Of what begins at the device's first byte.
-pub(super) const FROM_START: &[Mark] = &[
+pub(super) const FROM_START: &[SignatureMark] = &[
     mark("an XFS file system", b"XFSB", &[0]),
     mark("a Btrfs file system", b"_BHRfS_M", &[0x1_0040]),
     mark("an F2FS file system", &[0x10, 0x20, 0xf5, 0xf2], &[0x400]),
@@ -84,7 +84,7 @@ pub(super) const FROM_START: &[Mark] = &[
 ];
 
 /// Of what ends at the device's last byte: so many bytes before it.
-pub(super) const FROM_END: &[Mark] = &[
+pub(super) const FROM_END: &[SignatureMark] = &[
     mark("a GPT partition table", b"EFI PART", &[0x200, 0x1000]),
     mark("a member of a RAID (Intel)", b"Intel Raid ISM Cfg Sig. ", &[0x400, 0x2000]),
     mark("a member of a RAID (DDF)", &[0xde, 0x11, 0xde, 0x11], &[0x200, 0x2_0200]),

@@ -16,7 +16,9 @@ use crate::beside::{Aim, Measured};
 use crate::plain::Plain;
 use anyhow::{Context, Result, bail};
 use memtwin_mapping::{Mapping, host_page_size};
-use memtwin_remote::{Identity, RemoteTwin, Security, SenderConfig, Target, TlsClient};
+use memtwin_remote::{
+    Identity, RemoteTarget as Target, RemoteTwin, Security, SenderConfig, TlsClient,
+};
 use memtwin_replicate::{Replication, Stop};
 use receiver::Receiver;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};

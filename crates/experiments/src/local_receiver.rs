@@ -5,7 +5,7 @@ use crate::sum_checks;
 use memtwin_lab::Progress;
 use memtwin_lab::aeshmem::Window;
 use memtwin_lab::host::{Host, Reverse};
-use memtwin_remote::{Door, Receiver, ReceiverConfig};
+use memtwin_remote::{Listener, ReceiverConfig, TwinReceiver};
 use memtwin_replicate::Stop;
 use memtwin_report::record::GuestSum;
 use memtwin_report::{Case, Failure};
@@ -38,12 +38,12 @@ impl LocalReceiver {
         progress: &mut dyn Progress,
     ) -> Result<Self, Failure> {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut door = Door::listen(anywhere, None).map_err(Failure::environment)?;
+        let mut door = Listener::listen(anywhere, None).map_err(Failure::environment)?;
         let port = door.address().map(|address| address.port());
         let port = port.ok_or_else(|| Failure::environment("no port to receive a twin at"))?;
         let reverse = host.reverse(port, progress).map_err(Failure::environment)?;
         let mut receiver =
-            Receiver::new(&file, ReceiverConfig::default()).map_err(Failure::environment)?;
+            TwinReceiver::new(&file, ReceiverConfig::default()).map_err(Failure::environment)?;
         let stop = Stop::default();
         let enough = stop.clone();
         let receiver = thread::spawn(move || {

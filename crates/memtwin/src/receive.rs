@@ -2,12 +2,15 @@
 
 use crate::cli::Receive;
 use crate::remote_args::{Half, save};
-use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, RemoteError, Stream, new_pair};
+use memtwin_remote::{
+    Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, TwinReceiver, new_pair,
+};
 use memtwin_replicate::Stop;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::{ExitCode, RunRecord, exit};
 use memtwin_session::received_case;
+use memtwin_twin::DeviceOptions;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -23,11 +26,13 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
         return Err(Failure::usage(why));
     }
     crate::output::probe(&args.output)?;
-    let config = ReceiverConfig { wait: args.wait.0, ..ReceiverConfig::default() };
-    let mut door = if piped { Door::once(Stream::stdio()) } else { listen_at(args, listen)? };
+    let device = DeviceOptions { force: args.force_device, ..DeviceOptions::default() };
+    let config = ReceiverConfig { wait: args.wait.0, device, ..ReceiverConfig::default() };
+    let mut door =
+        if piped { Listener::once(PeerStream::stdio()) } else { listen_at(args, listen)? };
     let mut cases = Vec::new();
     loop {
-        let mut receiver = Receiver::new(file, config.clone()).map_err(Failure::environment)?;
+        let mut receiver = TwinReceiver::new(file, config.clone()).map_err(refused)?;
         if let Some(round) = receiver.recovered() {
             say(args, &format!("{}: holds round {round}; its sender may go on", file.display()));
         }
@@ -35,7 +40,7 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
             Ok(ended) => ended,
             Err(RemoteError::Stopped) => {
                 let held = receiver.recovered();
-                Ended::Abandoned { held, why: "interrupted".to_owned() }
+                ReceiveEnd::Abandoned { held, why: "interrupted".to_owned() }
             }
             Err(error) => return Err(Failure::environment(error)),
         };
@@ -57,13 +62,21 @@ pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCo
     Ok(code)
 }
 
+/// Why nothing can be received here.
+fn refused(error: RemoteError) -> Failure {
+    match error {
+        RemoteError::Twin(error) if error.is_usage() => Failure::usage(error),
+        error => Failure::environment(error),
+    }
+}
+
 fn say(args: &Receive, line: &str) {
     if !args.output.quiet {
         crate::output::say(&format!("memtwin: {line}"));
     }
 }
 
-fn listen_at(args: &Receive, listen: &str) -> Result<Door, Failure> {
+fn listen_at(args: &Receive, listen: &str) -> Result<Listener, Failure> {
     let name = listen.strip_prefix("tcp://").unwrap_or(listen);
     let addresses: Vec<SocketAddr> = name
         .to_socket_addrs()
@@ -74,7 +87,7 @@ fn listen_at(args: &Receive, listen: &str) -> Result<Door, Failure> {
     };
     let tls = args.keys.door(address)?;
     let how = if tls.is_some() { "TLS" } else { "plain text" };
-    let door = Door::listen(address, tls)
+    let door = Listener::listen(address, tls)
         .map_err(|error| Failure::environment(format!("listening at {address}: {error}")))?;
     if let Some(address) = door.address() {
         say(args, &format!("listening at {address} ({how})"));

@@ -2,7 +2,9 @@
 
 use crate::values::Size;
 use clap::Args;
-use memtwin_remote::{Compression, Identity, Security, SenderConfig, Target, TlsClient, TlsServer};
+use memtwin_remote::{
+    Compression, Identity, RemoteTarget, Security, SenderConfig, TlsClient, TlsServer,
+};
 use memtwin_report::Failure;
 use memtwin_safe_path::{Place, SafePathError};
 use memtwin_wire::Method;
@@ -66,7 +68,7 @@ impl Sender {
     /// How to send to this target.
     ///
     /// Errors: a key can't be read, or there is none for a target that is not this host alone.
-    pub(crate) fn config(&self, target: &Target) -> Result<SenderConfig, Failure> {
+    pub(crate) fn config(&self, target: &RemoteTarget) -> Result<SenderConfig, Failure> {
         let mut config = SenderConfig::new(target.clone(), self.keys.security(target)?);
         config.delta = !self.no_delta;
         config.bandwidth = self.bandwidth.map(|size| size.0);
@@ -111,9 +113,9 @@ impl Half {
 
 impl Keys {
     /// What protects the way to this target.
-    pub(crate) fn security(&self, target: &Target) -> Result<Security, Failure> {
+    pub(crate) fn security(&self, target: &RemoteTarget) -> Result<Security, Failure> {
         let fail = |error: memtwin_remote::TlsError| Failure::environment(error);
-        if matches!(target, Target::Ssh { .. }) || self.insecure_plaintext {
+        if matches!(target, RemoteTarget::Ssh { .. }) || self.insecure_plaintext {
             return Ok(Security::Plain);
         }
         if let (Some(cert), Some(key), Some(ca)) = (&self.cert, &self.key, &self.ca) {

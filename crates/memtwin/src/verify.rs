@@ -10,7 +10,7 @@ use memtwin_report::Failure;
 use memtwin_report::record::{Digests, LostPage};
 use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
 use memtwin_session::{FilePart, digest_entry};
-use memtwin_twin::Validity;
+use memtwin_twin::ImageValidity;
 use memtwin_verdict::{Comparison, Difference, Image, Side, verify};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -64,22 +64,23 @@ fn open(path: &Path, force: bool) -> Result<Opened, Failure> {
     let file =
         OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| fail(&e))?;
     let kind = file.metadata().map_err(|e| fail(&e))?.file_type();
-    if kind.is_block_device() {
-        return Ok(Opened { image: Box::new(file), forced: None });
-    }
-    if !kind.is_file() {
+    if !kind.is_file() && !kind.is_block_device() {
         return Err(fail(&"expected a regular file or a block device"));
     }
-    let (code, len, why) = match Validity::of(&file, path).map_err(Failure::environment)? {
-        Validity::Whole => return Ok(Opened { image: Box::new(file), forced: None }),
-        Validity::Unfinished { bytes, pid } => {
+    let (code, len, why) = match ImageValidity::of(&file, path).map_err(Failure::environment)? {
+        ImageValidity::Whole => return Ok(Opened { image: Box::new(file), forced: None }),
+        ImageValidity::OnDevice { bytes: len } => {
+            let image = Box::new(FilePart { file, offset: 0, len });
+            return Ok(Opened { image, forced: None });
+        }
+        ImageValidity::Unfinished { bytes, pid } => {
             let why = format!(
                 "incomplete: process {pid} is replicating to it, or was stopped while it did; \
                  replicate again"
             );
             (ExitCode::Inconclusive, bytes, why)
         }
-        Validity::Unproven { bytes, why } => (ExitCode::Environment, bytes, why),
+        ImageValidity::Unproven { bytes, why } => (ExitCode::Environment, bytes, why),
     };
     let message = format!("{}: {why}", path.display());
     if !force {

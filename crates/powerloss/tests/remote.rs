@@ -10,9 +10,9 @@ mod toy;
 
 use common::{Findings, Limits, crash_everywhere, directory, losses, taken_for_whole};
 use memtwin_powerloss::{Op, Recording};
-use memtwin_remote::{Door, Receiver, ReceiverConfig};
+use memtwin_remote::{Listener, ReceiverConfig, TwinReceiver};
 use memtwin_replicate::Stop;
-use memtwin_twin::Unfinished;
+use memtwin_twin::UnfinishedTwin;
 use memtwin_wire::Kind;
 use session::{OLD, PORT, Session, There, session};
 use std::fs::{self, File};
@@ -27,8 +27,8 @@ fn a_twin_is_received() {
     let port = std::env::var(PORT).unwrap().parse().unwrap();
     // A journal that is begun again several times.
     let config = ReceiverConfig { journal_bytes: 20 << 10, ..receiver_config() };
-    let mut receiver = Receiver::new(dir.join("twin"), config).unwrap();
-    let mut door = Door::listen(SocketAddr::from(([127, 0, 0, 1], port)), None).unwrap();
+    let mut receiver = TwinReceiver::new(dir.join("twin"), config).unwrap();
+    let mut door = Listener::listen(SocketAddr::from(([127, 0, 0, 1], port)), None).unwrap();
     receiver.run(&mut door, &Stop::default()).unwrap();
 }
 
@@ -53,7 +53,7 @@ fn promised(recording: &Recording, done: usize) -> (Option<u32>, bool) {
 
 /// An unfinished image that holds a whole round: which, and its bytes.
 fn checkpoint(path: &Path) -> Option<(u32, Vec<u8>)> {
-    let state = Unfinished::find(&File::open(path).ok()?).unwrap()?;
+    let state = UnfinishedTwin::find(&File::open(path).ok()?).unwrap()?;
     let image = fs::read(path).unwrap()[..state.trailer().bytes as usize].to_vec();
     state.trailer().round.map(|round| (round, image))
 }
@@ -76,7 +76,7 @@ fn check(dir: &Path, session: &Session, promised: (Option<u32>, bool)) -> Result
         };
     }
     // The next life.
-    let receiver = Receiver::new(&path, receiver_config())
+    let receiver = TwinReceiver::new(&path, receiver_config())
         .map_err(|error| format!("it does not go on: {}", without_path(&error.to_string(), dir)))?;
     match receiver.recovered() {
         Some(round) => {

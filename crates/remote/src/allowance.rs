@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 /// What a peer may say before it is known: so many frames, of so many bytes, within a time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance {
+pub(crate) struct PeerAllowance {
     frames: u64,
     bytes: u64,
     /// The longest body of a frame.
     pub(crate) body: u32,
 }
 
-impl Allowance {
+impl PeerAllowance {
     /// For HELLO, or the answer to it, which are short in every version.
     pub(crate) const OPENING: Self = Self { frames: 1, bytes: 4 << 10, body: 4000 };
     /// For LAYOUT, and the signs of life of a sender whose guest is being made.
@@ -22,16 +22,16 @@ impl Allowance {
 
 /// What is left of an allowance.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Left {
-    of: Allowance,
+pub(crate) struct RemainingAllowance {
+    of: PeerAllowance,
     frames: u64,
     bytes: u64,
     deadline: Instant,
     within: Duration,
 }
 
-impl Left {
-    pub(crate) fn new(of: Allowance, within: Duration) -> Self {
+impl RemainingAllowance {
+    pub(crate) fn new(of: PeerAllowance, within: Duration) -> Self {
         let deadline = Instant::now() + within;
         Self { of, frames: of.frames, bytes: of.bytes, deadline, within }
     }

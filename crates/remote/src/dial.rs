@@ -1,7 +1,7 @@
 //! Whom to call, and how.
 
 use crate::frames::PATIENCE;
-use crate::stream::Stream;
+use crate::stream::PeerStream;
 use crate::{RemoteError, TlsClient};
 use memtwin_child::Spawn;
 use memtwin_replicate::Stop;
@@ -18,7 +18,7 @@ use std::thread;
 
 /// Where a remote twin is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum RemoteTarget {
     /// `tcp://HOST:PORT`: a `memtwin receive` that listens there.
     Tcp {
         /// A name, or an address without brackets.
@@ -42,7 +42,7 @@ pub enum Target {
 #[error("'{0}': expected tcp://HOST:PORT or ssh://[USER@]HOST[:PORT]/PATH")]
 pub struct TargetError(String);
 
-impl FromStr for Target {
+impl FromStr for RemoteTarget {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
@@ -50,7 +50,7 @@ impl FromStr for Target {
     }
 }
 
-impl Target {
+impl RemoteTarget {
     fn parse(text: &str) -> Option<Self> {
         if let Some(address) = text.strip_prefix("tcp://") {
             let (host, port) = split_port(address)?;
@@ -109,7 +109,7 @@ fn split_port(address: &str) -> Option<(&str, Option<u16>)> {
     (!host.is_empty()).then_some((host, port))
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for RemoteTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
@@ -139,21 +139,21 @@ pub enum Security {
 
 /// Calls.
 pub(crate) fn dial(
-    target: &Target,
+    target: &RemoteTarget,
     security: &Security,
     ssh: (&OsStr, fn(&str)),
     stop: &Stop,
-) -> Result<Stream, RemoteError> {
+) -> Result<PeerStream, RemoteError> {
     match target {
-        Target::Tcp { host, port } => {
+        RemoteTarget::Tcp { host, port } => {
             let socket = connect(host, *port)
                 .map_err(|cause| RemoteError::Connect { target: target.to_string(), cause })?;
             match security {
-                Security::Plain => Ok(Stream::tcp(socket)?),
+                Security::Plain => Ok(PeerStream::tcp(socket)?),
                 Security::Tls(tls) => tls.connect(socket, host, PATIENCE, stop),
             }
         }
-        Target::Ssh { destination, port, path } => by_ssh(ssh, destination, *port, path),
+        RemoteTarget::Ssh { destination, port, path } => by_ssh(ssh, destination, *port, path),
     }
 }
 
@@ -178,7 +178,7 @@ fn by_ssh(
     destination: &str,
     port: Option<u16>,
     path: &str,
-) -> Result<Stream, RemoteError> {
+) -> Result<PeerStream, RemoteError> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(ssh);
     // No password can be typed into a stream of frames; no terminal, no forwarding.
@@ -209,7 +209,7 @@ fn by_ssh(
             return Err(error.into());
         }
     }
-    Ok(Stream::child(ours, child, all_heard)?)
+    Ok(PeerStream::child(ours, child, all_heard)?)
 }
 
 /// The most bytes of a line that are heard at once.
@@ -240,7 +240,7 @@ mod tests {
             "ssh://me@host:2222/var/a twin",
             "ssh://me@host/~/twin",
         ] {
-            let target: Target = text.parse().unwrap();
+            let target: RemoteTarget = text.parse().unwrap();
             assert_eq!(target.to_string(), text);
         }
         for bad in [
@@ -259,10 +259,10 @@ mod tests {
             "ssh://-l@host/path",
             "udp://host:1",
         ] {
-            assert!(bad.parse::<Target>().is_err(), "{bad}");
+            assert!(bad.parse::<RemoteTarget>().is_err(), "{bad}");
         }
-        assert!("tcp://127.0.0.1:1".parse::<Target>().unwrap().is_loopback());
-        assert!(!"tcp://192.0.2.1:1".parse::<Target>().unwrap().is_loopback());
+        assert!("tcp://127.0.0.1:1".parse::<RemoteTarget>().unwrap().is_loopback());
+        assert!(!"tcp://192.0.2.1:1".parse::<RemoteTarget>().unwrap().is_loopback());
     }
 
     #[test]

@@ -98,7 +98,13 @@ pub enum RemoteError {
     },
     /// The receiver's file.
     #[error(transparent)]
-    Twin(#[from] TwinError),
+    Twin(TwinError),
+    /// A block device holds rounds that were promised to another sender.
+    #[error("{}: holds rounds of another session, whose sender may go on with them; let it, or receive with --force-device to write over them", path.display())]
+    DeviceHeld {
+        /// The device.
+        path: PathBuf,
+    },
     /// The receiver can't do something to one of its files.
     #[error("cannot {doing} {}: {errno}", path.display())]
     Disk {
@@ -145,15 +151,11 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
-    /// Why a place can't be the twin's.
-    pub(crate) fn place(doing: &'static str, error: SafePathError) -> Self {
+    /// Why a path can't be the twin's.
+    pub(crate) fn of_path(error: TwinError) -> Self {
         match error {
-            SafePathError::Io { path, errno, .. } => Self::Disk { doing, path, errno },
-            SafePathError::Kind { path, got, .. } => match got {
-                "a directory" | "no name" => Self::Path { path, what: "it names no file" },
-                _ => Self::Path { path, what: "it is no regular file" },
-            },
-            refused => Self::Planted(refused),
+            TwinError::Io { path, errno, .. } => Self::Disk { doing: "open", path, errno },
+            error => error.into(),
         }
     }
 }
@@ -189,8 +191,10 @@ impl RemoteError {
             Self::Wire(WireError::Version { .. }) => Some(RefuseCode::Version),
             Self::Wire(_) => Some(RefuseCode::Malformed),
             Self::Order(_) | Self::Excess { .. } | Self::Late(_) => Some(RefuseCode::Order),
-            Self::ForeignSession => Some(RefuseCode::ForeignSession),
-            Self::NoRoom { .. } => Some(RefuseCode::NoRoom),
+            Self::ForeignSession | Self::DeviceHeld { .. } => Some(RefuseCode::ForeignSession),
+            Self::NoRoom { .. } | Self::Twin(TwinError::DeviceTooSmall { .. }) => {
+                Some(RefuseCode::NoRoom)
+            }
             Self::Disk { .. } | Self::Twin(_) => Some(RefuseCode::Disk),
             _ => None,
         }
@@ -207,6 +211,23 @@ impl RemoteError {
 
     pub(crate) fn order(what: impl Into<String>) -> Self {
         Self::Order(what.into())
+    }
+}
+
+impl From<TwinError> for RemoteError {
+    fn from(error: TwinError) -> Self {
+        match error {
+            TwinError::Io { doing, path, errno } => Self::Disk { doing, path, errno },
+            TwinError::NotAFile { path, got } => match got {
+                "a directory" | "no name" => Self::Path { path, what: "it names no file" },
+                "a symbolic link" => {
+                    Self::Path { path, what: "it is a symbolic link, which is not followed" }
+                }
+                _ => Self::Path { path, what: "it is no regular file" },
+            },
+            TwinError::Refused(refused) => Self::Planted(refused),
+            error => Self::Twin(error),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Frames in and out of a stream, with patience that ends.
 
 use crate::RemoteError;
-use crate::allowance::{Allowance, Left};
+use crate::allowance::{PeerAllowance, RemainingAllowance};
 use crate::stream::{TICK, is_tick};
 use memtwin_replicate::Stop;
 use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, Sealer};
@@ -19,9 +19,9 @@ const PIECE: usize = 64 << 10;
 
 /// When the peer was last heard: who hears it tells who waits for it to take something.
 #[derive(Clone, Debug)]
-pub(crate) struct Pulse(Arc<Mutex<Instant>>);
+pub(crate) struct ReadPulse(Arc<Mutex<Instant>>);
 
-impl Pulse {
+impl ReadPulse {
     fn new() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
@@ -38,18 +38,18 @@ impl Pulse {
 /// Frames from the peer.
 pub(crate) struct FrameReader {
     read: Box<dyn Read + Send>,
-    pulse: Pulse,
+    pulse: ReadPulse,
     inbox: Inbox,
     patience: Duration,
     /// What the peer may still say before it is known.
-    left: Option<Left>,
+    left: Option<RemainingAllowance>,
 }
 
 impl FrameReader {
     pub(crate) fn new(read: Box<dyn Read + Send>, from: Direction, patience: Duration) -> Self {
         let inbox = Inbox::new(Opener::new(Key::OPENING, from));
-        let mut this = Self { read, pulse: Pulse::new(), inbox, patience, left: None };
-        this.allow(Allowance::OPENING, patience);
+        let mut this = Self { read, pulse: ReadPulse::new(), inbox, patience, left: None };
+        this.allow(PeerAllowance::OPENING, patience);
         this
     }
 
@@ -58,14 +58,14 @@ impl FrameReader {
     }
 
     /// Tells a writer to the same peer when it is heard.
-    pub(crate) fn pulse(&self) -> Pulse {
+    pub(crate) fn pulse(&self) -> ReadPulse {
         self.pulse.clone()
     }
 
     /// The peer may say so much from now on, within a time.
-    pub(crate) fn allow(&mut self, allowance: Allowance, within: Duration) {
+    pub(crate) fn allow(&mut self, allowance: PeerAllowance, within: Duration) {
         self.inbox.expect_at_most(allowance.body);
-        self.left = Some(Left::new(allowance, within));
+        self.left = Some(RemainingAllowance::new(allowance, within));
     }
 
     /// The peer has introduced itself: from now on only silence ends the wait.
@@ -150,8 +150,8 @@ pub(crate) struct FrameWriter {
     sealer: Sealer,
     patience: Duration,
     stop: Stop,
-    limit: Option<Limit>,
-    pulse: Option<Pulse>,
+    limit: Option<RateLimit>,
+    pulse: Option<ReadPulse>,
     sent: u64,
     writing: Duration,
 }
@@ -180,13 +180,13 @@ impl FrameWriter {
 
     /// From now on a peer that takes nothing is borne with as long as it is heard: its disk may be
     /// slow.
-    pub(crate) fn bear_while(&mut self, pulse: Pulse) {
+    pub(crate) fn keepalive(&mut self, pulse: ReadPulse) {
         self.pulse = Some(pulse);
     }
 
     /// From now on no faster than so many bytes a second.
     pub(crate) fn limit(&mut self, bytes_per_second: Option<u64>) {
-        self.limit = bytes_per_second.map(Limit::new);
+        self.limit = bytes_per_second.map(RateLimit::new);
     }
 
     /// How many bytes were sent, and how long the stream took to take them.
@@ -227,7 +227,7 @@ pub(crate) fn push(
     mut bytes: &[u8],
     patience: Duration,
     stop: &Stop,
-    pulse: Option<&Pulse>,
+    pulse: Option<&ReadPulse>,
 ) -> Result<(), RemoteError> {
     let began = Instant::now();
     let mut taken = began;
@@ -251,7 +251,7 @@ pub(crate) fn push(
                 if stop.is_set() {
                     return Err(RemoteError::Stopped);
                 }
-                let heard = pulse.map_or(Duration::MAX, Pulse::since);
+                let heard = pulse.map_or(Duration::MAX, ReadPulse::since);
                 if taken.elapsed().min(heard) >= patience {
                     return Err(RemoteError::Stuck(patience));
                 }
@@ -262,14 +262,14 @@ pub(crate) fn push(
 }
 
 /// A token bucket: so many bytes a second, and at most a tenth of a second's worth at once.
-struct Limit {
+struct RateLimit {
     per_second: f64,
     /// What may be sent now; below zero it is owed.
     credit: f64,
     at: Instant,
 }
 
-impl Limit {
+impl RateLimit {
     fn new(bytes_per_second: u64) -> Self {
         Self { per_second: bytes_per_second.max(1) as f64, credit: 0.0, at: Instant::now() }
     }

@@ -36,9 +36,9 @@ pub enum IdentityError {
 
 /// The BLAKE3 of a public key (its SubjectPublicKeyInfo in DER).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pin(blake3::Hash);
+pub struct KeyPin(blake3::Hash);
 
-impl fmt::Display for Pin {
+impl fmt::Display for KeyPin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -47,7 +47,7 @@ impl fmt::Display for Pin {
 /// One half of a pair.
 pub struct Identity {
     key: rcgen::KeyPair,
-    peer: Pin,
+    peer: KeyPin,
 }
 
 impl fmt::Debug for Identity {
@@ -58,7 +58,7 @@ impl fmt::Debug for Identity {
 
 /// Both halves.
 #[derive(Debug)]
-pub struct Pair {
+pub struct IdentityPair {
     /// Stays here.
     pub receiver: Identity,
     /// Goes to the sender.
@@ -66,18 +66,18 @@ pub struct Pair {
 }
 
 /// Makes a pair that nobody has had before.
-pub fn new_pair() -> Result<Pair, IdentityError> {
+pub fn new_pair() -> Result<IdentityPair, IdentityError> {
     let key = || rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519);
     let (receiver, sender) = (key()?, key()?);
     let (of_receiver, of_sender) = (pin(&receiver), pin(&sender));
-    Ok(Pair {
+    Ok(IdentityPair {
         receiver: Identity { key: receiver, peer: of_sender },
         sender: Identity { key: sender, peer: of_receiver },
     })
 }
 
-fn pin(key: &rcgen::KeyPair) -> Pin {
-    Pin(blake3::hash(&rcgen::PublicKeyData::subject_public_key_info(key)))
+fn pin(key: &rcgen::KeyPair) -> KeyPin {
+    KeyPin(blake3::hash(&rcgen::PublicKeyData::subject_public_key_info(key)))
 }
 
 impl Identity {
@@ -95,7 +95,7 @@ impl Identity {
             .ok_or(IdentityError::Line)?;
         let der = rustls::pki_types::PrivatePkcs8KeyDer::from(key);
         let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519)?;
-        Ok(Self { key, peer: Pin(peer) })
+        Ok(Self { key, peer: KeyPin(peer) })
     }
 
     /// The line. A secret.
@@ -110,12 +110,12 @@ impl Identity {
     }
 
     /// Of its own public key.
-    pub fn pin(&self) -> Pin {
+    pub fn pin(&self) -> KeyPin {
         pin(&self.key)
     }
 
     /// Of the other's.
-    pub fn peer(&self) -> Pin {
+    pub fn peer(&self) -> KeyPin {
         self.peer
     }
 
@@ -137,20 +137,20 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// Accepts exactly one public key, whatever its certificate says.
 #[derive(Debug)]
-pub(crate) struct Pinned {
-    peer: Pin,
+pub(crate) struct PinnedVerifier {
+    peer: KeyPin,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Pinned {
-    pub(crate) fn new(peer: Pin) -> Self {
+impl PinnedVerifier {
+    pub(crate) fn new(peer: KeyPin) -> Self {
         Self { peer, algorithms: ring::default_provider().signature_verification_algorithms }
     }
 
     fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
         let parsed = webpki::EndEntityCert::try_from(certificate)
             .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        let got = Pin(blake3::hash(&parsed.subject_public_key_info()));
+        let got = KeyPin(blake3::hash(&parsed.subject_public_key_info()));
         if got == self.peer {
             return Ok(());
         }
@@ -175,7 +175,7 @@ fn never() -> rustls::Error {
     rustls::Error::General("TLS 1.2".to_owned())
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for PinnedVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -210,7 +210,7 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-impl ClientCertVerifier for Pinned {
+impl ClientCertVerifier for PinnedVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -267,8 +267,8 @@ mod tests {
     fn a_half_accepts_its_other_half_only() {
         let (pair, other) = (new_pair().unwrap(), new_pair().unwrap());
         let (certificate, _) = pair.sender.certificate().unwrap();
-        assert!(Pinned::new(pair.receiver.peer()).check(&certificate).is_ok());
-        let refused = Pinned::new(other.receiver.peer()).check(&certificate).unwrap_err();
+        assert!(PinnedVerifier::new(pair.receiver.peer()).check(&certificate).is_ok());
+        let refused = PinnedVerifier::new(other.receiver.peer()).check(&certificate).unwrap_err();
         assert!(refused.to_string().contains("paste the line"), "{refused}");
     }
 }

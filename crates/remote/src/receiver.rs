@@ -1,101 +1,44 @@
 //! The receiving end: serves the one session of a twin, over as many connections as it takes.
 //!
-//! Threads: one that listens, a few in which strangers introduce themselves ([`door`]), this one that
-//! serves the sender whose turn it is, one that syncs and applies rounds ([`disk`]), one that gives
+//! Threads: one that listens, a few in which strangers introduce themselves ([`listener`]), this one that
+//! serves the sender whose turn it is, one that syncs and applies rounds ([`disk_worker`]), one that gives
 //! signs of life.
 
-mod crowd;
-mod disk;
-mod door;
-mod first;
-mod image;
-mod inspect;
+mod admission;
+mod committed_twin;
+mod conversation;
+mod disk_worker;
+mod initial_copy;
 mod introduction;
 mod journal;
-mod keep;
-mod lobby;
-mod place;
-mod serve;
-mod whole;
-mod written;
+mod listener;
+mod nonzero_blocks;
+mod point_hook;
+mod received_image;
+mod received_state;
+mod received_twin;
+mod recovery;
+mod serving_queue;
 
-pub use door::Door;
+pub use listener::Listener;
+pub use point_hook::{PointHook, ReceiverPoint};
 
 use crate::RemoteError;
 use crate::frames::{FrameWriter, PATIENCE};
-use keep::Keep;
-use lobby::{Caller, Lobby, Next};
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
+use memtwin_twin::DeviceOptions;
 use memtwin_wire::{Message, Outcome};
-use std::fmt;
+use received_twin::ReceivedTwin;
+use serving_queue::{NextPeer, PendingPeer, ServingQueue};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A moment in a receiver's life at which a test may end it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "what has just been done")]
-pub enum Point {
-    FirstWritten,
-    FirstSynced,
-    FirstJournal,
-    FirstRenamed,
-    RoundAppended,
-    RoundSynced,
-    RoundAcknowledged,
-    HalfApplied,
-    RoundApplied,
-    ImageSynced,
-    NewJournal,
-    Judged,
-    JournalRemoved,
-}
-
-impl Point {
-    /// Every one.
-    pub const ALL: [Self; 13] = [
-        Self::FirstWritten,
-        Self::FirstSynced,
-        Self::FirstJournal,
-        Self::FirstRenamed,
-        Self::RoundAppended,
-        Self::RoundSynced,
-        Self::RoundAcknowledged,
-        Self::HalfApplied,
-        Self::RoundApplied,
-        Self::ImageSynced,
-        Self::NewJournal,
-        Self::Judged,
-        Self::JournalRemoved,
-    ];
-}
-
-/// Called at each [`Point`]: for tests.
-#[derive(Clone)]
-pub struct At(Arc<dyn Fn(Point) + Send + Sync>);
-
-impl At {
-    /// Calls this.
-    pub fn new(call: impl Fn(Point) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(call))
-    }
-
-    pub(crate) fn reached(&self, point: Point) {
-        (self.0)(point);
-    }
-}
-
-impl fmt::Debug for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("At")
-    }
-}
-
 /// How to receive.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct ReceiverConfig {
     /// How long to wait for a sender whose connection broke.
     pub wait: Duration,
     /// How long to bear a silent peer, or a stranger.
@@ -104,20 +47,23 @@ pub struct Config {
     pub introduction: Duration,
     /// When a journal has this many bytes, the image is synced and the journal begun anew.
     pub journal_bytes: u64,
+    /// How a block device is treated.
+    pub device: DeviceOptions,
     /// For tests: called at each point of a receiver's life.
-    pub at: At,
+    pub at: PointHook,
     /// For tests: the receiver's nonce, in place of a random one.
     pub nonce: Option<[u8; 16]>,
 }
 
-impl Default for Config {
+impl Default for ReceiverConfig {
     fn default() -> Self {
         Self {
             wait: Duration::from_secs(60),
             patience: PATIENCE,
             introduction: Duration::from_secs(60),
             journal_bytes: 64 << 20,
-            at: At::new(|_| ()),
+            device: DeviceOptions::default(),
+            at: PointHook::new(|_| ()),
             nonce: None,
         }
     }
@@ -125,7 +71,7 @@ impl Default for Config {
 
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum ReceiveEnd {
     /// The sender has told the judge's verdict.
     Judged {
         /// It.
@@ -145,7 +91,7 @@ pub enum Ended {
 }
 
 /// The writer of the connection of the moment, for whoever has something to say.
-pub(crate) type Outlet = Arc<Mutex<Option<FrameWriter>>>;
+pub(crate) type SharedWriter = Arc<Mutex<Option<FrameWriter>>>;
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -153,47 +99,47 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Receives one session into one file.
 #[derive(Debug)]
-pub struct Receiver {
-    config: Config,
-    keep: Keep,
-    outlet: Outlet,
+pub struct TwinReceiver {
+    config: ReceiverConfig,
+    twin: ReceivedTwin,
+    shared_writer: SharedWriter,
 }
 
-impl Receiver {
+impl TwinReceiver {
     /// Takes `path` for a twin. What a killed receiver has left there is brought to its last whole
     /// round, with which its sender may go on.
     ///
     /// Errors: no regular file, in use, or the file system fails.
-    pub fn new(path: impl AsRef<Path>, config: Config) -> Result<Self, RemoteError> {
-        let outlet = Outlet::default();
-        let keep = Keep::take(path.as_ref(), &config, &outlet)?;
-        Ok(Self { config, keep, outlet })
+    pub fn new(path: impl AsRef<Path>, config: ReceiverConfig) -> Result<Self, RemoteError> {
+        let shared_writer = SharedWriter::default();
+        let twin = ReceivedTwin::take(path.as_ref(), &config, &shared_writer)?;
+        Ok(Self { config, twin, shared_writer })
     }
 
     /// The round that a killed receiver has left, brought to order.
     pub fn recovered(&self) -> Option<u32> {
-        self.keep.held()
+        self.twin.held()
     }
 
     /// The regions, once a sender has named them.
     pub fn layout(&self) -> Layout {
-        self.keep.regions()
+        self.twin.regions()
     }
 
     /// The file.
     pub fn path(&self) -> PathBuf {
-        self.keep.path()
+        self.twin.path()
     }
 
-    /// Serves the session that comes through the door, to its end.
+    /// Serves the session that comes in by the listener, to its end.
     ///
     /// Errors: the file system fails, or a stop. What was received stays, to be gone on with.
-    pub fn run(&mut self, door: &mut Door, stop: &Stop) -> Result<Ended, RemoteError> {
+    pub fn run(&mut self, listener: &mut Listener, stop: &Stop) -> Result<ReceiveEnd, RemoteError> {
         let over = Stop::default();
-        let lobby = Arc::new(Lobby::new(self.keep.session()));
+        let queue = Arc::new(ServingQueue::new(self.twin.session()));
         thread::scope(|scope| {
-            let ended = self.run_in(scope, door, &lobby, stop, &over);
-            // Whoever is still at the door, or the threads would be waited for.
+            let ended = self.run_in(scope, listener, &queue, stop, &over);
+            // Whoever still introduces itself, or the threads would be waited for.
             over.set();
             ended
         })
@@ -202,21 +148,26 @@ impl Receiver {
     fn run_in<'s>(
         &mut self,
         scope: &'s thread::Scope<'s, '_>,
-        door: &mut Door,
-        lobby: &Arc<Lobby>,
+        listener: &mut Listener,
+        queue: &Arc<ServingQueue>,
         stop: &Stop,
         over: &Stop,
-    ) -> Result<Ended, RemoteError> {
-        door.open(scope, lobby, &self.config, stop, over)?;
-        let (outlet, signs) = (Arc::clone(&self.outlet), over.clone());
+    ) -> Result<ReceiveEnd, RemoteError> {
+        listener.open(scope, queue, &self.config, stop, over)?;
+        let (shared_writer, signs) = (Arc::clone(&self.shared_writer), over.clone());
         thread::Builder::new()
             .name("signs of life".to_owned())
-            .spawn_scoped(scope, move || give_signs(&outlet, &signs))?;
-        self.serve_all(lobby, door.is_once(), stop)
+            .spawn_scoped(scope, move || give_signs(&shared_writer, &signs))?;
+        self.serve_all(queue, listener.is_once(), stop)
     }
 
     /// Serves one after the other, until a session has come to its end.
-    fn serve_all(&mut self, lobby: &Lobby, once: bool, stop: &Stop) -> Result<Ended, RemoteError> {
+    fn serve_all(
+        &mut self,
+        queue: &ServingQueue,
+        once: bool,
+        stop: &Stop,
+    ) -> Result<ReceiveEnd, RemoteError> {
         // Since when the sender of a session is gone, and why.
         let mut alone: Option<(Instant, String)> = None;
         let mut last = None;
@@ -226,28 +177,28 @@ impl Receiver {
             }
             if let Some((since, why)) = &alone {
                 let wait =
-                    if self.keep.is_over() { self.config.wait / 12 } else { self.config.wait };
+                    if self.twin.is_over() { self.config.wait / 12 } else { self.config.wait };
                 if since.elapsed() >= wait || once {
-                    return Ok(self.keep.ended(why));
+                    return Ok(self.twin.ended(why));
                 }
             }
-            let caller = match lobby.next(Duration::from_millis(100)) {
-                Next::Caller(caller) => caller,
-                Next::Nobody => continue,
-                Next::Closed if stop.is_set() => return Err(RemoteError::Stopped),
-                Next::Closed => {
+            let caller = match queue.next(Duration::from_millis(100)) {
+                NextPeer::Pending(caller) => caller,
+                NextPeer::Nobody => continue,
+                NextPeer::Closed if stop.is_set() => return Err(RemoteError::Stopped),
+                NextPeer::Closed => {
                     let why = last.unwrap_or_else(|| "nobody came".to_owned());
-                    return Ok(self.keep.ended(&why));
+                    return Ok(self.twin.ended(&why));
                 }
             };
             let closer = caller.closer.clone();
-            let served = self.serve(*caller, lobby, stop);
-            let begun = self.keep.break_off();
-            lobby.know(self.keep.session());
-            lobby.leave(self.keep.is_bound());
+            let served = self.serve(*caller, queue, stop);
+            let begun = self.twin.break_off();
+            queue.know(self.twin.session());
+            queue.leave(self.twin.is_bound());
             closer.close();
             let why = match served {
-                Ok(()) => return Ok(self.keep.ended("")),
+                Ok(()) => return Ok(self.twin.ended("")),
                 Err(error) => error,
             };
             match why.root() {
@@ -256,37 +207,48 @@ impl Receiver {
                     return Err(why);
                 }
                 // Nobody will come in its place.
-                RemoteError::NoRoom { .. } | RemoteError::Unkept(_) if once => return Err(why),
+                RemoteError::NoRoom { .. }
+                | RemoteError::Unkept(_)
+                | RemoteError::DeviceHeld { .. }
+                    if once =>
+                {
+                    return Err(why);
+                }
                 _ => tracing::warn!("{why}"),
             }
             last = Some(why.to_string());
             // A sender that was refused was no session; one that went away may come again.
-            if self.keep.is_bound() || (begun && why.code().is_none()) {
+            if self.twin.is_bound() || (begun && why.code().is_none()) {
                 alone = Some((Instant::now(), why.to_string()));
             }
         }
     }
 
-    fn serve(&mut self, caller: Caller, lobby: &Lobby, stop: &Stop) -> Result<(), RemoteError> {
-        let outlet = Arc::clone(&self.outlet);
-        let mut served = serve::Served {
-            keep: &mut self.keep,
+    fn serve(
+        &mut self,
+        caller: PendingPeer,
+        queue: &ServingQueue,
+        stop: &Stop,
+    ) -> Result<(), RemoteError> {
+        let shared_writer = Arc::clone(&self.shared_writer);
+        let mut served = conversation::PeerConversation {
+            twin: &mut self.twin,
             config: &self.config,
-            outlet: &outlet,
-            lobby,
+            shared_writer: &shared_writer,
+            queue,
             stop,
         };
         let served = served.serve(caller);
-        locked(&outlet).take();
+        locked(&shared_writer).take();
         served
     }
 }
 
 /// Says now and then that this side lives, whatever its disk is busy with.
-fn give_signs(outlet: &Outlet, over: &Stop) {
+fn give_signs(shared_writer: &SharedWriter, over: &Stop) {
     while !over.wait(Duration::from_secs(1)) {
         // Who is writing right now needs no other sign, and what is wrong shows elsewhere.
-        if let Ok(mut writer) = outlet.try_lock()
+        if let Ok(mut writer) = shared_writer.try_lock()
             && let Some(writer) = &mut *writer
         {
             let _ = writer.send(&Message::Pong(0));

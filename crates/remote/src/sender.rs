@@ -6,32 +6,32 @@
 //! is measured. A broken
 //! connection is made anew at the next call; what it swallowed is given back to the engine.
 
-mod books;
+mod adaptive_compressor;
 mod config;
 mod figures;
-mod line;
-mod link;
-mod pay;
-mod shadow;
+mod in_flight_rounds;
+mod reconnector;
+mod sender_link;
 mod sink;
-mod twin;
+mod twin_region;
+mod twin_shadow;
 
-pub use config::{Compression, Config};
+pub use config::{Compression, SenderConfig};
 pub use figures::Figures;
-pub use twin::{Guess, TwinRegion};
+pub use twin_region::{MemoryGuess, TwinRegion};
 
 use crate::RemoteError;
-use books::Books;
-use figures::Meter;
-use line::Line;
-pub(crate) use line::nonce;
-use link::Link;
+use adaptive_compressor::AdaptiveCompressor;
+use figures::FigureMeter;
+use in_flight_rounds::InFlightRounds;
 use memtwin_pages::Layout;
 use memtwin_replicate::{Again, SinkError, Stop};
 use memtwin_wire::{Kind, Message, Outcome, RecordWriter, Shape};
-use pay::Payer;
-use shadow::Shadow;
+use reconnector::Reconnector;
+pub(crate) use reconnector::nonce;
+use sender_link::SenderLink;
 use std::sync::Mutex;
+use twin_shadow::TwinShadow;
 
 /// How many ended rounds may be on their way: so many, and what has come of the one after them, are
 /// what a break swallows at most.
@@ -40,32 +40,32 @@ const MOST_ROUNDS: usize = 1;
 /// A twin on another host.
 #[derive(Debug)]
 pub struct RemoteTwin {
-    config: Config,
+    config: SenderConfig,
     session: [u8; 16],
     stop: Stop,
-    meter: Meter,
+    meter: FigureMeter,
     /// In a lock for the judge, who only borrows the sink.
-    line: Mutex<Line>,
-    opened: Option<Opened>,
+    reconnector: Mutex<Reconnector>,
+    opened: Option<OpenedSender>,
 }
 
 #[derive(Debug)]
-struct Opened {
+struct OpenedSender {
     layout: Layout,
     shape: Shape,
-    books: Books,
-    shadow: Option<Shadow>,
+    in_flight: InFlightRounds,
+    shadow: Option<TwinShadow>,
     writer: RecordWriter,
-    payer: Payer,
+    compressor: AdaptiveCompressor,
 }
 
 impl RemoteTwin {
     /// Calls the receiver, so that what is wrong there is known before a guest is made.
-    pub fn connect(config: Config, stop: Stop) -> Result<Self, RemoteError> {
+    pub fn connect(config: SenderConfig, stop: Stop) -> Result<Self, RemoteError> {
         let session = nonce()?;
-        let meter = Meter::default();
-        let link = Link::make(&config, &session, None, &stop)?.0;
-        let line = Line {
+        let meter = FigureMeter::default();
+        let link = SenderLink::make(&config, &session, None, &stop)?.0;
+        let reconnector = Reconnector {
             link: Some(link),
             layout: None,
             news: None,
@@ -73,7 +73,14 @@ impl RemoteTwin {
             ended: None,
             acked_at_break: None,
         };
-        Ok(Self { config, session, stop, meter, line: Mutex::new(line), opened: None })
+        Ok(Self {
+            config,
+            session,
+            stop,
+            meter,
+            reconnector: Mutex::new(reconnector),
+            opened: None,
+        })
     }
 
     /// What it came to so far.
@@ -100,7 +107,7 @@ impl RemoteTwin {
             _ => Err("no confirmation".to_owned()),
         };
         // It has all that it needs; whether it hears this changes nothing.
-        if let Some(link) = &mut self.line().link {
+        if let Some(link) = &mut self.reconnector().link {
             let _ = link.send(&Message::Bye);
         }
         Ok(kept)
@@ -108,54 +115,57 @@ impl RemoteTwin {
 
     /// Says something and waits for the answer, over a new connection if need be.
     fn ask(&self, message: &Message<'_>, expected: Kind) -> Result<Vec<u8>, RemoteError> {
-        let mut line = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut reconnector =
+            self.reconnector.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         loop {
-            line.check()?;
-            let answer = match &mut line.link {
+            reconnector.check()?;
+            let answer = match &mut reconnector.link {
                 Some(link) => link.ask(message, expected, &self.stop),
                 None => Err(RemoteError::Closed),
             };
             match answer {
                 Err(error) if error.may_pass() => {
                     tracing::warn!("{error}; calling again");
-                    line.anew(&self.config, &self.session, &self.stop, &self.meter, error)
-                        .map_err(|error| line.end(error))?;
+                    reconnector
+                        .anew(&self.config, &self.session, &self.stop, &self.meter, error)
+                        .map_err(|error| reconnector.end(error))?;
                     // Everything was settled before anyone asked; a receiver that holds less now is
                     // not to be judged.
-                    if line.news.flatten() < line.acked_at_break {
+                    if reconnector.news.flatten() < reconnector.acked_at_break {
                         let error = RemoteError::order(format!(
                             "the receiver holds round {:?} where it had acknowledged {:?}",
-                            line.news.flatten(),
-                            line.acked_at_break
+                            reconnector.news.flatten(),
+                            reconnector.acked_at_break
                         ));
-                        return Err(line.end(error));
+                        return Err(reconnector.end(error));
                     }
                 }
-                Err(error) => return Err(line.end(error)),
+                Err(error) => return Err(reconnector.end(error)),
                 Ok(answer) => return Ok(answer),
             }
         }
     }
 
-    fn line(&mut self) -> &mut Line {
-        self.line.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn reconnector(&mut self) -> &mut Reconnector {
+        self.reconnector.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Runs `work` on what is open and the link. When that breaks: a new link, the books set right,
     /// and [`Again`].
-    fn on_line<T>(
+    fn connected<T>(
         &mut self,
-        work: impl FnOnce(&mut Opened, &mut Link, &Meter) -> Result<T, RemoteError>,
+        work: impl FnOnce(&mut OpenedSender, &mut SenderLink, &FigureMeter) -> Result<T, RemoteError>,
     ) -> Result<T, SinkError> {
         let Some(opened) = &mut self.opened else {
             return Err(RemoteError::order("pages before the regions").into());
         };
-        let line = self.line.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        line.check()?;
+        let reconnector =
+            self.reconnector.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        reconnector.check()?;
         // A link that the judge's questions have made anew: nobody has looked at the books yet.
-        let done = match (&mut line.link, line.news) {
+        let done = match (&mut reconnector.link, reconnector.news) {
             (Some(link), None) => {
-                opened.books.acknowledged(link.acked());
+                opened.in_flight.acknowledged(link.acked());
                 work(opened, link, &self.meter)
             }
             (Some(_), Some(_)) => Err(RemoteError::Closed),
@@ -165,20 +175,21 @@ impl RemoteTwin {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        if line.news.is_none() {
+        if reconnector.news.is_none() {
             if !error.may_pass() {
-                return Err(line.end(error).into());
+                return Err(reconnector.end(error).into());
             }
             tracing::warn!("{error}; calling again");
-            if let Some(link) = &line.link {
-                opened.books.acknowledged(link.acked());
+            if let Some(link) = &reconnector.link {
+                opened.in_flight.acknowledged(link.acked());
             }
-            line.anew(&self.config, &self.session, &self.stop, &self.meter, error)
-                .map_err(|error| line.end(error))?;
+            reconnector
+                .anew(&self.config, &self.session, &self.stop, &self.meter, error)
+                .map_err(|error| reconnector.end(error))?;
         }
-        let held = line.news.take().flatten();
-        self.meter.swallowed(opened.books.swallowed(held));
-        let lost = opened.books.broke(held);
+        let held = reconnector.news.take().flatten();
+        self.meter.swallowed(opened.in_flight.swallowed(held));
+        let lost = opened.in_flight.broke(held);
         if let Some(shadow) = &mut opened.shadow {
             for (region, run) in lost {
                 shadow.forget(region, run);

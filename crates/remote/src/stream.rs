@@ -22,9 +22,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Ends a stream, whoever reads or writes it.
 #[derive(Clone)]
-pub(crate) struct Closer(Arc<dyn Fn() + Send + Sync>);
+pub(crate) struct StreamCloser(Arc<dyn Fn() + Send + Sync>);
 
-impl Closer {
+impl StreamCloser {
     pub(crate) fn new(close: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(close))
     }
@@ -34,26 +34,26 @@ impl Closer {
     }
 }
 
-impl fmt::Debug for Closer {
+impl fmt::Debug for StreamCloser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Closer")
+        f.write_str("StreamCloser")
     }
 }
 
 /// A byte stream to a peer.
-pub struct Stream {
+pub struct PeerStream {
     pub(crate) read: Box<dyn Read + Send>,
     pub(crate) write: Box<dyn Write + Send>,
-    pub(crate) closer: Closer,
+    pub(crate) closer: StreamCloser,
 }
 
-impl fmt::Debug for Stream {
+impl fmt::Debug for PeerStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stream")
+        f.write_str("PeerStream")
     }
 }
 
-impl Stream {
+impl PeerStream {
     /// Over TCP, as it is.
     pub fn tcp(socket: TcpStream) -> io::Result<Self> {
         prepare(&socket)?;
@@ -62,7 +62,7 @@ impl Stream {
             read: Box::new(socket),
             write: Box::new(write),
             // A socket that is closed already is as closed as it can be.
-            closer: Closer::new(move || drop(end.shutdown(Shutdown::Both))),
+            closer: StreamCloser::new(move || drop(end.shutdown(Shutdown::Both))),
         })
     }
 
@@ -74,7 +74,7 @@ impl Stream {
         Ok(Self {
             read: Box::new(socket),
             write: Box::new(write),
-            closer: Closer::new(move || drop(end.shutdown(Shutdown::Both))),
+            closer: StreamCloser::new(move || drop(end.shutdown(Shutdown::Both))),
         })
     }
 
@@ -88,7 +88,7 @@ impl Stream {
         let mut stream = Self::unix(socket)?;
         let hangs_up = stream.closer.clone();
         let child = Mutex::new((child, all_heard));
-        stream.closer = Closer::new(move || {
+        stream.closer = StreamCloser::new(move || {
             hangs_up.close();
             let mut held = child.lock().unwrap_or_else(PoisonError::into_inner);
             let (child, all_heard) = &mut *held;
@@ -104,10 +104,10 @@ impl Stream {
     /// Over this process's own standard input and output.
     pub fn stdio() -> Self {
         Self {
-            read: Box::new(Polled(io::stdin())),
-            write: Box::new(Polled(io::stdout())),
+            read: Box::new(PolledFd(io::stdin())),
+            write: Box::new(PolledFd(io::stdout())),
             // Nobody else holds them; they end with the process.
-            closer: Closer::new(|| ()),
+            closer: StreamCloser::new(|| ()),
         }
     }
 }
@@ -120,7 +120,7 @@ pub(crate) fn prepare(socket: &TcpStream) -> io::Result<()> {
 }
 
 /// A pipe or terminal that ticks: poll(2) before each call.
-struct Polled<T>(T);
+struct PolledFd<T>(T);
 
 /// What a pipe takes at once when poll(2) says that it is writable: PIPE_BUF.
 const PIPE_BUF: usize = 4096;
@@ -134,7 +134,7 @@ fn wait(fd: &impl AsFd, flags: PollFlags) -> io::Result<()> {
     }
 }
 
-impl<T: AsFd + Send> Read for Polled<T> {
+impl<T: AsFd + Send> Read for PolledFd<T> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         wait(&self.0, PollFlags::IN)?;
         // Not through the buffer of std's Stdin, of which poll(2) knows nothing.
@@ -142,7 +142,7 @@ impl<T: AsFd + Send> Read for Polled<T> {
     }
 }
 
-impl<T: AsFd + Send> Write for Polled<T> {
+impl<T: AsFd + Send> Write for PolledFd<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         wait(&self.0, PollFlags::OUT)?;
         Ok(rustix::io::write(&self.0, &bytes[..bytes.len().min(PIPE_BUF)])?)

@@ -6,10 +6,10 @@
 
 mod halves;
 
-use crate::identity::Pinned;
-use crate::stream::{Closer, Stream, is_tick, prepare};
+use crate::identity::PinnedVerifier;
+use crate::stream::{PeerStream, StreamCloser, is_tick, prepare};
 use crate::{Identity, RemoteError};
-use halves::{Reader, Writer};
+use halves::{TlsReader, TlsWriter};
 use memtwin_replicate::Stop;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -50,13 +50,13 @@ fn config(error: impl fmt::Display) -> TlsError {
 
 /// The files of one side: its own certificate and key, and who signs the other side's.
 #[derive(Debug)]
-struct Files {
+struct CertificateFiles {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     roots: RootCertStore,
 }
 
-impl Files {
+impl CertificateFiles {
     fn read(cert: &Path, key: &Path, ca: &Path) -> Result<Self, TlsError> {
         let failed = |path: &Path, what| {
             let path = path.to_owned();
@@ -95,7 +95,7 @@ pub struct TlsServer {
 impl TlsClient {
     /// With certificates from files. The receiver's must name the host that is called.
     pub fn from_files(cert: &Path, key: &Path, ca: &Path) -> Result<Self, TlsError> {
-        let files = Files::read(cert, key, ca)?;
+        let files = CertificateFiles::read(cert, key, ca)?;
         let config = client_builder()?
             .with_root_certificates(files.roots)
             .with_client_auth_cert(files.chain, files.key)
@@ -108,7 +108,7 @@ impl TlsClient {
         let (chain, key) = identity.certificate().map_err(config)?;
         let config = client_builder()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pinned::new(identity.peer())))
+            .with_custom_certificate_verifier(Arc::new(PinnedVerifier::new(identity.peer())))
             .with_client_auth_cert(vec![chain], key)
             .map_err(config)?;
         Ok(Self { config: Arc::new(config) })
@@ -121,18 +121,18 @@ impl TlsClient {
         host: &str,
         within: Duration,
         stop: &Stop,
-    ) -> Result<Stream, RemoteError> {
+    ) -> Result<PeerStream, RemoteError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| RemoteError::Tls(rustls::Error::General(error.to_string())))?;
         let state = ClientConnection::new(Arc::clone(&self.config), name)?;
-        shake(state.into(), socket, within, stop, || ())
+        handshake(state.into(), socket, within, stop, || ())
     }
 }
 
 impl TlsServer {
     /// With certificates from files. Senders need one that `ca` signed.
     pub fn from_files(cert: &Path, key: &Path, ca: &Path) -> Result<Self, TlsError> {
-        let files = Files::read(cert, key, ca)?;
+        let files = CertificateFiles::read(cert, key, ca)?;
         let verifier = WebPkiClientVerifier::builder_with_provider(
             Arc::new(files.roots),
             Arc::new(rustls::crypto::ring::default_provider()),
@@ -150,7 +150,7 @@ impl TlsServer {
     pub fn pinned(identity: &Identity) -> Result<Self, TlsError> {
         let (chain, key) = identity.certificate().map_err(config)?;
         let config = server_builder()?
-            .with_client_cert_verifier(Arc::new(Pinned::new(identity.peer())))
+            .with_client_cert_verifier(Arc::new(PinnedVerifier::new(identity.peer())))
             .with_single_cert(vec![chain], key)
             .map_err(config)?;
         Ok(Self { config: Arc::new(config) })
@@ -163,9 +163,9 @@ impl TlsServer {
         within: Duration,
         stop: &Stop,
         heard: impl FnMut(),
-    ) -> Result<Stream, RemoteError> {
+    ) -> Result<PeerStream, RemoteError> {
         let state = ServerConnection::new(Arc::clone(&self.config))?;
-        shake(state.into(), socket, within, stop, heard)
+        handshake(state.into(), socket, within, stop, heard)
     }
 }
 
@@ -184,13 +184,13 @@ fn server_builder() -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsV
 }
 
 /// The handshake, to its end or the deadline's.
-fn shake(
+fn handshake(
     mut state: Connection,
     socket: TcpStream,
     within: Duration,
     stop: &Stop,
     mut heard: impl FnMut(),
-) -> Result<Stream, RemoteError> {
+) -> Result<PeerStream, RemoteError> {
     prepare(&socket)?;
     let deadline = Instant::now() + within;
     let mut socket = socket;
@@ -229,9 +229,9 @@ fn shake(
     }
     let state = Arc::new(Mutex::new(state));
     let (write, end) = (socket.try_clone()?, socket.try_clone()?);
-    Ok(Stream {
-        read: Box::new(Reader::new(Arc::clone(&state), socket)),
-        write: Box::new(Writer::new(state, write)),
-        closer: Closer::new(move || drop(end.shutdown(Shutdown::Both))),
+    Ok(PeerStream {
+        read: Box::new(TlsReader::new(Arc::clone(&state), socket)),
+        write: Box::new(TlsWriter::new(state, write)),
+        closer: StreamCloser::new(move || drop(end.shutdown(Shutdown::Both))),
     })
 }

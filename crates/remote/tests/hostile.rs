@@ -14,7 +14,7 @@ mod peer;
 
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
 use hostile_cases::{Case, before_hello, first_rounds, layouts, sixteen};
-use memtwin_remote::{Ended, ReceiverConfig, RemoteTwin, SenderConfig};
+use memtwin_remote::{ReceiveEnd, ReceiverConfig, RemoteTwin, SenderConfig};
 use memtwin_replicate::{Replication, Stop};
 use memtwin_wire::{Kind, Message, Outcome};
 use peer::{Peer, full, layout, record, round_end};
@@ -72,7 +72,8 @@ fn with_nothing_there(cases: Vec<Case>) {
         let sent = replicate(Toy::with(1, &SMALL), sender_config(receiving.address), 2, 9)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(sent.kept, Ok(()), "{name}");
-        let Ended::Judged { outcome: Outcome::Identical, .. } = receiving.end().unwrap() else {
+        let ReceiveEnd::Judged { outcome: Outcome::Identical, .. } = receiving.end().unwrap()
+        else {
             panic!("{name}")
         };
         assert!(fs::read(&path).unwrap() == sent.memory, "{name}");
@@ -101,7 +102,7 @@ fn with_a_recovered_session_there(cases: Vec<Case>) {
         receiving.stop.set();
         receiving.end().unwrap_err();
         fs::write(dir.path().join("twin.partial"), "of an earlier session").unwrap();
-        let door = memtwin_remote::Door::listen(address, None).unwrap();
+        let door = memtwin_remote::Listener::listen(address, None).unwrap();
         let receiving = Receiving::through(door, &path, patient());
         let before = files(dir.path());
         assert!(before.contains_key("twin.journal") && before.contains_key("twin"));

@@ -8,9 +8,11 @@ mod common;
 
 use common::{Toy, receiver_config, sender_config};
 use memtwin_child::Spawn;
-use memtwin_remote::{At, Door, Point, Receiver, ReceiverConfig, RemoteTwin, SenderConfig};
+use memtwin_remote::{
+    Listener, PointHook, ReceiverConfig, ReceiverPoint, RemoteTwin, SenderConfig, TwinReceiver,
+};
 use memtwin_replicate::{Replication, Stop};
-use memtwin_twin::{Unfinished, is_marked_incomplete};
+use memtwin_twin::{UnfinishedTwin, is_marked_incomplete};
 use memtwin_wire::Outcome;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -33,7 +35,7 @@ fn the_receiver_of_the_other_tests() {
     let address = SocketAddr::from(([127, 0, 0, 1], number(PORT).unwrap() as u16));
     let dies_at = std::env::var(DIES_AT).unwrap();
     let left = AtomicU32::new(number(DIES_AFTER).unwrap());
-    let at = At::new(move |point| {
+    let at = PointHook::new(move |point| {
         if format!("{point:?}") == dies_at && left.fetch_sub(1, Ordering::SeqCst) == 1 {
             let me = rustix::process::getpid();
             rustix::process::kill_process(me, rustix::process::Signal::KILL).unwrap();
@@ -41,18 +43,18 @@ fn the_receiver_of_the_other_tests() {
         }
     });
     let config = ReceiverConfig { at, journal_bytes: 150 << 10, ..receiver_config() };
-    let mut receiver = Receiver::new(&path, config).unwrap();
+    let mut receiver = TwinReceiver::new(&path, config).unwrap();
     if let Some(round) = receiver.recovered() {
         // The image, without the trailer that says that it is unfinished.
         let file = fs::File::open(&path).unwrap();
-        let bytes = Unfinished::find(&file).unwrap().unwrap().trailer().bytes;
+        let bytes = UnfinishedTwin::find(&file).unwrap().unwrap().trailer().bytes;
         let digest = blake3::hash(&fs::read(&path).unwrap()[..bytes as usize]);
         fs::write(path.with_extension("recovered"), format!("{round} {digest}")).unwrap();
     }
     // The last life's connections may linger for a moment.
     let began = Instant::now();
     let mut door = loop {
-        match Door::listen(address, None) {
+        match Listener::listen(address, None) {
             Ok(door) => break door,
             Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{error}"),
         }
@@ -167,18 +169,18 @@ fn check_recovered(path: &Path, snapshots: &[blake3::Hash]) {
 
 #[test]
 fn at_every_named_point() {
-    for point in Point::ALL {
-        if point == Point::JournalRemoved {
+    for point in ReceiverPoint::ALL {
+        if point == ReceiverPoint::JournalRemoved {
             continue;
         }
         let name = format!("{point:?}");
         let once = matches!(
             point,
-            Point::FirstWritten
-                | Point::FirstSynced
-                | Point::FirstJournal
-                | Point::FirstRenamed
-                | Point::Judged
+            ReceiverPoint::FirstWritten
+                | ReceiverPoint::FirstSynced
+                | ReceiverPoint::FirstJournal
+                | ReceiverPoint::FirstRenamed
+                | ReceiverPoint::Judged
         );
         // The first time it gets there, and a later one.
         for (after, deaths) in [(1, 2), (3, 2)] {
@@ -221,7 +223,7 @@ fn between_the_last_sync_and_the_word_of_it() {
     assert!(told.is_err(), "{told:?}");
     assert!(!child.wait().unwrap().success());
     assert!(is_marked_incomplete(&path).unwrap().is_some());
-    assert_eq!(Receiver::new(&path, receiver_config()).unwrap().recovered(), None);
+    assert_eq!(TwinReceiver::new(&path, receiver_config()).unwrap().recovered(), None);
     assert!(!path.exists() && path.with_extension("partial").exists());
 }
 

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Receiving, Toy, receiver_config, sender_config};
-use memtwin_remote::{Receiver, RemoteError};
+use memtwin_remote::{RemoteError, TwinReceiver};
 use memtwin_twin::is_marked_incomplete;
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn left_behind(dir: &Path) -> u32 {
     replication.stand_still(&stop).unwrap();
     receiving.stop.set();
     assert!(matches!(receiving.end(), Err(RemoteError::Stopped)));
-    Receiver::new(dir.join("twin"), receiver_config()).unwrap().recovered().unwrap()
+    TwinReceiver::new(dir.join("twin"), receiver_config()).unwrap().recovered().unwrap()
 }
 
 /// Copies have other inodes, and another disk has another device: what counts is what they hold.
@@ -37,14 +37,14 @@ fn a_twin_and_its_journal_are_known_wherever_they_lie() {
     for name in ["twin", "twin.journal"] {
         fs::copy(dir.path().join(name), other.path().join(name)).unwrap();
     }
-    let receiver = Receiver::new(other.path().join("twin"), receiver_config()).unwrap();
+    let receiver = TwinReceiver::new(other.path().join("twin"), receiver_config()).unwrap();
     assert_eq!(receiver.recovered(), Some(round));
     assert!(is_marked_incomplete(other.path().join("twin")).unwrap().is_some());
     drop(receiver);
     // As after a death between two names: of a first round that was whole, of a twin that was judged.
     for name in ["twin.first", "twin.partial"] {
         fs::rename(other.path().join("twin"), other.path().join(name)).unwrap();
-        let receiver = Receiver::new(other.path().join("twin"), receiver_config()).unwrap();
+        let receiver = TwinReceiver::new(other.path().join("twin"), receiver_config()).unwrap();
         assert_eq!(receiver.recovered(), Some(round), "{name}");
         assert!(!other.path().join(name).exists(), "{name}");
     }
@@ -62,7 +62,7 @@ fn a_session_that_has_proved_itself_goes_before_the_one_at_its_place() {
     fs::rename(&path, &first).unwrap();
     fs::copy(before.path().join("twin"), &path).unwrap();
     assert_ne!(fs::read(&path).unwrap(), image);
-    let receiver = Receiver::new(&path, receiver_config()).unwrap();
+    let receiver = TwinReceiver::new(&path, receiver_config()).unwrap();
     assert_eq!(receiver.recovered(), Some(round));
     drop(receiver);
     assert!(fs::read(&path).unwrap() == image && !first.exists());
@@ -78,7 +78,7 @@ fn a_first_round_that_no_journal_names_goes() {
     let (path, first) = (dir.path().join("twin"), dir.path().join("twin.first"));
     let image = fs::read(&path).unwrap();
     fs::copy(other.path().join("twin"), &first).unwrap();
-    let receiver = Receiver::new(&path, receiver_config()).unwrap();
+    let receiver = TwinReceiver::new(&path, receiver_config()).unwrap();
     assert_eq!(receiver.recovered(), Some(round));
     drop(receiver);
     assert!(fs::read(&path).unwrap() == image && !first.exists());
@@ -102,7 +102,7 @@ fn a_journal_without_its_image_is_kept() {
             None => fs::remove_file(at("twin")).unwrap(),
         }
         let before = fs::read(at("twin")).ok();
-        let error = Receiver::new(at("twin"), receiver_config()).unwrap_err();
+        let error = TwinReceiver::new(at("twin"), receiver_config()).unwrap_err();
         let said = error.to_string();
         assert!(matches!(error, RemoteError::Orphan { .. }), "{said}");
         assert!(said.contains(&format!("rounds up to {round}")) && !said.contains('\n'), "{said}");
@@ -111,7 +111,7 @@ fn a_journal_without_its_image_is_kept() {
     }
     // The control: with the image back it goes on.
     fs::write(at("twin"), &image).unwrap();
-    let receiver = Receiver::new(at("twin"), receiver_config()).unwrap();
+    let receiver = TwinReceiver::new(at("twin"), receiver_config()).unwrap();
     assert_eq!(receiver.recovered(), Some(round));
 }
 
@@ -120,7 +120,7 @@ fn a_journal_of_an_earlier_version_is_left_to_it() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let journal = dir.path().join("twin.journal");
     fs::write(&journal, "memtwin journal 1\nand more").unwrap();
-    let error = Receiver::new(dir.path().join("twin"), receiver_config()).unwrap_err();
+    let error = TwinReceiver::new(dir.path().join("twin"), receiver_config()).unwrap_err();
     assert!(error.to_string().contains("earlier memtwin"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else");
 }

@@ -7,7 +7,7 @@
 mod common;
 
 use common::{REGIONS, Receiving, Toy, receiver_config, replicate, sender_config};
-use memtwin_remote::{At, Compression, Point, ReceiverConfig, SenderConfig};
+use memtwin_remote::{Compression, PointHook, ReceiverConfig, ReceiverPoint, SenderConfig};
 use memtwin_wire::{HEAD, Method};
 use std::collections::VecDeque;
 use std::fs;
@@ -221,8 +221,8 @@ fn a_break_swallows_one_round_at_most_however_short_they_are() {
     for seed in 0..12 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let at = At::new(|point| {
-            if matches!(point, Point::RoundSynced | Point::RoundAcknowledged) {
+        let at = PointHook::new(|point| {
+            if matches!(point, ReceiverPoint::RoundSynced | ReceiverPoint::RoundAcknowledged) {
                 thread::sleep(Duration::from_millis(3));
             }
         });

@@ -9,8 +9,8 @@ mod common;
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
 use memtwin_pages::RegionId;
 use memtwin_remote::{
-    Compression, Door, Ended, Receiver, ReceiverConfig, RemoteError, RemoteTwin, SenderConfig,
-    Stream,
+    Compression, Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTwin,
+    SenderConfig, TwinReceiver,
 };
 use memtwin_replicate::{Replication, Stop};
 use memtwin_twin::is_marked_incomplete;
@@ -148,12 +148,12 @@ fn a_golden_session_is_taken() {
 }
 
 /// Plays it to a receiver.
-fn play(said: &[u8], path: &Path, nonce: Option<[u8; 16]>) -> Result<Ended, RemoteError> {
+fn play(said: &[u8], path: &Path, nonce: Option<[u8; 16]>) -> Result<ReceiveEnd, RemoteError> {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let mut receiver = Receiver::new(path, ReceiverConfig { nonce, ..receiver_config() })?;
+    let mut receiver = TwinReceiver::new(path, ReceiverConfig { nonce, ..receiver_config() })?;
     thread::scope(|scope| {
         let played = scope.spawn(move || {
-            let mut door = Door::once(Stream::unix(theirs).unwrap());
+            let mut door = Listener::once(PeerStream::unix(theirs).unwrap());
             receiver.run(&mut door, &Stop::default())
         });
         // It may hang up in the middle.
@@ -164,8 +164,8 @@ fn play(said: &[u8], path: &Path, nonce: Option<[u8; 16]>) -> Result<Ended, Remo
     })
 }
 
-fn is_kept(ended: &Result<Ended, RemoteError>) -> bool {
-    matches!(ended, Ok(Ended::Judged { kept: Ok(()), .. }))
+fn is_kept(ended: &Result<ReceiveEnd, RemoteError>) -> bool {
+    matches!(ended, Ok(ReceiveEnd::Judged { kept: Ok(()), .. }))
 }
 
 /// Where the last frame of this kind begins.
@@ -232,7 +232,7 @@ fn cut_anywhere_it_is_no_twin_and_its_sender_may_go_on() {
     for cut in (0..last(&said, Kind::Verdict)).step_by(7) {
         let path = dir.path().join(format!("cut-{cut}"));
         let ended = play(&said[..cut], &path, Some(NONCE)).unwrap();
-        assert!(matches!(ended, Ended::Abandoned { .. }), "{cut}: {ended:?}");
+        assert!(matches!(ended, ReceiveEnd::Abandoned { .. }), "{cut}: {ended:?}");
         assert!(!path.exists() || is_marked_incomplete(&path).unwrap().is_some());
     }
 }

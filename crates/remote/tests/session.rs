@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
-use memtwin_remote::{Compression, Ended, Receiver, RemoteError, SenderConfig};
+use memtwin_remote::{Compression, ReceiveEnd, RemoteError, SenderConfig, TwinReceiver};
 use memtwin_twin::is_marked_incomplete;
 use memtwin_verdict::Image as _;
 use memtwin_wire::{Method, Outcome};
@@ -43,7 +43,7 @@ fn a_twin_ends_identical_with_and_without_deltas_and_however_it_is_squeezed() {
         assert_eq!(sent.figures.reconnects, 0);
         let ended = receiving.end().unwrap();
         let judged =
-            Ended::Judged { outcome: Outcome::Identical, reason: String::new(), kept: Ok(()) };
+            ReceiveEnd::Judged { outcome: Outcome::Identical, reason: String::new(), kept: Ok(()) };
         assert_eq!(ended, judged);
         assert!(fs::read(&path).unwrap() == sent.memory);
         assert_eq!(names(dir.path()), ["twin"]);
@@ -91,7 +91,8 @@ fn lost_pages_are_found_over_the_wire() {
     let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
     let kept = twin.finish(Outcome::Identical, "", &digests).unwrap();
     assert!(kept.unwrap_err().contains("digest"));
-    let Ended::Judged { outcome: Outcome::Differs, kept: Err(_), .. } = receiving.end().unwrap()
+    let ReceiveEnd::Judged { outcome: Outcome::Differs, kept: Err(_), .. } =
+        receiving.end().unwrap()
     else {
         panic!("it was kept");
     };
@@ -114,7 +115,9 @@ fn a_twin_that_was_not_judged_identical_is_not_kept() {
         replication.finish().unwrap();
         assert!(is_marked_incomplete(&path).unwrap().is_some());
         assert!(twin.finish(outcome, "why", &[]).unwrap().is_err());
-        let Ended::Judged { outcome: got, reason, .. } = receiving.end().unwrap() else { panic!() };
+        let ReceiveEnd::Judged { outcome: got, reason, .. } = receiving.end().unwrap() else {
+            panic!()
+        };
         assert_eq!((got, reason.as_str()), (outcome, "why"));
         assert_eq!(names(dir.path()), ["twin.partial"]);
     }
@@ -182,7 +185,7 @@ fn no_link_is_followed_and_nothing_else_is_a_twin() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let at = |name: &str| dir.path().join(name);
     let refused = |name: &str| {
-        let error = Receiver::new(at(name), receiver_config()).unwrap_err();
+        let error = TwinReceiver::new(at(name), receiver_config()).unwrap_err();
         assert!(!error.to_string().contains('\n'));
         error.to_string()
     };
@@ -229,7 +232,7 @@ fn a_receiver_that_is_stopped_leaves_what_its_next_life_goes_on_with() {
     assert!(matches!(receiving.end(), Err(RemoteError::Stopped)));
     assert!(is_marked_incomplete(&path).unwrap().is_some());
     // The next life, at the same address.
-    let door = memtwin_remote::Door::listen(address, None).unwrap();
+    let door = memtwin_remote::Listener::listen(address, None).unwrap();
     let receiving = Receiving::through(door, &path, receiver_config());
     replication.source_mut().write(50);
     replication.round(&stop).unwrap();

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
 use memtwin_remote::{
-    Door, Identity, ReceiverConfig, RemoteTwin, Security, SenderConfig, TlsClient, TlsServer,
+    Identity, Listener, ReceiverConfig, RemoteTwin, Security, SenderConfig, TlsClient, TlsServer,
     new_pair,
 };
 use memtwin_replicate::Stop;
@@ -18,8 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn door(tls: TlsServer) -> Door {
-    Door::listen("127.0.0.1:0".parse().unwrap(), Some(tls)).unwrap()
+fn door(tls: TlsServer) -> Listener {
+    Listener::listen("127.0.0.1:0".parse().unwrap(), Some(tls)).unwrap()
 }
 
 fn secured(address: SocketAddr, tls: TlsClient) -> SenderConfig {
@@ -218,7 +218,8 @@ fn forty_without_a_certificate_do_not_keep_the_right_sender_out() {
             for round in 0..6 {
                 let dir = tempfile::tempdir_in("/dev/shm").unwrap();
                 let path = dir.path().join("twin");
-                let mut receiver = memtwin_remote::Receiver::new(&path, patient.clone()).unwrap();
+                let mut receiver =
+                    memtwin_remote::TwinReceiver::new(&path, patient.clone()).unwrap();
                 let stop = Stop::default();
                 std::thread::scope(|scope| {
                     let run = scope.spawn(|| receiver.run(&mut door, &stop));

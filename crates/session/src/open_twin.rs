@@ -3,11 +3,11 @@
 use crate::read_twin::{ReadTwin, TwinReadError};
 use crate::verdict::{CaseFacts, verdict_of};
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_remote::{Figures, RemoteError, RemoteTwin, SenderConfig, Target};
+use memtwin_remote::{Figures, RemoteError, RemoteTarget, RemoteTwin, SenderConfig};
 use memtwin_replicate::{Collector, Sink, SinkError, Stop, Written};
 use memtwin_report::record::Verdict;
 use memtwin_report::{Case, Failure, Trial};
-use memtwin_twin::{DirTwin, Discard, FileTwin};
+use memtwin_twin::{DeviceOptions, DirTwin, Discard, FileTwin, TwinError};
 use memtwin_verdict::Image;
 use memtwin_wire::Outcome;
 use std::fmt;
@@ -16,8 +16,13 @@ use std::path::{Path, PathBuf};
 /// Where a twin is to be kept.
 #[derive(Clone, Debug)]
 pub enum TwinTarget {
-    /// A file here; of a QEMU with all its RAMBlocks a directory with an image for each.
-    File(PathBuf),
+    /// A file or a block device here; of a QEMU with all its RAMBlocks a directory with an image for each.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// How a block device is treated.
+        device: DeviceOptions,
+    },
     /// Another host, which keeps it.
     Remote(Box<SenderConfig>),
     /// Nowhere: to measure.
@@ -28,7 +33,7 @@ pub enum TwinTarget {
 impl fmt::Display for TwinTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => path.display().fmt(f),
+            Self::File { path, .. } => path.display().fmt(f),
             Self::Remote(config) => config.target.fmt(f),
             Self::Discard => f.write_str("discard"),
         }
@@ -48,14 +53,21 @@ pub enum OpenTwin {
     Nowhere(Discard),
 }
 
+impl TwinTarget {
+    /// A file here, or a block device that holds nothing that is recognised.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::File { path: path.into(), device: DeviceOptions::default() }
+    }
+}
+
 impl OpenTwin {
     /// Opens it as one image.
     ///
     /// Errors: it can't be written, is in use, or nothing answers there.
     pub fn open(target: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
         match target {
-            TwinTarget::File(path) => {
-                FileTwin::create(path).map(Self::File).map_err(Failure::environment)
+            TwinTarget::File { path, device } => {
+                FileTwin::create_with(path, device).map(Self::File).map_err(refused)
             }
             TwinTarget::Remote(config) => {
                 RemoteTwin::connect(SenderConfig::clone(config), stop.clone())
@@ -71,9 +83,7 @@ impl OpenTwin {
     /// Errors: as [`OpenTwin::open`].
     pub fn open_regions(target: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
         match target {
-            TwinTarget::File(path) => {
-                DirTwin::create(path).map(Self::Dir).map_err(Failure::environment)
-            }
+            TwinTarget::File { path, .. } => DirTwin::create(path).map(Self::Dir).map_err(refused),
             TwinTarget::Remote(_) | TwinTarget::Discard => Self::open(target, stop),
         }
     }
@@ -141,7 +151,12 @@ impl OpenTwin {
     }
 }
 
-fn with_target(target: &Target, error: &RemoteError) -> String {
+/// Why there can be no twin here.
+fn refused(error: TwinError) -> Failure {
+    if error.is_usage() { Failure::usage(error) } else { Failure::environment(error) }
+}
+
+fn with_target(target: &RemoteTarget, error: &RemoteError) -> String {
     match error {
         // It names the target itself.
         RemoteError::Connect { .. } => error.to_string(),

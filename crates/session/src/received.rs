@@ -1,26 +1,26 @@
 //! What came of a twin that was received, as a case.
 
-use memtwin_remote::{Ended, Receiver};
+use memtwin_remote::{ReceiveEnd, TwinReceiver};
 use memtwin_report::{Case, Trial};
 use memtwin_wire::Outcome;
 use std::collections::BTreeMap;
 
 /// The case of a twin that was received, by its sender's verdict and what is kept here.
-pub fn received_case(ended: &Ended, receiver: &Receiver) -> Case {
+pub fn received_case(ended: &ReceiveEnd, receiver: &TwinReceiver) -> Case {
     let trial = Trial::new("receive", "remote", &receiver.layout());
     match ended {
-        Ended::Judged { outcome: Outcome::Identical, kept: Ok(()), .. } => {
+        ReceiveEnd::Judged { outcome: Outcome::Identical, kept: Ok(()), .. } => {
             trial.judged(Vec::new(), BTreeMap::new())
         }
-        Ended::Judged { outcome: Outcome::Differs, kept, .. } => {
+        ReceiveEnd::Judged { outcome: Outcome::Differs, kept, .. } => {
             let why = kept.as_ref().err().map_or("the judge found lost pages", String::as_str);
             trial.differs(why)
         }
-        Ended::Judged { reason, kept, .. } => {
+        ReceiveEnd::Judged { reason, kept, .. } => {
             let why = kept.as_ref().err().map_or("", String::as_str);
             trial.inconclusive(if reason.is_empty() { why } else { reason }, Vec::new())
         }
-        Ended::Abandoned { held, why } => {
+        ReceiveEnd::Abandoned { held, why } => {
             let held = match held {
                 Some(round) => format!("the file holds round {round}, and is marked incomplete"),
                 None => "nothing was received".to_owned(),

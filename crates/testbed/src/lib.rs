@@ -3,12 +3,14 @@
 
 mod cgroup;
 mod keeper;
+mod loop_device;
 mod need;
 mod nobody;
 mod qemu;
 mod sshd;
 
 pub use cgroup::MemoryCgroup;
+pub use loop_device::{LoopDevice, MountedDevice};
 pub use need::{Need, lacks, program};
 pub use nobody::{NOBODY, as_nobody};
 pub use qemu::{Qemu, StartError};

@@ -16,6 +16,8 @@ pub enum Need {
     Root,
     /// A memory cgroup of its own.
     MemoryCgroup,
+    /// To make a [`LoopDevice`](crate::LoopDevice).
+    LoopDevice,
 }
 
 impl Need {
@@ -32,6 +34,10 @@ impl Need {
             Self::Kvm => {
                 let opened = File::options().read(true).write(true).open("/dev/kvm");
                 opened.err().map(|error| format!("/dev/kvm: {error}"))
+            }
+            Self::LoopDevice => {
+                let opened = File::options().read(true).write(true).open("/dev/loop-control");
+                opened.err().map(|error| format!("/dev/loop-control: {error}"))
             }
             Self::MemoryCgroup => MemoryCgroup::lacks(),
             Self::Root => (!rustix::process::geteuid().is_root()).then(|| "not root".to_owned()),

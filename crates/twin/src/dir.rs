@@ -1,7 +1,6 @@
 //! A twin of many regions in a directory: an image for each, as `pc.ram` or `rom@etc_acpi_tables`.
 
-use crate::file::check_space;
-use crate::{FileTwin, TwinError};
+use crate::{FileTwin, TwinError, device, room};
 use memtwin_pages::{Layout, Region, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use std::collections::BTreeSet;
@@ -20,6 +19,9 @@ impl DirTwin {
     /// something else has its name.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TwinError> {
         let path = path.as_ref();
+        if device::find(path)?.is_some() {
+            return Err(TwinError::NeedsDirectory { path: path.to_owned() });
+        }
         memtwin_safe_path::make_dirs(path)?;
         Ok(Self { path: path.to_owned(), twins: Vec::new() })
     }
@@ -48,7 +50,7 @@ impl DirTwin {
 impl Sink for DirTwin {
     fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
         // Each image asks for itself alone.
-        check_space(&self.path.join("images"), layout.bytes())?;
+        room::check_local(&self.path.join("images"), layout.bytes())?;
         for (name, (_, region)) in file_names(layout).iter().zip(layout.iter()) {
             let mut twin = FileTwin::create(self.path.join(name))?;
             twin.open(&Layout::new(vec![region.clone()]))?;

@@ -50,6 +50,57 @@ pub enum TwinError {
         /// How many bytes are free.
         free: u64,
     },
+    /// The block device is not ours alone.
+    #[error("{}: in use: mounted, a part of a volume or RAID, or another program's; unmount it or name another", path.display())]
+    DeviceInUse {
+        /// The device.
+        path: PathBuf,
+    },
+    /// The block device holds something that we have not written.
+    #[error("{}: holds {found}; name another, or give --force-device to write over it", path.display())]
+    DeviceHolds {
+        /// The device.
+        path: PathBuf,
+        /// What it looks like.
+        found: &'static str,
+    },
+    /// The block device holds a twin of which a receiver has promised to keep rounds.
+    #[error("{}: a receiver's twin, with rounds in {}; start `memtwin receive` there for its sender to go on, or give --force-device to write over it", path.display(), journal.display())]
+    ReceivedOnDevice {
+        /// The device.
+        path: PathBuf,
+        /// The receiver's journal.
+        journal: PathBuf,
+    },
+    /// The block device can't hold the twin.
+    #[error("{}: needs a device of {needed} bytes with the twin's state, got {got}; name a larger one", path.display())]
+    DeviceTooSmall {
+        /// The device.
+        path: PathBuf,
+        /// How many bytes it needs, with those for its state.
+        needed: u64,
+        /// How many bytes the device has.
+        got: u64,
+    },
+    /// A block device holds one region, and the twin has more.
+    #[error("{}: a block device holds one region, the twin has {got}; name a file or a directory, or send one region alone (of a QEMU: --block NAME)", path.display())]
+    DeviceOfRegions {
+        /// The device.
+        path: PathBuf,
+        /// How many regions the twin has.
+        got: usize,
+    },
+    /// A twin of several regions is a directory, and this is a device.
+    #[error("{}: a twin of several regions needs a directory, got a block device; name a directory, or one region with --block NAME", path.display())]
+    NeedsDirectory {
+        /// The device.
+        path: PathBuf,
+    },
+    /// There is nowhere to keep the journal of a twin on a block device.
+    #[error(
+        "no directory for the journal of a twin on a block device: set XDG_STATE_HOME or HOME to a directory of yours"
+    )]
+    NoStateDirectory,
     /// The twin's file is shorter than the twin.
     #[error("{}: expected {expected} bytes, got {got}; something else has shortened the twin, start again", path.display())]
     Shortened {
@@ -104,6 +155,11 @@ pub enum TwinError {
 }
 
 impl TwinError {
+    /// Whether the way out is another option on the command line.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::DeviceHolds { .. } | Self::ReceivedOnDevice { .. })
+    }
+
     pub(crate) fn io(doing: &'static str, path: &Path, errno: impl Into<io::Error>) -> Self {
         Self::Io { doing, path: path.to_owned(), errno: errno.into() }
     }

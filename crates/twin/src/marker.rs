@@ -57,14 +57,14 @@ impl Inode {
 
 /// What a marker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct MarkerRecord {
     /// The process that writes, or wrote.
     pub pid: u32,
     /// The file that is written; all 0 if there was none yet.
     pub twin: Inode,
 }
 
-impl Record {
+impl MarkerRecord {
     /// Reads a marker without taking it. `None`: there is no marker, or one that says nothing yet.
     pub fn read(path: &Path) -> Result<Option<Self>, TwinError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -113,19 +113,19 @@ impl Record {
 }
 
 /// A marker that is ours. Dropping it gives the lock up but leaves what it says, which then tells of
-/// an incomplete twin; [`Marker::remove`] says that all is well.
+/// an incomplete twin; [`TwinMarker::remove`] says that all is well.
 #[derive(Debug)]
-pub struct Marker {
+pub struct TwinMarker {
     path: PathBuf,
     file: File,
     /// Whether it was made here, not found.
     made: bool,
 }
 
-impl Marker {
+impl TwinMarker {
     /// Takes the marker at `path`, of the twin at `twin`. Returns what a killed writer has left in
-    /// it, too, and leaves that there until [`Marker::write`].
-    pub fn take(path: PathBuf, twin: &Path) -> Result<(Self, Option<Record>), TwinError> {
+    /// it, too, and leaves that there until [`TwinMarker::write`].
+    pub fn take(path: PathBuf, twin: &Path) -> Result<(Self, Option<MarkerRecord>), TwinError> {
         // Another user's names anything, and locks us out.
         let place = Place::find_name(&path)?;
         place.check_ours().map_err(|error| refused(error, &path))?;
@@ -149,7 +149,7 @@ impl Marker {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => {
-                    let pid = Record::read_from(&file, &path)?.map(|record| record.pid);
+                    let pid = MarkerRecord::read_from(&file, &path)?.map(|record| record.pid);
                     return Err(TwinError::InUse { path: twin.to_owned(), pid });
                 }
                 Err(errno) => return Err(failed(errno.into())),
@@ -157,7 +157,7 @@ impl Marker {
             // Its last owner may have removed it between our open and our lock: then we hold a
             // file that nobody else will ever find, and have to begin again.
             if Inode::of(&about).is_at(&path) {
-                let left = Record::read_from(&file, &path)?;
+                let left = MarkerRecord::read_from(&file, &path)?;
                 return Ok((Self { path, file, made }, left));
             }
         }
@@ -165,7 +165,7 @@ impl Marker {
 
     /// Says that this process writes the file `twin`.
     pub fn write(&self, twin: Inode) -> Result<(), TwinError> {
-        let line = Record { pid: std::process::id(), twin }.line();
+        let line = MarkerRecord { pid: std::process::id(), twin }.line();
         self.file
             .write_all_at(line.as_bytes(), 0)
             .map_err(|errno| TwinError::io("write", &self.path, errno))
@@ -185,7 +185,7 @@ impl Marker {
     }
 }
 
-impl Drop for Marker {
+impl Drop for TwinMarker {
     fn drop(&mut self) {
         // One that never came to say anything would be taken for what a power loss has left.
         if let Ok(about) = self.file.metadata()
@@ -221,11 +221,11 @@ mod tests {
     #[test]
     fn a_record_reads_back() {
         for (device, number) in [(0, 0), (0x803, 1_234_567), (u64::MAX, u64::MAX)] {
-            let record = Record { pid: 12345, twin: Inode { device, number } };
+            let record = MarkerRecord { pid: 12345, twin: Inode { device, number } };
             let line = record.line();
             assert_eq!(line.len(), 64, "always the same length, so that one write replaces all");
-            assert_eq!(Record::parse(line.as_bytes()), Some(record));
-            assert_eq!(Record::parse(&line.as_bytes()[..63]), None);
+            assert_eq!(MarkerRecord::parse(line.as_bytes()), Some(record));
+            assert_eq!(MarkerRecord::parse(&line.as_bytes()[..63]), None);
         }
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("twin.replicating");
         fs::write(&path, "my notes").unwrap();
-        let refused = Marker::take(path.clone(), &dir.path().join("twin")).unwrap_err();
+        let refused = TwinMarker::take(path.clone(), &dir.path().join("twin")).unwrap_err();
         assert!(matches!(refused, TwinError::NotAMarker { .. }), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), b"my notes");
     }
@@ -243,9 +243,9 @@ mod tests {
     fn a_marker_made_anew_is_not_ours_to_remove() {
         let dir = tempfile::tempdir().unwrap();
         let (path, twin) = (dir.path().join("twin.replicating"), dir.path().join("twin"));
-        let (first, _) = Marker::take(path.clone(), &twin).unwrap();
+        let (first, _) = TwinMarker::take(path.clone(), &twin).unwrap();
         fs::remove_file(&path).unwrap();
-        let (_second, _) = Marker::take(path.clone(), &twin).unwrap();
+        let (_second, _) = TwinMarker::take(path.clone(), &twin).unwrap();
         first.remove().unwrap();
         assert!(path.exists());
     }

@@ -1,6 +1,6 @@
 //! A twin in a file without a name (memfd_create(2)): it leaves nothing behind.
 
-use crate::{SparseMemory, TwinError, Unfinished, offset_of};
+use crate::{SparseMemory, TwinError, UnfinishedTwin, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_replicate::{Sink, SinkError, Written};
 use memtwin_room::Watch;
@@ -19,12 +19,12 @@ const NAME: &str = "the twin in memory";
 /// when memory runs out rather than be the reason for the end of another process ([`Watch`]).
 #[derive(Debug, Default)]
 pub struct MemoryTwin {
-    opened: Option<Opened>,
+    opened: Option<OpenedMemory>,
     watch: Watch,
 }
 
 #[derive(Debug)]
-struct Opened {
+struct OpenedMemory {
     file: File,
     memory: Arc<SparseMemory>,
     /// Where each region begins in the file, and its page size in bytes.
@@ -61,7 +61,7 @@ fn unopened() -> TwinError {
     TwinError::Order { path: NAME.into(), what: "not opened yet" }
 }
 
-impl Opened {
+impl OpenedMemory {
     /// Takes the bytes of whole pages. Returns what was written, and how much memory that took.
     fn write(
         &self,
@@ -101,7 +101,7 @@ impl Sink for MemoryTwin {
         let file = File::from(file);
         let bytes = layout.bytes();
         // Who finds it by our descriptors is told, too, that it is no image yet.
-        Unfinished::begin(&file, bytes).map_err(|errno| TwinError::io("begin", name, errno))?;
+        UnfinishedTwin::begin(&file, bytes).map_err(|errno| TwinError::io("begin", name, errno))?;
         // Of this length for good: what is mapped can't be taken away.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         fcntl_add_seals(&file, seals).map_err(failed)?;
@@ -110,7 +110,7 @@ impl Sink for MemoryTwin {
         let regions = layout
             .iter()
             .map(|(id, region)| (offset_of(layout, id), region.page_size().as_usize()));
-        self.opened = Some(Opened {
+        self.opened = Some(OpenedMemory {
             regions: regions.collect(),
             memory: Arc::new(memory),
             file,

@@ -31,7 +31,7 @@ const NO_ROUND: &str = "----------";
 
 /// What a trailer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trailer {
+pub struct TwinTrailer {
     /// The file's own number, chosen at random: a copy has the same, another twin another.
     pub image: [u8; 16],
     /// The image's length in bytes, without the trailer.
@@ -43,11 +43,10 @@ pub struct Trailer {
     pub pid: u32,
 }
 
-impl Trailer {
+impl TwinTrailer {
     /// The bytes that stand after the image.
     pub(crate) fn encoded(&self) -> [u8; TRAILER] {
-        let image: String = self.image.iter().map(|byte| format!("{byte:02x}")).collect();
-        let round = self.round.map_or(NO_ROUND.to_owned(), |round| format!("{round:010}"));
+        let (image, round) = (hex(&self.image), round_text(self.round));
         let (bytes, pid) = (self.bytes, self.pid);
         let mut text =
             format!("{FIRST_LINE}image {image}\nbytes {bytes:020}\nround {round}\npid {pid:010}\n");
@@ -65,7 +64,14 @@ impl Trailer {
         let (summed, _) = text.split_once("crc32c ")?;
         let mut lines = summed.strip_prefix(FIRST_LINE)?.lines();
         let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-        let this = Self {
+        let this = Self::parse(&mut field)?;
+        // Byte for byte: the sum, the padding, and no other way to write the same.
+        (this.encoded() == *bytes).then_some(this)
+    }
+
+    /// Reads the fields in their order.
+    pub(crate) fn parse<'t>(field: &mut impl FnMut(&str) -> Option<&'t str>) -> Option<Self> {
+        Some(Self {
             image: u128::from_str_radix(field("image")?, 16).ok()?.to_be_bytes(),
             bytes: field("bytes")?.parse().ok()?,
             round: match field("round")? {
@@ -73,9 +79,7 @@ impl Trailer {
                 round => Some(round.parse().ok()?),
             },
             pid: field("pid")?.parse().ok()?,
-        };
-        // Byte for byte: the sum, the padding, and no other way to write the same.
-        (this.encoded() == *bytes).then_some(this)
+        })
     }
 
     /// Whether these bytes are a trailer, or what is left of one.
@@ -84,22 +88,40 @@ impl Trailer {
     }
 }
 
+/// An image's random number as text.
+pub(crate) fn hex(image: &[u8; 16]) -> String {
+    image.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A round as text, always of the same length.
+pub(crate) fn round_text(round: Option<u32>) -> String {
+    round.map_or(NO_ROUND.to_owned(), |round| format!("{round:010}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SAMPLE: Trailer = Trailer { image: [0xa7; 16], bytes: 1 << 20, round: Some(12), pid: 7 };
+    const SAMPLE: TwinTrailer =
+        TwinTrailer { image: [0xa7; 16], bytes: 1 << 20, round: Some(12), pid: 7 };
 
     #[test]
     fn a_trailer_reads_back() {
         for round in [None, Some(0), Some(u32::MAX)] {
             for bytes in [0, SECTOR, u64::MAX] {
-                let trailer = Trailer { round, bytes, ..SAMPLE };
+                let trailer = TwinTrailer { round, bytes, ..SAMPLE };
                 let encoded = trailer.encoded();
-                assert!(Trailer::is_like(&encoded));
-                assert_eq!(Trailer::decode(&encoded), Some(trailer));
+                assert!(TwinTrailer::is_like(&encoded));
+                assert_eq!(TwinTrailer::decode(&encoded), Some(trailer));
             }
         }
+    }
+
+    #[test]
+    fn the_bytes_on_the_disk_are_these() {
+        let golden = include_bytes!("golden/trailer-1.bin");
+        assert_eq!(&SAMPLE.encoded(), golden);
+        assert_eq!(TwinTrailer::decode(golden), Some(SAMPLE));
     }
 
     #[test]
@@ -108,9 +130,9 @@ mod tests {
         for bit in 0..TRAILER * 8 {
             let mut flipped = encoded;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Trailer::decode(&flipped), None, "bit {bit}");
-            assert!(Trailer::is_like(&flipped), "bit {bit}");
+            assert_eq!(TwinTrailer::decode(&flipped), None, "bit {bit}");
+            assert!(TwinTrailer::is_like(&flipped), "bit {bit}");
         }
-        assert!(!Trailer::is_like(&[0; TRAILER]));
+        assert!(!TwinTrailer::is_like(&[0; TRAILER]));
     }
 }

@@ -4,9 +4,9 @@
 //! twin that an earlier version has left; it can refuse an image, but never make one whole.
 
 use crate::TwinError;
-use crate::marker::{Inode, Record};
-use crate::path::beside;
-use crate::unfinished::Ending;
+use crate::marker::{Inode, MarkerRecord};
+use crate::twin_path::beside;
+use crate::unfinished_twin::TrailerState;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
@@ -15,9 +15,14 @@ use std::path::{Path, PathBuf};
 
 /// What is known about an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Validity {
+pub enum ImageValidity {
     /// Nothing speaks against it: a finished twin, or an image that never was one of ours.
     Whole,
+    /// A finished twin on a block device, which is longer than it.
+    OnDevice {
+        /// The length in bytes of the image, which begins at the device's first byte.
+        bytes: u64,
+    },
     /// A twin that is being written, or that was left while it was.
     Unfinished {
         /// The length in bytes of what there is of the image.
@@ -34,32 +39,39 @@ pub enum Validity {
     },
 }
 
-impl Validity {
-    /// Looks at the regular file that was opened as `path`. Errors: it, or the marker beside it,
+impl ImageValidity {
+    /// Looks at the regular file or block device that was opened as `path`. Errors: it, or the marker beside it,
     /// can't be read.
     pub fn of(file: &File, path: &Path) -> Result<Self, TwinError> {
         let failed = |errno| TwinError::io("look at", path, errno);
         let about = file.metadata().map_err(failed)?;
-        let marked = Marked::find(Inode::of(&about), path)?;
+        // A device has no marker: nobody else can open it while it is written.
+        let marked = match about.is_file() {
+            true => MarkerFinding::find(Inode::of(&about), path)?,
+            false => MarkerFinding::No,
+        };
         let unproven = |bytes, why: &str| Self::Unproven { bytes, why: why.to_owned() };
-        Ok(match (Ending::of(file).map_err(failed)?, marked) {
-            (Ending::Unfinished(trailer), Marked::By(pid)) => {
+        Ok(match (TrailerState::of(file).map_err(failed)?, marked) {
+            (TrailerState::Unfinished(trailer), MarkerFinding::By(pid)) => {
                 Self::Unfinished { bytes: trailer.bytes, pid }
             }
-            (Ending::Unfinished(trailer), _) => {
+            (TrailerState::Unfinished(trailer), _) => {
                 Self::Unfinished { bytes: trailer.bytes, pid: trailer.pid }
             }
-            (Ending::Damaged(bytes), _) => unproven(
+            (TrailerState::Finished(bytes), _) => Self::OnDevice { bytes },
+            (TrailerState::Damaged(bytes), _) => unproven(
                 bytes,
                 "it ends in the damaged trailer of an unfinished twin; replicate again",
             ),
-            (Ending::Blank(bytes), _) => unproven(
+            (TrailerState::Blank(bytes), _) => unproven(
                 bytes,
                 "it has the length of an unfinished twin and zeros for its trailer, as after a \
                  power loss; replicate again",
             ),
-            (Ending::Plain, Marked::By(pid)) => Self::Unfinished { bytes: about.len(), pid },
-            (Ending::Plain, Marked::Empty(marker)) => Self::Unproven {
+            (TrailerState::Plain, MarkerFinding::By(pid)) => {
+                Self::Unfinished { bytes: about.len(), pid }
+            }
+            (TrailerState::Plain, MarkerFinding::Empty(marker)) => Self::Unproven {
                 bytes: about.len(),
                 why: format!(
                     "its marker {} is empty, as after a power loss; replicate again, or remove the \
@@ -67,14 +79,14 @@ impl Validity {
                     marker.display()
                 ),
             },
-            (Ending::Plain, Marked::No) => Self::Whole,
+            (TrailerState::Plain, MarkerFinding::No) => Self::Whole,
         })
     }
 }
 
 /// Who writes or was killed while writing the twin that is at `path` now; `None` if nothing speaks
 /// against it, or there is no file. The process is 0 if it is not known. Errors: as
-/// [`Validity::of`].
+/// [`ImageValidity::of`].
 pub fn is_marked_incomplete(path: impl AsRef<Path>) -> Result<Option<u32>, TwinError> {
     let path = path.as_ref();
     // Not to be held up by a fifo.
@@ -82,15 +94,15 @@ pub fn is_marked_incomplete(path: impl AsRef<Path>) -> Result<Option<u32>, TwinE
     let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else {
         return Ok(None);
     };
-    Ok(match Validity::of(&file, path)? {
-        Validity::Whole => None,
-        Validity::Unfinished { pid, .. } => Some(pid),
-        Validity::Unproven { .. } => Some(0),
+    Ok(match ImageValidity::of(&file, path)? {
+        ImageValidity::Whole | ImageValidity::OnDevice { .. } => None,
+        ImageValidity::Unfinished { pid, .. } => Some(pid),
+        ImageValidity::Unproven { .. } => Some(0),
     })
 }
 
 /// What the marker of a twin says about a file.
-enum Marked {
+enum MarkerFinding {
     /// Nothing, or there is none.
     No,
     /// This process writes it, or wrote it.
@@ -99,14 +111,14 @@ enum Marked {
     Empty(PathBuf),
 }
 
-impl Marked {
+impl MarkerFinding {
     fn find(file: Inode, path: &Path) -> Result<Self, TwinError> {
         // Without a name there is no marker.
         let Ok(path) = path.canonicalize() else { return Ok(Self::No) };
         let mut marked = Self::No;
         for twin in twins_of(&path) {
             let marker = beside(&twin, ".replicating");
-            match Record::read(&marker) {
+            match MarkerRecord::read(&marker) {
                 Ok(Some(record)) if record.twin == file => return Ok(Self::By(record.pid)),
                 Ok(None) if marker.symlink_metadata().is_ok_and(|about| about.is_file()) => {
                     marked = Self::Empty(marker);

@@ -1,6 +1,6 @@
 use super::*;
-use memtwin_report::ExitCode;
 use memtwin_lab::Silent;
+use memtwin_report::ExitCode;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use std::fs::File;

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The command that a person would type for a session.
 pub(super) fn typed_command(session: &QemuReplicateConfig) -> String {
     let twin = match &session.twin {
-        TwinTarget::File(path) => format!("file:{}", path.display()),
+        TwinTarget::File { path, .. } => format!("file:{}", path.display()),
         other => other.to_string(),
     };
     let mut words = vec![format!("memtwin replicate qemu:{} {twin}", session.socket.display())];
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn what_goes_on_is_shown_as_a_person_would_type_it() {
         let guardian = HelperCommand::new("memtwin", ["guardian"]);
-        let twin = TwinTarget::File("/t".into());
+        let twin = TwinTarget::file("/t");
         let session = QemuReplicateConfig {
             block: Some("mem".to_owned()),
             until: Until::Clean,

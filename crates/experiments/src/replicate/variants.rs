@@ -145,7 +145,7 @@ impl WindowReplication<'_> {
         let none = || Trial::new(variant.name(), self.source(), &Layout::default());
         let twin_target = match (variant, &self.config.to) {
             (Variant::Remote, Some(to)) => TwinTarget::Remote(to.clone()),
-            _ => TwinTarget::File(twin.path().to_owned()),
+            _ => TwinTarget::file(twin.path()),
         };
         let session = self.session(twin_target)?;
         // What an earlier replication has left is no twin of this one's in pre-copy.

@@ -12,7 +12,7 @@ pub(crate) struct Receive {
     /// Where to listen: `HOST:PORT`; `-` is standard input and output, for ssh
     #[arg(required_unless_present = "new_identity", value_name = "LISTEN")]
     pub(crate) listen: Option<String>,
-    /// The twin's file
+    /// The twin's file, or a block device for a twin of one region
     #[arg(required_unless_present = "new_identity", value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Make a pair of keys: keep this side's half, print the line to paste on the sender
@@ -21,6 +21,9 @@ pub(crate) struct Receive {
     /// Serve one session after the other
     #[arg(long)]
     pub(crate) forever: bool,
+    /// Write to a block device whatever it holds
+    #[arg(long)]
+    pub(crate) force_device: bool,
     /// Wait so long for a sender whose connection broke
     #[arg(long, default_value = "60s", value_name = "TIME")]
     pub(crate) wait: Time,

@@ -6,11 +6,12 @@ use crate::values::{Size, Time};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use memtwin_kvm::Mode;
-use memtwin_remote::{Target, TargetError};
+use memtwin_remote::{RemoteTarget, TargetError};
 use memtwin_replicate as engine;
 use memtwin_report::Failure;
 use memtwin_session::{QemuReplicateConfig, ReplicateConfig, ReplicatedGuest, TwinTarget};
 use memtwin_stressor::Stressor;
+use memtwin_twin::DeviceOptions;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub(crate) enum Twin {
     /// A regular file.
     File(PathBuf),
     /// Another host, which keeps it.
-    Remote(Target),
+    Remote(RemoteTarget),
     /// Nowhere: to measure.
     Discard,
 }
@@ -75,7 +76,8 @@ pub(crate) struct Replicate {
     /// The guest: `kvm` (embedded), `process`, or `qemu:QMP-SOCKET`, a QEMU that runs already
     #[arg(value_parser = OsStringValueParser::new().try_map(source))]
     pub(crate) source: Source,
-    /// The twin: `file:PATH` (of a QEMU: a directory with an image for each RAMBlock),
+    /// The twin: `file:PATH` (a file or a block device; of a QEMU: a directory with an image for each
+    /// RAMBlock),
     /// `tcp://HOST:PORT` (a `memtwin receive` there), `ssh://[USER@]HOST/PATH` or `discard`
     #[arg(value_parser = OsStringValueParser::new().try_map(twin))]
     pub(crate) twin: Twin,
@@ -124,6 +126,9 @@ pub(crate) struct Replicate {
     /// How long the guest may stand still for us at most
     #[arg(long, default_value = "250ms", value_name = "TIME", value_parser = pause, overrides_with = "max_pause", help_heading = "QEMU")]
     pub(crate) max_pause: Time,
+    /// Write the twin to a block device whatever it holds
+    #[arg(long)]
+    pub(crate) force_device: bool,
     /// With --until clean: give up after so long (exit code 10)
     #[arg(long, value_name = "TIME", requires = "until")]
     pub(crate) timeout: Option<Time>,
@@ -196,7 +201,10 @@ impl Replicate {
 
     fn twin_target(&self) -> Result<TwinTarget, Failure> {
         Ok(match &self.twin {
-            Twin::File(path) => TwinTarget::File(path.clone()),
+            Twin::File(path) => TwinTarget::File {
+                path: path.clone(),
+                device: DeviceOptions { force: self.force_device, ..DeviceOptions::default() },
+            },
             Twin::Remote(target) => TwinTarget::Remote(Box::new(self.remote.config(target)?)),
             Twin::Discard => TwinTarget::Discard,
         })

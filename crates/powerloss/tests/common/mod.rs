@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
 use memtwin_powerloss::{Disk, Op, Recording, State, make_files, record};
-use memtwin_twin::Validity;
+use memtwin_twin::ImageValidity;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -104,8 +104,8 @@ pub(crate) fn crash_everywhere(
 pub(crate) fn taken_for_whole(path: &Path) -> Option<Vec<u8>> {
     let file = File::open(path).ok()?;
     let bytes = fs::read(path).unwrap();
-    match Validity::of(&file, path).unwrap() {
-        Validity::Whole if !bytes.is_empty() => Some(bytes),
+    match ImageValidity::of(&file, path).unwrap() {
+        ImageValidity::Whole if !bytes.is_empty() => Some(bytes),
         _ => None,
     }
 }

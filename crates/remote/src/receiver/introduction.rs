@@ -1,9 +1,9 @@
 //! What is said before pages are: HELLO and WELCOME, signs of life, LAYOUT. All of it is bounded in
 //! frames, bytes and time.
 
-use super::Config;
+use super::ReceiverConfig;
 use crate::RemoteError;
-use crate::allowance::Allowance;
+use crate::allowance::PeerAllowance;
 use crate::frames::{FrameReader, FrameWriter};
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
@@ -33,7 +33,7 @@ pub(super) fn regions(
     writer: &mut FrameWriter,
     hello: &Hello,
     holds: Option<u32>,
-    config: &Config,
+    config: &ReceiverConfig,
     stop: &Stop,
 ) -> Result<Layout, RemoteError> {
     let version = negotiate(Versions::OURS, hello.versions)?;
@@ -45,7 +45,7 @@ pub(super) fn regions(
     let key = Key::of_connection(&hello.session, &hello.nonce, &nonce);
     reader.rekey(key);
     writer.rekey(key);
-    reader.allow(Allowance::INTRODUCTION, config.introduction);
+    reader.allow(PeerAllowance::INTRODUCTION, config.introduction);
     loop {
         let kind = reader.next(stop, || ())?;
         match reader.message(kind)? {

@@ -5,11 +5,11 @@
 
 mod walk;
 
-use super::image::Image;
-use super::place::Place;
-use super::written::Written;
+use super::nonzero_blocks::NonzeroBlocks;
+use super::received_image::ReceivedImage;
 use crate::RemoteError;
 use memtwin_pages::Layout;
+use memtwin_twin::TwinPath;
 use memtwin_wire::{
     Base, Direction, Hello, Inbox, Key, Kind, Message, Opener, Records, Round, Sealer, Shape,
     Versions, WireError, encode_layout,
@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use walk::{MAGIC, Walk, is_of_version_1};
+use walk::{JournalWalk, MAGIC, is_of_version_1};
 
 pub(super) const JOURNAL: &str = ".journal";
 const NEW: &str = ".journal.new";
@@ -27,7 +27,7 @@ const GATHER: usize = 256 << 10;
 
 /// A journal that is written.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct RoundJournal {
     file: File,
     path: PathBuf,
     sealer: Sealer,
@@ -40,7 +40,7 @@ pub(super) struct Journal {
 
 /// Whose journal it is, and of which image.
 #[derive(Debug)]
-pub(super) struct Header {
+pub(super) struct JournalHeader {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
     pub(super) base: Base,
@@ -48,8 +48,8 @@ pub(super) struct Header {
 
 /// A journal that a killed receiver has left, as it was found: nothing of it is changed yet.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) header: Header,
+pub(super) struct FoundJournal {
+    pub(super) header: JournalHeader,
     /// The last whole round.
     pub(super) round: u32,
     file: File,
@@ -62,33 +62,39 @@ pub(super) struct Found {
 
 /// What a killed receiver has left.
 #[derive(Debug)]
-pub(super) struct Left {
-    pub(super) journal: Journal,
-    pub(super) tail: Tail,
-    pub(super) header: Header,
+pub(super) struct RecoveredJournal {
+    pub(super) journal: RoundJournal,
+    pub(super) tail: JournalReader,
+    pub(super) header: JournalHeader,
     /// The last whole round.
     pub(super) round: u32,
 }
 
 /// A journal that is on the disk and has not its name yet.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    journal: Journal,
-    tail: Tail,
+pub(super) struct PreparedJournal {
+    journal: RoundJournal,
+    tail: JournalReader,
 }
 
-impl Prepared {
+impl PreparedJournal {
     /// Puts it in the place of the one before. Returns what reads it, too.
-    pub(super) fn install(self, place: &Place) -> Result<(Journal, Tail), RemoteError> {
-        place.rename(NEW, JOURNAL)?;
+    pub(super) fn install(
+        self,
+        place: &TwinPath,
+    ) -> Result<(RoundJournal, JournalReader), RemoteError> {
+        place.rename("replace", NEW, JOURNAL)?;
         place.sync()?;
         Ok((self.journal, self.tail))
     }
 }
 
-impl Journal {
+impl RoundJournal {
     /// Begins a journal, on the disk, beside the one that is there.
-    pub(super) fn prepare(place: &Place, header: &Header) -> Result<Prepared, RemoteError> {
+    pub(super) fn prepare(
+        place: &TwinPath,
+        header: &JournalHeader,
+    ) -> Result<PreparedJournal, RemoteError> {
         let file = place.create(NEW)?;
         let path = place.path(JOURNAL);
         let key = Key::of_journal(&header.session);
@@ -108,18 +114,18 @@ impl Journal {
         file.write_all_at(&bytes, 0).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         let end = bytes.len() as u64;
-        let tail = Tail::new(file.try_clone().map_err(failed)?, path.clone(), end, key);
+        let tail = JournalReader::new(file.try_clone().map_err(failed)?, path.clone(), end, key);
         let whole = (end, sealer.clone());
         let journal = Self { file, path, sealer, gathered: Vec::new(), end, whole };
-        Ok(Prepared { journal, tail })
+        Ok(PreparedJournal { journal, tail })
     }
 
     /// Reads what was left. `None`: there is none.
-    pub(super) fn find(place: &Place) -> Result<Option<Found>, RemoteError> {
+    pub(super) fn find(place: &TwinPath) -> Result<Option<FoundJournal>, RemoteError> {
         let Some(file) = place.open(JOURNAL)? else { return Ok(None) };
         let path = place.path(JOURNAL);
         // One of ours got its name when its header was on the disk.
-        let Some((header, mut walk)) = Walk::open(&file)? else {
+        let Some((header, mut walk)) = JournalWalk::open(&file)? else {
             let what = if is_of_version_1(&file) {
                 "it was begun by an earlier memtwin; let that one go on with it, or move it away"
             } else {
@@ -141,7 +147,7 @@ impl Journal {
                 _ => break,
             }
         }
-        Ok(Some(Found { header, round, file, path, begin, whole }))
+        Ok(Some(FoundJournal { header, round, file, path, begin, whole }))
     }
 
     fn failed(&self, doing: &'static str, errno: io::Error) -> RemoteError {
@@ -196,37 +202,37 @@ impl Journal {
     }
 }
 
-impl Found {
+impl FoundJournal {
     /// Whether there is anything in it beside the round that its image had already.
     pub(super) fn has_rounds(&self) -> bool {
         self.whole.0 > self.begin
     }
 
     /// Cuts off what is not a whole round, to go on with it.
-    pub(super) fn open(self) -> Result<Left, RemoteError> {
+    pub(super) fn open(self) -> Result<RecoveredJournal, RemoteError> {
         let Self { header, round, file, path, begin, whole: (end, frames) } = self;
         let failed = |errno| RemoteError::Disk { doing: "cut", path: path.clone(), errno };
         file.set_len(end).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         let key = Key::of_journal(&header.session);
         let sealer = Sealer::after(frames, key, Direction::FromSender);
-        let tail = Tail::new(file.try_clone().map_err(failed)?, path.clone(), begin, key);
+        let tail = JournalReader::new(file.try_clone().map_err(failed)?, path.clone(), begin, key);
         let whole = (end, sealer.clone());
-        let journal = Journal { file, path, sealer, gathered: Vec::new(), end, whole };
-        Ok(Left { journal, tail, header, round })
+        let journal = RoundJournal { file, path, sealer, gathered: Vec::new(), end, whole };
+        Ok(RecoveredJournal { journal, tail, header, round })
     }
 }
 
 /// What reads a journal behind its writer, and applies whole rounds to the image.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct JournalReader {
     file: File,
     path: PathBuf,
     at: u64,
     inbox: Inbox,
 }
 
-impl Tail {
+impl JournalReader {
     fn new(file: File, path: PathBuf, at: u64, key: Key) -> Self {
         let mut opener = Opener::new(key, Direction::FromSender);
         opener.skip(HEADER_FRAMES);
@@ -239,8 +245,8 @@ impl Tail {
         &mut self,
         end: u64,
         shape: &Shape,
-        image: &Image,
-        written: &mut Written,
+        image: &ReceivedImage,
+        written: &mut NonzeroBlocks,
         half: &dyn Fn(),
     ) -> Result<(), RemoteError> {
         let path = &self.path;

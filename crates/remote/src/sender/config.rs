@@ -1,7 +1,7 @@
 //! How to send.
 
 use crate::frames::PATIENCE;
-use crate::{Security, Target};
+use crate::{RemoteTarget, Security};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ pub enum Compression {
 
 /// How to send.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct SenderConfig {
     /// Where to.
-    pub target: Target,
+    pub target: RemoteTarget,
     /// What protects the connection.
     pub security: Security,
     /// Whether to keep a copy of the twin: it costs the guest's memory once, and saves sending what
@@ -39,9 +39,9 @@ pub struct Config {
     pub ssh_said: fn(&str),
 }
 
-impl Config {
+impl SenderConfig {
     /// With deltas and compression where it pays, without a limit.
-    pub fn new(target: Target, security: Security) -> Self {
+    pub fn new(target: RemoteTarget, security: Security) -> Self {
         Self {
             target,
             security,
@@ -51,7 +51,7 @@ impl Config {
             retry: Duration::from_secs(60),
             patience: PATIENCE,
             ssh: "ssh".into(),
-            ssh_said: |line| tracing::warn!(line, "ssh"),
+            ssh_said: |reconnector| tracing::warn!(reconnector, "ssh"),
         }
     }
 }

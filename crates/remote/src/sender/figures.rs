@@ -1,6 +1,6 @@
 //! What sending came to, in numbers.
 
-use super::link::Link;
+use super::sender_link::SenderLink;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,17 +37,17 @@ impl Figures {
 
 /// The figures as they grow.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Meter(Arc<Mutex<(Figures, Base)>>);
+pub(super) struct FigureMeter(Arc<Mutex<(Figures, EarlierLinks)>>);
 
 /// What connections before this one have sent.
 #[derive(Debug, Default)]
-struct Base {
+struct EarlierLinks {
     bytes: u64,
     sending: Duration,
 }
 
-impl Meter {
-    fn lock(&self) -> MutexGuard<'_, (Figures, Base)> {
+impl FigureMeter {
+    fn lock(&self) -> MutexGuard<'_, (Figures, EarlierLinks)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,11 +76,11 @@ impl Meter {
         let (figures, base) = &mut *self.lock();
         figures.reconnects += 1;
         figures.away += away;
-        *base = Base { bytes: figures.sent_bytes, sending: figures.sending };
+        *base = EarlierLinks { bytes: figures.sent_bytes, sending: figures.sending };
     }
 
     /// Looks at what the link has sent.
-    pub(super) fn linked(&self, link: &Link, rounds_on_the_way: usize) {
+    pub(super) fn linked(&self, link: &SenderLink, rounds_on_the_way: usize) {
         let (bytes, sending) = link.sent_in();
         let (figures, base) = &mut *self.lock();
         figures.sent_bytes = base.bytes + bytes;

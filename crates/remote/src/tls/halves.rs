@@ -9,7 +9,7 @@ fn lock(state: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) struct Reader {
+pub(super) struct TlsReader {
     state: Arc<Mutex<Connection>>,
     socket: TcpStream,
     raw: Vec<u8>,
@@ -17,13 +17,13 @@ pub(super) struct Reader {
     held: std::ops::Range<usize>,
 }
 
-impl Reader {
+impl TlsReader {
     pub(super) fn new(state: Arc<Mutex<Connection>>, socket: TcpStream) -> Self {
         Self { state, socket, raw: vec![0; 64 << 10], held: 0..0 }
     }
 }
 
-impl Read for Reader {
+impl Read for TlsReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = {
@@ -67,7 +67,7 @@ impl Read for Reader {
     }
 }
 
-pub(super) struct Writer {
+pub(super) struct TlsWriter {
     state: Arc<Mutex<Connection>>,
     socket: TcpStream,
     sealed: Vec<u8>,
@@ -75,13 +75,13 @@ pub(super) struct Writer {
     gone: usize,
 }
 
-impl Writer {
+impl TlsWriter {
     pub(super) fn new(state: Arc<Mutex<Connection>>, socket: TcpStream) -> Self {
         Self { state, socket, sealed: Vec::new(), gone: 0 }
     }
 }
 
-impl Write for Writer {
+impl Write for TlsWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Sealed bytes can't be taken back: those of the call before go first, tick by tick.
         self.flush()?;

@@ -5,7 +5,8 @@
 
 use memtwin_pages::{Gpa, Layout, PageSet, PageSize, Region, RegionId};
 use memtwin_remote::{
-    Door, Ended, Receiver, ReceiverConfig, RemoteError, RemoteTwin, Security, SenderConfig, Target,
+    Listener, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTarget, RemoteTwin, Security,
+    SenderConfig, TwinReceiver,
 };
 use memtwin_replicate::{Collector, GuestState, Replication, Source, SourceError, Stop};
 use memtwin_verdict::Image as _;
@@ -153,31 +154,31 @@ pub(crate) fn receiver_config() -> ReceiverConfig {
 pub(crate) struct Receiving {
     pub(crate) address: SocketAddr,
     pub(crate) stop: Stop,
-    thread: JoinHandle<Result<Ended, RemoteError>>,
+    thread: JoinHandle<Result<ReceiveEnd, RemoteError>>,
 }
 
 impl Receiving {
     pub(crate) fn at(path: &Path, config: ReceiverConfig) -> Self {
-        let door = Door::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let door = Listener::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
         Self::through(door, path, config)
     }
 
-    pub(crate) fn through(mut door: Door, path: &Path, config: ReceiverConfig) -> Self {
+    pub(crate) fn through(mut door: Listener, path: &Path, config: ReceiverConfig) -> Self {
         let address = door.address().unwrap();
-        let mut receiver = Receiver::new(path, config).unwrap();
+        let mut receiver = TwinReceiver::new(path, config).unwrap();
         let stop = Stop::default();
         let stops = stop.clone();
         let thread = std::thread::spawn(move || receiver.run(&mut door, &stops));
         Self { address, stop, thread }
     }
 
-    pub(crate) fn end(self) -> Result<Ended, RemoteError> {
+    pub(crate) fn end(self) -> Result<ReceiveEnd, RemoteError> {
         self.thread.join().unwrap()
     }
 }
 
 pub(crate) fn sender_config(address: SocketAddr) -> SenderConfig {
-    let target = Target::Tcp { host: address.ip().to_string(), port: address.port() };
+    let target = RemoteTarget::Tcp { host: address.ip().to_string(), port: address.port() };
     SenderConfig {
         patience: Duration::from_secs(5),
         retry: Duration::from_secs(30),

@@ -1,7 +1,9 @@
 //! Every sink, and whether what is left of it is a complete twin.
 
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, Security, SenderConfig, Target};
+use memtwin_remote::{
+    Listener, ReceiveEnd, ReceiverConfig, RemoteTarget, Security, SenderConfig, TwinReceiver,
+};
 use memtwin_replicate::{Collector, Sink, SinkError, Stop, Written};
 use memtwin_report::{Case, Trial};
 use memtwin_session::{CaseFacts, OpenTwin, ReadTwin, TwinReadError, TwinTarget, verdict_of};
@@ -40,7 +42,7 @@ pub(crate) enum KeptTwin {
         kind: TwinKind,
         twin: OpenTwin,
         dir: tempfile::TempDir,
-        receiver: Option<JoinHandle<Ended>>,
+        receiver: Option<JoinHandle<ReceiveEnd>>,
     },
 }
 
@@ -52,8 +54,8 @@ impl KeptTwin {
         let mut receiver = None;
         let twin = match kind {
             TwinKind::Memory => return Self::Memory(MemoryTwin::new()),
-            TwinKind::File => OpenTwin::open(&TwinTarget::File(path), &stop),
-            TwinKind::Dir => OpenTwin::open_regions(&TwinTarget::File(path), &stop),
+            TwinKind::File => OpenTwin::open(&TwinTarget::file(path), &stop),
+            TwinKind::Dir => OpenTwin::open_regions(&TwinTarget::file(path), &stop),
             TwinKind::Discard => OpenTwin::open(&TwinTarget::Discard, &stop),
             TwinKind::Remote => {
                 let (target, thread) = receive(path);
@@ -88,7 +90,7 @@ impl KeptTwin {
                 Some(!left.is_empty() && left.iter().all(|name| !name.ends_with(".partial")))
             }
             TwinKind::Remote => match ended {
-                Some(Ended::Judged { kept, .. }) => Some(kept.is_ok()),
+                Some(ReceiveEnd::Judged { kept, .. }) => Some(kept.is_ok()),
                 other => panic!("the receiver was not told: {other:?}"),
             },
         };
@@ -97,12 +99,12 @@ impl KeptTwin {
 }
 
 /// A receiver of one session in a thread, on loopback.
-fn receive(path: PathBuf) -> (TwinTarget, JoinHandle<Ended>) {
-    let mut door = Door::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
+fn receive(path: PathBuf) -> (TwinTarget, JoinHandle<ReceiveEnd>) {
+    let mut door = Listener::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
     let address = door.address().unwrap();
-    let mut receiver = Receiver::new(path, ReceiverConfig::default()).unwrap();
+    let mut receiver = TwinReceiver::new(path, ReceiverConfig::default()).unwrap();
     let thread = std::thread::spawn(move || receiver.run(&mut door, &Stop::default()).unwrap());
-    let target = Target::Tcp { host: address.ip().to_string(), port: address.port() };
+    let target = RemoteTarget::Tcp { host: address.ip().to_string(), port: address.port() };
     (TwinTarget::Remote(Box::new(SenderConfig::new(target, Security::Plain))), thread)
 }
 

@@ -2,7 +2,7 @@
 //! differs counts as written.
 
 use super::{directories, layout};
-use crate::store::Access;
+use crate::page_store::PageAccess;
 use crate::trailer::TRAILER;
 use crate::{Discard, FileTwin, MemoryTwin, TwinError, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
@@ -131,7 +131,7 @@ proptest! {
 
     #[test]
     fn a_file_twin_keeps_it(script in scripts(), access in prop::sample::select(vec![
-        None, Some(Access::Mapped), Some(Access::Plain),
+        None, Some(PageAccess::Mapped), Some(PageAccess::Plain),
     ])) {
         for dir in directories() {
             let path = dir.path().join("twin");
@@ -159,9 +159,9 @@ fn memory_is_mapped_and_a_disk_is_not() {
     let mut twin = MemoryTwin::new();
     assert!(twin.reader().is_err(), "nothing to read yet");
     twin.open(&super::small()).unwrap();
-    assert_eq!(Access::of(&twin.reader().unwrap()), Access::Mapped);
-    assert_eq!(Access::of(&File::open("/dev/shm").unwrap()), Access::Mapped);
-    assert_eq!(Access::of(&File::open("/proc").unwrap()), Access::Plain);
+    assert_eq!(PageAccess::of(&twin.reader().unwrap()), PageAccess::Mapped);
+    assert_eq!(PageAccess::of(&File::open("/dev/shm").unwrap()), PageAccess::Mapped);
+    assert_eq!(PageAccess::of(&File::open("/proc").unwrap()), PageAccess::Plain);
 }
 
 /// The control: a twin that leaves one write out, and one that counts wrong, break the contract.

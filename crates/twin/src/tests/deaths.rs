@@ -1,7 +1,7 @@
 //! What is left when the writer is killed, or the disk is full, in the middle.
 
 use super::{child, fill, names, small};
-use crate::store::Access;
+use crate::page_store::PageAccess;
 use crate::{FileTwin, is_marked_incomplete};
 use memtwin_pages::RegionId;
 use memtwin_replicate::Sink;
@@ -69,7 +69,7 @@ fn killed_in_pre_copy() {
 #[test]
 fn the_disk_is_full_in_pre_copy() {
     if let Some(dir) = child::directory() {
-        for access in [Access::Mapped, Access::Plain] {
+        for access in [PageAccess::Mapped, PageAccess::Plain] {
             let (path, filler) = (dir.join("dest"), dir.join("filler"));
             fs::write(&path, "old").unwrap();
             let mut twin = FileTwin::create(&path).unwrap().force(access);
@@ -114,7 +114,7 @@ fn the_disk_is_full_in_pre_copy() {
 fn a_write_fails_when_the_twin_is_live() {
     if let Some(dir) = child::directory() {
         let path = dir.join("dest");
-        let mut twin = FileTwin::create(&path).unwrap().force(Access::Plain);
+        let mut twin = FileTwin::create(&path).unwrap().force(PageAccess::Plain);
         twin.open(&small()).unwrap();
         fill(&mut twin, 1).unwrap();
         twin.commit(0).unwrap();

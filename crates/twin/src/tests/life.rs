@@ -2,9 +2,9 @@
 
 use super::guest::Guest;
 use super::{directories, fill, layout, names, small};
-use crate::marker::{Inode, Record};
-use crate::store::Access;
-use crate::{FileTwin, TwinError, Validity, is_marked_incomplete};
+use crate::marker::{Inode, MarkerRecord};
+use crate::page_store::PageAccess;
+use crate::{FileTwin, ImageValidity, TwinError, is_marked_incomplete};
 use memtwin_pages::RegionId;
 use memtwin_replicate::{Replication, Sink, Stop};
 use std::fs::{self, File};
@@ -28,12 +28,12 @@ fn is_full_of(path: &Path, value: u8) -> bool {
 
 /// An image with a trailer.
 fn is_unfinished_and_full_of(path: &Path, value: u8) -> bool {
-    let unfinished = matches!(validity(path), Validity::Unfinished { bytes: 65536, .. });
+    let unfinished = matches!(validity(path), ImageValidity::Unfinished { bytes: 65536, .. });
     unfinished && fs::read(path).unwrap()[..16 * 4096] == [value; 16 * 4096]
 }
 
-fn validity(path: &Path) -> Validity {
-    Validity::of(&File::open(path).unwrap(), path).unwrap()
+fn validity(path: &Path) -> ImageValidity {
+    ImageValidity::of(&File::open(path).unwrap(), path).unwrap()
 }
 
 #[test]
@@ -146,14 +146,14 @@ fn what_a_dead_writer_left_is_told_apart_and_moved_away() {
     fs::write(&path, "half").unwrap();
     let half = Inode::of(&fs::metadata(&path).unwrap());
     // No process has pid 0; what counts is that nobody holds the lock.
-    fs::write(&marker, Record { pid: 0, twin: half }.line()).unwrap();
+    fs::write(&marker, MarkerRecord { pid: 0, twin: half }.line()).unwrap();
     assert_eq!(is_marked_incomplete(&path).unwrap(), Some(0));
     drop(FileTwin::create(&path).unwrap());
     assert_eq!(names(dir.path()), ["dest.partial"]);
 
     // Killed in pre-copy: what is at PATH is another, complete file.
     fs::write(&path, "whole").unwrap();
-    fs::write(&marker, Record { pid: 0, twin: half }.line()).unwrap();
+    fs::write(&marker, MarkerRecord { pid: 0, twin: half }.line()).unwrap();
     assert_eq!(is_marked_incomplete(&path).unwrap(), None);
     drop(FileTwin::create(&path).unwrap());
     assert_eq!(fs::read(&path).unwrap(), b"whole");
@@ -177,7 +177,7 @@ fn a_twin_that_was_replaced_is_not_complete() {
 
 #[test]
 fn a_twin_that_was_shortened_is_an_error_and_no_signal() {
-    for access in [Access::Mapped, Access::Plain] {
+    for access in [PageAccess::Mapped, PageAccess::Plain] {
         for dir in directories() {
             let path = dir.path().join("dest");
             let mut twin = FileTwin::create(&path).unwrap().force(access);

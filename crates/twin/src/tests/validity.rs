@@ -1,19 +1,19 @@
 //! An unfinished twin is known by whatever way it is reached, and nothing else is taken for one.
 
 use super::{directories, fill, names, small};
-use crate::marker::{Inode, Record};
-use crate::{FileTwin, MemoryTwin, TwinError, Validity};
+use crate::marker::{Inode, MarkerRecord};
+use crate::{FileTwin, ImageValidity, MemoryTwin, TwinError};
 use memtwin_replicate::Sink;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-fn validity(path: &Path) -> Validity {
-    Validity::of(&File::open(path).unwrap(), path).unwrap()
+fn validity(path: &Path) -> ImageValidity {
+    ImageValidity::of(&File::open(path).unwrap(), path).unwrap()
 }
 
 fn is_unfinished(path: &Path) -> bool {
-    matches!(validity(path), Validity::Unfinished { bytes: 65536, .. })
+    matches!(validity(path), ImageValidity::Unfinished { bytes: 65536, .. })
 }
 
 fn by_descriptor(file: &File) -> PathBuf {
@@ -45,7 +45,7 @@ fn by_every_name_and_in_every_copy() {
         // The control: the whole one is known as such by each of its names. A copy of the time
         // before stays what it was.
         for name in ["dest", "renamed", "symlink"] {
-            assert_eq!(validity(&at(name)), Validity::Whole, "{name}");
+            assert_eq!(validity(&at(name)), ImageValidity::Whole, "{name}");
         }
         assert!(ways(&["copy"]));
     }
@@ -67,26 +67,26 @@ fn what_a_power_loss_leaves_of_an_earlier_version() {
     let at = |name: &str| dir.path().join(name);
     for name in ["dest", "dest.partial", "other"] {
         fs::write(at(name), [0; 8192]).unwrap();
-        assert_eq!(validity(&at(name)), Validity::Whole);
+        assert_eq!(validity(&at(name)), ImageValidity::Whole);
     }
     for marker in [&[][..], &[0; 64]] {
         fs::write(at("dest.replicating"), marker).unwrap();
         for name in ["dest", "dest.partial"] {
-            let Validity::Unproven { bytes: 8192, why } = validity(&at(name)) else {
+            let ImageValidity::Unproven { bytes: 8192, why } = validity(&at(name)) else {
                 panic!("{name}")
             };
             assert!(why.contains("dest.replicating is empty") && !why.contains('\n'), "{why}");
         }
     }
-    assert_eq!(validity(&at("other")), Validity::Whole);
+    assert_eq!(validity(&at("other")), ImageValidity::Whole);
     // One that names another file says nothing about these.
     let other = Inode::of(&fs::metadata(at("other")).unwrap());
-    fs::write(at("dest.replicating"), Record { pid: 7, twin: other }.line()).unwrap();
-    assert_eq!(validity(&at("dest")), Validity::Whole);
+    fs::write(at("dest.replicating"), MarkerRecord { pid: 7, twin: other }.line()).unwrap();
+    assert_eq!(validity(&at("dest")), ImageValidity::Whole);
     let partial = Inode::of(&fs::metadata(at("dest.partial")).unwrap());
-    fs::write(at("dest.replicating"), Record { pid: 7, twin: partial }.line()).unwrap();
-    assert_eq!(validity(&at("dest.partial")), Validity::Unfinished { bytes: 8192, pid: 7 });
-    assert_eq!(validity(&at("dest")), Validity::Whole);
+    fs::write(at("dest.replicating"), MarkerRecord { pid: 7, twin: partial }.line()).unwrap();
+    assert_eq!(validity(&at("dest.partial")), ImageValidity::Unfinished { bytes: 8192, pid: 7 });
+    assert_eq!(validity(&at("dest")), ImageValidity::Whole);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::values::{Size, Time};
 use clap::{Args, ValueEnum};
 use memtwin_experiments::ReplicateExperimentConfig;
 use memtwin_lab::{Arch, aeshmem};
-use memtwin_remote::Target;
+use memtwin_remote::RemoteTarget;
 use memtwin_report::Failure;
 use std::path::PathBuf;
 
@@ -57,7 +57,7 @@ pub(crate) struct LabReplicate {
     /// Then once more, with the twin on another host: tcp://HOST:PORT, where a `memtwin receive` waits.
     /// On another machine that is done in any case, with the twin here
     #[arg(long, value_name = "TARGET")]
-    to: Option<Target>,
+    to: Option<RemoteTarget>,
     /// Write each round's dirty bitmap to FILE (docs/dirty-bitmap.md)
     #[arg(long, value_name = "FILE")]
     dirty_bitmap: Option<PathBuf>,
@@ -135,7 +135,7 @@ impl LabReplicate {
     ///
     /// Errors: there is no key for a target that is not this host alone.
     pub(crate) fn into_config(self) -> Result<ReplicateExperimentConfig, Failure> {
-        let sender = |target: &Target| Sender::unasked().config(target).map(Box::new);
+        let sender = |target: &RemoteTarget| Sender::unasked().config(target).map(Box::new);
         Ok(ReplicateExperimentConfig {
             guest: aeshmem::Choice {
                 arch: self.arch,

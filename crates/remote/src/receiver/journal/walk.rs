@@ -1,6 +1,6 @@
 //! Reading a journal from its beginning, up to the first thing that is not right.
 
-use super::Header;
+use super::JournalHeader;
 use crate::RemoteError;
 use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, decode_layout};
 use std::fs::File;
@@ -16,7 +16,7 @@ pub(super) fn is_of_version_1(file: &File) -> bool {
 }
 
 /// A walk through a journal's frames.
-pub(super) struct Walk<'f> {
+pub(super) struct JournalWalk<'f> {
     file: &'f File,
     pub(super) inbox: Inbox,
     read: u64,
@@ -26,9 +26,9 @@ pub(super) struct Walk<'f> {
     pub(super) frames: u64,
 }
 
-impl<'f> Walk<'f> {
+impl<'f> JournalWalk<'f> {
     /// Reads the header. `None`: this is no journal of ours, or a torn one.
-    pub(super) fn open(file: &'f File) -> Result<Option<(Header, Self)>, RemoteError> {
+    pub(super) fn open(file: &'f File) -> Result<Option<(JournalHeader, Self)>, RemoteError> {
         let mut magic = [0; MAGIC.len()];
         let at = MAGIC.len() as u64;
         if file.read_exact_at(&mut magic, 0).is_err() || magic != MAGIC {
@@ -48,7 +48,7 @@ impl<'f> Walk<'f> {
         let Ok(Message::Base(base)) = Message::read(Kind::Base, walk.inbox.body()) else {
             return Ok(None);
         };
-        Ok(Some((Header { session: hello.session, layout, base }, walk)))
+        Ok(Some((JournalHeader { session: hello.session, layout, base }, walk)))
     }
 
     /// The next frame. `None`: there is none, or it is torn.

@@ -6,6 +6,7 @@
 
 mod admission;
 mod committed_twin;
+mod config;
 mod conversation;
 mod disk_worker;
 mod initial_copy;
@@ -19,55 +20,23 @@ mod received_state;
 mod received_twin;
 mod recovery;
 mod serving_queue;
+mod shared_writer;
 
+pub use config::ReceiverConfig;
 pub use listener::Listener;
 pub use point_hook::{PointHook, ReceiverPoint};
 
 use crate::RemoteError;
-use crate::frames::{FrameWriter, PATIENCE};
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;
-use memtwin_twin::DeviceOptions;
 use memtwin_wire::{Message, Outcome};
 use received_twin::ReceivedTwin;
 use serving_queue::{NextPeer, PendingPeer, ServingQueue};
+use shared_writer::{SharedWriter, locked};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// How to receive.
-#[derive(Clone, Debug)]
-pub struct ReceiverConfig {
-    /// How long to wait for a sender whose connection broke.
-    pub wait: Duration,
-    /// How long to bear a silent peer, or a stranger.
-    pub patience: Duration,
-    /// How long a sender that has introduced itself may take to name its regions.
-    pub introduction: Duration,
-    /// When a journal has this many bytes, the image is synced and the journal begun anew.
-    pub journal_bytes: u64,
-    /// How a block device is treated.
-    pub device: DeviceOptions,
-    /// For tests: called at each point of a receiver's life.
-    pub at: PointHook,
-    /// For tests: the receiver's nonce, in place of a random one.
-    pub nonce: Option<[u8; 16]>,
-}
-
-impl Default for ReceiverConfig {
-    fn default() -> Self {
-        Self {
-            wait: Duration::from_secs(60),
-            patience: PATIENCE,
-            introduction: Duration::from_secs(60),
-            journal_bytes: 64 << 20,
-            device: DeviceOptions::default(),
-            at: PointHook::new(|_| ()),
-            nonce: None,
-        }
-    }
-}
 
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,13 +57,6 @@ pub enum ReceiveEnd {
         /// Why the last connection ended.
         why: String,
     },
-}
-
-/// The writer of the connection of the moment, for whoever has something to say.
-pub(crate) type SharedWriter = Arc<Mutex<Option<FrameWriter>>>;
-
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Receives one session into one file.

@@ -169,8 +169,6 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-migrate",
             "memtwin-pages",
             "memtwin-process",
-            "memtwin-qemu",
-            "memtwin-qmp",
             "memtwin-remote",
             "memtwin-replicate",
             "memtwin-report",

@@ -1,7 +1,7 @@
 //! Those who are introducing themselves: a bounded number, and whoever holds a place without using
 //! it loses it to the next who comes.
 
-use super::locked;
+use super::shared_writer::locked;
 use crate::stream::StreamCloser;
 use std::net::IpAddr;
 use std::sync::Mutex;

@@ -1,11 +1,13 @@
 //! A twin that holds a whole round, and the rounds that come after it.
 
+use super::ReceiverPoint;
+use super::config::ReceiverConfig;
 use super::disk_worker::{DiskThread, DiskWorker};
 use super::initial_copy::check_blocks;
 use super::journal::{JOURNAL, JournalHeader, JournalReader, RecoveredJournal, RoundJournal};
 use super::nonzero_blocks::NonzeroBlocks;
 use super::received_image::ReceivedImage;
-use super::{ReceiverConfig, ReceiverPoint, SharedWriter};
+use super::shared_writer::SharedWriter;
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId};
 use memtwin_replicate::Stop;

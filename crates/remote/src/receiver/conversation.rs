@@ -1,9 +1,10 @@
 //! One connection of a session, from its sender's turn to its break or to BYE.
 
+use super::config::ReceiverConfig;
 use super::introduction::{refuse, regions};
 use super::received_twin::ReceivedTwin;
 use super::serving_queue::{IntroductionStep, PendingPeer, ServingQueue};
-use super::{ReceiverConfig, SharedWriter, locked};
+use super::shared_writer::{SharedWriter, locked};
 use crate::RemoteError;
 use crate::frames::FrameReader;
 use memtwin_replicate::Stop;

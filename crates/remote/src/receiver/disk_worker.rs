@@ -7,7 +7,8 @@
 use super::journal::JournalReader;
 use super::nonzero_blocks::NonzeroBlocks;
 use super::received_image::ReceivedImage;
-use super::{PointHook, ReceiverPoint, SharedWriter, locked};
+use super::shared_writer::{SharedWriter, locked};
+use super::{PointHook, ReceiverPoint};
 use crate::RemoteError;
 use memtwin_wire::{Message, Shape};
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! What is said before pages are: HELLO and WELCOME, signs of life, LAYOUT. All of it is bounded in
 //! frames, bytes and time.
 
-use super::ReceiverConfig;
+use super::config::ReceiverConfig;
 use crate::RemoteError;
 use crate::allowance::PeerAllowance;
 use crate::frames::{FrameReader, FrameWriter};

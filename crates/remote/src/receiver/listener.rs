@@ -1,8 +1,8 @@
 //! Where senders connect: each introduces itself in a thread of its own and within bounds, and no other
 //! waits for it.
 
-use super::ReceiverConfig;
 use super::admission::{AdmissionSlot, IntroductionProgress, PeerAdmission};
+use super::config::ReceiverConfig;
 use super::introduction::{hello, refuse, regions};
 use super::serving_queue::{IntroductionStep, PendingPeer, ServingQueue, SessionStanding};
 use crate::frames::{FrameReader, FrameWriter};

@@ -1,12 +1,14 @@
 //! What a receiver keeps, from taking a path to the end of its session.
 
 use super::committed_twin::{CommittedParts, CommittedTwin};
+use super::config::ReceiverConfig;
 use super::disk_worker::acknowledge;
 use super::initial_copy::{CompleteInitialCopy, InitialCopy};
 use super::journal::{JournalHeader, RoundJournal};
 use super::received_state::{FinishedSession, ReceivedState};
 use super::recovery::{check, recover};
-use super::{ReceiveEnd, ReceiverConfig, ReceiverPoint, SharedWriter};
+use super::shared_writer::SharedWriter;
+use super::{ReceiveEnd, ReceiverPoint};
 use crate::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_replicate::Stop;

@@ -2,8 +2,9 @@
 //! saw.
 
 use super::committed_twin::CommittedTwin;
+use super::config::ReceiverConfig;
 use super::journal::{FoundJournal, JOURNAL, JournalHeader, RoundJournal};
-use super::{ReceiverConfig, SharedWriter};
+use super::shared_writer::SharedWriter;
 use crate::RemoteError;
 use memtwin_replicate::Stop;
 use memtwin_twin::{TwinStore, TwinTrailer};

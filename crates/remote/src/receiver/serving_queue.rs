@@ -1,6 +1,6 @@
 //! Between the listener and the one thread that serves: who may be served, and who waits for it.
 
-use super::locked;
+use super::shared_writer::locked;
 use crate::frames::{FrameReader, FrameWriter};
 use crate::stream::StreamCloser;
 use memtwin_pages::Layout;

@@ -2,7 +2,7 @@
 //! known where the guest is. It never runs twice, and is given up at the source only once it may run at
 //! the destination.
 //!
-//! [`MigrationDriver::run`] is the whole of it; what it may do is a function of the [`Phase`]. The
+//! `MigrationDriver::run` is the whole of it; what it may do is a function of the `Phase`. The
 //! destination is started with `-S` where RAM is to be judged: it has the guest then, and has not run it.
 //! Until it does, the source can take the guest back.
 

@@ -1,4 +1,4 @@
-//! Repeats the tests of `crates/powerloss`: each run cuts the power in other ways.
+//! Repeats the tests of `dev/powerloss`: each run cuts the power in other ways.
 
 use super::options::Soak;
 use crate::interrupt::Interrupt;

@@ -6,7 +6,7 @@ use memtwin_stream::{BlockEntry, Decoder, Limits, Visitor};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-#[path = "../../stream/tests/common/encode.rs"]
+#[path = "../../../crates/stream/tests/common/encode.rs"]
 #[allow(dead_code, reason = "a part of it is enough")]
 mod encode;
 

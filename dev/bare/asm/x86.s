@@ -5,7 +5,7 @@
 # Assembled: as --32 x86.s -o x86.o && objcopy -O binary -j .text x86.o x86.bin
 # A test assembles this and compares it with x86.bin.
 #
-# The words from `job` to `stride` are set in the image by crates/bare/src/image.rs. The guest's report
+# The words from `job` to `stride` are set in the image by dev/bare/src/image.rs. The guest's report
 # lies in a page of its own: a store to a page with code in it is a slow one under TCG. Neither the
 # loader (which puts the multiboot information in the page after the image) nor a reset touches it, so
 # `BOOTS` counts the resets too.

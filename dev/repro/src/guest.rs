@@ -58,7 +58,7 @@ pub enum GuestError {
     #[error("can't wait for QEMU: {0}")]
     Wait(#[source] io::Error),
     /// The guest can't do its job.
-    #[error("the guest can't do its job: {0:?}; crates/bare/asm says what the code means")]
+    #[error("the guest can't do its job: {0:?}; dev/bare/asm says what the code means")]
     Failed(Report),
     /// It takes too long.
     #[error("the guest is not at work after {} s: {report:?}", after.as_secs())]

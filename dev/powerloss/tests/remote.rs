@@ -5,7 +5,7 @@
 
 mod common;
 mod session;
-#[path = "../../remote/tests/common/mod.rs"]
+#[path = "../../../crates/remote/tests/common/mod.rs"]
 mod toy;
 
 use common::{Findings, Limits, crash_everywhere, directory, losses, taken_for_whole};

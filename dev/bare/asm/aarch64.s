@@ -7,7 +7,7 @@
 // Before the first store that is judged the MMU is on and RAM is Normal, Write-Back, Inner Shareable
 // (Arm ARM D8.6), so that the same image is right on hardware with caches.
 //
-// The words from `job` on are set in the image by crates/bare/src/image.rs. The guest's report lies in
+// The words from `job` on are set in the image by dev/bare/src/image.rs. The guest's report lies in
 // a page of its own: a store to a page with code in it is a slow one under TCG.
 
         .set    TEXT_OFFSET, 0x80000

@@ -6,7 +6,7 @@
 # riscv64-linux-gnu-objcopy -O binary -j .text r.elf riscv64.bin
 # A test does the same and compares it with riscv64.bin.
 #
-# The words from `job` on are set in the image by crates/bare/src/image.rs. The guest's report lies in
+# The words from `job` on are set in the image by dev/bare/src/image.rs. The guest's report lies in
 # a page of its own: a store to a page with code in it is a slow one under TCG.
 
         .set    REPORT, 0x80008000

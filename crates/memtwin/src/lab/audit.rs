@@ -165,14 +165,14 @@ fn audited(
     found: &mut Found,
 ) -> Result<(), Failure> {
     let [monitor, watched] = spec.monitors();
-    let audit = words(&monitor, args.seconds.0)?;
+    let audit = words(&monitor, args.seconds.0)?.into_config();
     let enough = Stop::default();
     talk.say(&format!("host: memtwin audit {}", monitor.display()));
     let mut attempts = ATTEMPTS;
     let (Audited { cases, notes }, seen) = loop {
         attempts -= 1;
         let (audited, seen) = thread::scope(|scope| {
-            let audit = scope.spawn(|| memtwin_session::audit(&audit.config(), &enough, &mut ()));
+            let audit = scope.spawn(|| memtwin_session::audit(&audit, &enough, &mut ()));
             let mut look = || {
                 let mut qmp =
                     Qmp::connect(&watched, PATIENCE).map_err(|error| error.to_string())?;

@@ -169,7 +169,7 @@ impl Experiment<'_> {
         let (memory, control) = (self.args.memory.as_path(), turn == Turn::Control);
         let (over, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
         let steer = Steer { memory, window, control, over, rounds };
-        let (config, enough) = (replicate.qemu_config(&self.qmp())?, Stop::default());
+        let (config, enough) = (replicate.into_qemu_config(&self.qmp())?, Stop::default());
         let (replicated, written) = thread::scope(|scope| {
             let run = || replicate_qemu(&config, Some(&steer), &enough, &mut ());
             let replication = scope.spawn(run);

@@ -146,7 +146,7 @@ impl Part {
                 "after --: --json, --format, --quiet and --dry-run go before it, and --memory is of no use there",
             ));
         }
-        Ok(Self { names: memtwin_session::check_case_names(&check.config()), arguments })
+        Ok(Self { names: memtwin_session::check_case_names(&check.into_config()), arguments })
     }
 }
 

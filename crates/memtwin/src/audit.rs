@@ -6,17 +6,18 @@ use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit, plain};
 use memtwin_session::{Audited, audit, preview_audit};
 
 /// Audits, and writes the report.
-pub(crate) fn run(args: &Audit, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: Audit, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     crate::output::probe(&args.output)?;
-    let config = args.config();
-    if args.dry_run {
+    let (output, dry_run) = (args.output.clone(), args.dry_run);
+    let config = args.into_config();
+    if dry_run {
         crate::output::list(preview_audit(&config)?.iter().map(|line| plain(line)))?;
         return Ok(ExitCode::Verified);
     }
-    let mut progress = Progress::new(crate::output::progress_mode(&args.output), 1);
+    let mut progress = Progress::new(crate::output::progress_mode(&output), 1);
     let Audited { cases, notes } = audit(&config, stop, &mut progress)?;
     drop(progress);
     let code = exit::of_cases(&cases, false, stop.is_set());
-    crate::output::write(&args.output, &RunRecord::new(command, cases), &notes)?;
+    crate::output::write(&output, &RunRecord::new(command, cases), &notes)?;
     Ok(code)
 }

@@ -7,18 +7,18 @@ use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit};
 use memtwin_session::{CheckPlan, Checked};
 
 /// Runs the cases and writes the report.
-pub(crate) fn run(args: &Check, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: Check, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     crate::sizes::check(args.size.map(|size| size.0))?;
     crate::output::probe(&args.output)?;
-    let config = args.config();
+    let (output, dry_run, wants_pieces) = (args.output.clone(), args.dry_run, args.pieces);
+    let config = args.into_config();
     let plan = CheckPlan::new(&config)?;
-    if args.dry_run {
+    if dry_run {
         crate::output::list(plan.names())?;
         return Ok(ExitCode::Verified);
     }
-    let mut progress =
-        Progress::new(crate::output::progress_mode(&args.output), plan.names().len());
-    let mut pieces = Pieces::new(args.pieces, &command);
+    let mut progress = Progress::new(crate::output::progress_mode(&output), plan.names().len());
+    let mut pieces = Pieces::new(wants_pieces, &command);
     let Checked { cases, notes } = plan.run(stop, &mut (&mut progress, &mut pieces))?;
     drop(progress);
     plan.skipped().iter().for_each(|case| pieces.case(case));
@@ -26,6 +26,6 @@ pub(crate) fn run(args: &Check, command: String, stop: &Stop) -> Result<ExitCode
         pieces.end();
     }
     let code = exit::of_cases(&cases, false, stop.is_set());
-    crate::output::write(&args.output, &RunRecord::new(command, cases), &notes)?;
+    crate::output::write(&output, &RunRecord::new(command, cases), &notes)?;
     Ok(code)
 }

@@ -87,9 +87,9 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         helpers::go_first();
     }
     match command {
-        Command::Check(args) => check::run(&args, line, &stop()?),
-        Command::Replicate(args) => replicate::run(&args, line, &stop()?),
-        Command::Audit(args) => audit::run(&args, line, &stop()?),
+        Command::Check(args) => check::run(args, line, &stop()?),
+        Command::Replicate(args) => replicate::run(*args, line, &stop()?),
+        Command::Audit(args) => audit::run(args, line, &stop()?),
         Command::Receive(args) => receive::run(&args, line, &stop()?),
         Command::Verify(args) => verify::run(&args, line),
         Command::Migrate(args) => migrate::run(&args, line, &stop()?),

@@ -6,20 +6,21 @@ use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit};
 use memtwin_session::{Replicated, replicate, replicate_qemu};
 
 /// Replicates, judges, and writes the report.
-pub(crate) fn run(args: &Replicate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: Replicate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
     args.check()?;
     crate::output::probe(&args.output)?;
-    let mut progress = Progress::new(crate::output::progress_mode(&args.output), 1);
-    let Replicated { case, not_converged, mut notes, sums, .. } = match &args.source {
+    let output = args.output.clone();
+    let mut progress = Progress::new(crate::output::progress_mode(&output), 1);
+    let Replicated { case, not_converged, mut notes, sums, .. } = match args.source.clone() {
         Source::Qemu(socket) => {
-            replicate_qemu(&args.qemu_config(socket)?, None, stop, &mut progress)?
+            replicate_qemu(&args.into_qemu_config(&socket)?, None, stop, &mut progress)?
         }
-        Source::Kvm | Source::Process => replicate(&args.config()?, stop, &mut progress)?,
+        Source::Kvm | Source::Process => replicate(&args.into_config()?, stop, &mut progress)?,
     };
     drop(progress);
     notes.extend(sums);
     let cases = [case];
     let code = exit::of_cases(&cases, not_converged, stop.is_set());
-    crate::output::write(&args.output, &RunRecord::new(command, cases.into()), &notes)?;
+    crate::output::write(&output, &RunRecord::new(command, cases.into()), &notes)?;
     Ok(code)
 }

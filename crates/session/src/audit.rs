@@ -1,5 +1,6 @@
 //! An audit: does the dirty log of a running QEMU tell the truth about its guest?
 
+mod cases;
 mod findings;
 mod rounds;
 mod stop;

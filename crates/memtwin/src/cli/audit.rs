@@ -45,9 +45,9 @@ pub(crate) struct Audit {
 
 impl Audit {
     /// What it asks for.
-    pub(crate) fn config(&self) -> AuditConfig {
+    pub(crate) fn into_config(self) -> AuditConfig {
         AuditConfig {
-            socket: self.socket.clone(),
+            socket: self.socket,
             pid: self.pid,
             time: self.seconds.map(|time| time.0),
             rounds: self.rounds,

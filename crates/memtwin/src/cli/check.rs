@@ -81,7 +81,7 @@ pub(crate) struct Check {
 
 impl Check {
     /// What it asks for.
-    pub(crate) fn config(&self) -> CheckConfig {
+    pub(crate) fn into_config(self) -> CheckConfig {
         CheckConfig {
             source: self.source.map(|source| match source {
                 CheckSource::Kvm => session::CheckSource::Kvm,
@@ -100,7 +100,7 @@ impl Check {
             interval: self.interval.0,
             seed: self.seed,
             ring_entries: self.ring_entries,
-            memory: self.memory.clone(),
+            memory: self.memory,
             writer: helpers::writer_command(),
         }
     }

@@ -159,41 +159,43 @@ impl Replicate {
     /// What it asks for, of a guest of our own.
     ///
     /// Errors: a key of the remote twin can't be read, or there is none.
-    pub(crate) fn config(&self) -> Result<ReplicateConfig, Failure> {
+    pub(crate) fn into_config(self) -> Result<ReplicateConfig, Failure> {
+        let (twin, until, time) = (self.twin_target()?, self.until(), self.limit());
         Ok(ReplicateConfig {
             guest: match self.source {
                 Source::Process => ReplicatedGuest::Process(helpers::writer_command()),
                 Source::Kvm | Source::Qemu(_) => ReplicatedGuest::Kvm(self.mode),
             },
-            twin: self.twin_target()?,
-            memory: self.memory.clone(),
+            twin,
+            memory: self.memory,
             size: self.size.0,
             vcpus: self.vcpus,
             stressor: self.stressor,
             pace: self.pace,
             guest_time: self.guest_seconds.map(|time| time.0),
             interval: self.interval.0,
-            until: self.until(),
+            until,
             rounds: self.rounds,
-            time: self.limit(),
-            dirty_bitmap: self.dirty_bitmap.clone(),
+            time,
+            dirty_bitmap: self.dirty_bitmap,
         })
     }
 
     /// What it asks for, of the QEMU with this monitor.
     ///
-    /// Errors: as [`Replicate::config`].
-    pub(crate) fn qemu_config(&self, socket: &Path) -> Result<QemuReplicateConfig, Failure> {
+    /// Errors: as [`Replicate::into_config`].
+    pub(crate) fn into_qemu_config(self, socket: &Path) -> Result<QemuReplicateConfig, Failure> {
+        let (twin, until, time) = (self.twin_target()?, self.until(), self.limit());
         Ok(QemuReplicateConfig {
             socket: socket.to_owned(),
             pid: self.pid,
-            block: self.block.clone(),
-            twin: self.twin_target()?,
+            block: self.block,
+            twin,
             interval: self.interval.0,
-            until: self.until(),
+            until,
             rounds: self.rounds,
-            time: self.limit(),
-            dirty_bitmap: self.dirty_bitmap.clone(),
+            time,
+            dirty_bitmap: self.dirty_bitmap,
             max_pause: self.max_pause.0,
             guardian: helpers::guardian_command(),
         })

@@ -1,17 +1,18 @@
 //! What an audit has found so far, RAMBlock by RAMBlock. A loss once seen stays.
 
+use super::cases::not_judged;
 use super::rounds::RegionRounds;
 use super::untested::untested;
 use crate::findings::{both_digests, lost_page};
 use crate::judge::StopTiming;
-use crate::paused_read::{PausedRead, unclear};
+use crate::paused_read::PausedRead;
 use crate::read_twin::TwinPart;
-use crate::verdict::{CaseFacts, Override, verdict_of};
+use crate::verdict::Override;
 use memtwin_pages::{Layout, PageSet, Region};
 use memtwin_qemu::Block;
 use memtwin_replicate::{Round, RoundKind};
+use memtwin_report::Case;
 use memtwin_report::record::{Detail, Digests, LostPage, PageAt};
-use memtwin_report::{Case, Trial};
 use memtwin_verdict::{Comparison, Difference, Image};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,24 +42,24 @@ pub(super) struct AuditFindings {
     notes: Vec<String>,
 }
 
-struct BlockFindings {
-    region: Region,
-    rounds: Vec<Round>,
-    lost: BTreeMap<u64, LostPage>,
+pub(super) struct BlockFindings {
+    pub(super) region: Region,
+    pub(super) rounds: Vec<Round>,
+    pub(super) lost: BTreeMap<u64, LostPage>,
     /// Pages that differ and that QEMU never sent.
-    missing: BTreeSet<u64>,
+    pub(super) missing: BTreeSet<u64>,
     /// Pages that the guest gave up.
-    discarded: PageSet,
+    pub(super) discarded: PageSet,
     /// Pages that differ and that the guest may have given up.
-    unclear: BTreeSet<u64>,
-    digests: Option<Digests>,
+    pub(super) unclear: BTreeSet<u64>,
+    pub(super) digests: Option<Digests>,
 }
 
-struct ControlFindings {
-    region: Region,
-    injected: Vec<PageAt>,
-    found: Vec<LostPage>,
-    digests: Digests,
+pub(super) struct ControlFindings {
+    pub(super) region: Region,
+    pub(super) injected: Vec<PageAt>,
+    pub(super) found: Vec<LostPage>,
+    pub(super) digests: Digests,
 }
 
 impl AuditFindings {
@@ -236,85 +237,6 @@ impl AuditFindings {
         });
         &mut self.entries[at]
     }
-}
-
-impl BlockFindings {
-    /// The block's case. `trouble`: why the audit broke off, if it did.
-    fn case(self, source: &str, trouble: Option<String>, nothing_logged: Option<Override>) -> Case {
-        let name = self.region.name().to_owned();
-        let trial = Trial::new(format!("audit/{name}"), source, &alone(&self.region))
-            .rounds(&self.rounds)
-            .one_of_several();
-        let (missing, unclear_pages) = (self.missing.len() as u64, self.unclear.len() as u64);
-        let overrides = [
-            self.digests.is_none().then_some(Override::NeverCompared),
-            (missing > 0).then_some(Override::NeverSent(missing)),
-            (unclear_pages > 0).then(|| Override::Unclear(unclear(unclear_pages))),
-            nothing_logged,
-        ];
-        let facts = CaseFacts {
-            broken: trouble,
-            lost: self.lost.into_values().collect(),
-            digests: self.digests.map(|digests| (name, digests)).into_iter().collect(),
-            injected: None,
-            given_up: self.discarded.count(),
-            overrides: overrides.into_iter().flatten().collect(),
-        };
-        verdict_of(trial, facts)
-    }
-}
-
-impl ControlFindings {
-    /// The control's case.
-    fn case(self, source: &str) -> Case {
-        let Self { region, injected, found, digests } = self;
-        let name = region.name().to_owned();
-        let trial = Trial::new(format!("audit/{name}/control"), source, &alone(&region));
-        let facts = CaseFacts {
-            overrides: injected
-                .is_empty()
-                .then_some(Override::NothingSuppressed)
-                .into_iter()
-                .collect(),
-            lost: found,
-            digests: [(name, digests)].into(),
-            injected: Some(injected),
-            ..CaseFacts::default()
-        };
-        verdict_of(trial, facts)
-    }
-}
-
-/// The cases of the blocks of which nothing was entered. `trouble`: why the audit broke off, if it did.
-fn not_judged(
-    source: &str,
-    blocks: &[Block],
-    entries: &[BlockFindings],
-    trouble: Option<&str>,
-) -> Vec<Case> {
-    let case = |block: &Block| {
-        let name = format!("audit/{}", block.name);
-        if !block.is_named {
-            let reason = "it has no name, so QEMU does not migrate it (docs/qemu.md)";
-            return Some(Case::skipped(name, source, reason));
-        }
-        match trouble {
-            Some(reason) if entries.is_empty() => {
-                let facts = CaseFacts { broken: Some(reason.to_owned()), ..CaseFacts::default() };
-                Some(verdict_of(Trial::new(name, source, &Layout::default()), facts))
-            }
-            _ if entries.iter().any(|entry| entry.region.name() == block.name) => None,
-            trouble => {
-                let reason = trouble.unwrap_or("QEMU does not migrate this block");
-                Some(Case::skipped(name, source, reason))
-            }
-        }
-    };
-    blocks.iter().filter(|block| block.used > 0).filter_map(case).collect()
-}
-
-fn alone(region: &Region) -> Layout {
-    Layout::new(vec![region.clone()])
 }
 
 /// Where a page differs, and the first bytes there, of whole 8-byte words.

@@ -103,7 +103,7 @@ fn part(arguments: Vec<String>) -> Result<CheckPart, Failure> {
             "after --: --json, --format, --quiet and --dry-run go before it, and --memory is of no use there",
         ));
     }
-    Ok(CheckPart::new(arguments, &check.config()))
+    Ok(CheckPart::new(arguments, &check.into_config()))
 }
 
 impl LabCheck {

@@ -1,0 +1,92 @@
+//! What an audit has found, as cases.
+
+use super::findings::{BlockFindings, ControlFindings};
+use crate::paused_read::unclear;
+use crate::verdict::{CaseFacts, Override, verdict_of};
+use memtwin_pages::{Layout, Region};
+use memtwin_qemu::Block;
+use memtwin_report::{Case, Trial};
+
+impl BlockFindings {
+    /// The block's case. `trouble`: why the audit broke off, if it did.
+    pub(super) fn case(
+        self,
+        source: &str,
+        trouble: Option<String>,
+        nothing_logged: Option<Override>,
+    ) -> Case {
+        let name = self.region.name().to_owned();
+        let trial = Trial::new(format!("audit/{name}"), source, &alone(&self.region))
+            .rounds(&self.rounds)
+            .one_of_several();
+        let (missing, unclear_pages) = (self.missing.len() as u64, self.unclear.len() as u64);
+        let overrides = [
+            self.digests.is_none().then_some(Override::NeverCompared),
+            (missing > 0).then_some(Override::NeverSent(missing)),
+            (unclear_pages > 0).then(|| Override::Unclear(unclear(unclear_pages))),
+            nothing_logged,
+        ];
+        let facts = CaseFacts {
+            broken: trouble,
+            lost: self.lost.into_values().collect(),
+            digests: self.digests.map(|digests| (name, digests)).into_iter().collect(),
+            injected: None,
+            given_up: self.discarded.count(),
+            overrides: overrides.into_iter().flatten().collect(),
+        };
+        verdict_of(trial, facts)
+    }
+}
+
+impl ControlFindings {
+    /// The control's case.
+    pub(super) fn case(self, source: &str) -> Case {
+        let Self { region, injected, found, digests } = self;
+        let name = region.name().to_owned();
+        let trial = Trial::new(format!("audit/{name}/control"), source, &alone(&region));
+        let facts = CaseFacts {
+            overrides: injected
+                .is_empty()
+                .then_some(Override::NothingSuppressed)
+                .into_iter()
+                .collect(),
+            lost: found,
+            digests: [(name, digests)].into(),
+            injected: Some(injected),
+            ..CaseFacts::default()
+        };
+        verdict_of(trial, facts)
+    }
+}
+
+/// The cases of the blocks of which nothing was entered. `trouble`: why the audit broke off, if it did.
+pub(super) fn not_judged(
+    source: &str,
+    blocks: &[Block],
+    entries: &[BlockFindings],
+    trouble: Option<&str>,
+) -> Vec<Case> {
+    let case = |block: &Block| {
+        let name = format!("audit/{}", block.name);
+        if !block.is_named {
+            let reason = "it has no name, so QEMU does not migrate it (docs/qemu.md)";
+            return Some(Case::skipped(name, source, reason));
+        }
+        match trouble {
+            Some(reason) if entries.is_empty() => {
+                let facts = CaseFacts { broken: Some(reason.to_owned()), ..CaseFacts::default() };
+                Some(verdict_of(Trial::new(name, source, &Layout::default()), facts))
+            }
+            _ if entries.iter().any(|entry| entry.region.name() == block.name) => None,
+            trouble => {
+                let reason = trouble.unwrap_or("QEMU does not migrate this block");
+                Some(Case::skipped(name, source, reason))
+            }
+        }
+    };
+    blocks.iter().filter(|block| block.used > 0).filter_map(case).collect()
+}
+
+fn alone(region: &Region) -> Layout {
+    Layout::new(vec![region.clone()])
+}

@@ -66,7 +66,7 @@ fn hint(file: &Path, error: &io::Error) -> &'static str {
 
 /// A mapped range of device memory.
 #[derive(Debug)]
-pub struct Device {
+pub struct MappedDevice {
     base: NonNull<c_void>,
     mapped: usize,
     /// The first word, aligned.
@@ -74,7 +74,7 @@ pub struct Device {
     count: usize,
 }
 
-impl Device {
+impl MappedDevice {
     /// Maps a range of a file: /dev/mem, where `at` is a physical address, or a BAR's file, where it
     /// is an offset.
     ///
@@ -140,7 +140,7 @@ impl Device {
     }
 }
 
-impl Drop for Device {
+impl Drop for MappedDevice {
     fn drop(&mut self) {
         // SAFETY: the whole mapping is ours, and nothing borrows from it. Unmapping what is mapped
         // does not fail.
@@ -158,7 +158,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), vec![0; 64 * 1024]).unwrap();
         // In the middle of a page.
-        let device = Device::map(file.path(), 0x1238, 0x2000).unwrap();
+        let device = MappedDevice::map(file.path(), 0x1238, 0x2000).unwrap();
         assert_eq!(device.words(), 0x400);
         device.store(0, u64::from_ne_bytes(*b"memtwin!"));
         device.store(0x3ff, 7);
@@ -175,13 +175,13 @@ mod tests {
     fn there_is_no_word_behind_the_last() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), [0; 64]).unwrap();
-        Device::map(file.path(), 0, 16).unwrap().load(2);
+        MappedDevice::map(file.path(), 0, 16).unwrap().load(2);
     }
 
     #[test]
     fn a_refusal_says_why() {
         let error = |path: &str, at, bytes| {
-            Device::map(Path::new(path), at, bytes).unwrap_err().to_string()
+            MappedDevice::map(Path::new(path), at, bytes).unwrap_err().to_string()
         };
         let missing = error("/no/such/file", 0, 8);
         assert!(missing.starts_with("/no/such/file: No such file or directory"), "{missing}");

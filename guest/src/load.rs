@@ -23,12 +23,12 @@ pub enum LoadError {
 
 /// The pages of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
+pub struct PageLoad {
     pages: u64,
     dirty: u64,
 }
 
-impl Load {
+impl PageLoad {
     /// A load of so many pages, of which it dirties some in each batch.
     ///
     /// Errors: zero of either, or more dirty ones than there are.
@@ -51,7 +51,7 @@ impl Load {
         self.dirty
     }
 
-    /// The pages of the `n`th batch: different ones, each less than [`Load::pages`].
+    /// The pages of the `n`th batch: different ones, each less than [`PageLoad::pages`].
     pub fn batch(&self, n: u64) -> impl Iterator<Item = u64> + use<> {
         let Self { pages, dirty } = *self;
         let step = pages / dirty;
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_first_batches_of_a_small_load() {
-        let load = Load::new(8, 2).unwrap();
+        let load = PageLoad::new(8, 2).unwrap();
         let batch = |n| load.batch(n).collect::<Vec<_>>();
         assert_eq!(batch(0), [0, 4]);
         assert_eq!(batch(1), [1, 5]);
@@ -79,16 +79,16 @@ mod tests {
 
     #[test]
     fn the_load_of_2014_comes_by_each_page_in_200_batches() {
-        let load = Load::new(409_600, 2048).unwrap();
+        let load = PageLoad::new(409_600, 2048).unwrap();
         let pages: BTreeSet<u64> = (0..200).flat_map(|n| load.batch(n)).collect();
         assert_eq!(pages.len(), 409_600);
     }
 
     #[test]
     fn nonsense_is_refused() {
-        assert_eq!(Load::new(0, 1), Err(LoadError::Nothing { what: "PAGES" }));
-        assert_eq!(Load::new(1, 0), Err(LoadError::Nothing { what: "DIRTY" }));
-        assert_eq!(Load::new(4, 5), Err(LoadError::TooMany { dirty: 5, pages: 4 }));
+        assert_eq!(PageLoad::new(0, 1), Err(LoadError::Nothing { what: "PAGES" }));
+        assert_eq!(PageLoad::new(1, 0), Err(LoadError::Nothing { what: "DIRTY" }));
+        assert_eq!(PageLoad::new(4, 5), Err(LoadError::TooMany { dirty: 5, pages: 4 }));
     }
 
     proptest! {
@@ -97,7 +97,7 @@ mod tests {
             pages in 1u64..600, part in 0.0f64..1.0,
         ) {
             let dirty = 1 + (part * (pages - 1) as f64) as u64;
-            let load = Load::new(pages, dirty).unwrap();
+            let load = PageLoad::new(pages, dirty).unwrap();
             for n in [0, 1, pages, 3 * pages + 1] {
                 let batch: BTreeSet<u64> = load.batch(n).collect();
                 prop_assert_eq!(batch.len() as u64, dirty);

@@ -11,14 +11,14 @@ pub struct OutOfMemory {
 }
 
 /// Pages of memory, all faulted in.
-pub struct Pages {
+pub struct LoadPages {
     words: Vec<AtomicU64>,
     /// Index of the first word that begins a page.
     first: usize,
     words_per_page: usize,
 }
 
-impl Pages {
+impl LoadPages {
     /// Allocates pages of the system's size and writes to each. With `random`, each is filled with
     /// bytes that no stream compresses; else all but its first word is zero.
     ///
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn each_page_has_a_word_of_its_own_at_its_beginning() {
-        let memory = Pages::allocate(5, false).unwrap();
+        let memory = LoadPages::allocate(5, false).unwrap();
         memory.dirty(4, 77);
         let page_size = rustix::param::page_size();
         let set: Vec<_> = memory.words.iter().filter(|w| w.load(Ordering::Relaxed) != 0).collect();
@@ -66,13 +66,13 @@ mod tests {
 
     #[test]
     fn random_pages_are_not_alike() {
-        let memory = Pages::allocate(2, true).unwrap();
+        let memory = LoadPages::allocate(2, true).unwrap();
         assert!(memory.words[1].load(Ordering::Relaxed) != memory.words[2].load(Ordering::Relaxed));
     }
 
     #[test]
     fn more_than_there_is_is_refused() {
-        assert!(Pages::allocate(u64::MAX, false).is_err());
-        assert!(Pages::allocate(1 << 50, false).is_err());
+        assert!(LoadPages::allocate(u64::MAX, false).is_err());
+        assert!(LoadPages::allocate(1 << 50, false).is_err());
     }
 }

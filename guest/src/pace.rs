@@ -4,12 +4,12 @@ use std::time::Duration;
 
 /// When a batch of work is due. All times are since the beginning.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct LoadPace {
     interval: Duration,
     due: Duration,
 }
 
-impl Pace {
+impl LoadPace {
     /// The first batch is due at once. An interval of zero is no pace: the next is always due.
     pub fn new(interval: Duration) -> Self {
         Self { interval, due: Duration::ZERO }
@@ -38,7 +38,7 @@ impl Pace {
 
 /// What was really achieved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Achieved {
+pub struct AchievedLoad {
     /// Batches done.
     pub batches: u64,
     /// Pages dirtied.
@@ -49,7 +49,7 @@ pub struct Achieved {
     pub worst: Duration,
 }
 
-impl Achieved {
+impl AchievedLoad {
     /// Adds a batch that was due and done at these times.
     pub fn add(&mut self, pages: u64, due: Duration, done: Duration, missed: u64) {
         self.batches += 1;
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_batch_in_time_misses_nothing() {
-        let mut pace = Pace::new(50 * MS);
+        let mut pace = LoadPace::new(50 * MS);
         assert_eq!(pace.due(), Duration::ZERO);
         assert_eq!(pace.done(10 * MS), 0);
         assert_eq!(pace.due(), 50 * MS);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_late_batch_misses_the_intervals_that_are_over() {
-        let mut pace = Pace::new(50 * MS);
+        let mut pace = LoadPace::new(50 * MS);
         // Due at 0, done at 120: those of 50 and 100 had no batch of their own.
         assert_eq!(pace.done(120 * MS), 2);
         assert_eq!(pace.due(), 150 * MS);
@@ -106,19 +106,19 @@ mod tests {
 
     #[test]
     fn without_an_interval_it_is_always_time() {
-        let mut pace = Pace::new(Duration::ZERO);
+        let mut pace = LoadPace::new(Duration::ZERO);
         assert_eq!(pace.done(7 * MS), 0);
         assert_eq!(pace.due(), 7 * MS);
     }
 
     #[test]
     fn an_account_keeps_the_worst() {
-        let mut second = Achieved::default();
+        let mut second = AchievedLoad::default();
         second.add(2048, Duration::ZERO, 3 * MS, 0);
         second.add(2048, 50 * MS, 170 * MS, 2);
-        let mut all = Achieved { worst: 500 * MS, ..Achieved::default() };
+        let mut all = AchievedLoad { worst: 500 * MS, ..AchievedLoad::default() };
         all.merge(&second);
-        assert_eq!(all, Achieved { batches: 2, pages: 4096, missed: 2, worst: 500 * MS });
+        assert_eq!(all, AchievedLoad { batches: 2, pages: 4096, missed: 2, worst: 500 * MS });
         let line = second.line(Duration::from_secs(2));
         assert_eq!(line, "1.0 batches/s 2048 pages/s missed 2 stall 120.0 ms");
     }
@@ -129,7 +129,7 @@ mod tests {
             interval in 1u64..1000,
             took in proptest::collection::vec(0u64..5000, 1..50),
         ) {
-            let mut pace = Pace::new(interval as u32 * MS);
+            let mut pace = LoadPace::new(interval as u32 * MS);
             let mut now = 0u64;
             let (mut batches, mut missed) = (0, 0);
             for took in took {

@@ -10,9 +10,9 @@ const SLICE: Duration = Duration::from_millis(50);
 
 /// Whether somebody wants this program to end.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct StopFlag(Arc<AtomicBool>);
 
-impl Stop {
+impl StopFlag {
     /// Listens to SIGTERM and SIGINT.
     ///
     /// Errors: the system refuses a handler.
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_signal_ends_a_sleep() {
-        let stop = Stop::listen().unwrap();
+        let stop = StopFlag::listen().unwrap();
         assert!(!stop.is_set());
         signal_hook::low_level::raise(signal_hook::consts::SIGTERM).unwrap();
         // An hour, were it not for the signal.

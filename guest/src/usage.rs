@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 /// Why a program ends before its work is done.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum UsageFault {
     /// It was called in a way that it does not know.
     #[error("{0}")]
     Usage(String),
@@ -14,14 +14,14 @@ pub enum Fault {
     Failed(String),
 }
 
-impl Fault {
+impl UsageFault {
     /// A failure, in the words of an error.
     pub fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
-impl From<Unreadable> for Fault {
+impl From<Unreadable> for UsageFault {
     fn from(unreadable: Unreadable) -> Self {
         Self::Usage(unreadable.to_string())
     }
@@ -43,7 +43,7 @@ impl Arguments {
         arguments: impl Iterator<Item = String>,
         flags: &[&str],
         valued: &[&str],
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, UsageFault> {
         let mut arguments = arguments;
         let mut parsed = Self { words: Vec::new(), options: Vec::new() };
         while let Some(argument) = arguments.next() {
@@ -57,16 +57,19 @@ impl Arguments {
             };
             let value = if valued.contains(&name) {
                 let value = inline.or_else(|| arguments.next());
-                Some(value.ok_or_else(|| Fault::Usage(format!("--{name}: expected a value")))?)
+                Some(
+                    value
+                        .ok_or_else(|| UsageFault::Usage(format!("--{name}: expected a value")))?,
+                )
             } else if !flags.contains(&name) {
-                return Err(Fault::Usage(format!("unknown option --{name}")));
+                return Err(UsageFault::Usage(format!("unknown option --{name}")));
             } else if inline.is_some() {
-                return Err(Fault::Usage(format!("--{name} takes no value")));
+                return Err(UsageFault::Usage(format!("--{name} takes no value")));
             } else {
                 None
             };
             if parsed.options.iter().any(|(other, _)| other == name) {
-                return Err(Fault::Usage(format!("--{name} is given twice")));
+                return Err(UsageFault::Usage(format!("--{name} is given twice")));
             }
             parsed.options.push((name.to_owned(), value));
         }
@@ -74,11 +77,11 @@ impl Arguments {
     }
 
     /// The words, which must be as many as there are names for them.
-    pub fn words<const N: usize>(&self, names: [&str; N]) -> Result<[&str; N], Fault> {
+    pub fn words<const N: usize>(&self, names: [&str; N]) -> Result<[&str; N], UsageFault> {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         words.try_into().map_err(|words: Vec<&str>| {
             let expected = if N == 0 { "no word".to_owned() } else { names.join(" ") };
-            Fault::Usage(format!("expected {expected}, got {} words", words.len()))
+            UsageFault::Usage(format!("expected {expected}, got {} words", words.len()))
         })
     }
 
@@ -88,7 +91,7 @@ impl Arguments {
     }
 
     /// The number that an option gives.
-    pub fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
+    pub fn number(&self, name: &str) -> Result<Option<u64>, UsageFault> {
         let value = self.options.iter().find(|(option, _)| option == name);
         let Some((_, Some(value))) = value else { return Ok(None) };
         Ok(Some(quantity::parse(value)?))
@@ -96,7 +99,7 @@ impl Arguments {
 }
 
 /// Runs a program's body; says what went wrong, in one line, and after a wrong call the usage.
-pub fn run(name: &str, usage: &str, body: impl FnOnce() -> Result<(), Fault>) -> ExitCode {
+pub fn run(name: &str, usage: &str, body: impl FnOnce() -> Result<(), UsageFault>) -> ExitCode {
     use std::io::Write as _;
     let asked = std::env::args().skip(1).any(|argument| argument == "--help" || argument == "-h");
     if asked {
@@ -106,11 +109,11 @@ pub fn run(name: &str, usage: &str, body: impl FnOnce() -> Result<(), Fault>) ->
     }
     match body() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Fault::Failed(what)) => {
+        Err(UsageFault::Failed(what)) => {
             let _ = writeln!(std::io::stderr(), "{name}: {what}");
             ExitCode::from(1)
         }
-        Err(Fault::Usage(what)) => {
+        Err(UsageFault::Usage(what)) => {
             let _ = writeln!(std::io::stderr(), "{name}: {what}\n\n{usage}");
             ExitCode::from(2)
         }
@@ -121,7 +124,7 @@ pub fn run(name: &str, usage: &str, body: impl FnOnce() -> Result<(), Fault>) ->
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Arguments, Fault> {
+    fn parse(line: &str) -> Result<Arguments, UsageFault> {
         Arguments::parse(line.split_whitespace().map(str::to_owned), &["fine"], &["size"])
     }
 
@@ -147,6 +150,6 @@ mod tests {
         let words = words.words(["PAGES", "DIRTY", "INTERVAL_MS"]).unwrap_err();
         assert_eq!(words.to_string(), "expected PAGES DIRTY INTERVAL_MS, got 2 words");
         let size = parse("--size nonsense").unwrap().number("size").unwrap_err();
-        assert!(matches!(size, Fault::Usage(_)), "{size}");
+        assert!(matches!(size, UsageFault::Usage(_)), "{size}");
     }
 }

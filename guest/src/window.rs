@@ -1,6 +1,6 @@
 //! The device memory that `tstaeshm` tests: found, and then written, filled or summed.
 
-use crate::device::{Device, MapError, WORD};
+use crate::device::{MapError, MappedDevice, WORD};
 use crate::ivshmem::Ivshmem;
 use crate::quantity::{self, Unreadable};
 use crate::sum::BsdSum;
@@ -13,14 +13,14 @@ pub const DEFAULT_BYTES: u64 = 1 << 20;
 
 /// Where the window is, as it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Where {
+pub enum WindowPlace {
     /// The only ivshmem device.
     Auto,
     /// A physical address.
     Address(u64),
 }
 
-impl Where {
+impl WindowPlace {
     /// Reads `auto` or an address.
     pub fn parse(text: &str) -> Result<Self, Unreadable> {
         if text == "auto" { Ok(Self::Auto) } else { quantity::parse(text).map(Self::Address) }
@@ -75,33 +75,33 @@ pub enum WindowError {
 /// Returns it with a line that says what it is.
 ///
 /// Errors: it isn't there, or can't be mapped.
-pub fn open(place: Where, bytes: Option<u64>) -> Result<(Device, String), WindowError> {
+pub fn open(place: WindowPlace, bytes: Option<u64>) -> Result<(MappedDevice, String), WindowError> {
     let sysfs = Path::new(crate::ivshmem::SYSFS);
     let devices = Ivshmem::find(sysfs)
         .map_err(|error| WindowError::Sysfs { file: sysfs.to_owned(), error })?;
     let Some((device, address)) = choose(&devices, place)? else {
-        let Where::Address(address) = place else { return Err(WindowError::NoDevice) };
+        let WindowPlace::Address(address) = place else { return Err(WindowError::NoDevice) };
         let bytes = bytes.unwrap_or(DEFAULT_BYTES);
-        let window = Device::map(Path::new("/dev/mem"), address, bytes)?;
+        let window = MappedDevice::map(Path::new("/dev/mem"), address, bytes)?;
         return Ok((window, format!("{bytes:#x} bytes at {address:#x} (/dev/mem)")));
     };
     let bytes = extent(device, address, bytes)?;
     let file = device
         .enable()
         .map_err(|error| WindowError::Sysfs { file: sysfs.join(device.name()), error })?;
-    let window = Device::map(&file, address - device.address, bytes)?;
+    let window = MappedDevice::map(&file, address - device.address, bytes)?;
     Ok((window, format!("{bytes:#x} bytes at {address:#x} (ivshmem {})", device.name())))
 }
 
 /// The device that is meant, and the address; none if an address is no device's.
-fn choose(devices: &[Ivshmem], place: Where) -> Result<Option<(&Ivshmem, u64)>, WindowError> {
+fn choose(devices: &[Ivshmem], place: WindowPlace) -> Result<Option<(&Ivshmem, u64)>, WindowError> {
     match (place, devices) {
-        (Where::Address(address), _) => {
+        (WindowPlace::Address(address), _) => {
             Ok(devices.iter().find(|device| device.has(address)).map(|device| (device, address)))
         }
-        (Where::Auto, [device]) => Ok(Some((device, device.address))),
-        (Where::Auto, []) => Err(WindowError::NoDevice),
-        (Where::Auto, several) => {
+        (WindowPlace::Auto, [device]) => Ok(Some((device, device.address))),
+        (WindowPlace::Auto, []) => Err(WindowError::NoDevice),
+        (WindowPlace::Auto, several) => {
             let addresses = several.iter().map(|device| format!("{:#x}", device.address));
             Err(WindowError::Several { addresses: addresses.collect() })
         }
@@ -133,7 +133,7 @@ impl Updates {
     }
 
     /// Changes a random word of a random page: what was there is not stored again.
-    pub fn make(&mut self, window: &Device) {
+    pub fn make(&mut self, window: &MappedDevice) {
         let pages = window.words().div_ceil(self.words_per_page);
         let first = self.rng.usize(..pages) * self.words_per_page;
         let last = (first + self.words_per_page).min(window.words());
@@ -153,12 +153,12 @@ pub fn pattern(seed: u64, word: u64) -> u64 {
 }
 
 /// Fills a window with the pattern of a seed.
-pub fn fill(window: &Device, seed: u64) {
+pub fn fill(window: &MappedDevice, seed: u64) {
     (0..window.words()).for_each(|word| window.store(word, pattern(seed, word as u64)));
 }
 
 /// The sum of a window's bytes.
-pub fn sum(window: &Device) -> BsdSum {
+pub fn sum(window: &MappedDevice) -> BsdSum {
     let mut sum = BsdSum::default();
     (0..window.words()).for_each(|word| sum.update(&window.load(word).to_ne_bytes()));
     sum
@@ -170,10 +170,10 @@ mod tests {
     use std::fs;
     use std::process::Command;
 
-    fn window(bytes: usize) -> (tempfile::NamedTempFile, Device) {
+    fn window(bytes: usize) -> (tempfile::NamedTempFile, MappedDevice) {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), vec![0; bytes]).unwrap();
-        let device = Device::map(file.path(), 0, bytes as u64).unwrap();
+        let device = MappedDevice::map(file.path(), 0, bytes as u64).unwrap();
         (file, device)
     }
 
@@ -208,9 +208,9 @@ mod tests {
 
     #[test]
     fn a_place_is_auto_or_an_address() {
-        assert_eq!(Where::parse("auto"), Ok(Where::Auto));
-        assert_eq!(Where::parse("0x20000000"), Ok(Where::Address(0x2000_0000)));
-        assert!(Where::parse("here").is_err());
+        assert_eq!(WindowPlace::parse("auto"), Ok(WindowPlace::Auto));
+        assert_eq!(WindowPlace::parse("0x20000000"), Ok(WindowPlace::Address(0x2000_0000)));
+        assert!(WindowPlace::parse("here").is_err());
     }
 
     fn devices(n: u64) -> Vec<Ivshmem> {
@@ -229,9 +229,9 @@ mod tests {
     #[test]
     fn auto_means_the_only_one() {
         let one = devices(1);
-        assert_eq!(choose(&one, Where::Auto).unwrap(), Some((&one[0], 0x1000_0000)));
-        assert!(matches!(choose(&[], Where::Auto), Err(WindowError::NoDevice)));
-        let error = choose(&devices(2), Where::Auto).unwrap_err().to_string();
+        assert_eq!(choose(&one, WindowPlace::Auto).unwrap(), Some((&one[0], 0x1000_0000)));
+        assert!(matches!(choose(&[], WindowPlace::Auto), Err(WindowError::NoDevice)));
+        let error = choose(&devices(2), WindowPlace::Auto).unwrap_err().to_string();
         let expected =
             "several ivshmem devices, at 0x10000000, 0x20000000: give the address of one";
         assert_eq!(error, expected);
@@ -240,9 +240,9 @@ mod tests {
     #[test]
     fn an_address_in_a_device_is_reached_through_it() {
         let two = devices(2);
-        let inside = choose(&two, Where::Address(0x2000_1000)).unwrap();
+        let inside = choose(&two, WindowPlace::Address(0x2000_1000)).unwrap();
         assert_eq!(inside, Some((&two[1], 0x2000_1000)));
-        assert_eq!(choose(&two, Where::Address(0x5f80_0000)).unwrap(), None);
+        assert_eq!(choose(&two, WindowPlace::Address(0x5f80_0000)).unwrap(), None);
         assert_eq!(extent(&two[1], 0x2000_0000, None).unwrap(), 1 << 20);
         assert_eq!(extent(&two[1], 0x2008_0000, None).unwrap(), 1 << 19);
         let error = extent(&two[1], 0x2008_0000, Some(1 << 20)).unwrap_err().to_string();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What to measure.
 #[derive(Args)]
-pub(crate) struct Bench {
+pub(crate) struct BenchArgs {
     /// pre-copy, delta, collect, scale, verify, memory, decoder, qemu [default: all of these], first-pass, link
     /// (a twin on another host; link also QEMU's own migration over the same link; as root) or remote (both)
     only: Vec<String>,
@@ -25,7 +25,7 @@ pub(crate) struct Bench {
     json: PathBuf,
 }
 
-impl Bench {
+impl BenchArgs {
     /// Runs it. Whether it ran to its end: nothing that is measured passes or fails.
     pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
         let memtwin = built("memtwin", interrupt)?;

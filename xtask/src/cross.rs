@@ -29,7 +29,7 @@ pub(crate) fn other() -> Other {
 
 /// A Rust toolchain that knows the other architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Toolchain {
+pub(crate) enum CrossToolchain {
     /// The one that runs us.
     Active,
     /// Debian's rustc, under our cargo.
@@ -38,7 +38,7 @@ pub(crate) enum Toolchain {
 
 impl Other {
     /// A toolchain that can check for it, if everything is there.
-    pub(crate) fn toolchain(&self) -> Option<Toolchain> {
+    pub(crate) fn toolchain(&self) -> Option<CrossToolchain> {
         self.rust().filter(|_| has_gcc(self.arch.gcc()))
     }
 
@@ -87,10 +87,10 @@ impl Other {
     }
 
     /// The command that checks the workspace for it, with clippy where the toolchain has it.
-    pub(crate) fn check(&self, toolchain: Toolchain) -> Command {
+    pub(crate) fn check(&self, toolchain: CrossToolchain) -> Command {
         let (mut command, clippy) = match toolchain {
-            Toolchain::Active => (cargo(&["clippy"]), true),
-            Toolchain::Debian => {
+            CrossToolchain::Active => (cargo(&["clippy"]), true),
+            CrossToolchain::Debian => {
                 // Its driver must be of the same make as the library that it reads.
                 let clippy = works(Command::new(DEBIAN_CLIPPY).arg("--version"));
                 let mut command = cargo(&["check"]);
@@ -112,11 +112,11 @@ impl Other {
         command
     }
 
-    fn rust(&self) -> Option<Toolchain> {
+    fn rust(&self) -> Option<CrossToolchain> {
         if has_library(&rustc::active(), self.triple) {
-            Some(Toolchain::Active)
+            Some(CrossToolchain::Active)
         } else if has_library(rustc::DEBIAN, self.triple) && is_new_enough(rustc::DEBIAN) {
-            Some(Toolchain::Debian)
+            Some(CrossToolchain::Debian)
         } else {
             None
         }

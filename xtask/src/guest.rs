@@ -8,7 +8,7 @@ use memtwin_lab::cross::{self, CrossError};
 
 /// What to build.
 #[derive(Args)]
-pub(crate) struct Guest {
+pub(crate) struct GuestBuild {
     /// aarch64 or x86_64 [default: both]
     #[arg(long)]
     arch: Vec<Arch>,
@@ -17,7 +17,7 @@ pub(crate) struct Guest {
     memtwin: bool,
 }
 
-impl Guest {
+impl GuestBuild {
     /// What the tests take into their guests and onto their boards.
     pub(crate) fn of_the_tests() -> Self {
         Self { arch: vec![Arch::Aarch64], memtwin: true }

@@ -42,23 +42,23 @@ Exit codes:
 /// What a developer of Memtwin runs.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", after_help = EXIT_CODES, arg_required_else_help = true)]
-struct Cli {
+struct XtaskCli {
     #[command(subcommand)]
-    command: Command,
+    command: XtaskCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum XtaskCommand {
     /// Install what the tests need, then run every check that CI runs
     Test,
     /// Check the crates and their files against the map in ARCHITECTURE.md
     Structure,
     /// Build the programs that run in guests, static, into target/guest
-    Guest(guest::Guest),
+    Guest(guest::GuestBuild),
     /// Repeat something and require the same outcome each time
     Soak(soak::Soak),
     /// Measure Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014
-    Bench(bench::Bench),
+    Bench(bench::BenchArgs),
     /// Run a fuzz target for a while, with AddressSanitizer
     Fuzz(fuzz::Fuzz),
     /// Run the kernel's own dirty_log_test and ours on the same emulated board (docs/compare.md)
@@ -68,17 +68,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = XtaskCli::parse().command;
     let interrupt = Interrupt::default();
     let passed = interrupt.listen().and_then(|()| match command {
-        Command::Test => test::test(&interrupt),
-        Command::Structure => structure::check(),
-        Command::Guest(guest) => guest.run(&interrupt),
-        Command::Soak(soak) => soak.run(&interrupt),
-        Command::Bench(bench) => bench.run(&interrupt),
-        Command::Fuzz(fuzz) => fuzz.run(&interrupt),
-        Command::Peer(compare) => compare.run(&interrupt),
-        Command::Repro(repro) => repro.run(&interrupt),
+        XtaskCommand::Test => test::test(&interrupt),
+        XtaskCommand::Structure => structure::check(),
+        XtaskCommand::Guest(guest) => guest.run(&interrupt),
+        XtaskCommand::Soak(soak) => soak.run(&interrupt),
+        XtaskCommand::Bench(bench) => bench.run(&interrupt),
+        XtaskCommand::Fuzz(fuzz) => fuzz.run(&interrupt),
+        XtaskCommand::Peer(compare) => compare.run(&interrupt),
+        XtaskCommand::Repro(repro) => repro.run(&interrupt),
     });
     if let Err(error) = &passed {
         eprintln!("xtask: {error:#}");

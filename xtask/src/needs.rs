@@ -1,6 +1,6 @@
 //! What the tests need of this machine: found, installed, or listed for a person to install.
 
-use crate::cross::{self, Toolchain};
+use crate::cross::{self, CrossToolchain};
 use crate::hugetlb::{self, Reserved};
 use crate::interrupt::Interrupt;
 use crate::packages::{self, Rights};
@@ -14,7 +14,7 @@ use std::process::Command;
 /// What the tests need, at hand.
 pub(crate) struct Ready {
     /// The toolchain for the other architecture.
-    pub(crate) cross: Toolchain,
+    pub(crate) cross: CrossToolchain,
     /// Whether `cargo nextest` is there.
     pub(crate) nextest: bool,
     /// Held for the time of the tests.

@@ -1,7 +1,7 @@
 //! Installs Debian packages, as root or through sudo.
 
 use crate::interrupt::Interrupt;
-use crate::run::{Ended, run};
+use crate::run::{ProgramEnd, run};
 use crate::workspace::works;
 use anyhow::{Context, bail};
 use memtwin_lab::sources::Sources;
@@ -177,8 +177,8 @@ fn patiently(rights: Rights, words: &[&str], interrupt: &Interrupt) -> anyhow::R
         said.rewind().and_then(|()| said.read_to_string(&mut errors)).context("can't read back")?;
         eprint!("{errors}");
         match ended {
-            Ended::By(status) if status.success() => return Ok(()),
-            Ended::By(_) if is_locked(&errors) && began.elapsed() < LOCKED => {
+            ProgramEnd::By(status) if status.success() => return Ok(()),
+            ProgramEnd::By(_) if is_locked(&errors) && began.elapsed() < LOCKED => {
                 eprintln!("someone else is installing packages; trying again");
                 thread::sleep(Duration::from_secs(3));
             }

@@ -8,7 +8,7 @@ use clap::Args;
 use memtwin_lab::board::{BoardSpec, ConsoleBoard};
 use memtwin_lab::cross::{self, MEMTWIN};
 use memtwin_lab::image::{ImageSpec, SUITE};
-use memtwin_lab::peer::{self, Peer};
+use memtwin_lab::peer::{self, PeerTest};
 use memtwin_lab::remote_runner::check_on_console;
 use memtwin_lab::{Arch, Cache, Flavour, Progress};
 use serde_json::Value;
@@ -41,7 +41,7 @@ const MODES: [(&str, &str); 3] =
     [("get", "dirty-log"), ("clear", "clear-log"), ("ring", "dirty-ring")];
 
 /// A run of either.
-struct Run {
+struct ReproRun {
     took: Duration,
     passed: bool,
     said: String,
@@ -88,7 +88,7 @@ impl Compare {
     fn compare(
         &self,
         board: &mut ConsoleBoard,
-        peer: &Peer,
+        peer: &PeerTest,
         progress: &mut dyn Progress,
     ) -> anyhow::Result<bool> {
         println!("board: {}; dirty_log_test of linux-source {}", board.about, peer.version);
@@ -114,7 +114,7 @@ impl Compare {
         board: &mut ConsoleBoard,
         mode: &str,
         progress: &mut dyn Progress,
-    ) -> anyhow::Result<Run> {
+    ) -> anyhow::Result<ReproRun> {
         let rounds = self.rounds.to_string();
         let arguments = ["--mode", mode, "--rounds", &rounds].map(str::to_owned);
         let began = Instant::now();
@@ -132,7 +132,7 @@ impl Compare {
             "{} cases identical, {found} of {controls} controls found",
             of("identical", false).len()
         );
-        Ok(Run { took, passed: outcome.rc == 0, said })
+        Ok(ReproRun { took, passed: outcome.rc == 0, said })
     }
 
     fn theirs(
@@ -141,7 +141,7 @@ impl Compare {
         program: &Path,
         mode: &str,
         progress: &mut dyn Progress,
-    ) -> anyhow::Result<Run> {
+    ) -> anyhow::Result<ReproRun> {
         let Some(name) = program.file_name().and_then(|name| name.to_str()) else {
             bail!("{}: no name", program.display())
         };
@@ -159,10 +159,10 @@ impl Compare {
         let lines: Vec<&str> =
             lines.filter(|line| telling.iter().any(|word| line.contains(word))).collect();
         let said = format!("returned {}: {}", reply.rc, lines.join("; "));
-        Ok(Run { took, passed: reply.rc == 0, said })
+        Ok(ReproRun { took, passed: reply.rc == 0, said })
     }
 }
 
-fn show(mode: &str, program: &str, run: &Run) {
+fn show(mode: &str, program: &str, run: &ReproRun) {
     println!("{mode:<6}  {program:<15} {:>8.1}  {}", run.took.as_secs_f64(), run.said);
 }

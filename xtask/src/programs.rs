@@ -15,7 +15,7 @@ const QEMU: (u32, u32) = (10, 0);
 const OLD: (&str, &str) = ("bookworm", "bookworm-backports");
 
 /// A program, and Debian's package of it.
-struct Program {
+struct SystemProgram {
     name: &'static str,
     package: &'static str,
     /// Its version must be at least this.
@@ -25,36 +25,36 @@ struct Program {
     only_ci: bool,
 }
 
-const PROGRAMS: [Program; 7] = [
-    Program {
+const PROGRAMS: [SystemProgram; 7] = [
+    SystemProgram {
         name: "qemu-system-aarch64",
         package: "qemu-system-arm",
         least: Some(QEMU),
         only_ci: false,
     },
-    Program {
+    SystemProgram {
         name: "qemu-system-x86_64",
         package: "qemu-system-x86",
         least: Some(QEMU),
         only_ci: false,
     },
-    Program { name: "mmdebstrap", package: "mmdebstrap", least: None, only_ci: false },
-    Program { name: "fakeroot", package: "fakeroot", least: None, only_ci: false },
-    Program { name: "mke2fs", package: "e2fsprogs", least: None, only_ci: false },
-    Program { name: "ssh", package: "openssh-client", least: None, only_ci: false },
-    Program { name: "sshd", package: "openssh-server", least: None, only_ci: true },
+    SystemProgram { name: "mmdebstrap", package: "mmdebstrap", least: None, only_ci: false },
+    SystemProgram { name: "fakeroot", package: "fakeroot", least: None, only_ci: false },
+    SystemProgram { name: "mke2fs", package: "e2fsprogs", least: None, only_ci: false },
+    SystemProgram { name: "ssh", package: "openssh-client", least: None, only_ci: false },
+    SystemProgram { name: "sshd", package: "openssh-server", least: None, only_ci: true },
 ];
 
 /// A program that the tests can't use as it is.
 pub(crate) struct Missing {
-    program: &'static Program,
+    program: &'static SystemProgram,
     /// Its version, if it is there but too old.
     found: Option<(u32, u32)>,
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Program { name, package, least, .. } = self.program;
+        let SystemProgram { name, package, least, .. } = self.program;
         f.write_str(name)?;
         if let Some((major, minor)) = least {
             write!(f, " {major}.{minor} or newer")?;
@@ -71,7 +71,11 @@ impl fmt::Display for Missing {
 /// Those that are missing or too old.
 pub(crate) fn missing() -> Vec<Missing> {
     let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    PROGRAMS.iter().filter(|program| ci || !program.only_ci).filter_map(Program::missing).collect()
+    PROGRAMS
+        .iter()
+        .filter(|program| ci || !program.only_ci)
+        .filter_map(SystemProgram::missing)
+        .collect()
 }
 
 /// Installs those.
@@ -97,7 +101,7 @@ pub(crate) fn install(rights: Rights, interrupt: &Interrupt) -> anyhow::Result<(
     Ok(())
 }
 
-impl Program {
+impl SystemProgram {
     fn missing(&'static self) -> Option<Missing> {
         let missing = |found| Some(Missing { program: self, found });
         let Some(least) = self.least else {

@@ -3,13 +3,13 @@
 //! developer to repeat by hand.
 
 use crate::interrupt::Interrupt;
-use crate::run::{Ended, run};
+use crate::run::{ProgramEnd, run};
 use crate::steps::shown;
 use crate::workspace::built;
 use anyhow::Context;
 use clap::Args;
-use memtwin_bare::{Expected, Machine, Scenario};
-use memtwin_repro::{Caller, Run};
+use memtwin_bare::{BareMachine, Expected, Scenario};
+use memtwin_repro::{ReproCaller, ReproRun};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -59,7 +59,7 @@ impl Repro {
             println!("reason:   {reference}");
         }
         let folder = tempfile::tempdir().context("can't make a temporary folder")?;
-        let run = Run {
+        let run = ReproRun {
             machine,
             expected: known.clone().unwrap_or(Expected::Identical),
             memtwin: &memtwin,
@@ -79,7 +79,7 @@ impl Repro {
     }
 
     /// Writes the guest's files and prints the command that starts it.
-    fn prepare(&self, machine: &Machine, qmp: &std::path::Path) -> anyhow::Result<bool> {
+    fn prepare(&self, machine: &BareMachine, qmp: &std::path::Path) -> anyhow::Result<bool> {
         let folder = qmp.parent().unwrap_or(qmp);
         let mut qemu = machine.command(qmp, folder)?;
         qemu.args(&self.arguments);
@@ -95,7 +95,7 @@ pub(crate) struct Terminal<'i> {
     pub(crate) quiet: bool,
 }
 
-impl Caller for Terminal<'_> {
+impl ReproCaller for Terminal<'_> {
     fn announce(&mut self, command: &Command) {
         if !self.quiet {
             println!("$ {}", shown(command));
@@ -107,7 +107,7 @@ impl Caller for Terminal<'_> {
             command.stdout(Stdio::null());
         }
         match run(command, limit, self.interrupt) {
-            Ok(Ended::By(_)) => Ok(()),
+            Ok(ProgramEnd::By(_)) => Ok(()),
             Ok(other) => Err(other.to_string()),
             Err(error) => Err(format!("{error:#}")),
         }

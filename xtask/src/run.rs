@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often the program is looked at.
-const TICK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long it has to end by itself once it is told to. Longer than the ten seconds that nextest
 /// gives its tests, which are in process groups of their own: only nextest can end those.
@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// How a program ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum ProgramEnd {
     /// By itself.
     By(ExitStatus),
     /// It ran longer than it may, and was killed.
@@ -26,14 +26,14 @@ pub(crate) enum Ended {
     Interrupted,
 }
 
-impl Ended {
+impl ProgramEnd {
     /// Whether the program ran to its end and was content.
     pub(crate) fn is_success(&self) -> bool {
         matches!(self, Self::By(status) if status.success())
     }
 }
 
-impl std::fmt::Display for Ended {
+impl std::fmt::Display for ProgramEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::By(status) => status.fmt(f),
@@ -49,39 +49,39 @@ pub(crate) fn run(
     command: &mut Command,
     limit: Duration,
     interrupt: &Interrupt,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<ProgramEnd> {
     let began = Instant::now();
-    let mut group = Group::start(command)?;
+    let mut group = ProcessGroup::start(command)?;
     let ended = loop {
         if group.ended()? {
-            return Ok(Ended::By(group.end()?));
+            return Ok(ProgramEnd::By(group.end()?));
         }
         if interrupt.is_set() {
-            break Ended::Interrupted;
+            break ProgramEnd::Interrupted;
         }
         if began.elapsed() >= limit {
-            break Ended::TimedOut(limit);
+            break ProgramEnd::TimedOut(limit);
         }
-        thread::sleep(TICK);
+        thread::sleep(POLL_INTERVAL);
     };
     group.signal(Signal::TERM);
     let told = Instant::now();
     while !group.ended()? && told.elapsed() < GRACE {
-        thread::sleep(TICK);
+        thread::sleep(POLL_INTERVAL);
     }
     group.end()?;
     Ok(ended)
 }
 
 /// A process group, killed when it is dropped.
-struct Group {
+struct ProcessGroup {
     leader: Child,
     pid: Pid,
     /// Kills the group when we are killed.
     watch: Option<GroupWatch>,
 }
 
-impl Group {
+impl ProcessGroup {
     fn start(command: &mut Command) -> anyhow::Result<Self> {
         let (leader, watch) = command
             .stdin(Stdio::null())
@@ -110,7 +110,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         // Once the leader is reaped its number may belong to someone else.
         if let Ok(None) = self.leader.try_wait() {
@@ -139,7 +139,7 @@ mod tests {
         let alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
         let began = Instant::now();
         while alive() && began.elapsed() < Duration::from_secs(10) {
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
         }
         alive()
     }
@@ -149,7 +149,7 @@ mod tests {
         let interrupt = Interrupt::default();
         assert!(run(&mut shell("exit 0"), LONG, &interrupt).unwrap().is_success());
         let failed = run(&mut shell("exit 7"), LONG, &interrupt).unwrap();
-        assert!(matches!(&failed, Ended::By(status) if status.code() == Some(7)), "{failed}");
+        assert!(matches!(&failed, ProgramEnd::By(status) if status.code() == Some(7)), "{failed}");
         let missing = run(&mut Command::new("/no/such/program"), LONG, &interrupt).unwrap_err();
         assert!(format!("{missing:#}").contains("can't start /no/such/program"), "{missing:#}");
     }
@@ -161,7 +161,7 @@ mod tests {
         let script = format!("sleep 1000 & echo $! > {}; wait", pid.display());
         let limit = Duration::from_millis(300);
         let ended = run(&mut shell(&script), limit, &Interrupt::default()).unwrap();
-        assert_eq!(ended, Ended::TimedOut(limit));
+        assert_eq!(ended, ProgramEnd::TimedOut(limit));
         assert!(!ended.is_success());
         assert!(!lives_on(&pid), "its child lives on");
     }
@@ -179,6 +179,9 @@ mod tests {
     fn an_interrupt_ends_it() {
         let interrupt = Interrupt::default();
         interrupt.set();
-        assert_eq!(run(&mut shell("sleep 1000"), LONG, &interrupt).unwrap(), Ended::Interrupted);
+        assert_eq!(
+            run(&mut shell("sleep 1000"), LONG, &interrupt).unwrap(),
+            ProgramEnd::Interrupted
+        );
     }
 }

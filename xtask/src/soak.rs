@@ -13,18 +13,18 @@ mod receive;
 
 use crate::interrupt::Interrupt;
 pub(crate) use options::Soak;
-use options::What;
+use options::SoakTarget;
 
 impl Soak {
     /// Repeats it. Whether every run had the same outcome.
     pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
         match self.what {
-            What::Check => check::soak(self, interrupt),
-            What::Audit => audit::soak(self, interrupt),
-            What::Migrate => migrate::soak(self, interrupt),
-            What::Receive => receive::soak(self, interrupt),
-            What::Powerloss => powerloss::soak(self, interrupt),
-            What::Promises => promises::soak(self, interrupt),
+            SoakTarget::Check => check::soak(self, interrupt),
+            SoakTarget::Audit => audit::soak(self, interrupt),
+            SoakTarget::Migrate => migrate::soak(self, interrupt),
+            SoakTarget::Receive => receive::soak(self, interrupt),
+            SoakTarget::Powerloss => powerloss::soak(self, interrupt),
+            SoakTarget::Promises => promises::soak(self, interrupt),
         }
     }
 }

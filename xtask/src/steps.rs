@@ -1,17 +1,17 @@
 //! Named steps, each under a heading, and the summary at their end.
 
 use crate::interrupt::Interrupt;
-use crate::run::{Ended, run};
+use crate::run::{ProgramEnd, run};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The steps that were taken.
 pub(crate) struct Steps<'a> {
     interrupt: &'a Interrupt,
-    taken: Vec<Taken>,
+    taken: Vec<StepTaken>,
 }
 
-struct Taken {
+struct StepTaken {
     name: &'static str,
     /// Why it failed, if it did.
     failure: Option<String>,
@@ -33,7 +33,7 @@ impl<'a> Steps<'a> {
         heading(name);
         let began = Instant::now();
         let done = work()?;
-        self.taken.push(Taken { name, failure: None, took: began.elapsed() });
+        self.taken.push(StepTaken { name, failure: None, took: began.elapsed() });
         Ok(done)
     }
 
@@ -54,18 +54,18 @@ impl<'a> Steps<'a> {
         let ended = run(command, limit, self.interrupt)?;
         let failure = (!ended.is_success()).then(|| ended.to_string());
         if let Some(failure) = &failure
-            && ended != Ended::Interrupted
+            && ended != ProgramEnd::Interrupted
         {
             eprintln!("step '{name}' failed: {failure}");
         }
-        self.taken.push(Taken { name, failure, took: began.elapsed() });
+        self.taken.push(StepTaken { name, failure, took: began.elapsed() });
         Ok(())
     }
 
     /// Prints the summary. Whether every step passed.
     pub(crate) fn summary(&self) -> bool {
         heading("summary");
-        for Taken { name, failure, took } in &self.taken {
+        for StepTaken { name, failure, took } in &self.taken {
             let word = if failure.is_some() { "FAILED" } else { "ok" };
             let why = failure.as_deref().map(|why| format!("  {why}")).unwrap_or_default();
             println!("{word:<7} {name:<24} {:>6.1} s{why}", took.as_secs_f64());

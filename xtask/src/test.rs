@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that CI checks, in the order in which it fails soonest.
 
-use crate::guest::Guest;
+use crate::guest::GuestBuild;
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::cargo;
@@ -29,7 +29,7 @@ pub(crate) fn test(interrupt: &Interrupt) -> anyhow::Result<bool> {
     steps.command("documentation", 10 * MINUTE, doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
     steps.command("doc tests", 10 * MINUTE, &mut cargo(&DOC_TESTS))?;
     // Each test that needs them would build them, in its own time.
-    steps.work("programs of boards", || match Guest::of_the_tests().run(interrupt)? {
+    steps.work("programs of boards", || match GuestBuild::of_the_tests().run(interrupt)? {
         true => Ok(()),
         false => bail!("the programs of boards were not built"),
     })?;

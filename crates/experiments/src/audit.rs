@@ -9,10 +9,10 @@ use memtwin_lab::image::{Image, ImageSpec};
 use memtwin_lab::traffic::{Counts, MODULES, TrafficGuest, TrafficSpec};
 use memtwin_lab::{Arch, MachineError, Progress, provision};
 use memtwin_pages::Layout;
-use memtwin_qemu::{Status, migration};
+use memtwin_qemu::{MigrationStatus, migration};
 use memtwin_qmp::Qmp;
-use memtwin_replicate::Stop;
-use memtwin_report::{Case, Failure, Trial};
+use memtwin_replicate::CancelToken;
+use memtwin_report::{Case, CaseBuilder, Failure};
 use memtwin_session::{AuditConfig, Audited};
 use std::thread;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl AuditExperiment {
     pub fn run(
         &self,
         command: String,
-        stop: &Stop,
+        stop: &CancelToken,
         progress: &mut dyn Progress,
     ) -> Result<ExperimentReport, Failure> {
         let config = &self.config;
@@ -73,7 +73,7 @@ impl AuditExperiment {
 fn run_here(
     config: &AuditExperimentConfig,
     command: String,
-    stop: &Stop,
+    stop: &CancelToken,
     progress: &mut dyn Progress,
 ) -> Result<ExperimentReport, Failure> {
     provision::need_qemu(config.arch).map_err(Failure::environment)?;
@@ -104,8 +104,8 @@ fn run_here(
     Ok(result.report(command, stop))
 }
 
-fn traffic() -> Trial {
-    Trial::new(TRAFFIC, "guest", &Layout::default())
+fn traffic() -> CaseBuilder {
+    CaseBuilder::new(TRAFFIC, "guest", &Layout::default())
 }
 
 /// What runs the guest's code: chosen, or refused, as for the replication.
@@ -129,7 +129,7 @@ fn audited(
     config: &AuditExperimentConfig,
     spec: &TrafficSpec<'_>,
     guest: &mut TrafficGuest,
-    stop: &Stop,
+    stop: &CancelToken,
     progress: &mut dyn Progress,
     result: &mut RunResult,
 ) -> Result<(), Failure> {
@@ -139,7 +139,7 @@ fn audited(
         max_pause: MAX_PAUSE,
         ..AuditConfig::new(&monitor, config.guardian.clone())
     };
-    let enough = Stop::default();
+    let enough = CancelToken::default();
     progress.say(&format!("host: memtwin audit {}", monitor.display()));
     let mut attempts = ATTEMPTS;
     let (Audited { cases, notes }, seen) = loop {
@@ -149,7 +149,8 @@ fn audited(
             let mut look = || {
                 let mut qmp =
                     Qmp::connect(&watched, QMP_TIMEOUT).map_err(|error| error.to_string())?;
-                let mut goes_on = || migration(&mut qmp).is_ok_and(|m| m.status == Status::Active);
+                let mut goes_on =
+                    || migration(&mut qmp).is_ok_and(|m| m.status == MigrationStatus::Active);
                 while !goes_on() {
                     if audit.is_finished() || stop.is_set() {
                         return Err("the audit ended before it was seen to go on".to_owned());

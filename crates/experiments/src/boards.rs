@@ -4,7 +4,7 @@ use memtwin_lab::board::BoardSpec;
 use memtwin_lab::boards::{Lab, LabFolder, LabSpec, Nic, Node};
 use memtwin_lab::running_lab::{self, EndRequests};
 use memtwin_lab::{Arch, Flavour, Progress, provision};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub struct LabUpConfig {
 /// Errors: something that they need is missing, or one does not come up.
 pub fn hold_boards(
     config: &LabUpConfig,
-    stop: &Stop,
+    stop: &CancelToken,
     progress: &mut dyn Progress,
 ) -> Result<(), Failure> {
     provision::need_qemu(Arch::Aarch64).map_err(Failure::environment)?;

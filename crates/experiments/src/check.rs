@@ -10,7 +10,7 @@ pub use plan::CheckPart;
 use crate::config::CheckExperimentConfig;
 use crate::run_result::ExperimentReport;
 use memtwin_lab::{Arch, Progress, provision};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use plan::ExperimentPlan;
 use results::CheckResults;
@@ -56,7 +56,7 @@ impl CheckExperiment {
     pub fn run(
         &self,
         command: String,
-        stop: &Stop,
+        stop: &CancelToken,
         progress: &mut dyn Progress,
     ) -> Result<ExperimentReport, Failure> {
         if self.plan.has_boards() {

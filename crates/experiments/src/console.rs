@@ -12,7 +12,7 @@ use hand::{ConsoleHand, interrupted};
 use keys::TypedKeys;
 use memtwin_lab::Progress;
 use memtwin_lab::board::Board;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use orders::PipedOrders;
 use raw::RawTerminal;
@@ -70,7 +70,7 @@ pub fn attend_console(
     board: &Board,
     follow: bool,
     streams: ConsoleStreams<'_>,
-    stop: &Stop,
+    stop: &CancelToken,
 ) -> Result<(), Failure> {
     let ConsoleStreams { input, output, is_terminal, notices } = streams;
     let (name, is_typed) = (board.label(), input.is_terminal());

@@ -6,7 +6,7 @@ use memtwin_lab::Progress;
 use memtwin_lab::aeshmem::Window;
 use memtwin_lab::host::{Host, Reverse};
 use memtwin_remote::{Listener, ReceiverConfig, TwinReceiver};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::record::GuestSum;
 use memtwin_report::{Case, Failure};
 use memtwin_session::received_case;
@@ -24,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct LocalReceiver {
     reverse: Reverse,
     file: PathBuf,
-    stop: Stop,
+    stop: CancelToken,
     receiver: Option<JoinHandle<Result<Case, String>>>,
 }
 
@@ -44,7 +44,7 @@ impl LocalReceiver {
         let reverse = host.reverse(port, progress).map_err(Failure::environment)?;
         let mut receiver =
             TwinReceiver::new(&file, ReceiverConfig::default()).map_err(Failure::environment)?;
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let enough = stop.clone();
         let receiver = thread::spawn(move || {
             let ended = receiver.run(&mut door, &enough).map_err(|error| error.to_string())?;

@@ -1,8 +1,8 @@
 //! The records of several runs on other machines as one.
 
 use crate::run_result::{ExperimentReport, indented};
-use memtwin_replicate::Stop;
-use memtwin_report::record::Host;
+use memtwin_replicate::CancelToken;
+use memtwin_report::record::HostFacts;
 use memtwin_report::{Case, ExitCode, RunRecord, exit};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,9 +18,9 @@ pub(crate) struct MergedReport {
     last_cases: Vec<Case>,
     notes: Vec<String>,
     /// The machines, by the word that their cases' names have of them.
-    boards: BTreeMap<String, Host>,
+    boards: BTreeMap<String, HostFacts>,
     /// The first run that was merged: its machine and its command.
-    first: Option<(Host, String)>,
+    first: Option<(HostFacts, String)>,
     not_converged: bool,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct MergedReport {
 #[derive(Debug)]
 pub(crate) struct MergedRecord {
     /// The machine it came from.
-    pub(crate) host: Host,
+    pub(crate) host: HostFacts,
     /// What its cases were called there.
     pub(crate) names: Vec<String>,
     /// Its cases, under their new names.
@@ -42,7 +42,7 @@ impl MergedReport {
     pub(crate) fn add(
         &mut self,
         record: Value,
-        rename: impl Fn(&Host, &str) -> String,
+        rename: impl Fn(&HostFacts, &str) -> String,
     ) -> Result<MergedRecord, String> {
         let record: RunRecord =
             serde_json::from_value(record).map_err(|error| format!("its record: {error}"))?;
@@ -70,7 +70,7 @@ impl MergedReport {
     }
 
     /// A machine, by the word that its cases' names have of it.
-    pub(crate) fn board(&mut self, label: String, host: Host) {
+    pub(crate) fn board(&mut self, label: String, host: HostFacts) {
         self.boards.insert(label, host);
     }
 
@@ -98,7 +98,7 @@ impl MergedReport {
     }
 
     /// The report of all.
-    pub(crate) fn report(self, command: String, stop: &Stop) -> ExperimentReport {
+    pub(crate) fn report(self, command: String, stop: &CancelToken) -> ExperimentReport {
         let cases = self.cases.into_iter().chain(self.last_cases).collect();
         let mut record = RunRecord::new(command, cases).with_notes(self.notes);
         if let Some((host, _)) = self.first {
@@ -114,10 +114,10 @@ impl MergedReport {
 mod tests {
     use super::*;
     use memtwin_pages::Layout;
-    use memtwin_report::Trial;
+    use memtwin_report::CaseBuilder;
 
     fn record(arch: &str, name: &str) -> Value {
-        let case = Trial::new(name, "kvm", &Layout::default()).inconclusive("x", Vec::new());
+        let case = CaseBuilder::new(name, "kvm", &Layout::default()).inconclusive("x", Vec::new());
         let mut record =
             RunRecord::new(format!("on {arch}"), vec![case]).with_notes(vec!["seen".to_owned()]);
         record.host.arch = arch.to_owned();
@@ -127,16 +127,18 @@ mod tests {
     #[test]
     fn records_are_one_and_the_first_machine_is_its_host() {
         let mut merged = MergedReport::default();
-        let late = Trial::new("late", "kvm", &Layout::default()).inconclusive("x", Vec::new());
+        let late =
+            CaseBuilder::new("late", "kvm", &Layout::default()).inconclusive("x", Vec::new());
         merged.last_case(late);
         merged.note("bitmap:");
-        let rename = |host: &Host, name: &str| format!("{}/{name}", host.arch);
+        let rename = |host: &HostFacts, name: &str| format!("{}/{name}", host.arch);
         let added = merged.add(record("a", "n"), rename).unwrap();
         assert_eq!((added.names, added.cases[0].name()), (vec!["n".to_owned()], "a/n"));
         merged.add(record("b", "n"), rename).unwrap();
         assert_eq!(merged.first_command(), Some("on a"));
         merged.board("4k".to_owned(), added.host);
-        let ExperimentReport { record, code } = merged.report("me".to_owned(), &Stop::default());
+        let ExperimentReport { record, code } =
+            merged.report("me".to_owned(), &CancelToken::default());
         let names: Vec<&str> = record.cases.iter().map(Case::name).collect();
         assert_eq!(names, ["a/n", "b/n", "late"]);
         assert_eq!((record.host.arch.as_str(), record.command.as_str()), ("a", "me"));
@@ -158,6 +160,9 @@ mod tests {
         }
         // Nothing ran, and that is no pass; a log that was never clean is not forgotten.
         merged.returned(10);
-        assert_eq!(merged.report("me".to_owned(), &Stop::default()).code, ExitCode::NotConverged);
+        assert_eq!(
+            merged.report("me".to_owned(), &CancelToken::default()).code,
+            ExitCode::NotConverged
+        );
     }
 }

@@ -4,7 +4,7 @@ use memtwin_kvm::Mode;
 use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host, HostError};
 use memtwin_report::Failure;
-use memtwin_report::record::Host as HostEntry;
+use memtwin_report::record::HostFacts;
 use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const DEVICES: [&str; 4] = ["ivshmem-plain", "virtio-blk-pci", "virtio-net-pci",
 
 /// What there is to know about this machine.
 pub fn probe_this_machine() -> Value {
-    let HostEntry { arch, kernel, page_size, cpus } = HostEntry::this_machine();
+    let HostFacts { arch, kernel, page_size, cpus } = HostFacts::this_machine();
     let qemu = format!("qemu-system-{arch}");
     let said = |words: &[&str]| {
         let output = Command::new(&qemu).args(words).output().ok()?;

@@ -7,9 +7,9 @@ use memtwin_lab::Progress;
 use memtwin_lab::aeshmem::Window;
 use memtwin_lab::remote_runner::RunOutput;
 use memtwin_pages::Layout;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::record::GuestSum;
-use memtwin_report::{Case, Failure, Trial};
+use memtwin_report::{Case, CaseBuilder, Failure};
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ impl RemoteExperiment<'_> {
     pub(crate) fn run(
         &self,
         command: String,
-        stop: &Stop,
+        stop: &CancelToken,
         progress: &mut dyn Progress,
     ) -> Result<ExperimentReport, Failure> {
         let mut merged = MergedReport::default();
@@ -118,8 +118,8 @@ impl RemoteExperiment<'_> {
         self.args.timeout
     }
 
-    fn trial(&self, name: impl Into<String>) -> Trial {
-        Trial::new(name, self.hosts, &Layout::default())
+    fn trial(&self, name: impl Into<String>) -> CaseBuilder {
+        CaseBuilder::new(name, self.hosts, &Layout::default())
     }
 
     /// Adds what a run came to, its cases told apart by the log's name. Returns the guest's own sum of what was
@@ -185,7 +185,7 @@ mod tests {
 
     fn record(guest_sum: Option<GuestSum>) -> Value {
         let case = |name: &str| {
-            let trial = Trial::new(name, "qemu:/q", &Layout::default());
+            let trial = CaseBuilder::new(name, "qemu:/q", &Layout::default());
             trial.inconclusive("x", Vec::new())
         };
         let cases = vec![
@@ -215,7 +215,7 @@ mod tests {
             let mut merged = MergedReport::default();
             let sum = sum.map_err(str::to_owned);
             with(|this| this.received(&mut merged, "ring", Path::new("/t"), sum, theirs));
-            let record = merged.report("me".to_owned(), &Stop::default()).record;
+            let record = merged.report("me".to_owned(), &CancelToken::default()).record;
             let cases = record.cases.iter().map(|case| (case.name().to_owned(), case.verdict()));
             (cases.collect::<Vec<_>>(), record.notes)
         };
@@ -241,7 +241,7 @@ mod tests {
             assert_eq!(none, None, "no other case's sum is taken for it");
             let odd = this.merge(&mut MergedReport::default(), "ring", output(0, Value::Null));
             assert!(odd.unwrap_err().message.starts_with("emulated: its record: "));
-            merged.report("me".to_owned(), &Stop::default())
+            merged.report("me".to_owned(), &CancelToken::default())
         });
         let names: Vec<&str> = report.record.cases.iter().map(Case::name).collect();
         let expected =

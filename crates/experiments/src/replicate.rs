@@ -13,7 +13,7 @@ use crate::{guest_image, remote_words};
 use memtwin_lab::aeshmem::{Accel, Choice, Files, Setup, SetupError, Window};
 use memtwin_lab::image::Image;
 use memtwin_lab::{Arch, Progress, cross, provision};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use memtwin_session::MemoryFile;
 use std::path::Path;
@@ -60,7 +60,7 @@ impl ReplicateExperiment {
     pub fn run(
         &self,
         command: String,
-        stop: &Stop,
+        stop: &CancelToken,
         progress: &mut dyn Progress,
     ) -> Result<ExperimentReport, Failure> {
         let config = &self.config;
@@ -86,7 +86,7 @@ fn run_here(
     config: &ReplicateExperimentConfig,
     setup: &Setup,
     command: String,
-    stop: &Stop,
+    stop: &CancelToken,
     progress: &mut dyn Progress,
 ) -> Result<ExperimentReport, Failure> {
     provision::need_qemu(setup.arch()).map_err(Failure::environment)?;

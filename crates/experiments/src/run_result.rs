@@ -1,9 +1,9 @@
 //! What an experiment came to.
 
 use memtwin_lab::MachineError;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::record::LostPage;
-use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
+use memtwin_report::{Case, CaseBuilder, ExitCode, RunRecord, exit};
 
 /// An experiment's record, and the exit code of a command that ran nothing else.
 #[derive(Debug)]
@@ -24,7 +24,12 @@ pub(crate) struct RunResult {
 
 impl RunResult {
     /// The guest did not do its part. A loss that was seen before stays.
-    pub(crate) fn guest_failed(&mut self, trial: Trial, lost: &[LostPage], error: &MachineError) {
+    pub(crate) fn guest_failed(
+        &mut self,
+        trial: CaseBuilder,
+        lost: &[LostPage],
+        error: &MachineError,
+    ) {
         let (reason, last) = machine_failure(error);
         if !last.is_empty() {
             self.notes.push("the last that the guest said:".to_owned());
@@ -34,7 +39,7 @@ impl RunResult {
     }
 
     /// The report of the run of this command.
-    pub(crate) fn report(self, command: String, stop: &Stop) -> ExperimentReport {
+    pub(crate) fn report(self, command: String, stop: &CancelToken) -> ExperimentReport {
         let Self { cases, not_converged, notes } = self;
         let code = exit::of_cases(&cases, not_converged, stop.is_set());
         ExperimentReport { record: RunRecord::new(command, cases).with_notes(notes), code }

@@ -10,7 +10,7 @@ mod mode;
 mod ring;
 mod slot;
 
-pub use mode::{LogStorage, Mode, Offered, UnknownMode};
+pub use mode::{LogCapabilities, LogStorage, Mode, UnknownMode};
 pub use ring::{Ring, Rings};
 pub use slot::SlotLog;
 

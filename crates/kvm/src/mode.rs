@@ -124,7 +124,7 @@ impl FromStr for Mode {
 
 /// What this host's KVM offers for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offered {
+pub struct LogCapabilities {
     /// The flags of manual protect that can be had.
     manual_protect: u32,
     /// The capability under which the ring can be had, and its largest size in entries.
@@ -133,7 +133,7 @@ pub struct Offered {
     ring_bitmap: bool,
 }
 
-impl Offered {
+impl LogCapabilities {
     /// Asks a machine (or, for what all machines have, the system's /dev/kvm).
     pub fn by(kvm: BorrowedFd<'_>) -> Self {
         // With acquire and release spelt out it is the same ring; arm64 has only that one.
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_a_mode_says_so() {
-        let old = Offered { manual_protect: 0, ring: None, ring_bitmap: false };
+        let old = LogCapabilities { manual_protect: 0, ring: None, ring_bitmap: false };
         assert_eq!(old.has(Mode::Get), Ok(()));
         assert!(old.has(Mode::Clear).unwrap_err().contains("is 0, expected 3"));
         assert!(old.has(Mode::Ring).unwrap_err().contains("no dirty ring"));

@@ -14,4 +14,4 @@ mod tests;
 
 pub use command::Files;
 pub use guest::{WindowGuest, updates};
-pub use setup::{Accel, Choice, Setup, SetupError, Where, Window};
+pub use setup::{Accel, Choice, Setup, SetupError, Window, WindowBacking};

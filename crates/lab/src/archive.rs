@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 /// What a path in the archive is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Entry {
+enum ArchiveEntry {
     Folder,
     File { bytes: Vec<u8>, mode: u32 },
     Device { major: u32, minor: u32 },
@@ -17,7 +17,7 @@ enum Entry {
 /// An archive in the making.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Archive {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, ArchiveEntry>,
 }
 
 impl Archive {
@@ -25,23 +25,23 @@ impl Archive {
     pub(crate) fn folder(&mut self, path: &str) {
         let mut end = 0;
         while let Some(slash) = path[end..].find('/') {
-            self.entries.entry(path[..end + slash].to_owned()).or_insert(Entry::Folder);
+            self.entries.entry(path[..end + slash].to_owned()).or_insert(ArchiveEntry::Folder);
             end += slash + 1;
         }
-        self.entries.entry(path.to_owned()).or_insert(Entry::Folder);
+        self.entries.entry(path.to_owned()).or_insert(ArchiveEntry::Folder);
     }
 
     /// Adds a file, or replaces it.
     pub(crate) fn file(&mut self, path: &str, mode: u32, bytes: Vec<u8>) {
-        self.insert(path, Entry::File { bytes, mode });
+        self.insert(path, ArchiveEntry::File { bytes, mode });
     }
 
     /// Adds a character device.
     pub(crate) fn device(&mut self, path: &str, major: u32, minor: u32) {
-        self.insert(path, Entry::Device { major, minor });
+        self.insert(path, ArchiveEntry::Device { major, minor });
     }
 
-    fn insert(&mut self, path: &str, entry: Entry) {
+    fn insert(&mut self, path: &str, entry: ArchiveEntry) {
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.folder(folder);
         }
@@ -54,13 +54,13 @@ impl Archive {
         for (ino, (path, entry)) in (1..).zip(&self.entries) {
             let named = Builder::new(path).ino(ino);
             let (builder, bytes): (_, &[u8]) = match entry {
-                Entry::Folder => {
+                ArchiveEntry::Folder => {
                     (named.mode(0o755).set_mode_file_type(ModeFileType::Directory).nlink(2), &[])
                 }
-                Entry::File { bytes, mode } => {
+                ArchiveEntry::File { bytes, mode } => {
                     (named.mode(*mode).set_mode_file_type(ModeFileType::Regular), bytes)
                 }
-                Entry::Device { major, minor } => {
+                ArchiveEntry::Device { major, minor } => {
                     let named = named.rdev_major(*major).rdev_minor(*minor);
                     (named.mode(0o600).set_mode_file_type(ModeFileType::Char), &[])
                 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often it is seen whether another has let go.
-const TICK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why there is no cache.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ impl Cache {
             }
             // Of two that wait to be alone neither would be, if both kept the lock that they share.
             let _ = flock(&self.lock, FlockOperation::Unlock);
-            std::thread::sleep(TICK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }

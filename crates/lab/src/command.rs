@@ -13,7 +13,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// How often it is seen whether the work is still wanted.
-const TICK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How many of its last lines an error shows.
 const LAST: usize = 12;
 
@@ -130,7 +130,7 @@ fn drive(
     let mut stdout = String::new();
     let (mut said_last, mut complained_last) = (Last::default(), Last::default());
     loop {
-        match lines.recv_timeout(TICK) {
+        match lines.recv_timeout(POLL_INTERVAL) {
             Ok((from, said)) => {
                 let complains = show == Show::Complaints && from == From::Stderr;
                 if show == Show::All || complains {
@@ -149,7 +149,7 @@ fn drive(
             Err(RecvTimeoutError::Timeout) => {}
             // It has closed both, which most programs do by ending.
             Err(RecvTimeoutError::Disconnected) if group.ended()? => break,
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL_INTERVAL),
         }
         if progress.is_cancelled() {
             return Err(CommandError::Cancelled);

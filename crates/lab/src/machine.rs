@@ -20,7 +20,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How often it is seen whether the wait is still wanted.
-const TICK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How many of its last lines an error shows.
 const LAST: usize = 15;
 
@@ -201,7 +201,7 @@ impl Machine {
         let what = what.trim().to_owned();
         let began = Instant::now();
         loop {
-            match self.lines.recv_timeout(TICK) {
+            match self.lines.recv_timeout(POLL_INTERVAL) {
                 Ok(line) => {
                     self.last.push_back(line.clone());
                     if self.last.len() > LAST {

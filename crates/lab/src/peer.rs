@@ -6,7 +6,7 @@ use crate::apt::{Apt, Package};
 use crate::command;
 use crate::image::SUITE;
 use crate::kernel::own::{archive, kbuild, tools, unpack};
-use crate::kernel::{Flavour, KernelError, own::Room};
+use crate::kernel::{Flavour, KernelError, own::MemoryRoom};
 use crate::{Arch, Cache, CacheError, Progress};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ const KIND: &str = "peers";
 
 /// The kernel's test, static.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct PeerTest {
     /// Of which version of Debian's kernel source.
     pub version: String,
     /// As it is.
@@ -41,10 +41,10 @@ pub struct Peer {
 /// Builds both, unless they are in the cache.
 ///
 /// Errors: a tool is missing, the source can't be had, or make fails; the cache has nothing half done.
-pub fn build(progress: &mut dyn Progress) -> Result<Peer, KernelError> {
+pub fn build(progress: &mut dyn Progress) -> Result<PeerTest, KernelError> {
     let arch = Arch::Aarch64;
     let place = Cache::place()?;
-    let peer = |version: &str, folder: PathBuf| Peer {
+    let peer = |version: &str, folder: PathBuf| PeerTest {
         version: version.to_owned(),
         test: folder.join(TEST),
         dropping: folder.join(dropping()),
@@ -63,7 +63,7 @@ pub fn build(progress: &mut dyn Progress) -> Result<Peer, KernelError> {
         let source = archive(&apt.unpacked(&package, progress)?)?;
         (package, key, source)
     };
-    let room = Room::enter(&place.join("building-peer"), progress)?;
+    let room = MemoryRoom::enter(&place.join("building-peer"), progress)?;
     make(&source, &room.folder, arch, progress)?;
     let cache = Cache::open(&place, progress)?;
     let folder = cache.entry(KIND, &key, progress, |folder, _| {

@@ -28,7 +28,7 @@ pub enum SourcesError {
 
 /// An entry of binary packages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Entry {
+struct SourceEntry {
     uris: Vec<String>,
     suites: Vec<String>,
     components: Vec<String>,
@@ -39,7 +39,7 @@ struct Entry {
 /// The sources of a system.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    entries: Vec<Entry>,
+    entries: Vec<SourceEntry>,
     codename: Option<String>,
     is_debian: bool,
 }
@@ -91,7 +91,7 @@ impl Sources {
     pub fn stanza(&self, suite: &str, arch: Option<&str>) -> Result<String, SourcesError> {
         let own = || self.debian().and_then(|codename| self.entry(codename));
         let error = || SourcesError::NoArchive { suite: suite.to_owned() };
-        let Entry { uris, trust, .. } = self.entry(suite).or_else(own).ok_or_else(error)?;
+        let SourceEntry { uris, trust, .. } = self.entry(suite).or_else(own).ok_or_else(error)?;
         let mut lines = vec![
             "Types: deb".to_owned(),
             format!("URIs: {}", uris.join(" ")),
@@ -103,7 +103,7 @@ impl Sources {
         Ok(lines.join("\n") + "\n")
     }
 
-    fn entry(&self, suite: &str) -> Option<&Entry> {
+    fn entry(&self, suite: &str) -> Option<&SourceEntry> {
         let has = |list: &[String], word: &str| list.iter().any(|item| item == word);
         self.entries
             .iter()
@@ -138,7 +138,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// `deb [signed-by=… arch=…] URI SUITE COMPONENT…`
-fn one_line(line: &str) -> Option<Entry> {
+fn one_line(line: &str) -> Option<SourceEntry> {
     let line = line.split('#').next()?.trim();
     let rest = line.strip_prefix("deb")?.strip_prefix([' ', '\t'])?.trim_start();
     let (options, rest) = match rest.strip_prefix('[') {
@@ -152,17 +152,17 @@ fn one_line(line: &str) -> Option<Entry> {
     let mut rest = words(rest).into_iter();
     let (uri, suite) = (rest.next()?, rest.next()?);
     let trust = trust.collect();
-    Some(Entry { uris: vec![uri], suites: vec![suite], components: rest.collect(), trust })
+    Some(SourceEntry { uris: vec![uri], suites: vec![suite], components: rest.collect(), trust })
 }
 
 /// Stanzas of `Key: value` lines, a value going on in lines that begin with a blank.
-fn deb822(text: &str) -> Vec<Entry> {
+fn deb822(text: &str) -> Vec<SourceEntry> {
     let without_comments = text.lines().filter(|line| !line.starts_with('#'));
     let lines: Vec<&str> = without_comments.map(str::trim_end).collect();
     lines.split(|line| line.is_empty()).filter_map(stanza).collect()
 }
 
-fn stanza(lines: &[&str]) -> Option<Entry> {
+fn stanza(lines: &[&str]) -> Option<SourceEntry> {
     let mut fields: Vec<(&str, String)> = Vec::new();
     for line in lines {
         if line.starts_with([' ', '\t']) {
@@ -183,7 +183,7 @@ fn stanza(lines: &[&str]) -> Option<Entry> {
         return None;
     }
     let trust = fields.iter().filter(|(key, _)| TRUST.contains(&key.to_lowercase().as_str()));
-    Some(Entry {
+    Some(SourceEntry {
         uris: words(field("URIs")),
         suites: words(field("Suites")),
         components: words(field("Components")),

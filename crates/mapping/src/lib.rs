@@ -9,4 +9,4 @@ mod arch;
 mod map;
 
 pub use access::prefetch;
-pub use map::{Advice, MapError, Mapping, host_page_size};
+pub use map::{MapError, Mapping, MappingAdvice, host_page_size};

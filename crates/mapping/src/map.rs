@@ -26,7 +26,7 @@ pub struct MapError {
 
 /// What the kernel is told about how a mapping will be used: madvise(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
+pub enum MappingAdvice {
     /// Use transparent huge pages (MADV_HUGEPAGE).
     HugePages,
     /// Use base pages only (MADV_NOHUGEPAGE).
@@ -131,12 +131,12 @@ impl Mapping {
     }
 
     /// Advises the kernel on `len` bytes from `offset`; both multiples of the host's page size.
-    pub fn advise(&self, advice: Advice, offset: usize, len: usize) -> Result<(), MapError> {
+    pub fn advise(&self, advice: MappingAdvice, offset: usize, len: usize) -> Result<(), MapError> {
         self.check(offset, len);
         let (raw, what) = match advice {
-            Advice::HugePages => (mm::Advice::LinuxHugepage, "huge pages"),
-            Advice::BasePages => (mm::Advice::LinuxNoHugepage, "base pages"),
-            Advice::PopulateWrite => (mm::Advice::LinuxPopulateWrite, "memory, populated"),
+            MappingAdvice::HugePages => (mm::Advice::LinuxHugepage, "huge pages"),
+            MappingAdvice::BasePages => (mm::Advice::LinuxNoHugepage, "base pages"),
+            MappingAdvice::PopulateWrite => (mm::Advice::LinuxPopulateWrite, "memory, populated"),
         };
         // SAFETY: the range lies in this mapping, and none of these advices drops its contents.
         unsafe { mm::madvise(self.start.as_ptr().add(offset).cast(), len, raw) }

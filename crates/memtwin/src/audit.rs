@@ -1,12 +1,12 @@
 //! `memtwin audit`: does the dirty log of this running QEMU tell the truth about its guest?
 
 use crate::cli::Audit;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit, plain};
 use memtwin_session::{Audited, audit, preview_audit};
 
 /// Audits, and writes the report.
-pub(crate) fn run(args: Audit, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: Audit, command: String, stop: &CancelToken) -> Result<ExitCode, Failure> {
     crate::output::probe(&args.output)?;
     let (output, dry_run) = (args.output.clone(), args.dry_run);
     let config = args.into_config();

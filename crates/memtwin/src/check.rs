@@ -1,13 +1,13 @@
 //! `memtwin check`: does this host's dirty log ever miss a write?
 
 use crate::cli::Check;
-use crate::pieces::Pieces;
-use memtwin_replicate::Stop;
+use crate::pieces::CheckPieces;
+use memtwin_replicate::CancelToken;
 use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit};
 use memtwin_session::{CheckPlan, Checked};
 
 /// Runs the cases and writes the report.
-pub(crate) fn run(args: Check, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: Check, command: String, stop: &CancelToken) -> Result<ExitCode, Failure> {
     crate::sizes::check(args.size.map(|size| size.0))?;
     crate::output::probe(&args.output)?;
     let (output, dry_run, wants_pieces) = (args.output.clone(), args.dry_run, args.pieces);
@@ -18,7 +18,7 @@ pub(crate) fn run(args: Check, command: String, stop: &Stop) -> Result<ExitCode,
         return Ok(ExitCode::Verified);
     }
     let mut progress = Progress::new(crate::output::progress_mode(&output), plan.names().len());
-    let mut pieces = Pieces::new(wants_pieces, &command);
+    let mut pieces = CheckPieces::new(wants_pieces, &command);
     let Checked { cases, notes } = plan.run(stop, &mut (&mut progress, &mut pieces))?;
     drop(progress);
     plan.skipped().iter().for_each(|case| pieces.case(case));

@@ -17,7 +17,7 @@ use memtwin_room::OomScore;
 pub(crate) use migrate::Migrate;
 pub(crate) use output_args::OutputArgs;
 pub(crate) use receive::Receive;
-pub(crate) use replicate::{Replicate, Source};
+pub(crate) use replicate::{Replicate, SourceArg};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ pub(crate) enum Command {
     },
     /// The digests of a paused guest's memory; not for people
     #[command(hide = true)]
-    Digest(crate::digest::Digest),
+    Digest(crate::digest::DigestArgs),
     /// Carries standard input and output to a unix socket; not for people
     #[command(hide = true)]
     Relay {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// `memtwin digest`.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Digest {
+pub(crate) struct DigestArgs {
     /// The socket of QEMU's monitor
     socket: PathBuf,
     /// Write the bytes of this page (BLOCK:NUMBER) instead
@@ -22,7 +22,7 @@ pub(crate) struct Digest {
 }
 
 /// Does it.
-pub(crate) fn run(args: &Digest) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &DigestArgs) -> Result<ExitCode, Failure> {
     let done = || -> Result<(), DigestError> {
         let paused = Paused::attach(&args.socket)?;
         if let Some(page) = &args.flip {

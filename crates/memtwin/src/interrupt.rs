@@ -1,15 +1,15 @@
 //! SIGINT, SIGTERM and SIGHUP ask everyone to stop; nobody is torn away from a paused guest. A SIGHUP that
 //! was ignored when we began stays so: that is what nohup(1) asks for.
 
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::thread;
 
 /// A stop that is set by the first signal. A second one is no quicker: the way out is bounded.
-pub(crate) fn on_signals() -> io::Result<Stop> {
-    let stop = Stop::default();
+pub(crate) fn on_signals() -> io::Result<CancelToken> {
+    let stop = CancelToken::default();
     let waker = stop.clone();
     let mut wanted = vec![SIGINT, SIGTERM];
     wanted.extend((!is_ignored(SIGHUP)).then_some(SIGHUP));

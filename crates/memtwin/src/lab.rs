@@ -14,14 +14,14 @@ use memtwin_lab::disk::DiskSpec;
 use memtwin_lab::image::SUITE;
 use memtwin_lab::provision;
 use memtwin_lab::running_lab::{self, RunningLab, RunningLabError};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::{ExitCode, Failure};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 
 /// Does it.
-pub(crate) fn run(args: LabArgs, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: LabArgs, command: String, stop: &CancelToken) -> Result<ExitCode, Failure> {
     let done = match args.command {
         LabCommand::Build(args) => build(&args, stop),
         LabCommand::Plan { name: _ } => {
@@ -52,7 +52,7 @@ pub(crate) fn run(args: LabArgs, command: String, stop: &Stop) -> Result<ExitCod
 fn experiment_run(
     experiment: LabExperiment,
     command: String,
-    stop: &Stop,
+    stop: &CancelToken,
 ) -> Result<ExitCode, Failure> {
     match experiment {
         LabExperiment::Replicate(args) => {
@@ -109,7 +109,7 @@ fn shown(lines: impl IntoIterator<Item = String>) -> Result<ExitCode, Failure> {
 }
 
 /// `memtwin lab up`.
-fn up(args: LabUp, stop: &Stop) -> Result<ExitCode, Failure> {
+fn up(args: LabUp, stop: &CancelToken) -> Result<ExitCode, Failure> {
     provision::need_qemu(memtwin_lab::Arch::Aarch64).map_err(Failure::environment)?;
     let folder = running_lab::folder(args.state.as_deref()).map_err(not_found)?;
     if args.detach {
@@ -131,7 +131,12 @@ fn ssh(place: &LabPlace, name: &str, words: &[OsString]) -> Result<ExitCode, Fai
 }
 
 /// `memtwin lab console`.
-fn console(place: &LabPlace, name: &str, follow: bool, stop: &Stop) -> Result<ExitCode, Failure> {
+fn console(
+    place: &LabPlace,
+    name: &str,
+    follow: bool,
+    stop: &CancelToken,
+) -> Result<ExitCode, Failure> {
     let board = running_lab::board(name, place.state.as_deref()).map_err(not_found)?;
     let mut stdout = io::stdout();
     let streams = ConsoleStreams {
@@ -145,7 +150,7 @@ fn console(place: &LabPlace, name: &str, follow: bool, stop: &Stop) -> Result<Ex
 }
 
 /// `memtwin lab probe`.
-fn probe(args: &LabProbe, stop: &Stop) -> Result<ExitCode, Failure> {
+fn probe(args: &LabProbe, stop: &CancelToken) -> Result<ExitCode, Failure> {
     let found = if args.host == "local" {
         experiments::probe_this_machine()
     } else {
@@ -159,7 +164,7 @@ fn probe(args: &LabProbe, stop: &Stop) -> Result<ExitCode, Failure> {
 }
 
 /// `memtwin lab build`.
-fn build(args: &LabBuild, stop: &Stop) -> Result<ExitCode, Failure> {
+fn build(args: &LabBuild, stop: &CancelToken) -> Result<ExitCode, Failure> {
     let mut progress = StderrProgress::new(args.quiet, stop);
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = args.jobs.unwrap_or(cpus).max(1);
@@ -176,7 +181,7 @@ fn build(args: &LabBuild, stop: &Stop) -> Result<ExitCode, Failure> {
 }
 
 /// `memtwin lab image`: the guest's disk, made without root and without a mount.
-fn image(args: &DiskImage, stop: &Stop) -> Result<ExitCode, Failure> {
+fn image(args: &DiskImage, stop: &CancelToken) -> Result<ExitCode, Failure> {
     let mut progress = StderrProgress::new(args.quiet, stop);
     let (folder, source) = (args.programs.as_deref(), args.source.as_deref());
     let programs = provision::guest_programs(args.arch, folder, source, &mut progress);

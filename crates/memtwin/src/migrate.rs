@@ -5,11 +5,15 @@ pub(crate) use crate::cli::Migrate;
 
 use crate::output;
 use crate::stderr_progress::StderrProgress;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::{ExitCode, Failure};
 
 /// Does it, and writes the report.
-pub(crate) fn run(args: &Migrate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    args: &Migrate,
+    command: String,
+    stop: &CancelToken,
+) -> Result<ExitCode, Failure> {
     let config = args.clone().into_config()?;
     config.check()?;
     output::probe(&args.output)?;

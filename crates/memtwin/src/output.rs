@@ -3,7 +3,7 @@
 use crate::cli;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
-use memtwin_report::writer::{Output, WriteError};
+use memtwin_report::writer::{ReportOutputs, WriteError};
 use memtwin_report::{Format, ProgressMode, RunRecord, human, plain};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -42,7 +42,8 @@ pub(crate) fn write(
     let record = &record.clone().with_notes(notes.iter().cloned());
     let format: Format = args.format.parse().map_err(Failure::usage)?;
     let mut stdout = io::stdout().lock();
-    let output = Output { format, colour: human::wants_colour(&stdout), json: args.json.clone() };
+    let output =
+        ReportOutputs { format, colour: human::wants_colour(&stdout), json: args.json.clone() };
     let for_a_person = format == Format::Human && args.json != Some(JsonTarget::Stdout);
     let lines = if for_a_person { &record.notes[..] } else { &[] };
     let written = lines

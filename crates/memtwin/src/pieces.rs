@@ -2,19 +2,19 @@
 //! there, whatever becomes of this one (`memtwin_lab::pieces`).
 
 use memtwin_lab::pieces;
-use memtwin_replicate::{Event, Observer};
+use memtwin_replicate::{Observer, ReplicationEvent};
 use memtwin_report::{Case, RunRecord};
 use memtwin_session::SessionObserver;
 use std::io::Write;
 
 /// Says them on standard error, if they are wanted.
-pub(crate) struct Pieces<'c> {
+pub(crate) struct CheckPieces<'c> {
     wanted: bool,
     command: &'c str,
     said: usize,
 }
 
-impl<'c> Pieces<'c> {
+impl<'c> CheckPieces<'c> {
     pub(crate) fn new(wanted: bool, command: &'c str) -> Self {
         Self { wanted, command, said: 0 }
     }
@@ -38,11 +38,11 @@ impl<'c> Pieces<'c> {
     }
 }
 
-impl Observer for Pieces<'_> {
-    fn event(&mut self, _event: &Event<'_>) {}
+impl Observer for CheckPieces<'_> {
+    fn event(&mut self, _event: &ReplicationEvent<'_>) {}
 }
 
-impl SessionObserver for Pieces<'_> {
+impl SessionObserver for CheckPieces<'_> {
     fn case_finished(&mut self, case: &Case) {
         self.case(case);
     }

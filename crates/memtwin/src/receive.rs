@@ -5,7 +5,7 @@ use crate::remote_args::{Half, save};
 use memtwin_remote::{
     Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, TwinReceiver, new_pair,
 };
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::{ExitCode, RunRecord, exit};
@@ -15,7 +15,11 @@ use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 /// Receives a twin, and ends with its verdict.
-pub(crate) fn run(args: &Receive, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    args: &Receive,
+    command: String,
+    stop: &CancelToken,
+) -> Result<ExitCode, Failure> {
     let (listen, file) = match (&args.listen, &args.file) {
         (Some(listen), Some(file)) => (listen, file),
         _ => return new_identity(args),

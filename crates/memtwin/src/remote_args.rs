@@ -7,7 +7,7 @@ use memtwin_remote::{
 };
 use memtwin_report::Failure;
 use memtwin_safe_path::{Place, SafePathError};
-use memtwin_wire::Method;
+use memtwin_wire::CompressionMethod;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -78,9 +78,9 @@ impl Sender {
             config.retry = retry.0;
         }
         config.compression = match self.compress.as_deref() {
-            Some("none") => Compression::Always(Method::None),
-            Some("lz4") => Compression::Always(Method::Lz4),
-            Some("zstd") => Compression::Always(Method::Zstd),
+            Some("none") => Compression::Always(CompressionMethod::None),
+            Some("lz4") => Compression::Always(CompressionMethod::Lz4),
+            Some("zstd") => Compression::Always(CompressionMethod::Zstd),
             _ => Compression::Auto,
         };
         Ok(config)

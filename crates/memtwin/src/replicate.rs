@@ -1,21 +1,27 @@
 //! `memtwin replicate`: a twin of a guest of our own, or of a stock QEMU's, kept by its log and judged.
 
-use crate::cli::{Replicate, Source};
-use memtwin_replicate::Stop;
+use crate::cli::{Replicate, SourceArg};
+use memtwin_replicate::CancelToken;
 use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit};
 use memtwin_session::{Replicated, replicate, replicate_qemu};
 
 /// Replicates, judges, and writes the report.
-pub(crate) fn run(args: Replicate, command: String, stop: &Stop) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    args: Replicate,
+    command: String,
+    stop: &CancelToken,
+) -> Result<ExitCode, Failure> {
     args.check()?;
     crate::output::probe(&args.output)?;
     let output = args.output.clone();
     let mut progress = Progress::new(crate::output::progress_mode(&output), 1);
     let Replicated { case, not_converged, mut notes, sums, .. } = match args.source.clone() {
-        Source::Qemu(socket) => {
+        SourceArg::Qemu(socket) => {
             replicate_qemu(&args.into_qemu_config(&socket)?, None, stop, &mut progress)?
         }
-        Source::Kvm | Source::Process => replicate(&args.into_config()?, stop, &mut progress)?,
+        SourceArg::Kvm | SourceArg::Process => {
+            replicate(&args.into_config()?, stop, &mut progress)?
+        }
     };
     drop(progress);
     notes.extend(sums);

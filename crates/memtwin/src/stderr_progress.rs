@@ -1,7 +1,7 @@
 //! The progress of long work, as lines on standard error with the seconds since its beginning.
 
 use memtwin_lab::Progress;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use std::time::Instant;
 
 /// Says it, unless it is to be quiet.
@@ -9,11 +9,11 @@ use std::time::Instant;
 pub(crate) struct StderrProgress {
     quiet: bool,
     began: Instant,
-    stop: Stop,
+    stop: CancelToken,
 }
 
 impl StderrProgress {
-    pub(crate) fn new(quiet: bool, stop: &Stop) -> Self {
+    pub(crate) fn new(quiet: bool, stop: &CancelToken) -> Self {
         Self { quiet, began: Instant::now(), stop: stop.clone() }
     }
 }

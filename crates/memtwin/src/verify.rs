@@ -7,8 +7,8 @@ use images::Compared;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use memtwin_report::Failure;
-use memtwin_report::record::{Digests, LostPage};
-use memtwin_report::{Case, ExitCode, RunRecord, Trial, exit};
+use memtwin_report::record::{LostPage, RegionDigests};
+use memtwin_report::{Case, CaseBuilder, ExitCode, RunRecord, exit};
 use memtwin_session::{FilePart, digest_entry};
 use memtwin_twin::ImageValidity;
 use memtwin_verdict::{Comparison, Difference, Image, Side, verify};
@@ -97,8 +97,9 @@ fn case(found: &Comparison, page_size: PageSize) -> Result<Case, Failure> {
     let whole = page_size.offset_of(page_size.pages_for(bytes));
     let region = Region::new(IMAGE, Gpa(0), whole, page_size).map_err(Failure::environment)?;
     let lost: Vec<LostPage> = found.differing.iter().map(|page| lost(&region, page)).collect();
-    let digests = Digests { memory: digest_entry(&found.memory), twin: digest_entry(&found.twin) };
-    let trial = Trial::new("verify", "file", &Layout::new(vec![region]));
+    let digests =
+        RegionDigests { memory: digest_entry(&found.memory), twin: digest_entry(&found.twin) };
+    let trial = CaseBuilder::new("verify", "file", &Layout::new(vec![region]));
     Ok(match (lost.is_empty(), sizes(found)) {
         (true, Some(sizes)) => trial.differs(sizes),
         _ => trial.judged(lost, BTreeMap::from([(IMAGE.to_owned(), digests)])),

@@ -8,8 +8,8 @@
 mod common;
 
 use common::Place;
-use memtwin_bare::{Accelerator, Image, Machine, Scenario};
-use memtwin_repro::{Caller, Run};
+use memtwin_bare::{Accelerator, BareImage, BareMachine, Scenario};
+use memtwin_repro::{ReproCaller, ReproRun};
 use memtwin_testbed::{Need, lacks, program};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -46,8 +46,8 @@ fn what_is_sound_under_kvm_loses_nothing() {
 fn audited(scenario: Scenario) {
     let machine = scenario.machine();
     let Some(name) = machine.program.to_str().and_then(named) else { panic!("{machine:?}") };
-    let machine = Machine { program: program(name).into(), ..machine.clone() };
-    if machine.image == Image::Riscv64 {
+    let machine = BareMachine { program: program(name).into(), ..machine.clone() };
+    if machine.image == BareImage::Riscv64 {
         // CI need not have it: nothing else of Memtwin does.
         if let Err(error) = machine.version() {
             return eprintln!("{scenario} skipped: {error}");
@@ -63,7 +63,7 @@ fn audited(scenario: Scenario) {
         return eprintln!("{scenario} skipped: nobody has run it on QEMU {version} yet");
     };
     let place = Place::new();
-    let run = Run {
+    let run = ReproRun {
         machine,
         expected,
         memtwin: Path::new(env!("CARGO_BIN_EXE_memtwin")),
@@ -84,7 +84,7 @@ fn named(program: &str) -> Option<&'static str> {
 
 struct Test;
 
-impl Caller for Test {
+impl ReproCaller for Test {
     fn announce(&mut self, _: &Command) {}
 
     fn complete(&mut self, command: &mut Command, _: Duration) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! known where the guest is. It never runs twice, and is given up at the source only once it may run at
 //! the destination.
 //!
-//! `MigrationDriver::run` is the whole of it; what it may do is a function of the `Phase`. The
+//! `MigrationDriver::run` is the whole of it; what it may do is a function of the `MigrationPhase`. The
 //! destination is started with `-S` where RAM is to be judged: it has the guest then, and has not run it.
 //! Until it does, the source can take the guest back.
 
@@ -26,8 +26,8 @@ pub use settings::{MigrationSettings, STALL_TIMEOUT};
 use crate::side::Side;
 use memtwin_qemu::{Migration, RunState, set_capabilities, set_parameters};
 use memtwin_qmp::{Qmp, QmpError};
-use memtwin_replicate::Stop;
-use phase::{DestinationStart, Phase, Runner};
+use memtwin_replicate::CancelToken;
+use phase::{DestinationStart, MigrationPhase, Runner};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,7 @@ pub fn migrate(
     source: &mut Side,
     destination: &mut Side,
     settings: &MigrationSettings,
-    stop: &Stop,
+    stop: &CancelToken,
     hear: &mut dyn FnMut(MigrationEvent<'_>, &mut Side, &mut Side),
 ) -> Result<MigrationOutcome, BeginError> {
     let mut driver = MigrationDriver::set_up(source, destination, settings, stop, hear)?;
@@ -95,9 +95,9 @@ struct MigrationDriver<'d> {
     source: &'d mut Side,
     destination: &'d mut Side,
     settings: &'d MigrationSettings,
-    stop: &'d Stop,
+    stop: &'d CancelToken,
     hear: Hear<'d>,
-    phase: Phase,
+    phase: MigrationPhase,
     /// Whether a destination that would run its guest by itself was told not to: who lets it run then are we.
     told_to_stop: bool,
     outcome: MigrationOutcome,
@@ -125,10 +125,10 @@ impl<'d> MigrationDriver<'d> {
         source: &'d mut Side,
         destination: &'d mut Side,
         settings: &'d MigrationSettings,
-        stop: &'d Stop,
+        stop: &'d CancelToken,
         hear: Hear<'d>,
     ) -> Result<Self, BeginError> {
-        let phase = Phase::SettingUp;
+        let phase = MigrationPhase::SettingUp;
         let state = on(source, |side| side.state())?;
         if !state.running {
             return Err(BeginError::NotRunning(state.status));
@@ -164,10 +164,10 @@ impl<'d> MigrationDriver<'d> {
 
     /// The phases of one that goes well, in their order.
     fn every_phase(&mut self) -> Result<(), Exit> {
-        self.enter(Phase::PreCopy);
+        self.enter(MigrationPhase::PreCopy);
         self.pre_copy()?;
 
-        self.enter(Phase::BothStopped);
+        self.enter(MigrationPhase::BothStopped);
         self.outcome.arrived = Some(Instant::now());
         self.tell(MigrationEvent::Arrived);
         self.wait_until_loaded()?;
@@ -177,11 +177,11 @@ impl<'d> MigrationDriver<'d> {
         }
         self.let_destination_run()?;
 
-        self.enter(Phase::DestinationRunning);
+        self.enter(MigrationPhase::DestinationRunning);
         self.see_it_run()
     }
 
-    fn enter(&mut self, phase: Phase) {
+    fn enter(&mut self, phase: MigrationPhase) {
         self.phase = phase;
     }
 

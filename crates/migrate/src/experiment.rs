@@ -16,7 +16,7 @@ use crate::report::MigrationReport;
 use crate::{GuestLocation, MigrationEvent, MigrationOutcome, Side, migrate};
 use events::EventReporter;
 use memtwin_lab::Progress;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use serde_json::Value;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) const ORDER_TIMEOUT: Duration = Duration::from_secs(180);
 pub(crate) struct MigrationExperiment<'e> {
     pub(crate) config: &'e MigrationConfig,
     pub(crate) environment: &'e mut Environment,
-    pub(crate) stop: &'e Stop,
+    pub(crate) stop: &'e CancelToken,
 }
 
 /// A move, and what the network said after it.
@@ -218,7 +218,7 @@ impl MigrationExperiment<'_> {
 }
 
 /// Says nothing, and gives up when told to.
-pub(crate) struct SilentProgress<'s>(pub(crate) &'s Stop);
+pub(crate) struct SilentProgress<'s>(pub(crate) &'s CancelToken);
 
 impl Progress for SilentProgress<'_> {
     fn say(&mut self, _line: &str) {}

@@ -6,7 +6,7 @@ mod kind;
 pub(crate) use boards::BoardFaults;
 pub use kind::{FaultKind, MigrationFault};
 
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -26,19 +26,19 @@ pub(crate) trait Breakable: Debug + Send + Sync {
 pub(crate) struct FaultSchedule<'f> {
     wanted: Vec<MigrationFault>,
     place: Option<Arc<dyn Breakable>>,
-    stop: &'f Stop,
-    begun: Vec<Begun>,
+    stop: &'f CancelToken,
+    begun: Vec<BegunFault>,
     /// What should have been broken and was not, or can't be mended: the experiment shows nothing of it.
     pub(crate) missed: Option<String>,
 }
 
 #[derive(Debug)]
-struct Begun {
+struct BegunFault {
     fault: MigrationFault,
     /// How long it was broken.
     thread: JoinHandle<Result<Duration, String>>,
     /// Mends what has no time of its own.
-    over: Stop,
+    over: CancelToken,
 }
 
 impl<'f> FaultSchedule<'f> {
@@ -48,7 +48,7 @@ impl<'f> FaultSchedule<'f> {
     pub(crate) fn new(
         wanted: &[MigrationFault],
         place: Option<Arc<dyn Breakable>>,
-        stop: &'f Stop,
+        stop: &'f CancelToken,
     ) -> Result<Self, Failure> {
         if place.is_none() && !wanted.is_empty() {
             return Err(Failure::usage(
@@ -64,7 +64,8 @@ impl<'f> FaultSchedule<'f> {
         let Some(place) = &self.place else { return lines };
         for fault in self.wanted.extract_if(.., |fault| usize::from(fault.hop) == hop) {
             lines.push(format!("fault: {}", fault.what));
-            let (place, stop, over) = (Arc::clone(place), self.stop.clone(), Stop::default());
+            let (place, stop, over) =
+                (Arc::clone(place), self.stop.clone(), CancelToken::default());
             let wait = if fault.lasts.is_some() { stop } else { over.clone() };
             let lasts = fault.lasts.unwrap_or(Duration::MAX);
             let thread = thread::spawn(move || {
@@ -74,7 +75,7 @@ impl<'f> FaultSchedule<'f> {
                 place.set(fault.what, fault.hop, false)?;
                 Ok(began.elapsed())
             });
-            self.begun.push(Begun { fault, thread, over });
+            self.begun.push(BegunFault { fault, thread, over });
         }
         lines
     }
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_was_broken_is_mended_and_told() {
-        let (place, stop) = (Arc::new(Noted::default()), Stop::default());
+        let (place, stop) = (Arc::new(Noted::default()), CancelToken::default());
         let cut = |hop| MigrationFault { what: FaultKind::Link, lasts: None, hop };
         let wanted: Vec<MigrationFault> = vec![
             cut(1),

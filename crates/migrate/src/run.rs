@@ -7,7 +7,7 @@ use crate::hosts::setup::Leftovers;
 use crate::report::MigrationReport;
 use crate::sweep;
 use memtwin_lab::Progress;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::{ExitCode, Failure};
 
 /// Sets the hosts up, moves the guest, judges what arrived, and takes everything away again. `progress`
@@ -17,7 +17,7 @@ use memtwin_report::{ExitCode, Failure};
 /// hosts is said there too.
 pub fn run(
     config: &MigrationConfig,
-    stop: &Stop,
+    stop: &CancelToken,
     progress: &mut (dyn Progress + Send),
 ) -> Result<MigrationReport, Failure> {
     let leftovers = Leftovers::default();
@@ -42,7 +42,7 @@ pub fn run(
 /// Puts everything in its place, and takes it away again when it is over; what came of it.
 fn on_hosts(
     config: &MigrationConfig,
-    stop: &Stop,
+    stop: &CancelToken,
     leftovers: &Leftovers,
     progress: &mut (dyn Progress + Send),
 ) -> Result<MigrationReport, Failure> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const ENDING: Duration = Duration::from_secs(2);
 
 /// How often such a child is looked at.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long one may take to stop, and how often it is looked at. It takes microseconds, unless the
 /// machine is out of memory.
@@ -65,7 +65,7 @@ impl Child {
             if ended.is_some() || since.elapsed() > ENDING {
                 return ended;
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
         let since = Instant::now();
         while (state(pid) == Some('T')) != stopped {
             assert!(since.elapsed() < Duration::from_secs(60), "never stopped: {stopped}");
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 

@@ -7,7 +7,7 @@ use std::io;
 
 /// Why a process guest can't be made.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum WriterStartError {
     /// This kernel, or the sandbox that we are in, has no dirty log for processes.
     #[error("the process dirty log: {reason}")]
     NoLog {
@@ -69,9 +69,9 @@ pub enum StartError {
     Log(#[from] LogError),
 }
 
-impl StartError {
+impl WriterStartError {
     /// Whether it is a lack of this combination, not of the whole undertaking: such a case of a
-    /// matrix is skipped, with the reason. [`StartError::NoLog`] is a lack of this host and would
+    /// matrix is skipped, with the reason. [`WriterStartError::NoLog`] is a lack of this host and would
     /// be the same for every case: see [`crate::probe`].
     pub fn is_skip(&self) -> bool {
         matches!(self, Self::NoStressor { .. })

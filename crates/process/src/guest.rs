@@ -1,12 +1,12 @@
 //! The process guest as a source: made, started, paced, and seen through its dirty log.
 
 use crate::child::Child;
-use crate::log::{Log, WINDOW_REGION};
-use crate::{Config, LogError, StartError, WINDOW_GPA, WINDOW_NAME, handshake, probe};
+use crate::log::{ProcessLog, WINDOW_REGION};
+use crate::{Config, LogError, WINDOW_GPA, WINDOW_NAME, WriterStartError, handshake, probe};
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_pages::{Layout, PageSize, Region, RegionId, Run};
 use memtwin_replicate::{Collector, GuestState, Source, SourceError};
-use memtwin_stressor::{Controls, Stressor, Window};
+use memtwin_stressor::{Controls, Stressor, WriterWindow};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, fstat, memfd_create};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use std::fs::File;
@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the child may take to map the window and to answer. Generous: it does little.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A child process whose threads write shared memory, and its dirty log.
 #[derive(Debug)]
 pub struct ProcessGuest {
     controls: Controls,
-    log: Log,
+    log: ProcessLog,
     window: Arc<Mapping>,
     layout: Layout,
     child: Child,
@@ -39,14 +39,14 @@ impl ProcessGuest {
     /// nothing else; its standard input and output are set here. Its threads do not write yet, and
     /// nothing is logged.
     ///
-    /// Errors: no dirty log for processes ([`StartError::NoLog`]), or (see
-    /// [`StartError::is_skip`]) something that a process can't do.
-    pub fn spawn(command: Command, config: Config) -> Result<Self, StartError> {
+    /// Errors: no dirty log for processes ([`WriterStartError::NoLog`]), or (see
+    /// [`WriterStartError::is_skip`]) something that a process can't do.
+    pub fn spawn(command: Command, config: Config) -> Result<Self, WriterStartError> {
         let page_size = PageSize::new(host_page_size() as u64)?;
         let region = Region::new(WINDOW_NAME, WINDOW_GPA, config.bytes, page_size)?;
         check(&config, &region)?;
         let file = window_file(config.file, config.bytes)?;
-        let align = fstat(&file).map_err(StartError::memory("the window's file"))?.st_blksize;
+        let align = fstat(&file).map_err(WriterStartError::memory("the window's file"))?.st_blksize;
         // A huge page, on hugetlbfs. Anything else there is no alignment that is needed.
         let align = u64::try_from(align).ok().filter(|align| align.is_power_of_two()).unwrap_or(1);
         let window =
@@ -57,12 +57,12 @@ impl ProcessGuest {
         let control_file = memory_file("memtwin-control", control_bytes as u64)?;
         let control_page = Arc::new(Mapping::shared(control_file.as_fd(), control_bytes, 1)?);
 
-        let (socket, theirs) = handshake::pair().map_err(StartError::memory("socketpair"))?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))
-            .map_err(StartError::memory("SO_RCVTIMEO"))?;
+        let (socket, theirs) = handshake::pair().map_err(WriterStartError::memory("socketpair"))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(TIMEOUT))
+            .map_err(WriterStartError::memory("SO_RCVTIMEO"))?;
         let program = command.get_program().to_string_lossy().into_owned();
-        let mut child =
-            Child::spawn(command, theirs).map_err(|errno| StartError::Spawn { program, errno })?;
+        let mut child = Child::spawn(command, theirs)
+            .map_err(|errno| WriterStartError::Spawn { program, errno })?;
         let task = [config.bytes, align, config.threads as u64, u64::from(std::process::id())];
         let (base, uffd) =
             handshake::send(socket.as_fd(), task, &[file.as_fd(), control_file.as_fd()])
@@ -73,12 +73,12 @@ impl ProcessGuest {
         let uffd = probe::enable(uffd)?;
         let pagemap = probe::open(Path::new(&format!("/proc/{}/pagemap", child.pid())))?;
         probe::scannable(&pagemap)?;
-        let mut log = Log::new(uffd, pagemap, base, config.bytes, page_size);
+        let mut log = ProcessLog::new(uffd, pagemap, base, config.bytes, page_size);
         // Found out now: whether memory of this kind can be logged.
         log.start()?;
         log.stop()?;
 
-        let seen = Window { base, pages: region.pages(), shift: page_size.shift() };
+        let seen = WriterWindow { base, pages: region.pages(), shift: page_size.shift() };
         let controls =
             Controls::new(control_page, config.threads, config.stressor, seen, config.seed);
         handshake::send(socket.as_fd(), handshake::Words::default(), &[])
@@ -122,7 +122,7 @@ impl ProcessGuest {
     }
 
     /// A request that failed: because the child died, or else as it says.
-    fn ailing(&mut self, error: LogError) -> SourceError {
+    fn guest_error(&mut self, error: LogError) -> SourceError {
         let gone = matches!(error.errno(), Some(libc::ENOMEM | libc::ESRCH));
         let how = if gone { self.child.ending() } else { self.child.ended() };
         how.map_or_else(|| SourceError::Log(Box::new(error)), SourceError::Guest)
@@ -136,11 +136,14 @@ impl Source for ProcessGuest {
 
     fn start_logging(&mut self) -> Result<(), SourceError> {
         self.alive()?;
-        self.log.start().map_err(|error| self.ailing(error))
+        self.log.start().map_err(|error| self.guest_error(error))
     }
 
     fn collect(&mut self, into: &mut dyn Collector) -> Result<(), SourceError> {
-        self.log.collect(into).and_then(|()| self.log.confirm()).map_err(|error| self.ailing(error))
+        self.log
+            .collect(into)
+            .and_then(|()| self.log.confirm())
+            .map_err(|error| self.guest_error(error))
     }
 
     fn read(&mut self, region: RegionId, offset: u64, into: &mut [u8]) -> Result<(), SourceError> {
@@ -175,13 +178,13 @@ impl Source for ProcessGuest {
 
     fn resume(&mut self) -> Result<(), SourceError> {
         if self.child.is_held() {
-            self.controls.forgive();
+            self.controls.reset_watchdog();
         }
         self.child.release().map_err(SourceError::Guest)
     }
 
     fn stop_logging(&mut self) -> Result<(), SourceError> {
-        match self.log.stop().map_err(|error| self.ailing(error)) {
+        match self.log.stop().map_err(|error| self.guest_error(error)) {
             // With the child its log is gone too.
             Ok(()) | Err(SourceError::Guest(_)) => Ok(()),
             Err(error) => Err(error),
@@ -202,10 +205,10 @@ impl Source for ProcessGuest {
     }
 }
 
-fn check(config: &Config, region: &Region) -> Result<(), StartError> {
-    let refuse = |reason| Err(StartError::NoStressor { stressor: config.stressor, reason });
+fn check(config: &Config, region: &Region) -> Result<(), WriterStartError> {
+    let refuse = |reason| Err(WriterStartError::NoStressor { stressor: config.stressor, reason });
     match config.stressor {
-        _ if config.threads == 0 => Err(StartError::NoThreads),
+        _ if config.threads == 0 => Err(WriterStartError::NoThreads),
         Stressor::Walker => refuse("a process has no page tables of its own in its memory"),
         Stressor::Straddle if region.pages() < 2 => {
             refuse("a window of one page has no boundary between pages")
@@ -215,36 +218,37 @@ fn check(config: &Config, region: &Region) -> Result<(), StartError> {
 }
 
 /// The window's file, with all its memory allotted: later a lack of it would be a signal.
-fn window_file(file: Option<File>, bytes: u64) -> Result<File, StartError> {
+fn window_file(file: Option<File>, bytes: u64) -> Result<File, WriterStartError> {
     let file = match file {
         Some(file) => file,
         None => memory_file("memtwin-window", bytes)?,
     };
-    let found = file.metadata().map_err(StartError::memory("the window's file"))?.len();
+    let found = file.metadata().map_err(WriterStartError::memory("the window's file"))?.len();
     if found < bytes {
-        return Err(StartError::ShortFile { expected: bytes, found });
+        return Err(WriterStartError::ShortFile { expected: bytes, found });
     }
     fallocate(&file, FallocateFlags::empty(), 0, bytes)
-        .map_err(StartError::memory(format!("{bytes} bytes of memory for the window")))?;
+        .map_err(WriterStartError::memory(format!("{bytes} bytes of memory for the window")))?;
     Ok(file)
 }
 
-fn memory_file(name: &str, bytes: u64) -> Result<File, StartError> {
-    let file =
-        memfd_create(name, MemfdFlags::CLOEXEC).map_err(StartError::memory("memfd_create"))?;
+fn memory_file(name: &str, bytes: u64) -> Result<File, WriterStartError> {
+    let file = memfd_create(name, MemfdFlags::CLOEXEC)
+        .map_err(WriterStartError::memory("memfd_create"))?;
     let file = File::from(file);
-    file.set_len(bytes).map_err(StartError::memory(format!("{bytes} bytes of shared memory")))?;
+    file.set_len(bytes)
+        .map_err(WriterStartError::memory(format!("{bytes} bytes of shared memory")))?;
     Ok(file)
 }
 
-fn usize_of(bytes: u64) -> Result<usize, StartError> {
-    usize::try_from(bytes).map_err(|_| StartError::Memory {
+fn usize_of(bytes: u64) -> Result<usize, WriterStartError> {
+    usize::try_from(bytes).map_err(|_| WriterStartError::Memory {
         what: format!("{bytes} bytes"),
         errno: io::ErrorKind::OutOfMemory.into(),
     })
 }
 
-fn not_ready(child: &mut Child, error: &io::Error) -> StartError {
+fn not_ready(child: &mut Child, error: &io::Error) -> WriterStartError {
     let ended = match error.kind() {
         // Its end of the socket is closed, so it has ended or is about to. A reset is the same: it
         // went before it had read what we sent.
@@ -254,21 +258,22 @@ fn not_ready(child: &mut Child, error: &io::Error) -> StartError {
         _ => child.ended(),
     };
     let reason = ended.unwrap_or_else(|| match error.kind() {
-        io::ErrorKind::WouldBlock => format!("no answer in {} s", PATIENCE.as_secs()),
+        io::ErrorKind::WouldBlock => format!("no answer in {} s", TIMEOUT.as_secs()),
         _ => error.to_string(),
     });
-    StartError::Child { reason }
+    WriterStartError::Child { reason }
 }
 
 /// Takes the child's answer apart.
-fn answered((words, fds): (handshake::Words, Vec<OwnedFd>)) -> Result<(u64, OwnedFd), StartError> {
+fn answered(
+    (words, fds): (handshake::Words, Vec<OwnedFd>),
+) -> Result<(u64, OwnedFd), WriterStartError> {
     let [errno, base, ..] = words;
     if errno != 0 {
         return Err(probe::no_userfaultfd(io::Error::from_raw_os_error(errno as i32)));
     }
-    let uffd = fds
-        .into_iter()
-        .next()
-        .ok_or(StartError::Child { reason: "it answered without a userfaultfd".to_owned() })?;
+    let uffd = fds.into_iter().next().ok_or(WriterStartError::Child {
+        reason: "it answered without a userfaultfd".to_owned(),
+    })?;
     Ok((base, uffd))
 }

@@ -27,7 +27,7 @@ mod uffd;
 mod writer;
 
 pub use config::{Config, WINDOW_GPA, WINDOW_NAME};
-pub use error::{LogError, StartError, WriterError};
+pub use error::{LogError, WriterError, WriterStartError};
 pub use guest::ProcessGuest;
 pub use probe::probe;
 pub use writer::writer_main;

@@ -17,7 +17,7 @@ const REPORTED: usize = 1024;
 
 /// The dirty log of a window.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct ProcessLog {
     uffd: Userfaultfd,
     pagemap: Pagemap,
     start: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Log {
     named: Vec<u64>,
 }
 
-impl Log {
+impl ProcessLog {
     /// The log of `bytes` bytes at `start` of the process that made the userfaultfd and that the
     /// pagemap is of. Off.
     pub(crate) fn new(

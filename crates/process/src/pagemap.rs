@@ -21,7 +21,7 @@ pub(crate) struct Pagemap {
 
 /// How far a scan came.
 #[derive(Debug)]
-pub(crate) struct Scan {
+pub(crate) struct ScanResult {
     /// How many of the regions were filled in, or why the scan ended.
     pub(crate) outcome: io::Result<usize>,
     /// Where the next scan has to go on.
@@ -39,7 +39,12 @@ impl Pagemap {
     ///
     /// Ends early when `regions` is full. If it fails, the regions that the kernel had filled in
     /// by then are those whose `end` is not 0.
-    pub(crate) fn take_written(&self, start: u64, end: u64, regions: &mut [PageRegion]) -> Scan {
+    pub(crate) fn take_written(
+        &self,
+        start: u64,
+        end: u64,
+        regions: &mut [PageRegion],
+    ) -> ScanResult {
         regions.fill(PageRegion::default());
         let mut scan = PmScanArg {
             size: size_of::<PmScanArg>() as u64,
@@ -57,7 +62,7 @@ impl Pagemap {
         // SAFETY: the request's own structure; `vec` and `vec_len` are an exclusive slice of what
         // the kernel writes there, which any bytes are valid for.
         let outcome = unsafe { ioctl(self.file.as_fd(), PAGEMAP_SCAN, &mut scan) };
-        Scan { outcome, end: scan.walk_end }
+        ScanResult { outcome, end: scan.walk_end }
     }
 
     /// Asks for nothing. Errors with ENOTTY where the kernel does not know the request.

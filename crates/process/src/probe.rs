@@ -2,7 +2,7 @@
 
 use crate::pagemap::Pagemap;
 use crate::uffd::{self, Userfaultfd};
-use crate::{LogError, StartError};
+use crate::{LogError, WriterStartError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -11,14 +11,14 @@ const SINCE: &str = "Linux 6.7 or newer is needed";
 
 /// Asks this host for everything that a [`crate::ProcessGuest`] needs of it, and changes nothing.
 ///
-/// Errors with [`StartError::NoLog`], which says what is missing.
-pub fn probe() -> Result<(), StartError> {
+/// Errors with [`WriterStartError::NoLog`], which says what is missing.
+pub fn probe() -> Result<(), WriterStartError> {
     enable(uffd::create().map_err(no_userfaultfd)?)?;
     scannable(&open(Path::new("/proc/self/pagemap"))?)
 }
 
 /// Asks a new userfaultfd for its asynchronous mode.
-pub(crate) fn enable(fd: OwnedFd) -> Result<Userfaultfd, StartError> {
+pub(crate) fn enable(fd: OwnedFd) -> Result<Userfaultfd, WriterStartError> {
     Userfaultfd::enable(fd).map_err(|error| match error.errno() {
         Some(libc::EINVAL) => no_log(format!(
             "this kernel's userfaultfd has no asynchronous write-protection of shared memory; {SINCE}"
@@ -28,12 +28,12 @@ pub(crate) fn enable(fd: OwnedFd) -> Result<Userfaultfd, StartError> {
 }
 
 /// Opens a process's pagemap.
-pub(crate) fn open(path: &Path) -> Result<Pagemap, StartError> {
+pub(crate) fn open(path: &Path) -> Result<Pagemap, WriterStartError> {
     Pagemap::open(path).map_err(|errno| no_log(format!("{}: {errno}", path.display())))
 }
 
 /// Checks that the kernel can scan a pagemap.
-pub(crate) fn scannable(pagemap: &Pagemap) -> Result<(), StartError> {
+pub(crate) fn scannable(pagemap: &Pagemap) -> Result<(), WriterStartError> {
     pagemap.probe().map_err(|errno| match errno.raw_os_error() {
         Some(libc::ENOTTY) => no_log(format!("this kernel has no PAGEMAP_SCAN; {SINCE}")),
         _ => no_log(LogError::of("PAGEMAP_SCAN")(errno).to_string()),
@@ -41,7 +41,7 @@ pub(crate) fn scannable(pagemap: &Pagemap) -> Result<(), StartError> {
 }
 
 /// Says why there is no userfaultfd.
-pub(crate) fn no_userfaultfd(errno: io::Error) -> StartError {
+pub(crate) fn no_userfaultfd(errno: io::Error) -> WriterStartError {
     no_log(match errno.raw_os_error() {
         Some(libc::ENOSYS) => format!("this kernel has no userfaultfd; {SINCE}"),
         Some(libc::EPERM) => format!(
@@ -52,8 +52,8 @@ pub(crate) fn no_userfaultfd(errno: io::Error) -> StartError {
     })
 }
 
-fn no_log(reason: String) -> StartError {
-    StartError::NoLog { reason }
+fn no_log(reason: String) -> WriterStartError {
+    WriterStartError::NoLog { reason }
 }
 
 #[cfg(test)]

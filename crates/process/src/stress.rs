@@ -14,7 +14,7 @@ const NAP: Duration = Duration::from_micros(200);
 
 /// What one turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum WriterStep {
     /// So many pages were written.
     Wrote(u64),
     /// It was another writer's turn.
@@ -27,7 +27,7 @@ enum Turn {
 
 /// A writer and where it stands.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct PageWriter {
     window: Arc<Mapping>,
     controls: Arc<Mapping>,
     block: usize,
@@ -47,7 +47,7 @@ pub(crate) struct Writer {
     walked: u64,
 }
 
-impl Writer {
+impl PageWriter {
     /// The writer whose block begins at `block`. The control page must have been filled in.
     pub(crate) fn new(window: Arc<Mapping>, controls: Arc<Mapping>, block: usize) -> Self {
         let get = |at: usize| controls.word(block + at).load(Ordering::Acquire);
@@ -84,19 +84,19 @@ impl Writer {
                 }
             }
             match self.turn() {
-                Turn::Wrote(pages) => {
+                WriterStep::Wrote(pages) => {
                     self.written += pages;
                     self.say(control::WRITTEN, self.written);
                 }
-                Turn::NotMine => {}
-                Turn::Finished => break control::STATE_FINISHED,
-                Turn::Unable => break control::STATE_UNABLE,
+                WriterStep::NotMine => {}
+                WriterStep::Finished => break control::STATE_FINISHED,
+                WriterStep::Unable => break control::STATE_UNABLE,
             }
         };
         self.say(control::STATE, state);
     }
 
-    fn turn(&mut self) -> Turn {
+    fn turn(&mut self) -> WriterStep {
         // Knuth's multiplier for 2^64.
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         match self.stressor {
@@ -111,16 +111,16 @@ impl Writer {
                 let at = self.word_in(self.random_page(self.pages));
                 // An odd number: added to anything, it changes it.
                 self.window.word(at).fetch_add(self.random | 1, Ordering::Relaxed);
-                Turn::Wrote(1)
+                WriterStep::Wrote(1)
             }
             Some(Stressor::Zero) => self.zero(),
             Some(Stressor::Straddle) => self.straddle(),
             Some(Stressor::Once) => self.once(),
-            Some(Stressor::Walker) | None => Turn::Unable,
+            Some(Stressor::Walker) | None => WriterStep::Unable,
         }
     }
 
-    fn strided(&mut self) -> Turn {
+    fn strided(&mut self) -> WriterStep {
         if self.next >= self.pages {
             self.walked = (self.walked + 1) % self.stride;
             self.next = self.walked;
@@ -131,7 +131,7 @@ impl Writer {
     }
 
     /// A page that begins with zero gets a word, any other is cleared.
-    fn zero(&mut self) -> Turn {
+    fn zero(&mut self) -> WriterStep {
         let at = (self.random_page(self.pages) << self.shift) as usize;
         let first = self.window.word(at);
         if first.load(Ordering::Relaxed) == 0 {
@@ -139,35 +139,35 @@ impl Writer {
         } else {
             store::zero_page(&self.window, at, 1 << self.shift);
         }
-        Turn::Wrote(1)
+        WriterStep::Wrote(1)
     }
 
     /// Four bytes on each side of a page's end.
-    fn straddle(&mut self) -> Turn {
+    fn straddle(&mut self) -> WriterStep {
         let page = self.random_page(self.pages - 1) + 1;
         // The generator's lower half changes from one value to the next, all 2^32 of them; so both
         // halves of the store are made of it.
         let half = self.random & u64::from(u32::MAX);
         store::unaligned(&self.window, (page << self.shift) as usize - 4, half << 32 | half);
-        Turn::Wrote(2)
+        WriterStep::Wrote(2)
     }
 
     /// All writers walk through the same order of all numbers up to the mask (an LCG of full
     /// period), from the same beginning; of W writers, each takes every W-th.
-    fn once(&mut self) -> Turn {
+    fn once(&mut self) -> WriterStep {
         if self.walked > self.mask {
-            return Turn::Finished;
+            return WriterStep::Finished;
         }
         let mine = self.walked % self.writers == self.writer;
         self.walked += 1;
         self.next = self.next.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) & self.mask;
-        if mine && self.next < self.pages { self.store(self.next) } else { Turn::NotMine }
+        if mine && self.next < self.pages { self.store(self.next) } else { WriterStep::NotMine }
     }
 
     /// Stores a word that this page never had, somewhere in it.
-    fn store(&self, page: u64) -> Turn {
+    fn store(&self, page: u64) -> WriterStep {
         self.window.word(self.word_in(page)).store(self.random, Ordering::Relaxed);
-        Turn::Wrote(1)
+        WriterStep::Wrote(1)
     }
 
     fn random_page(&self, pages: u64) -> u64 {

@@ -1,7 +1,7 @@
 //! The child's side: map what the parent gives, hand over the userfaultfd, and write.
 
 use crate::handshake::{receive, send};
-use crate::stress::Writer;
+use crate::stress::PageWriter;
 use crate::{WriterError, uffd};
 use memtwin_mapping::Mapping;
 use memtwin_stressor::{Controls, control};
@@ -43,8 +43,11 @@ pub fn writer_main() -> Result<(), WriterError> {
     // The end of the socket instead of a message: the parent is not content, or gone.
     if receive(socket).is_ok() {
         for writer in 0..threads {
-            let mut writes =
-                Writer::new(Arc::clone(&window), Arc::clone(&controls), writer * control::BLOCK);
+            let mut writes = PageWriter::new(
+                Arc::clone(&window),
+                Arc::clone(&controls),
+                writer * control::BLOCK,
+            );
             thread::Builder::new()
                 .name(format!("writer-{writer}"))
                 .spawn(move || writes.run())

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// QEMU's version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
+pub struct QemuVersion {
     /// The first number.
     pub major: u32,
     /// The second.
@@ -18,7 +18,7 @@ pub struct Version {
     pub package: String,
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for QemuVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.micro)?;
         if self.package.is_empty() { Ok(()) } else { write!(f, " ({})", self.package) }
@@ -35,20 +35,20 @@ pub struct Kvm {
 }
 
 /// QEMU's version. Errors: as [`Qmp::execute`].
-pub fn version(qmp: &mut Qmp) -> Result<Version, QmpError> {
+pub fn version(qmp: &mut Qmp) -> Result<QemuVersion, QmpError> {
     #[derive(Deserialize)]
-    struct Numbers {
+    struct VersionNumbers {
         major: u32,
         minor: u32,
         micro: u32,
     }
     #[derive(Deserialize)]
     struct Answer {
-        qemu: Numbers,
+        qemu: VersionNumbers,
         package: String,
     }
     let Answer { qemu, package } = qmp.execute("query-version", ())?;
-    Ok(Version { major: qemu.major, minor: qemu.minor, micro: qemu.micro, package })
+    Ok(QemuVersion { major: qemu.major, minor: qemu.minor, micro: qemu.micro, package })
 }
 
 /// The guest's architecture, in QEMU's names: aarch64, x86_64, … Errors: as [`Qmp::execute`].

@@ -9,7 +9,7 @@
 //!
 //! Of anything else (hugetlbfs, files on disks) nothing is said to be absent.
 
-use crate::maps::{Mapping, Maps};
+use crate::maps::{MappedRange, MemoryMaps};
 use rustix::fs::{SeekFrom, fstatfs, major, minor, seek};
 use std::fs::{self, File};
 use std::io;
@@ -31,7 +31,7 @@ pub(crate) type Parts = Vec<Range<u64>>;
 
 /// Which of these addresses of a process have no memory. What can't be asked for has some.
 pub(crate) fn absent(pid: u32, start: u64, bytes: u64) -> io::Result<Parts> {
-    let maps = Maps::of(pid)?;
+    let maps = MemoryMaps::of(pid)?;
     let mut parts = Parts::new();
     for mapping in maps.pieces(start, bytes).unwrap_or_default() {
         let within = mapping.start.max(start)..mapping.end.min(start.saturating_add(bytes));
@@ -73,7 +73,7 @@ pub(crate) fn holes_of(file: &File, offset: u64, bytes: u64) -> io::Result<Parts
     Ok(parts)
 }
 
-fn holes(file: &File, mapping: &Mapping, within: &Range<u64>) -> io::Result<Parts> {
+fn holes(file: &File, mapping: &MappedRange, within: &Range<u64>) -> io::Result<Parts> {
     let offset = mapping.offset + (within.start - mapping.start);
     let parts = holes_of(file, offset, within.end - within.start)?;
     let address = |at: u64| at - offset + within.start;
@@ -82,7 +82,7 @@ fn holes(file: &File, mapping: &Mapping, within: &Range<u64>) -> io::Result<Part
 
 /// The file behind a mapping: that which has the mapping's device and number, of those that the
 /// process has open, or at the path that the kernel names.
-fn file(pid: u32, mapping: &Mapping) -> Option<File> {
+fn file(pid: u32, mapping: &MappedRange) -> Option<File> {
     let is_it = |path: &Path| {
         let about = fs::metadata(path).ok()?;
         let device = (major(about.dev()), minor(about.dev()));

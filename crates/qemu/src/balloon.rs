@@ -16,7 +16,7 @@ pub struct Balloon {
 }
 
 #[derive(Deserialize)]
-struct Property {
+struct QomProperty {
     name: String,
     r#type: String,
 }
@@ -36,8 +36,8 @@ pub fn balloon(qmp: &mut Qmp) -> Result<Option<Balloon>, QmpError> {
     }
     let mut hints = false;
     for folder in PLUGGED {
-        let devices: Vec<Property> = qmp.execute("qom-list", json!({ "path": folder }))?;
-        for Property { name, .. } in devices.iter().filter(|device| is_balloon(&device.r#type)) {
+        let devices: Vec<QomProperty> = qmp.execute("qom-list", json!({ "path": folder }))?;
+        for QomProperty { name, .. } in devices.iter().filter(|device| is_balloon(&device.r#type)) {
             let asked = json!({ "path": format!("{folder}/{name}"), "property": "free-page-hint" });
             match qmp.execute::<bool>("qom-get", asked) {
                 Ok(set) => hints |= set,

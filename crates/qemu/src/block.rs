@@ -1,7 +1,7 @@
 //! The RAMBlocks of a guest, and where the guest sees them.
 
 use crate::BlocksError;
-use crate::flatview::{self, Range, Reading};
+use crate::flatview::{self, FlatRange, RangeReading};
 use crate::gpa::{gpa_to_hva, hva_of};
 use crate::ramblock::{self, RamBlock};
 use memtwin_pages::{Gpa, Window};
@@ -82,7 +82,7 @@ pub fn blocks(qmp: &mut Qmp) -> Result<Vec<Block>, BlocksError> {
 /// then its host address decides, and if that is not known, nothing does, and no window is said.
 pub(crate) fn joined<E>(
     listed: Vec<RamBlock>,
-    ranges: &[Range],
+    ranges: &[FlatRange],
     to_hva: &mut impl FnMut(Gpa) -> Result<Option<u64>, E>,
 ) -> Result<Vec<Block>, E> {
     let mut blocks: Vec<_> = listed.into_iter().map(Block::from).collect();
@@ -106,8 +106,8 @@ pub(crate) fn joined<E>(
 
 /// The blocks that a range may be a part of, by name and size; of the ways to read it, the first
 /// that fits any.
-fn fitting<'a>(blocks: &[Block], range: &'a Range) -> Vec<(usize, Reading<'a>)> {
-    let fits = |block: &Block, reading: &Reading<'_>| {
+fn fitting<'a>(blocks: &[Block], range: &'a FlatRange) -> Vec<(usize, RangeReading<'a>)> {
+    let fits = |block: &Block, reading: &RangeReading<'_>| {
         let is_ours = block.name == reading.region
             || block.name.strip_suffix(reading.region).is_some_and(|device| device.ends_with('/'));
         let end = reading.offset.checked_add(range.bytes);

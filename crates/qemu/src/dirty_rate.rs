@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 /// How many pages of a GiB are sampled: the most that QEMU takes.
 const SAMPLES: u32 = 16_384;
 /// How often it is asked whether it is done.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// What QEMU allows.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long it may take beside the time itself, on an emulated CPU.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Why there is no measurement.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +24,13 @@ pub enum DirtyRateError {
     #[error("the dirty rate: {0}")]
     Qmp(#[from] QmpError),
     /// It never ended.
-    #[error("the dirty rate: QEMU has not measured it {} s after it was asked to", PATIENCE.as_secs())]
+    #[error("the dirty rate: QEMU has not measured it {} s after it was asked to", TIMEOUT.as_secs())]
     Never,
 }
 
 /// A measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dirtied {
+pub struct DirtyRate {
     /// The time between the two looks at a page.
     pub within: Duration,
     /// Bytes of all pages that had changed then; sampled, and to whole MiB per second.
@@ -50,7 +50,7 @@ enum Measurement {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Info {
+struct DirtyRateInfo {
     status: Measurement,
     dirty_rate: Option<i64>,
     calc_time: u64,
@@ -60,7 +60,7 @@ struct Info {
 /// says so.
 ///
 /// Errors: QEMU is too old (before 8.2), refuses, or is never done.
-pub fn dirtied(qmp: &mut Qmp, within: Duration) -> Result<Dirtied, DirtyRateError> {
+pub fn dirtied(qmp: &mut Qmp, within: Duration) -> Result<DirtyRate, DirtyRateError> {
     let within = within.clamp(SHORTEST, LONGEST);
     let milliseconds = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
     let ask = json!({
@@ -73,24 +73,24 @@ pub fn dirtied(qmp: &mut Qmp, within: Duration) -> Result<Dirtied, DirtyRateErro
     let began = Instant::now();
     loop {
         let unit = json!({ "calc-time-unit": "millisecond" });
-        let info: Info = qmp.execute("query-dirty-rate", unit)?;
+        let info: DirtyRateInfo = qmp.execute("query-dirty-rate", unit)?;
         match info.status {
             Measurement::Measured => return Ok(info.dirtied()),
             Measurement::Unstarted | Measurement::Measuring | Measurement::Unknown => {}
         }
-        if began.elapsed() >= within + PATIENCE {
+        if began.elapsed() >= within + TIMEOUT {
             return Err(DirtyRateError::Never);
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-impl Info {
-    fn dirtied(&self) -> Dirtied {
+impl DirtyRateInfo {
+    fn dirtied(&self) -> DirtyRate {
         // Minus one is an answer of QEMU's too: nothing was sampled.
         let rate = u64::try_from(self.dirty_rate.unwrap_or_default()).unwrap_or_default();
         let within = Duration::from_millis(self.calc_time);
-        Dirtied { within, bytes: (rate << 20).saturating_mul(self.calc_time) / 1000 }
+        DirtyRate { within, bytes: (rate << 20).saturating_mul(self.calc_time) / 1000 }
     }
 }
 
@@ -98,15 +98,15 @@ impl Info {
 mod tests {
     use super::*;
 
-    fn info(text: &str) -> Dirtied {
-        serde_json::from_str::<Info>(text).unwrap().dirtied()
+    fn info(text: &str) -> DirtyRate {
+        serde_json::from_str::<DirtyRateInfo>(text).unwrap().dirtied()
     }
 
     #[test]
     fn a_measurement_of_qemu_10() {
         let text = r#"{"status": "measured", "sample-pages": 16384, "calc-time-unit": "millisecond",
             "dirty-rate": 12, "mode": "page-sampling", "start-time": 1000, "calc-time": 500}"#;
-        assert_eq!(info(text), Dirtied { within: Duration::from_millis(500), bytes: 6 << 20 });
+        assert_eq!(info(text), DirtyRate { within: Duration::from_millis(500), bytes: 6 << 20 });
         assert_eq!(info(&text.replace("12", "-1")).bytes, 0);
         assert_eq!(info(&text.replace("\"dirty-rate\": 12,", "")).bytes, 0);
     }

@@ -11,34 +11,34 @@ const EMPTY: &str = "  No rendered FlatView";
 
 /// A range of guest-physical memory that is backed by host memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
+pub(crate) struct FlatRange {
     pub(crate) gpa: u64,
     pub(crate) bytes: u64,
     /// What QEMU calls it: a memory region's name, `@` and its offset, an accelerator; all of
-    /// it, as names may contain the like too. See [`Range::readings`].
+    /// it, as names may contain the like too. See [`FlatRange::readings`].
     what: String,
 }
 
 /// A way to read a range's description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reading<'a> {
+pub(crate) struct RangeReading<'a> {
     pub(crate) region: &'a str,
     pub(crate) offset: u64,
 }
 
-impl Range {
+impl FlatRange {
     /// The ways to read it, the one with the longest name first.
-    pub(crate) fn readings(&self) -> Vec<Reading<'_>> {
+    pub(crate) fn readings(&self) -> Vec<RangeReading<'_>> {
         let whole = self.what.as_str();
         // " KVM", or another accelerator's name, where it knows the range.
         let without_accelerator = whole.rsplit_once(' ').map(|(before, _)| before);
         let mut readings = Vec::new();
         for text in [Some(whole), without_accelerator].into_iter().flatten() {
-            readings.push(Reading { region: text, offset: 0 });
+            readings.push(RangeReading { region: text, offset: 0 });
             if let Some((region, offset)) = text.rsplit_once(" @")
                 && let Ok(offset) = u64::from_str_radix(offset, 16)
             {
-                readings.push(Reading { region, offset });
+                readings.push(RangeReading { region, offset });
             }
         }
         readings.sort_by_key(|reading| std::cmp::Reverse(reading.region.len()));
@@ -48,7 +48,7 @@ impl Range {
 
 /// Parses what `info mtree -f` printed: the ranges of the system's address space that are RAM or
 /// ROM.
-pub(crate) fn parse(text: &str) -> Result<Vec<Range>, BlocksError> {
+pub(crate) fn parse(text: &str) -> Result<Vec<FlatRange>, BlocksError> {
     let bad = |line: &str, problem: &str| BlocksError::NotUnderstood {
         command: "info mtree -f",
         line: line.trim().to_owned(),
@@ -76,7 +76,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Range>, BlocksError> {
 
 /// `0000000000100000-00000000bfffffff (prio 0, ram): pc.ram @0000000000100000 KVM`: the range,
 /// and whether it is host memory.
-fn range(line: &str) -> Option<(Range, bool)> {
+fn range(line: &str) -> Option<(FlatRange, bool)> {
     let (ends, rest) = line.trim_start().split_once(" (prio ")?;
     let (from, to) = ends.split_once('-')?;
     let gpa = u64::from_str_radix(from, 16).ok()?;
@@ -89,7 +89,7 @@ fn range(line: &str) -> Option<(Range, bool)> {
         kind.strip_prefix("nv-").unwrap_or(kind),
         "ram" | "rom" | "romd" | "ramd" | "rom device" | "ram device"
     );
-    Some((Range { gpa, bytes, what: what.to_owned() }, is_memory))
+    Some((FlatRange { gpa, bytes, what: what.to_owned() }, is_memory))
 }
 
 #[cfg(test)]
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_name_may_look_like_what_follows_it() {
-        let range = |what: &str| Range { gpa: 0, bytes: 1, what: what.to_owned() };
+        let range = |what: &str| FlatRange { gpa: 0, bytes: 1, what: what.to_owned() };
         let read = |what: &str| -> Vec<(String, u64)> {
             let range = range(what);
             range.readings().iter().map(|r| (r.region.to_owned(), r.offset)).collect()

@@ -8,7 +8,7 @@ use serde_json::Value;
 const CHUNK: u64 = 1 << 30;
 
 #[derive(Deserialize)]
-struct Device {
+struct DeviceEntry {
     r#type: String,
     data: Value,
 }
@@ -24,11 +24,11 @@ pub fn migration_hazard(qmp: &mut Qmp) -> Result<Option<String>, QmpError> {
     if crate::kvm(qmp)?.enabled {
         return Ok(None);
     }
-    let devices: Vec<Device> = match qmp.execute("query-memory-devices", ()) {
+    let devices: Vec<DeviceEntry> = match qmp.execute("query-memory-devices", ()) {
         Err(error) if error.is_unknown_command() => return Ok(None),
         devices => devices?,
     };
-    let ends_within = |device: &&Device| {
+    let ends_within = |device: &&DeviceEntry| {
         let size = device.data.get("max-size").and_then(Value::as_u64);
         device.r#type == "virtio-mem" && size.is_none_or(|size| size % CHUNK != 0)
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// One line of it: memory with the same rights and the same backing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mapping {
+pub(crate) struct MappedRange {
     pub(crate) start: u64,
     pub(crate) end: u64,
     readable: bool,
@@ -19,7 +19,7 @@ pub(crate) struct Mapping {
 
 /// A file, and where in it a range of memory is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Backing {
+pub(crate) struct BackingFile {
     pub(crate) path: PathBuf,
     pub(crate) device: (u32, u32),
     pub(crate) inode: u64,
@@ -28,9 +28,9 @@ pub(crate) struct Backing {
 
 /// All of a process's memory, by address.
 #[derive(Clone, Debug)]
-pub(crate) struct Maps(Vec<Mapping>);
+pub(crate) struct MemoryMaps(Vec<MappedRange>);
 
-impl Maps {
+impl MemoryMaps {
     /// Reads a process's. Errors: it is gone, or we may not look.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
         Ok(Self::parse(&fs::read_to_string(format!("/proc/{pid}/maps"))?))
@@ -47,7 +47,7 @@ impl Maps {
 
     /// The file that has these bytes, if it is one file, all of a piece, and writes to it are
     /// seen by everybody.
-    pub(crate) fn backing(&self, start: u64, bytes: u64) -> Option<Backing> {
+    pub(crate) fn backing(&self, start: u64, bytes: u64) -> Option<BackingFile> {
         let pieces = self.pieces(start, bytes)?;
         let first = *pieces.first()?;
         let is_one = pieces.iter().all(|piece| {
@@ -56,7 +56,7 @@ impl Maps {
             piece.shared && same_file && in_line
         });
         let is_file = first.inode != 0 && first.path.is_absolute();
-        (is_one && is_file).then(|| Backing {
+        (is_one && is_file).then(|| BackingFile {
             path: first.path.clone(),
             device: first.device,
             inode: first.inode,
@@ -65,7 +65,7 @@ impl Maps {
     }
 
     /// The mappings that hold these bytes, without a hole between them.
-    pub(crate) fn pieces(&self, start: u64, bytes: u64) -> Option<Vec<&Mapping>> {
+    pub(crate) fn pieces(&self, start: u64, bytes: u64) -> Option<Vec<&MappedRange>> {
         let end = start.checked_add(bytes)?;
         let mut at = start;
         let mut pieces = Vec::new();
@@ -84,7 +84,7 @@ impl Maps {
 }
 
 /// `7f00…-7f10… rw-s 00000000 00:01 1234    /dev/shm/a name`.
-fn mapping(line: &str) -> Option<Mapping> {
+fn mapping(line: &str) -> Option<MappedRange> {
     let mut rest = line;
     let mut word = || {
         let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -96,7 +96,7 @@ fn mapping(line: &str) -> Option<Mapping> {
     let offset = word();
     let (major, minor) = word().split_once(':')?;
     let inode = word().parse().ok()?;
-    Some(Mapping {
+    Some(MappedRange {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
         readable: rights.first() == Some(&b'r'),
@@ -125,7 +125,7 @@ rubbish
 
     #[test]
     fn what_is_readable_without_a_hole_is_covered() {
-        let maps = Maps::parse(TEXT);
+        let maps = MemoryMaps::parse(TEXT);
         assert_eq!(maps.0.len(), 7);
         let base = 0x7f00_0000_0000;
         assert!(maps.cover(base, 0x2_0000));
@@ -140,7 +140,7 @@ rubbish
 
     #[test]
     fn a_shared_file_is_found_with_its_offset() {
-        let maps = Maps::parse(TEXT);
+        let maps = MemoryMaps::parse(TEXT);
         let base = 0x7f00_0003_0000;
         let backing = maps.backing(base + 0x2000, 0x1_8000).unwrap();
         assert_eq!((backing.offset, backing.inode, backing.device), (0x3000, 77, (0, 0x19)));

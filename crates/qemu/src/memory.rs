@@ -2,7 +2,7 @@
 
 use crate::absent::{self, Parts};
 use crate::block::Block;
-use crate::maps::Backing;
+use crate::maps::BackingFile;
 use crate::process::{MemoryError, Process};
 use memtwin_pages::{PageSet, PageSize, Run};
 use memtwin_verdict::Image;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// How a block's bytes are had.
 #[derive(Debug)]
-enum Way {
+enum ReadPath {
     /// From the process.
     Process {
         /// Where the block begins there.
@@ -36,7 +36,7 @@ pub struct BlockMemory {
     process: Arc<Process>,
     name: String,
     used: u64,
-    way: Way,
+    way: ReadPath,
 }
 
 impl BlockMemory {
@@ -58,7 +58,7 @@ impl BlockMemory {
             false => process.read(hva, &mut [0; 1][..one as usize]),
         };
         let way = match tried {
-            Ok(()) => Way::Process { hva },
+            Ok(()) => ReadPath::Process { hva },
             Err(refused @ MemoryError::Refused { .. }) => process
                 .backing(hva, used)
                 .and_then(|backing| shared(&backing, used))
@@ -75,7 +75,7 @@ impl BlockMemory {
 
     /// Whether it is read from the file that QEMU shares it through, rather than from QEMU.
     pub fn is_file(&self) -> bool {
-        matches!(self.way, Way::File { .. })
+        matches!(self.way, ReadPath::File { .. })
     }
 
     /// Copies the block's bytes from `offset` on, as many as `into` holds.
@@ -89,8 +89,8 @@ impl BlockMemory {
             return Err(self.failed(io::Error::new(io::ErrorKind::UnexpectedEof, problem)));
         }
         match &self.way {
-            Way::Process { hva } => self.process.read(hva.saturating_add(offset), into),
-            Way::File { file, offset: begin } => {
+            ReadPath::Process { hva } => self.process.read(hva.saturating_add(offset), into),
+            ReadPath::File { file, offset: begin } => {
                 Image::read_at(file, begin + offset, into).map_err(|errno| self.failed(errno))?;
                 self.process.alive()
             }
@@ -104,8 +104,12 @@ impl BlockMemory {
     /// Errors: QEMU has ended.
     pub fn absent_pages(&self, size: PageSize) -> Result<PageSet, MemoryError> {
         let (begin, parts) = match &self.way {
-            Way::Process { hva } => (*hva, absent::absent(self.process.pid(), *hva, self.used)),
-            Way::File { file, offset } => (*offset, absent::holes_of(file, *offset, self.used)),
+            ReadPath::Process { hva } => {
+                (*hva, absent::absent(self.process.pid(), *hva, self.used))
+            }
+            ReadPath::File { file, offset } => {
+                (*offset, absent::holes_of(file, *offset, self.used))
+            }
         };
         // Also if it succeeded: it may have been another process's memory.
         self.process.alive()?;
@@ -143,13 +147,13 @@ impl Image for BlockMemory {
 }
 
 /// Opens the file behind a mapping, if the path still leads to that file and all of it is there.
-fn shared(backing: &Backing, bytes: u64) -> Option<Way> {
+fn shared(backing: &BackingFile, bytes: u64) -> Option<ReadPath> {
     let file = File::open(&backing.path).ok()?;
     let about = file.metadata().ok()?;
     let device = (major(about.dev()), minor(about.dev()));
     let is_it = (device, about.ino()) == (backing.device, backing.inode);
     let is_whole = backing.offset.checked_add(bytes).is_some_and(|end| end <= about.len());
-    (is_it && is_whole).then_some(Way::File { file, offset: backing.offset })
+    (is_it && is_whole).then_some(ReadPath::File { file, offset: backing.offset })
 }
 
 #[cfg(test)]
@@ -159,17 +163,17 @@ mod tests {
     use std::io::Write;
     use std::process::{Child, Command, Stdio};
 
-    struct Sleep(Child);
+    struct SleepState(Child);
 
-    impl Drop for Sleep {
+    impl Drop for SleepState {
         fn drop(&mut self) {
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
     }
 
-    fn sleep() -> Sleep {
-        Sleep(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn_bound().unwrap())
+    fn sleep() -> SleepState {
+        SleepState(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn_bound().unwrap())
     }
 
     fn block(hva: u64, used: u64) -> Block {
@@ -209,7 +213,7 @@ mod tests {
         let host = rustix::param::page_size() as u64;
         let len = 64 * host;
         let mapping = memtwin_mapping::Mapping::anonymous(len as usize, 1).unwrap();
-        mapping.advise(memtwin_mapping::Advice::BasePages, 0, len as usize).unwrap();
+        mapping.advise(memtwin_mapping::MappingAdvice::BasePages, 0, len as usize).unwrap();
         let block = block(mapping.address(), len);
         let process = Process::of_pid(std::process::id(), std::slice::from_ref(&block)).unwrap();
         let memory = BlockMemory::new(Arc::new(process), &block).unwrap();
@@ -262,7 +266,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"0123456789").unwrap();
         let about = file.as_file().metadata().unwrap();
-        let backing = Backing {
+        let backing = BackingFile {
             path: file.path().to_owned(),
             device: (major(about.dev()), minor(about.dev())),
             inode: about.ino(),
@@ -277,8 +281,8 @@ mod tests {
         assert!(memory.read_at(6, &mut into).is_err());
 
         assert!(shared(&backing, 9).is_none(), "too short");
-        assert!(shared(&Backing { inode: 1, ..backing.clone() }, 8).is_none(), "another file");
+        assert!(shared(&BackingFile { inode: 1, ..backing.clone() }, 8).is_none(), "another file");
         let deleted = backing.path.with_extension("deleted");
-        assert!(shared(&Backing { path: deleted, ..backing }, 8).is_none());
+        assert!(shared(&BackingFile { path: deleted, ..backing }, 8).is_none());
     }
 }

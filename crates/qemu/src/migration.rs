@@ -7,7 +7,7 @@ use std::fmt;
 /// Where a migration is (MigrationStatus).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub enum MigrationStatus {
     /// None has been asked for.
     #[default]
     None,
@@ -44,14 +44,14 @@ pub enum Status {
     Other(String),
 }
 
-impl Status {
+impl MigrationStatus {
     /// Whether a migration is under way, so that no other can begin.
     pub fn is_under_way(&self) -> bool {
         !matches!(self, Self::None | Self::Cancelled | Self::Completed | Self::Failed)
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for MigrationStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "none",
@@ -78,7 +78,7 @@ impl fmt::Display for Status {
 /// migration began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub struct Ram {
+pub struct RamCounters {
     /// Bytes sent.
     pub transferred: u64,
     /// Bytes that are dirty.
@@ -108,9 +108,9 @@ pub struct Ram {
 #[serde(rename_all = "kebab-case", default)]
 pub struct Migration {
     /// Where it is.
-    pub status: Status,
+    pub status: MigrationStatus,
     /// Its RAM, once that is known.
-    pub ram: Option<Ram>,
+    pub ram: Option<RamCounters>,
     /// Milliseconds since it began, or that it took.
     pub total_time: Option<u64>,
     /// Milliseconds that the guest stood still, once it is over.
@@ -140,9 +140,10 @@ mod tests {
         let none: Migration = serde_json::from_str("{}").unwrap();
         assert_eq!(none, Migration::default());
         assert!(!none.status.is_under_way());
-        let status = |text: &str| serde_json::from_str::<Status>(&format!("\"{text}\"")).unwrap();
-        assert_eq!(status("postcopy-recover-setup"), Status::PostcopyRecoverSetup);
-        assert_eq!(status("of-tomorrow"), Status::Other("of-tomorrow".to_owned()));
+        let status =
+            |text: &str| serde_json::from_str::<MigrationStatus>(&format!("\"{text}\"")).unwrap();
+        assert_eq!(status("postcopy-recover-setup"), MigrationStatus::PostcopyRecoverSetup);
+        assert_eq!(status("of-tomorrow"), MigrationStatus::Other("of-tomorrow".to_owned()));
         for name in ["none", "active", "pre-switchover", "wait-unplug", "of-tomorrow"] {
             assert_eq!(status(name).to_string(), name);
         }

@@ -1,7 +1,7 @@
 //! QEMU as a process: one that is the right one, and stays so.
 
 use crate::block::Block;
-use crate::maps::{Backing, Maps};
+use crate::maps::{BackingFile, MemoryMaps};
 use crate::refusal;
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
@@ -117,7 +117,7 @@ impl MemoryError {
 pub struct Process {
     pid: u32,
     pidfd: OwnedFd,
-    maps: Maps,
+    maps: MemoryMaps,
 }
 
 impl Process {
@@ -146,7 +146,7 @@ impl Process {
             rustix::io::Errno::SRCH => MemoryError::Gone { pid },
             errno => MemoryError::system(format!("pidfd_open of process {pid}"))(errno.into()),
         })?;
-        let maps = Maps::of(pid).map_err(|errno| match errno.kind() {
+        let maps = MemoryMaps::of(pid).map_err(|errno| match errno.kind() {
             io::ErrorKind::NotFound => MemoryError::Gone { pid },
             io::ErrorKind::PermissionDenied => {
                 MemoryError::Refused { pid, reason: refusal::why(pid) }
@@ -198,7 +198,7 @@ impl Process {
     }
 
     /// The file behind this memory, if there is one that shares all of it.
-    pub(crate) fn backing(&self, hva: u64, bytes: u64) -> Option<Backing> {
+    pub(crate) fn backing(&self, hva: u64, bytes: u64) -> Option<BackingFile> {
         self.maps.backing(hva, bytes)
     }
 

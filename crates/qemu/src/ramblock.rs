@@ -21,7 +21,7 @@ pub(crate) struct RamBlock {
 
 /// What each column of numbers is called in the header. Columns with other names are skipped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Column {
+enum RamblockColumn {
     Offset,
     Used,
     Total,
@@ -47,24 +47,25 @@ fn bad(line: &str, problem: &str) -> BlocksError {
 }
 
 /// The columns after the page size.
-fn columns(header: &str) -> Option<Vec<Column>> {
+fn columns(header: &str) -> Option<Vec<RamblockColumn>> {
     let (_, after) = header.trim().strip_prefix("Block Name")?.split_once("PSize")?;
     let columns: Vec<_> = after
         .split_whitespace()
         .map(|name| match name {
-            "Offset" => Column::Offset,
-            "Used" => Column::Used,
-            "Total" => Column::Total,
-            "HVA" => Column::Hva,
-            "RO" => Column::ReadOnly,
-            _ => Column::Other,
+            "Offset" => RamblockColumn::Offset,
+            "Used" => RamblockColumn::Used,
+            "Total" => RamblockColumn::Total,
+            "HVA" => RamblockColumn::Hva,
+            "RO" => RamblockColumn::ReadOnly,
+            _ => RamblockColumn::Other,
         })
         .collect();
-    (columns.contains(&Column::Used) && columns.contains(&Column::Total)).then_some(columns)
+    (columns.contains(&RamblockColumn::Used) && columns.contains(&RamblockColumn::Total))
+        .then_some(columns)
 }
 
 /// A block's name may contain anything, so a line is read from its end.
-fn block(line: &str, columns: &[Column]) -> Result<RamBlock, &'static str> {
+fn block(line: &str, columns: &[RamblockColumn]) -> Result<RamBlock, &'static str> {
     let mut rest = line;
     let mut fields = Vec::new();
     for column in columns.iter().rev() {
@@ -86,12 +87,12 @@ fn block(line: &str, columns: &[Column]) -> Result<RamBlock, &'static str> {
     for (column, word) in fields {
         let number = || hex(word).ok_or("not a hexadecimal number");
         match column {
-            Column::Offset => block.offset = Some(number()?),
-            Column::Used => block.used = number()?,
-            Column::Total => block.total = number()?,
-            Column::Hva => block.hva = Some(number()?).filter(|hva| *hva != 0),
-            Column::ReadOnly => block.read_only = Some(word == "ro"),
-            Column::Other => {}
+            RamblockColumn::Offset => block.offset = Some(number()?),
+            RamblockColumn::Used => block.used = number()?,
+            RamblockColumn::Total => block.total = number()?,
+            RamblockColumn::Hva => block.hva = Some(number()?).filter(|hva| *hva != 0),
+            RamblockColumn::ReadOnly => block.read_only = Some(word == "ro"),
+            RamblockColumn::Other => {}
         }
     }
     match block.used <= block.total {

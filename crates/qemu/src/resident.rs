@@ -37,7 +37,7 @@ impl Process {
     }
 
     /// What exists of a block, and what of it would by being read.
-    fn of_block(&self, hva: u64, used: u64, entries: &[Entry]) -> Option<(u64, u64)> {
+    fn of_block(&self, hva: u64, used: u64, entries: &[SmapsEntry]) -> Option<(u64, u64)> {
         let end = hva.checked_add(used)?;
         let (mut covered, mut resident, mut untouched) = (0, 0, 0);
         for entry in entries.iter().filter(|entry| entry.start < end && entry.end > hva) {
@@ -58,7 +58,7 @@ impl Process {
     }
 
     /// How much there is of the file behind shared memory, mapped by this process or not.
-    fn in_file(&self, entry: &Entry) -> Option<InFile> {
+    fn in_file(&self, entry: &SmapsEntry) -> Option<InFile> {
         let path = format!("/proc/{}/map_files/{:x}-{:x}", self.pid(), entry.start, entry.end);
         let path = PathBuf::from(path);
         // In 512 bytes, whatever the file system (stat(2)).
@@ -75,7 +75,7 @@ struct InFile {
 
 /// An entry of smaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+struct SmapsEntry {
     start: u64,
     end: u64,
     shared: bool,
@@ -84,15 +84,15 @@ struct Entry {
     exists: u64,
 }
 
-fn parse(smaps: &str) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
+fn parse(smaps: &str) -> Vec<SmapsEntry> {
+    let mut entries: Vec<SmapsEntry> = Vec::new();
     for line in smaps.lines() {
         let mut words = line.split_whitespace();
         let (Some(first), Some(second)) = (words.next(), words.next()) else { continue };
         let counts = ["Rss:", "Swap:", "Shared_Hugetlb:", "Private_Hugetlb:"];
         if let Some(range) = range(first) {
             let shared = second.as_bytes().get(3) == Some(&b's');
-            entries.push(Entry { start: range.0, end: range.1, shared, exists: 0 });
+            entries.push(SmapsEntry { start: range.0, end: range.1, shared, exists: 0 });
         } else if counts.contains(&first)
             && let (Some(entry), Ok(kib)) = (entries.last_mut(), second.parse::<u64>())
         {
@@ -131,8 +131,8 @@ SwapPss:              40 kB
 VmFlags: rd wr sh
 ";
         let expected = [
-            Entry { start: 0x40_0000, end: 0x50_0000, shared: false, exists: 12 << 10 },
-            Entry {
+            SmapsEntry { start: 0x40_0000, end: 0x50_0000, shared: false, exists: 12 << 10 },
+            SmapsEntry {
                 start: 0x7f00_0000_0000,
                 end: 0x7f00_0040_0000,
                 shared: true,

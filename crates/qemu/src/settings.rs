@@ -13,22 +13,25 @@ pub type Capabilities = BTreeMap<String, bool>;
 pub type Parameters = BTreeMap<String, Value>;
 
 #[derive(Serialize, Deserialize)]
-struct Capability {
+struct NamedCapability {
     capability: String,
     state: bool,
 }
 
 /// All capabilities that this QEMU has. Errors: as [`Qmp::execute`].
 pub fn capabilities(qmp: &mut Qmp) -> Result<Capabilities, QmpError> {
-    let list: Vec<Capability> = qmp.execute("query-migrate-capabilities", ())?;
-    Ok(list.into_iter().map(|Capability { capability, state }| (capability, state)).collect())
+    let list: Vec<NamedCapability> = qmp.execute("query-migrate-capabilities", ())?;
+    Ok(list.into_iter().map(|NamedCapability { capability, state }| (capability, state)).collect())
 }
 
 /// Sets these capabilities, all or none. Errors: as [`Qmp::execute`].
 pub fn set_capabilities(qmp: &mut Qmp, capabilities: &Capabilities) -> Result<(), QmpError> {
     let list: Vec<_> = capabilities
         .iter()
-        .map(|(capability, state)| Capability { capability: capability.clone(), state: *state })
+        .map(|(capability, state)| NamedCapability {
+            capability: capability.clone(),
+            state: *state,
+        })
         .collect();
     qmp.execute("migrate-set-capabilities", json!({ "capabilities": list })).map(|_: Value| ())
 }
@@ -63,17 +66,17 @@ pub enum SettingsError {
 
 /// Settings: those that a run needs, or those that there were before.
 ///
-/// First [`Settings::before`], so that whoever puts them back knows how even if we die in the
-/// middle; then [`Settings::apply`]; in the end, `apply` on what was before.
+/// First [`QemuSettings::before`], so that whoever puts them back knows how even if we die in the
+/// middle; then [`QemuSettings::apply`]; in the end, `apply` on what was before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct QemuSettings {
     /// The capabilities among them.
     pub capabilities: Capabilities,
     /// The parameters among them.
     pub parameters: Parameters,
 }
 
-impl Settings {
+impl QemuSettings {
     /// No settings.
     pub fn new() -> Self {
         Self::default()
@@ -96,8 +99,8 @@ impl Settings {
     /// What QEMU has now in place of these, also where it is the same.
     ///
     /// Errors: QEMU does not know one of them, or can't be asked.
-    pub fn before(&self, qmp: &mut Qmp) -> Result<Settings, SettingsError> {
-        Ok(Settings {
+    pub fn before(&self, qmp: &mut Qmp) -> Result<QemuSettings, SettingsError> {
+        Ok(QemuSettings {
             capabilities: pick(&self.capabilities, capabilities(qmp)?, "capability")?,
             parameters: pick(&self.parameters, parameters(qmp)?, "parameter")?,
         })
@@ -167,8 +170,8 @@ mod tests {
     #[test]
     fn they_survive_being_written_down() {
         let settings =
-            Settings::new().capability("return-path", true).parameter("downtime-limit", 1);
+            QemuSettings::new().capability("return-path", true).parameter("downtime-limit", 1);
         let text = serde_json::to_string(&settings).unwrap();
-        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
+        assert_eq!(serde_json::from_str::<QemuSettings>(&text).unwrap(), settings);
     }
 }

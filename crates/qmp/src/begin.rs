@@ -1,8 +1,8 @@
 //! How a client begins: on a path, on what another one has left, on a connection that somebody carries.
 
 use crate::connect::greeted;
-use crate::events::Events;
-use crate::wire::Wire;
+use crate::events::EventQueue;
+use crate::monitor_socket::MonitorSocket;
 use crate::{Qmp, QmpError};
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -30,7 +30,7 @@ impl Qmp {
     ///
     /// Two clients must not use one connection at the same time. Errors: QEMU does not answer.
     pub fn resume_on(socket: OwnedFd, patience: Duration) -> Result<Self, QmpError> {
-        let mut qmp = Self::over(Wire::new(socket), patience);
+        let mut qmp = Self::over(MonitorSocket::new(socket), patience);
         qmp.torn = true;
         // In command mode it is an unknown command, before it is what is needed: right in both.
         match qmp.execute::<IgnoredAny>("qmp_capabilities", ()) {
@@ -44,16 +44,16 @@ impl Qmp {
     ///
     /// Errors: QEMU does not answer, or its monitor has no thread of its own for such commands.
     pub fn urgent_on(socket: OwnedFd, patience: Duration) -> Result<Self, QmpError> {
-        let mut qmp = Self::over(Wire::new(socket), patience);
+        let mut qmp = Self::over(MonitorSocket::new(socket), patience);
         // What comes before our answer is the greeting.
         qmp.torn = true;
         let _: IgnoredAny = qmp.execute("qmp_capabilities", json!({ "enable": ["oob"] }))?;
         Ok(qmp)
     }
 
-    fn over(wire: Wire, patience: Duration) -> Self {
+    fn over(wire: MonitorSocket, patience: Duration) -> Self {
         let client = CLIENTS.fetch_add(1, Ordering::Relaxed);
         let ours = format!("memtwin-{}-{client}-", std::process::id());
-        Self { wire, patience, events: Events::default(), ours, commands: 0, torn: false }
+        Self { wire, patience, events: EventQueue::default(), ours, commands: 0, torn: false }
     }
 }

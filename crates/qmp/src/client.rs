@@ -1,10 +1,10 @@
 //! The client: one command at a time, each with an id of its own.
 
 use crate::QmpError;
-use crate::events::{Event, Events};
-use crate::message::{Band, Message, parse, request};
+use crate::events::{EventQueue, QmpEvent};
+use crate::message::{CommandBand, QmpMessage, parse, request};
+use crate::monitor_socket::{LONGEST_LINE, MonitorSocket, ReadStop, deadline};
 use crate::silent;
-use crate::wire::{LONGEST_LINE, Stop, Wire, deadline};
 use rustix::event::PollFlags;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -23,9 +23,9 @@ const BEGIN_ANEW: &[u8] = b"\xff\n";
 /// the connection stays usable.
 #[derive(Debug)]
 pub struct Qmp {
-    pub(crate) wire: Wire,
+    pub(crate) wire: MonitorSocket,
     pub(crate) patience: Duration,
-    pub(crate) events: Events,
+    pub(crate) events: EventQueue,
     /// What all our ids begin with.
     pub(crate) ours: String,
     pub(crate) commands: u64,
@@ -54,7 +54,7 @@ impl Qmp {
         command: &str,
         arguments: impl Serialize,
     ) -> Result<T, QmpError> {
-        self.run(Band::In, command, arguments, None)
+        self.run(CommandBand::In, command, arguments, None)
     }
 
     /// Executes a command out of band: QEMU takes it even while its main loop, and with it every other
@@ -67,7 +67,7 @@ impl Qmp {
         command: &str,
         arguments: impl Serialize,
     ) -> Result<T, QmpError> {
-        self.run(Band::Out, command, arguments, None)
+        self.run(CommandBand::Out, command, arguments, None)
     }
 
     /// Has the human monitor run a line, and returns what it prints. It reports its errors as
@@ -84,7 +84,8 @@ impl Qmp {
     /// Errors: as [`Qmp::execute`].
     pub fn send_fd(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<(), QmpError> {
         let arguments = json!({ "fdname": name });
-        let sent = self.run::<IgnoredAny>(Band::In, "getfd", arguments, Some(fd)).map(|_| ());
+        let sent =
+            self.run::<IgnoredAny>(CommandBand::In, "getfd", arguments, Some(fd)).map(|_| ());
         sent.map_err(|error| match error {
             // `qmp_getfd()` in `monitor/fds.c`.
             QmpError::Refused { desc, .. } if desc.contains("SCM_RIGHTS") => {
@@ -110,12 +111,12 @@ impl Qmp {
 
     /// The events that came in while answers were waited for, oldest first. Does not look for new
     /// ones.
-    pub fn events(&mut self) -> Vec<Event> {
+    pub fn events(&mut self) -> Vec<QmpEvent> {
         self.events.drain()
     }
 
     /// The events that wait to be taken, and how many had to be dropped.
-    pub fn kept_events(&self) -> &Events {
+    pub fn kept_events(&self) -> &EventQueue {
         &self.events
     }
 
@@ -126,13 +127,13 @@ impl Qmp {
     pub fn wait_event(
         &mut self,
         timeout: Duration,
-        mut wanted: impl FnMut(&Event) -> bool,
-    ) -> Result<Option<Event>, QmpError> {
+        mut wanted: impl FnMut(&QmpEvent) -> bool,
+    ) -> Result<Option<QmpEvent>, QmpError> {
         let until = deadline(timeout);
         let mut found = self.events.take(&mut wanted);
         while found.is_none() {
             let line = match self.wire.message(until) {
-                Err(Stop::Late) => break,
+                Err(ReadStop::Late) => break,
                 line => line.map_err(|stop| self.failed(stop, "an event"))?,
             };
             if self.take_in(&line, "an event")?.is_event {
@@ -166,7 +167,7 @@ impl Qmp {
 
     fn run<T: DeserializeOwned>(
         &mut self,
-        band: Band,
+        band: CommandBand,
         command: &str,
         arguments: impl Serialize,
         fd: Option<BorrowedFd<'_>>,
@@ -237,40 +238,40 @@ impl Qmp {
             }
             // In a flood there is always a next line.
             if Instant::now() >= until {
-                return Err(self.failed(Stop::Late, command));
+                return Err(self.failed(ReadStop::Late, command));
             }
         }
     }
 
     /// Sorts a line in: events are kept, an answer is handed back, rubbish is skipped if we have
     /// to expect it.
-    fn take_in(&mut self, line: &[u8], doing: &str) -> Result<Taken, QmpError> {
+    fn take_in(&mut self, line: &[u8], doing: &str) -> Result<TakenLine, QmpError> {
         match parse(line, doing) {
-            Ok(Message::Event(event)) => {
+            Ok(QmpMessage::Event(event)) => {
                 self.events.push(line.len(), event);
-                Ok(Taken { is_event: true, id: None, outcome: None })
+                Ok(TakenLine { is_event: true, id: None, outcome: None })
             }
-            Ok(Message::Answer { id, outcome }) => {
+            Ok(QmpMessage::Answer { id, outcome }) => {
                 let outcome = outcome.map(str::to_owned).map_err(|refusal| QmpError::Refused {
                     command: doing.to_owned(),
                     class: refusal.class,
                     // A line break in it would forge a line of ours.
                     desc: refusal.desc.lines().collect::<Vec<_>>().join(" "),
                 });
-                Ok(Taken { is_event: false, id, outcome: Some(outcome) })
+                Ok(TakenLine { is_event: false, id, outcome: Some(outcome) })
             }
-            Err(_) if self.torn => Ok(Taken { is_event: false, id: None, outcome: None }),
+            Err(_) if self.torn => Ok(TakenLine { is_event: false, id: None, outcome: None }),
             Err(error) => Err(error),
         }
     }
 
-    fn failed(&self, stop: Stop, doing: &str) -> QmpError {
+    fn failed(&self, stop: ReadStop, doing: &str) -> QmpError {
         let doing = doing.to_owned();
         match stop {
-            Stop::Late => QmpError::Timeout { command: doing, patience: self.patience },
-            Stop::Closed => QmpError::Closed { doing },
-            Stop::TooLong => QmpError::LineTooLong { doing, limit: LONGEST_LINE },
-            Stop::Errno(errno) => QmpError::Socket { doing, errno },
+            ReadStop::Late => QmpError::Timeout { command: doing, patience: self.patience },
+            ReadStop::Closed => QmpError::Closed { doing },
+            ReadStop::TooLong => QmpError::LineTooLong { doing, limit: LONGEST_LINE },
+            ReadStop::Errno(errno) => QmpError::Socket { doing, errno },
         }
     }
 }
@@ -284,7 +285,7 @@ impl AsFd for Qmp {
 }
 
 /// What a line turned out to be.
-struct Taken {
+struct TakenLine {
     is_event: bool,
     id: Option<String>,
     outcome: Option<Result<String, QmpError>>,

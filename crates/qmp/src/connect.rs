@@ -2,8 +2,8 @@
 
 use crate::QmpError;
 use crate::message::{is_greeting, quoted};
+use crate::monitor_socket::{LONGEST_LINE, MonitorSocket, ReadStop, deadline};
 use crate::silent;
-use crate::wire::{LONGEST_LINE, Stop, Wire, deadline};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Connects, and waits for the greeting.
-pub(crate) fn greeted(path: &Path, patience: Duration) -> Result<Wire, QmpError> {
+pub(crate) fn greeted(path: &Path, patience: Duration) -> Result<MonitorSocket, QmpError> {
     let until = deadline(patience);
-    let mut wire = Wire::new(connected(path, patience, until)?);
+    let mut wire = MonitorSocket::new(connected(path, patience, until)?);
     let line = loop {
         if let Some(line) = wire.next_message() {
             break line;
@@ -97,15 +97,15 @@ fn no_socket(path: &Path) -> QmpError {
     }
 }
 
-fn failed(path: &Path, patience: Duration, wire: &Wire, stop: Stop) -> QmpError {
+fn failed(path: &Path, patience: Duration, wire: &MonitorSocket, stop: ReadStop) -> QmpError {
     let begun = wire.rest();
     let doing = || "the greeting".to_owned();
     match stop {
-        Stop::Late if begun.is_empty() => silent::why(wire.socket(), path, patience),
-        Stop::Closed if begun.is_empty() => QmpError::Closed { doing: doing() },
-        Stop::Late | Stop::Closed => not_qmp(path, begun),
-        Stop::TooLong => QmpError::LineTooLong { doing: doing(), limit: LONGEST_LINE },
-        Stop::Errno(errno) => QmpError::Socket { doing: doing(), errno },
+        ReadStop::Late if begun.is_empty() => silent::why(wire.socket(), path, patience),
+        ReadStop::Closed if begun.is_empty() => QmpError::Closed { doing: doing() },
+        ReadStop::Late | ReadStop::Closed => not_qmp(path, begun),
+        ReadStop::TooLong => QmpError::LineTooLong { doing: doing(), limit: LONGEST_LINE },
+        ReadStop::Errno(errno) => QmpError::Socket { doing: doing(), errno },
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Timestamp {
 
 /// Something that happened in QEMU (`docs/interop/qmp-spec.rst`, "Asynchronous events").
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Event {
+pub struct QmpEvent {
     /// Its name, in capitals: STOP, MIGRATION, …
     #[serde(rename = "event")]
     pub name: String,
@@ -41,15 +41,15 @@ pub struct Event {
 /// Of MIGRATION_PASS only the newest is kept. Beyond a bound the oldest events of all are dropped,
 /// and counted.
 #[derive(Debug, Default)]
-pub struct Events {
-    kept: VecDeque<(usize, Event)>,
+pub struct EventQueue {
+    kept: VecDeque<(usize, QmpEvent)>,
     bytes: usize,
     dropped: u64,
 }
 
-impl Events {
+impl EventQueue {
     /// Keeps an event whose message had `bytes` bytes.
-    pub(crate) fn push(&mut self, bytes: usize, event: Event) {
+    pub(crate) fn push(&mut self, bytes: usize, event: QmpEvent) {
         if COALESCED.contains(&event.name.as_str())
             && let Some(older) = self.kept.iter().rposition(|(_, kept)| kept.name == event.name)
         {
@@ -64,19 +64,22 @@ impl Events {
     }
 
     /// Takes the oldest event for which `wanted` says yes; the others stay.
-    pub(crate) fn take(&mut self, wanted: &mut impl FnMut(&Event) -> bool) -> Option<Event> {
+    pub(crate) fn take(&mut self, wanted: &mut impl FnMut(&QmpEvent) -> bool) -> Option<QmpEvent> {
         let at = self.kept.iter().position(|(_, event)| wanted(event))?;
         self.remove(at)
     }
 
     /// Takes the newest event if it is wanted.
-    pub(crate) fn take_newest(&mut self, wanted: &mut impl FnMut(&Event) -> bool) -> Option<Event> {
+    pub(crate) fn take_newest(
+        &mut self,
+        wanted: &mut impl FnMut(&QmpEvent) -> bool,
+    ) -> Option<QmpEvent> {
         let newest = self.kept.len().checked_sub(1)?;
         if wanted(&self.kept[newest].1) { self.remove(newest) } else { None }
     }
 
     /// Takes all of them.
-    pub(crate) fn drain(&mut self) -> Vec<Event> {
+    pub(crate) fn drain(&mut self) -> Vec<QmpEvent> {
         self.bytes = 0;
         self.kept.drain(..).map(|(_, event)| event).collect()
     }
@@ -96,7 +99,7 @@ impl Events {
         self.kept.is_empty()
     }
 
-    fn remove(&mut self, at: usize) -> Option<Event> {
+    fn remove(&mut self, at: usize) -> Option<QmpEvent> {
         let (bytes, event) = self.kept.remove(at)?;
         self.bytes -= bytes;
         Some(event)
@@ -107,13 +110,13 @@ impl Events {
 mod tests {
     use super::*;
 
-    fn event(name: &str, n: u64) -> Event {
-        Event { name: name.to_owned(), data: n.into(), timestamp: Timestamp::default() }
+    fn event(name: &str, n: u64) -> QmpEvent {
+        QmpEvent { name: name.to_owned(), data: n.into(), timestamp: Timestamp::default() }
     }
 
     #[test]
     fn the_oldest_go_first_and_are_counted() {
-        let mut events = Events::default();
+        let mut events = EventQueue::default();
         for n in 0..MOST as u64 + 3 {
             events.push(10, event("STOP", n));
         }
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_too_but_one_event_is_always_kept() {
-        let mut events = Events::default();
+        let mut events = EventQueue::default();
         events.push(MOST_BYTES, event("A", 1));
         events.push(1, event("B", 2));
         assert_eq!((events.len(), events.dropped()), (1, 1));
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn of_passes_the_newest_stays_and_pushes_nothing_out() {
-        let mut events = Events::default();
+        let mut events = EventQueue::default();
         events.push(1, event("STOP", 0));
         for n in 0..3 * MOST as u64 {
             events.push(1, event("MIGRATION_PASS", n));

@@ -2,7 +2,7 @@
 //! source): JSON messages, one a line or pretty-printed, over a unix socket.
 //!
 //! [`Qmp`] is all of it. No call waits longer than it is told to; events that arrive meanwhile are
-//! kept in bounded memory ([`Events`] says which are given up first); what can go wrong is told
+//! kept in bounded memory ([`EventQueue`] says which are given up first); what can go wrong is told
 //! apart in [`QmpError`].
 
 #![forbid(unsafe_code)]
@@ -13,9 +13,9 @@ mod connect;
 mod error;
 mod events;
 mod message;
+mod monitor_socket;
 mod silent;
-mod wire;
 
 pub use client::Qmp;
 pub use error::QmpError;
-pub use events::{Event, Events, Timestamp};
+pub use events::{EventQueue, QmpEvent, Timestamp};

@@ -2,7 +2,7 @@
 //! wrong.
 
 use crate::QmpError;
-use crate::events::Event;
+use crate::events::QmpEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -12,28 +12,28 @@ const QUOTED: usize = 40;
 
 /// A message of QEMU's.
 #[derive(Debug)]
-pub(crate) enum Message<'a> {
+pub(crate) enum QmpMessage<'a> {
     /// Something happened.
-    Event(Event),
+    Event(QmpEvent),
     /// The answer to the command of this id; to what could not be parsed, without one.
-    Answer { id: Option<String>, outcome: Result<&'a str, Refusal> },
+    Answer { id: Option<String>, outcome: Result<&'a str, CommandRefusal> },
 }
 
 /// Why a command was refused.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Refusal {
+pub(crate) struct CommandRefusal {
     pub(crate) class: String,
     pub(crate) desc: String,
 }
 
 /// What any message may carry.
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct MessageEnvelope<'a> {
     event: Option<serde::de::IgnoredAny>,
     id: Option<Value>,
     #[serde(rename = "return", borrow)]
     returned: Option<&'a RawValue>,
-    error: Option<Refusal>,
+    error: Option<CommandRefusal>,
 }
 
 /// The greeting: `{"QMP": {…}}`.
@@ -49,11 +49,11 @@ pub(crate) fn is_greeting(line: &[u8]) -> bool {
 }
 
 /// Parses a line. `doing` is for the error.
-pub(crate) fn parse<'a>(line: &'a [u8], doing: &str) -> Result<Message<'a>, QmpError> {
+pub(crate) fn parse<'a>(line: &'a [u8], doing: &str) -> Result<QmpMessage<'a>, QmpError> {
     let bad = |error: serde_json::Error| bad_message(line, doing, &error);
-    let envelope: Envelope<'a> = serde_json::from_slice(line).map_err(bad)?;
+    let envelope: MessageEnvelope<'a> = serde_json::from_slice(line).map_err(bad)?;
     if envelope.event.is_some() {
-        return Ok(Message::Event(serde_json::from_slice(line).map_err(bad)?));
+        return Ok(QmpMessage::Event(serde_json::from_slice(line).map_err(bad)?));
     }
     let outcome = match (envelope.error, envelope.returned) {
         (Some(refusal), _) => Err(refusal),
@@ -62,7 +62,7 @@ pub(crate) fn parse<'a>(line: &'a [u8], doing: &str) -> Result<Message<'a>, QmpE
         (None, None) => Ok("null"),
     };
     let id = envelope.id.and_then(|id| id.as_str().map(str::to_owned));
-    Ok(Message::Answer { id, outcome })
+    Ok(QmpMessage::Answer { id, outcome })
 }
 
 fn bad_message(line: &[u8], doing: &str, error: &serde_json::Error) -> QmpError {
@@ -80,7 +80,7 @@ fn bad_message(line: &[u8], doing: &str, error: &serde_json::Error) -> QmpError 
 
 /// When a command is executed (`docs/interop/qmp-spec.rst`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Band {
+pub(crate) enum CommandBand {
     /// After those before it, by QEMU's main loop.
     In,
     /// At once, by the monitor's own thread.
@@ -89,7 +89,7 @@ pub(crate) enum Band {
 
 /// A command as a line.
 pub(crate) fn request(
-    band: Band,
+    band: CommandBand,
     command: &str,
     arguments: impl Serialize,
     id: &str,
@@ -97,8 +97,8 @@ pub(crate) fn request(
     let bad = |problem: String| QmpError::BadArguments { command: command.to_owned(), problem };
     let arguments = serde_json::to_value(arguments).map_err(|error| bad(error.to_string()))?;
     let execute = match band {
-        Band::In => "execute",
-        Band::Out => "exec-oob",
+        CommandBand::In => "execute",
+        CommandBand::Out => "exec-oob",
     };
     let message = match arguments {
         Value::Null => json!({ execute: command, "id": id }),
@@ -122,16 +122,17 @@ mod tests {
     #[test]
     fn messages_are_told_apart() {
         let event = br#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}"#;
-        let Message::Event(event) = parse(event, "x").unwrap() else { panic!() };
+        let QmpMessage::Event(event) = parse(event, "x").unwrap() else { panic!() };
         assert_eq!((event.name.as_str(), event.timestamp.microseconds), ("STOP", 2));
-        let Message::Answer { id, outcome } =
+        let QmpMessage::Answer { id, outcome } =
             parse(br#"{"return": {"a": [1]}, "id": "7"}"#, "x").unwrap()
         else {
             panic!()
         };
         assert_eq!((id.as_deref(), outcome.unwrap()), (Some("7"), r#"{"a": [1]}"#));
         let error = br#"{"error": {"class": "GenericError", "desc": "no", "data": {}}}"#;
-        let Message::Answer { id: None, outcome: Err(refusal) } = parse(error, "x").unwrap() else {
+        let QmpMessage::Answer { id: None, outcome: Err(refusal) } = parse(error, "x").unwrap()
+        else {
             panic!()
         };
         assert_eq!(refusal.desc, "no");

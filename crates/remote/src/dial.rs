@@ -1,10 +1,10 @@
 //! Whom to call, and how.
 
-use crate::frames::PATIENCE;
+use crate::frames::TIMEOUT;
 use crate::stream::PeerStream;
 use crate::{RemoteError, TlsClient};
 use memtwin_child::Spawn;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -142,7 +142,7 @@ pub(crate) fn dial(
     target: &RemoteTarget,
     security: &Security,
     ssh: (&OsStr, fn(&str)),
-    stop: &Stop,
+    stop: &CancelToken,
 ) -> Result<PeerStream, RemoteError> {
     match target {
         RemoteTarget::Tcp { host, port } => {
@@ -150,7 +150,7 @@ pub(crate) fn dial(
                 .map_err(|cause| RemoteError::Connect { target: target.to_string(), cause })?;
             match security {
                 Security::Plain => Ok(PeerStream::tcp(socket)?),
-                Security::Tls(tls) => tls.connect(socket, host, PATIENCE, stop),
+                Security::Tls(tls) => tls.connect(socket, host, TIMEOUT, stop),
             }
         }
         RemoteTarget::Ssh { destination, port, path } => by_ssh(ssh, destination, *port, path),
@@ -160,7 +160,7 @@ pub(crate) fn dial(
 fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
     for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, TIMEOUT) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }

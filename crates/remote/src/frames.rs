@@ -2,9 +2,9 @@
 
 use crate::RemoteError;
 use crate::allowance::{PeerAllowance, RemainingAllowance};
-use crate::stream::{TICK, is_tick};
-use memtwin_replicate::Stop;
-use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, Sealer};
+use crate::stream::{POLL_INTERVAL, is_tick};
+use memtwin_replicate::CancelToken;
+use memtwin_wire::{Direction, FrameKind, Inbox, Opener, SealKey, Sealer, WireMessage};
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for a peer that says nothing, or takes nothing. Both sides send a sign of life
 /// each second.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much is written at once: where a limit holds, the unit in which it is kept.
 const PIECE: usize = 64 << 10;
@@ -47,13 +47,13 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     pub(crate) fn new(read: Box<dyn Read + Send>, from: Direction, patience: Duration) -> Self {
-        let inbox = Inbox::new(Opener::new(Key::OPENING, from));
+        let inbox = Inbox::new(Opener::new(SealKey::OPENING, from));
         let mut this = Self { read, pulse: ReadPulse::new(), inbox, patience, left: None };
         this.allow(PeerAllowance::OPENING, patience);
         this
     }
 
-    pub(crate) fn rekey(&mut self, key: Key) {
+    pub(crate) fn rekey(&mut self, key: SealKey) {
         self.inbox.rekey(key);
     }
 
@@ -79,9 +79,9 @@ impl FrameReader {
     /// Errors: the stream ended, or is damaged, or the peer said nothing for too long.
     pub(crate) fn next(
         &mut self,
-        stop: &Stop,
+        stop: &CancelToken,
         mut tick: impl FnMut(),
-    ) -> Result<Kind, RemoteError> {
+    ) -> Result<FrameKind, RemoteError> {
         let (mut heard, mut came) = (Instant::now(), false);
         loop {
             if let Some(kind) = self.inbox.take_frame()? {
@@ -125,7 +125,7 @@ impl FrameReader {
     }
 
     /// Throws away what comes. Whether more may come.
-    pub(crate) fn drain(&mut self, stop: &Stop) -> bool {
+    pub(crate) fn drain(&mut self, stop: &CancelToken) -> bool {
         let mut waste = [0; 4096];
         match self.read.read(&mut waste) {
             Ok(bytes) => bytes > 0,
@@ -139,8 +139,8 @@ impl FrameReader {
     }
 
     /// The frame that came last, understood.
-    pub(crate) fn message(&self, kind: Kind) -> Result<Message<'_>, RemoteError> {
-        Ok(Message::read(kind, self.inbox.body())?)
+    pub(crate) fn message(&self, kind: FrameKind) -> Result<WireMessage<'_>, RemoteError> {
+        Ok(WireMessage::read(kind, self.inbox.body())?)
     }
 }
 
@@ -149,7 +149,7 @@ pub(crate) struct FrameWriter {
     write: Box<dyn Write + Send>,
     sealer: Sealer,
     patience: Duration,
-    stop: Stop,
+    stop: CancelToken,
     limit: Option<RateLimit>,
     pulse: Option<ReadPulse>,
     sent: u64,
@@ -167,14 +167,14 @@ impl FrameWriter {
         write: Box<dyn Write + Send>,
         from: Direction,
         patience: Duration,
-        stop: Stop,
+        stop: CancelToken,
     ) -> Self {
-        let sealer = Sealer::new(Key::OPENING, from);
+        let sealer = Sealer::new(SealKey::OPENING, from);
         let (sent, writing) = (0, Duration::ZERO);
         Self { write, sealer, patience, stop, limit: None, pulse: None, sent, writing }
     }
 
-    pub(crate) fn rekey(&mut self, key: Key) {
+    pub(crate) fn rekey(&mut self, key: SealKey) {
         self.sealer.rekey(key);
     }
 
@@ -194,13 +194,17 @@ impl FrameWriter {
         (self.sent, self.writing)
     }
 
-    pub(crate) fn send(&mut self, message: &Message<'_>) -> Result<(), RemoteError> {
+    pub(crate) fn send(&mut self, message: &WireMessage<'_>) -> Result<(), RemoteError> {
         let frame = message.sealed(&mut self.sealer);
         self.push(&frame)
     }
 
     /// Seals a frame and sends it.
-    pub(crate) fn send_frame(&mut self, kind: Kind, frame: &mut [u8]) -> Result<(), RemoteError> {
+    pub(crate) fn send_frame(
+        &mut self,
+        kind: FrameKind,
+        frame: &mut [u8],
+    ) -> Result<(), RemoteError> {
         self.sealer.seal(kind, frame);
         self.push(frame)
     }
@@ -226,7 +230,7 @@ pub(crate) fn push(
     to: &mut (impl Write + ?Sized),
     mut bytes: &[u8],
     patience: Duration,
-    stop: &Stop,
+    stop: &CancelToken,
     pulse: Option<&ReadPulse>,
 ) -> Result<(), RemoteError> {
     let began = Instant::now();
@@ -242,7 +246,8 @@ pub(crate) fn push(
                 bytes = &bytes[written..];
                 taken = Instant::now();
                 // A peer that takes byte after byte is never waited for.
-                let endless = pulse.is_none() && began.elapsed() >= TICK && !bytes.is_empty();
+                let endless =
+                    pulse.is_none() && began.elapsed() >= POLL_INTERVAL && !bytes.is_empty();
                 if endless && stop.is_set() {
                     return Err(RemoteError::Stopped);
                 }

@@ -28,8 +28,8 @@ pub use point_hook::{PointHook, ReceiverPoint};
 
 use crate::RemoteError;
 use memtwin_pages::Layout;
-use memtwin_replicate::Stop;
-use memtwin_wire::{Message, Outcome};
+use memtwin_replicate::CancelToken;
+use memtwin_wire::{TwinVerdict, WireMessage};
 use received_twin::ReceivedTwin;
 use serving_queue::{NextPeer, PendingPeer, ServingQueue};
 use shared_writer::{SharedWriter, locked};
@@ -44,7 +44,7 @@ pub enum ReceiveEnd {
     /// The sender has told the judge's verdict.
     Judged {
         /// It.
-        outcome: Outcome,
+        outcome: TwinVerdict,
         /// The judge's reason.
         reason: String,
         /// Whether the file at PATH is a complete twin now; if not, why.
@@ -96,8 +96,12 @@ impl TwinReceiver {
     /// Serves the session that comes in by the listener, to its end.
     ///
     /// Errors: the file system fails, or a stop. What was received stays, to be gone on with.
-    pub fn run(&mut self, listener: &mut Listener, stop: &Stop) -> Result<ReceiveEnd, RemoteError> {
-        let over = Stop::default();
+    pub fn run(
+        &mut self,
+        listener: &mut Listener,
+        stop: &CancelToken,
+    ) -> Result<ReceiveEnd, RemoteError> {
+        let over = CancelToken::default();
         let queue = Arc::new(ServingQueue::new(self.twin.session()));
         thread::scope(|scope| {
             let ended = self.run_in(scope, listener, &queue, stop, &over);
@@ -112,8 +116,8 @@ impl TwinReceiver {
         scope: &'s thread::Scope<'s, '_>,
         listener: &mut Listener,
         queue: &Arc<ServingQueue>,
-        stop: &Stop,
-        over: &Stop,
+        stop: &CancelToken,
+        over: &CancelToken,
     ) -> Result<ReceiveEnd, RemoteError> {
         listener.open(scope, queue, &self.config, stop, over)?;
         let (shared_writer, signs) = (Arc::clone(&self.shared_writer), over.clone());
@@ -128,7 +132,7 @@ impl TwinReceiver {
         &mut self,
         queue: &ServingQueue,
         once: bool,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<ReceiveEnd, RemoteError> {
         // Since when the sender of a session is gone, and why.
         let mut alone: Option<(Instant, String)> = None;
@@ -190,7 +194,7 @@ impl TwinReceiver {
         &mut self,
         caller: PendingPeer,
         queue: &ServingQueue,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<(), RemoteError> {
         let shared_writer = Arc::clone(&self.shared_writer);
         let mut served = conversation::PeerConversation {
@@ -207,13 +211,13 @@ impl TwinReceiver {
 }
 
 /// Says now and then that this side lives, whatever its disk is busy with.
-fn give_signs(shared_writer: &SharedWriter, over: &Stop) {
+fn give_signs(shared_writer: &SharedWriter, over: &CancelToken) {
     while !over.wait(Duration::from_secs(1)) {
         // Who is writing right now needs no other sign, and what is wrong shows elsewhere.
         if let Ok(mut writer) = shared_writer.try_lock()
             && let Some(writer) = &mut *writer
         {
-            let _ = writer.send(&Message::Pong(0));
+            let _ = writer.send(&WireMessage::Pong(0));
         }
     }
 }

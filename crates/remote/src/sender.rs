@@ -25,8 +25,8 @@ use adaptive_compressor::AdaptiveCompressor;
 use figures::FigureMeter;
 use in_flight_rounds::InFlightRounds;
 use memtwin_pages::Layout;
-use memtwin_replicate::{Again, SinkError, Stop};
-use memtwin_wire::{Kind, Message, Outcome, RecordWriter, Shape};
+use memtwin_replicate::{CancelToken, Retry, SinkError};
+use memtwin_wire::{FrameKind, RecordWriter, TwinShape, TwinVerdict, WireMessage};
 use reconnector::Reconnector;
 pub(crate) use reconnector::nonce;
 use sender_link::SenderLink;
@@ -42,7 +42,7 @@ const MOST_ROUNDS: usize = 1;
 pub struct RemoteTwin {
     config: SenderConfig,
     session: [u8; 16],
-    stop: Stop,
+    stop: CancelToken,
     meter: FigureMeter,
     /// In a lock for the judge, who only borrows the sink.
     reconnector: Mutex<Reconnector>,
@@ -52,7 +52,7 @@ pub struct RemoteTwin {
 #[derive(Debug)]
 struct OpenedSender {
     layout: Layout,
-    shape: Shape,
+    shape: TwinShape,
     in_flight: InFlightRounds,
     shadow: Option<TwinShadow>,
     writer: RecordWriter,
@@ -61,7 +61,7 @@ struct OpenedSender {
 
 impl RemoteTwin {
     /// Calls the receiver, so that what is wrong there is known before a guest is made.
-    pub fn connect(config: SenderConfig, stop: Stop) -> Result<Self, RemoteError> {
+    pub fn connect(config: SenderConfig, stop: CancelToken) -> Result<Self, RemoteError> {
         let session = nonce()?;
         let meter = FigureMeter::default();
         let link = SenderLink::make(&config, &session, None, &stop)?.0;
@@ -94,27 +94,27 @@ impl RemoteTwin {
     /// Call it when everything is settled and judged.
     pub fn finish(
         &mut self,
-        outcome: Outcome,
+        outcome: TwinVerdict,
         reason: &str,
         digests: &[[u8; 32]],
     ) -> Result<Result<(), String>, RemoteError> {
         let digests = digests.concat();
-        let verdict = Message::Verdict { outcome, reason: reason.into(), digests: &digests };
-        let body = self.ask(&verdict, Kind::Confirm)?;
-        let kept = match Message::read(Kind::Confirm, &body)? {
-            Message::Confirm { kept: true, .. } => Ok(()),
-            Message::Confirm { why, .. } => Err(why.to_string()),
+        let verdict = WireMessage::Verdict { outcome, reason: reason.into(), digests: &digests };
+        let body = self.ask(&verdict, FrameKind::Confirm)?;
+        let kept = match WireMessage::read(FrameKind::Confirm, &body)? {
+            WireMessage::Confirm { kept: true, .. } => Ok(()),
+            WireMessage::Confirm { why, .. } => Err(why.to_string()),
             _ => Err("no confirmation".to_owned()),
         };
         // It has all that it needs; whether it hears this changes nothing.
         if let Some(link) = &mut self.reconnector().link {
-            let _ = link.send(&Message::Bye);
+            let _ = link.send(&WireMessage::Bye);
         }
         Ok(kept)
     }
 
     /// Says something and waits for the answer, over a new connection if need be.
-    fn ask(&self, message: &Message<'_>, expected: Kind) -> Result<Vec<u8>, RemoteError> {
+    fn ask(&self, message: &WireMessage<'_>, expected: FrameKind) -> Result<Vec<u8>, RemoteError> {
         let mut reconnector =
             self.reconnector.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         loop {
@@ -151,7 +151,7 @@ impl RemoteTwin {
     }
 
     /// Runs `work` on what is open and the link. When that breaks: a new link, the books set right,
-    /// and [`Again`].
+    /// and [`Retry`].
     fn connected<T>(
         &mut self,
         work: impl FnOnce(&mut OpenedSender, &mut SenderLink, &FigureMeter) -> Result<T, RemoteError>,
@@ -196,6 +196,6 @@ impl RemoteTwin {
             }
         }
         opened.writer.restart();
-        Err(SinkError::new(Again))
+        Err(SinkError::new(Retry))
     }
 }

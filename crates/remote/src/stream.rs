@@ -1,6 +1,6 @@
 //! A byte stream to a peer, in two halves and a way to end it.
 //!
-//! Both halves give up a wait after [`TICK`] with `WouldBlock`, so that whoever waits can look at
+//! Both halves give up a wait after [`POLL_INTERVAL`] with `WouldBlock`, so that whoever waits can look at
 //! the time and at a stop, and wait on.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long one wait for the peer lasts at most.
-pub(crate) const TICK: Duration = Duration::from_millis(200);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long the last words of a program that has ended are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -68,8 +68,8 @@ impl PeerStream {
 
     /// Over a Unix socket.
     pub fn unix(socket: UnixStream) -> io::Result<Self> {
-        socket.set_read_timeout(Some(TICK))?;
-        socket.set_write_timeout(Some(TICK))?;
+        socket.set_read_timeout(Some(POLL_INTERVAL))?;
+        socket.set_write_timeout(Some(POLL_INTERVAL))?;
         let (write, end) = (socket.try_clone()?, socket.try_clone()?);
         Ok(Self {
             read: Box::new(socket),
@@ -115,8 +115,8 @@ impl PeerStream {
 /// Makes a socket tick, and send at once.
 pub(crate) fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(TICK))?;
-    socket.set_write_timeout(Some(TICK))
+    socket.set_read_timeout(Some(POLL_INTERVAL))?;
+    socket.set_write_timeout(Some(POLL_INTERVAL))
 }
 
 /// A pipe or terminal that ticks: poll(2) before each call.
@@ -126,7 +126,7 @@ struct PolledFd<T>(T);
 const PIPE_BUF: usize = 4096;
 
 fn wait(fd: &impl AsFd, flags: PollFlags) -> io::Result<()> {
-    let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
+    let tick = Timespec { tv_sec: 0, tv_nsec: POLL_INTERVAL.subsec_nanos().into() };
     match poll(&mut [PollFd::new(fd, flags)], Some(&tick)) {
         Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
         Ok(_) => Ok(()),

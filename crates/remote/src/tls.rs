@@ -10,7 +10,7 @@ use crate::identity::PinnedVerifier;
 use crate::stream::{PeerStream, StreamCloser, is_tick, prepare};
 use crate::{Identity, RemoteError};
 use halves::{TlsReader, TlsWriter};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -120,7 +120,7 @@ impl TlsClient {
         socket: TcpStream,
         host: &str,
         within: Duration,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<PeerStream, RemoteError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| RemoteError::Tls(rustls::Error::General(error.to_string())))?;
@@ -161,7 +161,7 @@ impl TlsServer {
         &self,
         socket: TcpStream,
         within: Duration,
-        stop: &Stop,
+        stop: &CancelToken,
         heard: impl FnMut(),
     ) -> Result<PeerStream, RemoteError> {
         let state = ServerConnection::new(Arc::clone(&self.config))?;
@@ -188,7 +188,7 @@ fn handshake(
     mut state: Connection,
     socket: TcpStream,
     within: Duration,
-    stop: &Stop,
+    stop: &CancelToken,
     mut heard: impl FnMut(),
 ) -> Result<PeerStream, RemoteError> {
     prepare(&socket)?;

@@ -7,7 +7,7 @@ mod common;
 
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
 use memtwin_remote::{ReceiveEnd, ReceiverConfig, RemoteError, RemoteTwin, TwinReceiver};
-use memtwin_replicate::{Replication, Stop};
+use memtwin_replicate::{CancelToken, Replication};
 use memtwin_testbed::{LoopDevice, Need, lacks};
 use memtwin_twin::{DeviceOptions, FileTwin, ImageValidity, TwinError};
 use std::fs::{self, File};
@@ -136,14 +136,14 @@ fn what_the_judge_refuses_is_no_twin() {
 /// Leaves rounds on a device whose sender may come again. Returns the last.
 fn left_behind(bay: &Bay) -> u32 {
     let receiving = Receiving::at(bay.device.path(), bay.config(false));
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut twin = RemoteTwin::connect(sender_config(receiving.address), stop.clone()).unwrap();
     let mut replication = Replication::start(Toy::with(8, &REGION), &mut twin, ()).unwrap();
     for _ in 0..6 {
         replication.source_mut().write(50);
         replication.round(&stop).unwrap();
     }
-    replication.stand_still(&stop).unwrap();
+    replication.pause_and_settle(&stop).unwrap();
     receiving.stop.set();
     assert!(matches!(receiving.end(), Err(RemoteError::Stopped)));
     let receiver = TwinReceiver::new(bay.device.path(), bay.config(false)).unwrap();

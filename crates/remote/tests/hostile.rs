@@ -15,9 +15,9 @@ mod peer;
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
 use hostile_cases::{Case, before_hello, first_rounds, layouts, sixteen};
 use memtwin_remote::{ReceiveEnd, ReceiverConfig, RemoteTwin, SenderConfig};
-use memtwin_replicate::{Replication, Stop};
-use memtwin_wire::{Kind, Message, Outcome};
-use peer::{Peer, full, layout, record, round_end};
+use memtwin_replicate::{CancelToken, Replication};
+use memtwin_wire::{FrameKind, TwinVerdict, WireMessage};
+use peer::{SocketPeer, full, layout, record, round_end};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -72,7 +72,7 @@ fn with_nothing_there(cases: Vec<Case>) {
         let sent = replicate(Toy::with(1, &SMALL), sender_config(receiving.address), 2, 9)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(sent.kept, Ok(()), "{name}");
-        let ReceiveEnd::Judged { outcome: Outcome::Identical, .. } = receiving.end().unwrap()
+        let ReceiveEnd::Judged { outcome: TwinVerdict::Identical, .. } = receiving.end().unwrap()
         else {
             panic!("{name}")
         };
@@ -88,7 +88,7 @@ fn with_a_recovered_session_there(cases: Vec<Case>) {
         let path = dir.path().join("twin");
         fs::write(dir.path().join("twin.partial"), "of an earlier session").unwrap();
         let receiving = Receiving::at(&path, patient());
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let config = sender_config(receiving.address);
         let config = SenderConfig { retry: peer::LIMIT, ..config };
         let mut twin = RemoteTwin::connect(config, stop.clone()).unwrap();
@@ -110,12 +110,12 @@ fn with_a_recovered_session_there(cases: Vec<Case>) {
         are_again(dir.path(), &before, name);
         replication.source_mut().write(9);
         replication.round(&stop).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut still = replication.stand_still(&stop).unwrap();
+        let mut still = replication.pause_and_settle(&stop).unwrap();
         let memory = still.source().memory.clone();
         still.release().unwrap();
         replication.finish().unwrap();
         let digests: Vec<_> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-        assert_eq!(twin.finish(Outcome::Identical, "", &digests).unwrap(), Ok(()), "{name}");
+        assert_eq!(twin.finish(TwinVerdict::Identical, "", &digests).unwrap(), Ok(()), "{name}");
         // It was gone on with, not begun again.
         assert!(twin.figures().pages_again < 40, "{name}: {:?}", twin.figures());
         receiving.end().unwrap();
@@ -161,11 +161,11 @@ fn a_whole_first_round_takes_the_place_of_a_recovered_session() {
     let path = dir.path().join("twin");
     for round in 0..2 {
         let receiving = Receiving::at(&path, patient());
-        let mut peer = Peer::calls(receiving.address);
+        let mut peer = SocketPeer::calls(receiving.address);
         peer.begin(&sixteen());
-        peer.send(Kind::Data, &full(0, 16));
-        peer.send(Kind::RoundEnd, &round_end(round, 16));
-        assert!(peer.hears(Kind::Ack));
+        peer.send(FrameKind::Data, &full(0, 16));
+        peer.send(FrameKind::RoundEnd, &round_end(round, 16));
+        assert!(peer.hears(FrameKind::Ack));
         let left = files(dir.path());
         assert!(left.contains_key("twin.journal") && left.contains_key("twin"), "{left:?}");
         receiving.stop.set();
@@ -178,11 +178,12 @@ fn a_whole_first_round_takes_the_place_of_a_recovered_session() {
 fn twenty_that_only_give_signs_of_life() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let receiving = Receiving::at(&dir.path().join("twin"), patient());
-    let mut peers: Vec<Peer> = (0..20).map(|_| Peer::calls(receiving.address)).collect();
+    let mut peers: Vec<SocketPeer> =
+        (0..20).map(|_| SocketPeer::calls(receiving.address)).collect();
     for peer in &mut peers[..16] {
         peer.hello();
-        peer.say(&Message::Ping(1));
-        assert!(peer.hears(Kind::Pong));
+        peer.say(&WireMessage::Ping(1));
+        assert!(peer.hears(FrameKind::Pong));
     }
     let sent = replicate(Toy::with(3, &SMALL), sender_config(receiving.address), 2, 9).unwrap();
     assert_eq!(sent.kept, Ok(()));
@@ -194,23 +195,23 @@ fn twenty_that_only_give_signs_of_life() {
 fn a_flood_of_zeros_does_not_make_a_receiver_deaf() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let receiving = Receiving::at(&dir.path().join("twin"), patient());
-    let mut peer = Peer::calls(receiving.address);
+    let mut peer = SocketPeer::calls(receiving.address);
     let pages = 8192;
     peer.begin(&layout(&[(b"r", 0, 12, pages)]));
     for first in (0..pages).step_by(128) {
-        peer.send(Kind::Data, &full(first, 128));
+        peer.send(FrameKind::Data, &full(first, 128));
     }
-    peer.send(Kind::RoundEnd, &round_end(0, pages));
-    assert!(peer.hears(Kind::Ack));
+    peer.send(FrameKind::RoundEnd, &round_end(0, pages));
+    assert!(peer.hears(FrameKind::Ack));
     // As many as one frame may name, one page at a time, or all of them in one record.
     let each: Vec<u8> = (0..pages).flat_map(|page| record(2, &[0, page, 1], &[])).collect();
     for _ in 0..20 {
-        peer.send(Kind::Data, &each);
+        peer.send(FrameKind::Data, &each);
     }
     let flood = std::thread::spawn(move || {
         let all = record(2, &[0, 0, pages], &[]);
         loop {
-            let frame = peer.frame(Kind::Data, &all);
+            let frame = peer.frame(FrameKind::Data, &all);
             if std::io::Write::write_all(&mut peer.socket, &frame).is_err() {
                 return;
             }

@@ -11,9 +11,9 @@ use memtwin_child::Spawn;
 use memtwin_remote::{
     Listener, PointHook, ReceiverConfig, ReceiverPoint, RemoteTwin, SenderConfig, TwinReceiver,
 };
-use memtwin_replicate::{Replication, Stop};
+use memtwin_replicate::{CancelToken, Replication};
 use memtwin_twin::{UnfinishedTwin, is_marked_incomplete};
-use memtwin_wire::Outcome;
+use memtwin_wire::TwinVerdict;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ fn the_receiver_of_the_other_tests() {
         }
         thread::sleep(Duration::from_millis(10));
     };
-    receiver.run(&mut door, &Stop::default()).unwrap();
+    receiver.run(&mut door, &CancelToken::default()).unwrap();
 }
 
 fn spawn(path: &Path, port: u16, dies_at: &str, after: u32) -> Child {
@@ -111,7 +111,7 @@ fn session(dies_at: &str, after: u32, deaths: u32) -> u32 {
     let path = dir.path().join("twin");
     let (port, twin, point) = (free_port(), path.clone(), dies_at.to_owned());
     let nurse = thread::spawn(move || nurse(&twin, port, &point, after, deaths));
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let config = sender_config(SocketAddr::from(([127, 0, 0, 1], port)));
     let began = Instant::now();
     let mut twin = loop {
@@ -133,7 +133,7 @@ fn session(dies_at: &str, after: u32, deaths: u32) -> u32 {
         // What a life before has promised and the next one has found.
         check_recovered(&path, &snapshots);
     }
-    let mut still = replication.stand_still(&stop).unwrap();
+    let mut still = replication.pause_and_settle(&stop).unwrap();
     let memory = still.source().memory.clone();
     while snapshots.len() < still.rounds() as usize {
         snapshots.push(blake3::hash(&memory.concat()));
@@ -141,7 +141,7 @@ fn session(dies_at: &str, after: u32, deaths: u32) -> u32 {
     still.release().unwrap();
     replication.finish().unwrap();
     let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-    let kept = twin.finish(Outcome::Identical, "", &digests);
+    let kept = twin.finish(TwinVerdict::Identical, "", &digests);
     assert_eq!(kept.unwrap(), Ok(()), "{dies_at}");
     let died = nurse.join().unwrap();
     check_recovered(&path, &snapshots);
@@ -200,7 +200,7 @@ fn between_the_last_sync_and_the_word_of_it() {
     let path = dir.path().join("twin");
     let port = free_port();
     let mut child = spawn(&path, port, "JournalRemoved", 1);
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let config = SenderConfig {
         retry: Duration::from_millis(300),
         ..sender_config(SocketAddr::from(([127, 0, 0, 1], port)))
@@ -216,10 +216,10 @@ fn between_the_last_sync_and_the_word_of_it() {
     let memory = guest.memory.clone();
     let mut replication = Replication::start(guest, &mut twin, ()).unwrap();
     replication.round(&stop).unwrap();
-    drop(replication.stand_still(&stop).unwrap());
+    drop(replication.pause_and_settle(&stop).unwrap());
     replication.finish().unwrap();
     let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-    let told = twin.finish(Outcome::Identical, "", &digests);
+    let told = twin.finish(TwinVerdict::Identical, "", &digests);
     assert!(told.is_err(), "{told:?}");
     assert!(!child.wait().unwrap().success());
     assert!(is_marked_incomplete(&path).unwrap().is_some());

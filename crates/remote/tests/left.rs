@@ -13,7 +13,7 @@ use std::path::Path;
 /// A receiver's files after it was stopped in the middle, and the round that they hold.
 fn left_behind(dir: &Path) -> u32 {
     let receiving = Receiving::at(&dir.join("twin"), receiver_config());
-    let stop = memtwin_replicate::Stop::default();
+    let stop = memtwin_replicate::CancelToken::default();
     let config = sender_config(receiving.address);
     let mut twin = memtwin_remote::RemoteTwin::connect(config, stop.clone()).unwrap();
     let mut replication =
@@ -22,7 +22,7 @@ fn left_behind(dir: &Path) -> u32 {
         replication.source_mut().write(50);
         replication.round(&stop).unwrap();
     }
-    replication.stand_still(&stop).unwrap();
+    replication.pause_and_settle(&stop).unwrap();
     receiving.stop.set();
     assert!(matches!(receiving.end(), Err(RemoteError::Stopped)));
     TwinReceiver::new(dir.join("twin"), receiver_config()).unwrap().recovered().unwrap()

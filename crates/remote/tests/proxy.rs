@@ -8,7 +8,7 @@ mod common;
 
 use common::{REGIONS, Receiving, Toy, receiver_config, replicate, sender_config};
 use memtwin_remote::{Compression, PointHook, ReceiverConfig, ReceiverPoint, SenderConfig};
-use memtwin_wire::{HEAD, Method};
+use memtwin_wire::{CompressionMethod, HEAD};
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read, Write};
@@ -149,7 +149,11 @@ fn session(seed: u64, faults: Vec<Fault>, wild: bool) -> usize {
     guest.wild = wild;
     let config = SenderConfig {
         delta: seed.is_multiple_of(3) || !wild,
-        compression: if wild { Compression::Auto } else { Compression::Always(Method::None) },
+        compression: if wild {
+            Compression::Auto
+        } else {
+            Compression::Always(CompressionMethod::None)
+        },
         ..sender_config(proxy.address)
     };
     let sent =

@@ -12,10 +12,10 @@ use memtwin_remote::{
     Compression, Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTwin,
     SenderConfig, TwinReceiver,
 };
-use memtwin_replicate::{Replication, Stop};
+use memtwin_replicate::{CancelToken, Replication};
 use memtwin_twin::is_marked_incomplete;
 use memtwin_verdict::Image as _;
-use memtwin_wire::{HEAD, Kind, Method, Outcome};
+use memtwin_wire::{CompressionMethod, FrameKind, HEAD, TwinVerdict};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -64,8 +64,10 @@ fn record(dir: &Path) -> Vec<u8> {
     // Mostly zeros, so that it is short.
     guest.memory.iter_mut().for_each(|memory| memory.fill(0));
     guest.write_to(0, 1, 1);
-    let config =
-        SenderConfig { compression: Compression::Always(Method::None), ..sender_config(address) };
+    let config = SenderConfig {
+        compression: Compression::Always(CompressionMethod::None),
+        ..sender_config(address)
+    };
     let sent = replicate(guest, config, 3, 3).unwrap();
     assert!(sent.kept.is_ok());
     receiving.end().unwrap();
@@ -77,9 +79,10 @@ fn record(dir: &Path) -> Vec<u8> {
 #[test]
 fn sessions_to_be_kept() {
     let Some(into) = std::env::var_os("MEMTWIN_RECORD_GOLDEN").map(PathBuf::from) else { return };
-    for (name, method, hides) in
-        [("identical", Method::Lz4, vec![]), ("differs", Method::Zstd, vec![(0, 3)])]
-    {
+    for (name, method, hides) in [
+        ("identical", CompressionMethod::Lz4, vec![]),
+        ("differs", CompressionMethod::Zstd, vec![(0, 3)]),
+    ] {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let config = ReceiverConfig { nonce: Some(NONCE), ..receiver_config() };
         let receiving = Receiving::at(&dir.path().join("twin"), config);
@@ -93,7 +96,7 @@ fn sessions_to_be_kept() {
         guest.write_to(0, 7, 1);
         let compression = Compression::Always(method);
         let config = SenderConfig { compression, ..sender_config(address) };
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let mut twin = RemoteTwin::connect(config, stop.clone()).unwrap();
         let mut replication = Replication::start(guest, &mut twin, ()).unwrap();
         replication.round(&stop).unwrap();
@@ -109,7 +112,7 @@ fn sessions_to_be_kept() {
         }
         // Signs of life.
         thread::sleep(std::time::Duration::from_millis(1500));
-        let mut still = replication.stand_still(&stop).unwrap();
+        let mut still = replication.pause_and_settle(&stop).unwrap();
         let memory = still.source().memory.clone();
         let mut same = true;
         for (i, memory) in memory.iter().enumerate() {
@@ -126,7 +129,7 @@ fn sessions_to_be_kept() {
         still.release().unwrap();
         replication.finish().unwrap();
         let digests: Vec<_> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-        let outcome = if same { Outcome::Identical } else { Outcome::Differs };
+        let outcome = if same { TwinVerdict::Identical } else { TwinVerdict::Differs };
         let _ = twin.finish(outcome, "", &digests).unwrap();
         drop(twin);
         receiving.end().unwrap();
@@ -154,7 +157,7 @@ fn play(said: &[u8], path: &Path, nonce: Option<[u8; 16]>) -> Result<ReceiveEnd,
     thread::scope(|scope| {
         let played = scope.spawn(move || {
             let mut door = Listener::once(PeerStream::unix(theirs).unwrap());
-            receiver.run(&mut door, &Stop::default())
+            receiver.run(&mut door, &CancelToken::default())
         });
         // It may hang up in the middle.
         let _ = ours.write_all(said);
@@ -169,7 +172,7 @@ fn is_kept(ended: &Result<ReceiveEnd, RemoteError>) -> bool {
 }
 
 /// Where the last frame of this kind begins.
-fn last(said: &[u8], kind: Kind) -> usize {
+fn last(said: &[u8], kind: FrameKind) -> usize {
     let (mut at, mut found) = (0, None);
     while at < said.len() {
         if said[at + 4] == kind as u8 {
@@ -195,7 +198,7 @@ fn every_flipped_bit_of_a_session_is_refused() {
     assert!(!is_kept(&play(&said, &path, None)) && !path.exists());
 
     // What comes after the verdict is only a goodbye.
-    let end = last(&said, Kind::Bye);
+    let end = last(&said, FrameKind::Bye);
     assert!((500..4000).contains(&end), "{end} bytes");
     thread::scope(|scope| {
         for half in 0..2 {
@@ -229,7 +232,7 @@ fn every_flipped_bit_of_a_session_is_refused() {
 fn cut_anywhere_it_is_no_twin_and_its_sender_may_go_on() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let said = record(dir.path());
-    for cut in (0..last(&said, Kind::Verdict)).step_by(7) {
+    for cut in (0..last(&said, FrameKind::Verdict)).step_by(7) {
         let path = dir.path().join(format!("cut-{cut}"));
         let ended = play(&said[..cut], &path, Some(NONCE)).unwrap();
         assert!(matches!(ended, ReceiveEnd::Abandoned { .. }), "{cut}: {ended:?}");

@@ -8,10 +8,11 @@ mod common;
 use common::{Toy, sender_config};
 use memtwin_pages::RegionId;
 use memtwin_remote::{RemoteTwin, SenderConfig};
-use memtwin_replicate::{Replication, Sink as _, Stop};
+use memtwin_replicate::{CancelToken, Replication, Sink as _};
 use memtwin_verdict::Image as _;
 use memtwin_wire::{
-    Direction, Inbox, Key, Kind, Message, Opener, Outcome, RefuseCode, Sealer, Welcome,
+    Direction, FrameKind, Inbox, Opener, RefuseCode, SealKey, Sealer, TwinVerdict, Welcome,
+    WireMessage,
 };
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +22,7 @@ use std::time::Duration;
 const WHY: &str = "no space\x1b[2J left\r\n\u{202e}ereh";
 const SHOWN: &str = "no space\\u{1b}[2J left\\r\\n\\u{202e}ereh";
 
-fn next(socket: &mut TcpStream, inbox: &mut Inbox) -> Option<(Kind, Vec<u8>)> {
+fn next(socket: &mut TcpStream, inbox: &mut Inbox) -> Option<(FrameKind, Vec<u8>)> {
     loop {
         if let Some(kind) = inbox.take_frame().unwrap() {
             return Some((kind, inbox.body().to_vec()));
@@ -48,28 +49,28 @@ fn refuse(listener: &TcpListener, at: At) {
     loop {
         let mut socket = listener.accept().unwrap().0;
         calls += 1;
-        let mut inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromSender));
-        let mut sealer = Sealer::new(Key::OPENING, Direction::FromReceiver);
-        let refusal = Message::Refuse { code: RefuseCode::Disk, why: WHY.into() };
+        let mut inbox = Inbox::new(Opener::new(SealKey::OPENING, Direction::FromSender));
+        let mut sealer = Sealer::new(SealKey::OPENING, Direction::FromReceiver);
+        let refusal = WireMessage::Refuse { code: RefuseCode::Disk, why: WHY.into() };
         while let Some((kind, body)) = next(&mut socket, &mut inbox) {
-            let answer = match Message::read(kind, &body).unwrap() {
-                Message::Hello(_) if calls == 2 => refusal.sealed(&mut sealer),
-                Message::Hello(hello) => {
+            let answer = match WireMessage::read(kind, &body).unwrap() {
+                WireMessage::Hello(_) if calls == 2 => refusal.sealed(&mut sealer),
+                WireMessage::Hello(hello) => {
                     let nonce = [9; 16];
-                    let welcome = Message::Welcome(Welcome { version: 1, nonce, holds: None });
+                    let welcome = WireMessage::Welcome(Welcome { version: 1, nonce, holds: None });
                     let frame = welcome.sealed(&mut sealer);
-                    let key = Key::of_connection(&hello.session, &hello.nonce, &nonce);
+                    let key = SealKey::of_connection(&hello.session, &hello.nonce, &nonce);
                     inbox.rekey(key);
                     sealer.rekey(key);
                     frame
                 }
-                Message::Layout(_) => Message::Ready.sealed(&mut sealer),
-                Message::RoundEnd(_) if at == At::SecondCall => break,
-                Message::RoundEnd(_) => refusal.sealed(&mut sealer),
+                WireMessage::Layout(_) => WireMessage::Ready.sealed(&mut sealer),
+                WireMessage::RoundEnd(_) if at == At::SecondCall => break,
+                WireMessage::RoundEnd(_) => refusal.sealed(&mut sealer),
                 _ => continue,
             };
             socket.write_all(&answer).unwrap();
-            if calls == 2 || kind == Kind::RoundEnd {
+            if calls == 2 || kind == FrameKind::RoundEnd {
                 return;
             }
         }
@@ -85,7 +86,7 @@ fn the_reason_stays(at: At) {
         listener.set_nonblocking(true).unwrap();
         listener
     });
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let config = SenderConfig { retry: Duration::from_secs(2), ..sender_config(address) };
     let mut twin = RemoteTwin::connect(config, stop.clone()).unwrap();
     let mut replication = Replication::start(Toy::with(1, &[(8, 4096)]), &mut twin, ()).unwrap();
@@ -110,7 +111,7 @@ fn the_reason_stays(at: At) {
     let region = twin.region(RegionId(0), Box::new(guess)).unwrap();
     errors.push(region.read_at(0, &mut [0; 4096]).unwrap_err().to_string());
     drop(region);
-    errors.push(twin.finish(Outcome::Inconclusive, "", &[]).unwrap_err().to_string());
+    errors.push(twin.finish(TwinVerdict::Inconclusive, "", &[]).unwrap_err().to_string());
     for error in errors {
         assert!(error.contains(SHOWN), "{error:?}");
         assert!(!error.contains(char::is_control), "{error:?}");

@@ -8,7 +8,7 @@ use common::{Receiving, Toy, receiver_config, replicate, sender_config};
 use memtwin_remote::{Compression, ReceiveEnd, RemoteError, SenderConfig, TwinReceiver};
 use memtwin_twin::is_marked_incomplete;
 use memtwin_verdict::Image as _;
-use memtwin_wire::{Method, Outcome};
+use memtwin_wire::{CompressionMethod, TwinVerdict};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -30,9 +30,9 @@ fn a_twin_ends_identical_with_and_without_deltas_and_however_it_is_squeezed() {
     for (delta, compression) in [
         (true, Compression::Auto),
         (false, Compression::Auto),
-        (true, Compression::Always(Method::Lz4)),
-        (true, Compression::Always(Method::Zstd)),
-        (true, Compression::Always(Method::None)),
+        (true, Compression::Always(CompressionMethod::Lz4)),
+        (true, Compression::Always(CompressionMethod::Zstd)),
+        (true, Compression::Always(CompressionMethod::None)),
     ] {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = dir.path().join("twin");
@@ -42,8 +42,11 @@ fn a_twin_ends_identical_with_and_without_deltas_and_however_it_is_squeezed() {
         assert!(sent.memory == sent.twin && sent.kept.is_ok());
         assert_eq!(sent.figures.reconnects, 0);
         let ended = receiving.end().unwrap();
-        let judged =
-            ReceiveEnd::Judged { outcome: Outcome::Identical, reason: String::new(), kept: Ok(()) };
+        let judged = ReceiveEnd::Judged {
+            outcome: TwinVerdict::Identical,
+            reason: String::new(),
+            kept: Ok(()),
+        };
         assert_eq!(ended, judged);
         assert!(fs::read(&path).unwrap() == sent.memory);
         assert_eq!(names(dir.path()), ["twin"]);
@@ -64,7 +67,7 @@ fn lost_pages_are_found_over_the_wire() {
     }
     // Pre-copy has them still; the change comes after it.
     let config = sender_config(receiving.address);
-    let stop = memtwin_replicate::Stop::default();
+    let stop = memtwin_replicate::CancelToken::default();
     let mut twin = memtwin_remote::RemoteTwin::connect(config, stop.clone()).unwrap();
     let mut replication = memtwin_replicate::Replication::start(guest, &mut twin, ()).unwrap();
     replication.round(&stop).unwrap();
@@ -72,7 +75,7 @@ fn lost_pages_are_found_over_the_wire() {
     for (region, page) in replication.source().hides.clone() {
         replication.source_mut().write_to(region, page, 5);
     }
-    let mut still = replication.stand_still(&stop).unwrap();
+    let mut still = replication.pause_and_settle(&stop).unwrap();
     let memory = still.source().memory.clone();
     for (i, memory) in memory.iter().enumerate() {
         let guess = |offset: u64, into: &mut [u8]| {
@@ -89,9 +92,9 @@ fn lost_pages_are_found_over_the_wire() {
     replication.finish().unwrap();
     // A sender that calls it identical is not believed: the file has other digests.
     let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-    let kept = twin.finish(Outcome::Identical, "", &digests).unwrap();
+    let kept = twin.finish(TwinVerdict::Identical, "", &digests).unwrap();
     assert!(kept.unwrap_err().contains("digest"));
-    let ReceiveEnd::Judged { outcome: Outcome::Differs, kept: Err(_), .. } =
+    let ReceiveEnd::Judged { outcome: TwinVerdict::Differs, kept: Err(_), .. } =
         receiving.end().unwrap()
     else {
         panic!("it was kept");
@@ -101,17 +104,17 @@ fn lost_pages_are_found_over_the_wire() {
 
 #[test]
 fn a_twin_that_was_not_judged_identical_is_not_kept() {
-    for outcome in [Outcome::Differs, Outcome::Inconclusive] {
+    for outcome in [TwinVerdict::Differs, TwinVerdict::Inconclusive] {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = dir.path().join("twin");
         let receiving = Receiving::at(&path, receiver_config());
-        let stop = memtwin_replicate::Stop::default();
+        let stop = memtwin_replicate::CancelToken::default();
         let config = sender_config(receiving.address);
         let mut twin = memtwin_remote::RemoteTwin::connect(config, stop.clone()).unwrap();
         let mut replication =
             memtwin_replicate::Replication::start(Toy::new(3), &mut twin, ()).unwrap();
         replication.round(&stop).unwrap();
-        replication.stand_still(&stop).unwrap();
+        replication.pause_and_settle(&stop).unwrap();
         replication.finish().unwrap();
         assert!(is_marked_incomplete(&path).unwrap().is_some());
         assert!(twin.finish(outcome, "why", &[]).unwrap().is_err());
@@ -166,7 +169,7 @@ fn a_second_session_is_foreign_while_the_first_one_lasts() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let path = dir.path().join("twin");
     let receiving = Receiving::at(&path, receiver_config());
-    let stop = memtwin_replicate::Stop::default();
+    let stop = memtwin_replicate::CancelToken::default();
     let config = sender_config(receiving.address);
     let mut first = memtwin_remote::RemoteTwin::connect(config.clone(), stop.clone()).unwrap();
     let mut replication =
@@ -176,7 +179,7 @@ fn a_second_session_is_foreign_while_the_first_one_lasts() {
     assert!(second.to_string().contains("another session"), "{second}");
     replication.round(&stop).unwrap();
     replication.finish().unwrap();
-    first.finish(Outcome::Inconclusive, "", &[]).unwrap().unwrap_err();
+    first.finish(TwinVerdict::Inconclusive, "", &[]).unwrap().unwrap_err();
     receiving.end().unwrap();
 }
 
@@ -219,7 +222,7 @@ fn a_receiver_that_is_stopped_leaves_what_its_next_life_goes_on_with() {
     let path = dir.path().join("twin");
     let receiving = Receiving::at(&path, receiver_config());
     let address = receiving.address;
-    let stop = memtwin_replicate::Stop::default();
+    let stop = memtwin_replicate::CancelToken::default();
     let mut twin =
         memtwin_remote::RemoteTwin::connect(sender_config(address), stop.clone()).unwrap();
     let mut replication =
@@ -236,12 +239,12 @@ fn a_receiver_that_is_stopped_leaves_what_its_next_life_goes_on_with() {
     let receiving = Receiving::through(door, &path, receiver_config());
     replication.source_mut().write(50);
     replication.round(&stop).unwrap();
-    let mut still = replication.stand_still(&stop).unwrap();
+    let mut still = replication.pause_and_settle(&stop).unwrap();
     let memory = still.source().memory.clone();
     still.release().unwrap();
     replication.finish().unwrap();
     let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-    assert_eq!(twin.finish(Outcome::Identical, "", &digests).unwrap(), Ok(()));
+    assert_eq!(twin.finish(TwinVerdict::Identical, "", &digests).unwrap(), Ok(()));
     assert!(twin.figures().reconnects >= 1);
     // Not everything went again.
     assert!(twin.figures().pages_again < 300, "{:?}", twin.figures());
@@ -258,7 +261,7 @@ fn a_sender_that_was_sent_away_before_it_named_its_regions_calls_again() {
     let introduction = Duration::from_millis(300);
     let config = memtwin_remote::ReceiverConfig { introduction, ..receiver_config() };
     let receiving = Receiving::at(&path, config);
-    let stop = memtwin_replicate::Stop::default();
+    let stop = memtwin_replicate::CancelToken::default();
     let config = sender_config(receiving.address);
     let mut twin = memtwin_remote::RemoteTwin::connect(config, stop.clone()).unwrap();
     std::thread::sleep(Duration::from_secs(2));
@@ -267,10 +270,10 @@ fn a_sender_that_was_sent_away_before_it_named_its_regions_calls_again() {
     let memory = guest.memory.clone();
     let mut replication = memtwin_replicate::Replication::start(guest, &mut twin, ()).unwrap();
     replication.round(&stop).unwrap();
-    drop(replication.stand_still(&stop).unwrap());
+    drop(replication.pause_and_settle(&stop).unwrap());
     replication.finish().unwrap();
     let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-    assert_eq!(twin.finish(Outcome::Identical, "", &digests).unwrap(), Ok(()));
+    assert_eq!(twin.finish(TwinVerdict::Identical, "", &digests).unwrap(), Ok(()));
     assert_eq!(twin.figures().reconnects, 1);
     receiving.end().unwrap();
     assert!(fs::read(&path).unwrap() == memory.concat());

@@ -9,7 +9,7 @@ use memtwin_remote::{
     Identity, Listener, ReceiverConfig, RemoteTwin, Security, SenderConfig, TlsClient, TlsServer,
     new_pair,
 };
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use std::fs;
 use std::io::{Read, Write};
@@ -43,7 +43,7 @@ fn a_pair_knows_its_other_half_and_nobody_else() {
     let receiving =
         Receiving::through(door(TlsServer::pinned(&pair.receiver).unwrap()), &path, impatient());
     let address = receiving.address;
-    let stop = Stop::default();
+    let stop = CancelToken::default();
 
     // Another pair's half: neither side accepts it. A half with the right pin and another key: the
     // receiver does not.
@@ -160,7 +160,7 @@ fn certificates_from_files_are_checked_on_both_sides() {
         let (cert, key) = (at(&format!("{name}.pem")), at(&format!("{name}.key")));
         TlsClient::from_files(&cert, &key, &at(&format!("{ca}.pem"))).unwrap()
     };
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let receiving = Receiving::through(door(server("receiver")), &at("twin"), impatient());
     let call =
         |name, ca| RemoteTwin::connect(secured(receiving.address, client(name, ca)), stop.clone());
@@ -187,7 +187,7 @@ fn certificates_from_files_are_checked_on_both_sides() {
 #[test]
 fn forty_without_a_certificate_do_not_keep_the_right_sender_out() {
     let pair = new_pair().unwrap();
-    let done = Stop::default();
+    let done = CancelToken::default();
     // As long as nobody comes, nobody is sent away: the receiver is as patient as can be.
     let patient = ReceiverConfig { patience: Duration::from_secs(3600), ..receiver_config() };
     let mut door = door(TlsServer::pinned(&pair.receiver).unwrap());
@@ -220,7 +220,7 @@ fn forty_without_a_certificate_do_not_keep_the_right_sender_out() {
                 let path = dir.path().join("twin");
                 let mut receiver =
                     memtwin_remote::TwinReceiver::new(&path, patient.clone()).unwrap();
-                let stop = Stop::default();
+                let stop = CancelToken::default();
                 std::thread::scope(|scope| {
                     let run = scope.spawn(|| receiver.run(&mut door, &stop));
                     let config = secured(address, TlsClient::pinned(&pair.sender).unwrap());

@@ -37,8 +37,8 @@ impl Backlog {
     }
 
     /// Lends itself to a sink that gives pages back: they are owed, but the log did not name them.
-    pub(crate) fn owing(&mut self) -> Owing<'_> {
-        Owing(&mut self.owed)
+    pub(crate) fn owing(&mut self) -> RequeueCollector<'_> {
+        RequeueCollector(&mut self.owed)
     }
 
     /// What was named in this round's collection, by region.
@@ -127,9 +127,9 @@ impl Collector for Backlog {
 }
 
 /// Takes what is owed without having been named.
-pub(crate) struct Owing<'b>(&'b mut [PageSet]);
+pub(crate) struct RequeueCollector<'b>(&'b mut [PageSet]);
 
-impl Collector for Owing<'_> {
+impl Collector for RequeueCollector<'_> {
     fn pages(&mut self, region: RegionId, bitmap: &[u64]) {
         self.0[region.0].insert_words(bitmap);
     }

@@ -2,23 +2,24 @@
 //! need a page again.
 
 use crate::{
-    Collector, Delivery, GuestState, RoundError, RoundKind, SinkError, Source, SourceError, Stop,
+    CancelToken, Collector, GuestState, PageReceiver, RoundError, RoundKind, SinkError, Source,
+    SourceError,
 };
 use memtwin_pages::{Layout, PageSet, RegionId};
 
-/// Keeps what a [`Deliver`](crate::Deliver) has handed over, and lends it to the engine.
+/// Keeps what a [`PushSource`](crate::Deliver) has handed over, and lends it to the engine.
 ///
 /// It costs the guest's memory once. What the engine reads is what the hypervisor last sent.
 #[derive(Debug)]
 pub struct BufferedSource<S> {
     source: S,
-    stop: Stop,
+    stop: CancelToken,
     paused: bool,
-    kept: Kept,
+    kept: BufferedPages,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct BufferedPages {
     page_shifts: Vec<u32>,
     memory: Vec<Vec<u8>>,
     /// What came since the last collection.
@@ -28,14 +29,14 @@ struct Kept {
 
 impl<S: Source> BufferedSource<S> {
     /// Allots the memory. `stop` ends a delivery as it ends a round.
-    pub fn new(source: S, stop: Stop) -> Self {
+    pub fn new(source: S, stop: CancelToken) -> Self {
         let regions = || source.layout().iter().map(|(_, region)| region);
         let all = |pages| {
             let mut set = PageSet::new(pages);
             set.fill();
             set
         };
-        let kept = Kept {
+        let kept = BufferedPages {
             page_shifts: regions().map(|region| region.page_size().shift()).collect(),
             memory: regions().map(|region| vec![0; region.bytes() as usize]).collect(),
             named: regions().map(|region| PageSet::new(region.pages())).collect(),
@@ -60,24 +61,24 @@ impl<S: Source> BufferedSource<S> {
     }
 
     fn deliver(&mut self, kind: RoundKind) -> Result<(), SourceError> {
-        let Some(deliverer) = self.source.deliverer() else {
+        let Some(push_source) = self.source.push_source() else {
             return Err(SourceError::Log("this source hands no pages over".into()));
         };
-        deliverer.deliver(kind, &mut self.kept, &self.stop).map_err(|error| match error {
+        push_source.deliver(kind, &mut self.kept, &self.stop).map_err(|error| match error {
             RoundError::Source(error) => error,
             other => SourceError::Log(Box::new(other)),
         })
     }
 }
 
-impl Kept {
+impl BufferedPages {
     fn note(&mut self, region: RegionId, page: u64) {
         self.named[region.0].insert(page);
         self.never_sent[region.0].remove(page);
     }
 }
 
-impl Delivery for Kept {
+impl PageReceiver for BufferedPages {
     fn pages(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<(), SinkError> {
         let shift = self.page_shifts[region.0];
         let at = (first << shift) as usize;

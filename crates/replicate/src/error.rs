@@ -29,7 +29,7 @@ impl SinkError {
 
     /// Whether the sink is able to go on, and the round is to be tried again.
     pub fn is_again(&self) -> bool {
-        self.0.is::<Again>()
+        self.0.is::<Retry>()
     }
 }
 
@@ -49,7 +49,7 @@ pub enum RoundError {
     #[error(
         "an earlier round broke off, and its pages can't be sent again: begin a new replication"
     )]
-    Torn,
+    Incomplete,
     /// The guest is paused, and yet its log names pages each time it is asked.
     #[error(
         "the log of the paused guest named {pages} more pages in round {round}: something still writes"
@@ -63,7 +63,7 @@ pub enum RoundError {
 }
 
 /// As the cause of a [`SinkError`]: a part of the round was lost, but the sink has mended what
-/// broke. The engine tries the round again, with what [`Sink::give_back`](crate::Sink::give_back) names.
+/// broke. The engine tries the round again, with what [`Sink::take_undelivered`](crate::Sink::give_back) names.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the connection broke and was made anew: the round goes again")]
-pub struct Again;
+pub struct Retry;

@@ -41,7 +41,7 @@ pub struct Round {
 
 /// What part a region had in a committed round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
+pub struct RegionRound {
     /// How many of its pages the log named.
     pub dirty_pages: u64,
     /// How many of its pages were copied.
@@ -56,7 +56,7 @@ pub struct Share {
 
 /// Something that an [`Observer`] may want to know.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum ReplicationEvent<'a> {
     /// Logging is on and pre-copy begins.
     Started(&'a Layout),
     /// The log was collected; these are the pages that it named, a set for each region.
@@ -74,12 +74,12 @@ pub enum Event<'a> {
         of: u64,
     },
     /// A round was committed: each region's part in it, in the order of the layout. Comes just
-    /// before [`Event::Round`].
+    /// before [`ReplicationEvent::Round`].
     Shares {
         /// The round.
         round: u32,
         /// By region.
-        of: &'a [Share],
+        of: &'a [RegionRound],
     },
     /// A round was committed.
     Round(&'a Round),
@@ -92,18 +92,18 @@ pub enum Event<'a> {
 /// Hears events. May fail nothing and change nothing.
 pub trait Observer {
     /// Called for each event, on the engine's thread: be quick.
-    fn event(&mut self, event: &Event<'_>);
+    fn event(&mut self, event: &ReplicationEvent<'_>);
 }
 
 impl<O: Observer + ?Sized> Observer for &mut O {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
         (**self).event(event);
     }
 }
 
 /// Hears if it is there.
 impl<O: Observer> Observer for Option<O> {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
         if let Some(observer) = self {
             observer.event(event);
         }
@@ -112,12 +112,12 @@ impl<O: Observer> Observer for Option<O> {
 
 /// Hears nothing.
 impl Observer for () {
-    fn event(&mut self, _event: &Event<'_>) {}
+    fn event(&mut self, _event: &ReplicationEvent<'_>) {}
 }
 
 /// Both hear, the first one first.
 impl<A: Observer, B: Observer> Observer for (A, B) {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
         self.0.event(event);
         self.1.event(event);
     }

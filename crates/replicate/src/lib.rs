@@ -2,14 +2,14 @@
 //!
 //! A [`Source`] is a running guest seen through its dirty log, a [`Sink`] is where its twin lies.
 //! [`Replication`] runs rounds between them: round 0 copies every page (pre-copy), each later
-//! round collects the log and copies the pages that it named. [`Replication::stand_still`] brings
+//! round collects the log and copies the pages that it named. [`Replication::pause_and_settle`] brings
 //! both to a halt for a judge. Where the hypervisor itself sends the pages along with its log
-//! ([`Deliver`]), a round is one delivery of them.
+//! ([`PushSource`]), a round is one delivery of them.
 //!
 //! What the types see to:
 //! - A source can only *add* to what was collected ([`Collector`]), and the engine takes a page
 //!   off its backlog only after the sink has committed it. An error, anywhere, loses no bit.
-//! - A comparison needs a [`Still`], which exists only while the guest is paused, the log was
+//! - A comparison needs a [`PausedGuest`], which exists only while the guest is paused, the log was
 //!   collected clean and everything is committed; dropping it lets the guest run again.
 //! - A guest that must not stand still for long is read in [`Replication::read_paused`]: nothing goes to the
 //!   sink meanwhile, so no disk and no network is waited for.
@@ -21,24 +21,24 @@
 
 mod backlog;
 mod buffered;
-mod delivery;
+mod cancel_token;
 mod error;
 mod events;
 mod paused;
+mod paused_guest;
 mod plan;
 mod round;
+mod round_receiver;
 mod session;
 mod sink;
 mod source;
-mod still;
-mod stop;
 
 pub use buffered::BufferedSource;
-pub use error::{Again, RoundError, SinkError, SourceError};
-pub use events::{Event, Observer, Round, RoundKind, Share};
-pub use plan::{Ended, Plan, RoundPolicy, Until};
+pub use cancel_token::CancelToken;
+pub use error::{Retry, RoundError, SinkError, SourceError};
+pub use events::{Observer, RegionRound, ReplicationEvent, Round, RoundKind};
+pub use paused_guest::PausedGuest;
+pub use plan::{RoundPlan, RoundPolicy, StopReason, Until};
 pub use session::Replication;
-pub use sink::{Sink, Written};
-pub use source::{Collector, Deliver, Delivery, GuestState, Source};
-pub use still::Still;
-pub use stop::Stop;
+pub use sink::{Sink, WriteOutcome};
+pub use source::{Collector, GuestState, PageReceiver, PushSource, Source};

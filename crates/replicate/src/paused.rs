@@ -4,9 +4,9 @@
 //! For a guest that is somebody's. The twin's disk may be frozen, or its network slow: that holds up us.
 
 use crate::RoundError;
+use crate::paused_guest::PausedGuest;
 use crate::session::Replication;
-use crate::still::Still;
-use crate::{Collector, Event, Observer, RoundKind, Sink, Source, Stop};
+use crate::{CancelToken, Collector, Observer, ReplicationEvent, RoundKind, Sink, Source};
 use memtwin_pages::{PageSet, RegionId};
 use std::time::{Duration, Instant};
 
@@ -24,14 +24,14 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Errors: collecting failed or found no end, what `read` returns, or the guest ran meanwhile; the guest runs on in any case.
     pub fn read_paused<T>(
         &mut self,
-        stop: &Stop,
+        stop: &CancelToken,
         read: impl FnOnce(&mut S, &[PageSet]) -> Result<T, RoundError>,
     ) -> Result<T, RoundError> {
         // Noted first: if pausing half succeeds, the drop must still resume. Said first: who hears it
         // may wait for a terminal.
-        self.observer_mut().event(&Event::Paused);
+        self.observer_mut().event(&ReplicationEvent::Paused);
         self.begin_pause();
-        let still = Still::of(self);
+        let still = PausedGuest::of(self);
         let this = &mut *still.replication;
         this.source.pause()?;
         this.backlog.forget_named();
@@ -40,7 +40,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             if stop.is_set() {
                 return Err(RoundError::Interrupted);
             }
-            let mut counted = Counted { into: &mut this.backlog, pages: 0 };
+            let mut counted = CountingCollector { into: &mut this.backlog, pages: 0 };
             this.source.collect(&mut counted)?;
             match counted.pages {
                 0 => break,
@@ -58,7 +58,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// is not asked again: the twin is what the guest's memory was then.
     ///
     /// Errors: as [`Replication::round`]; what was collected is still owed.
-    pub fn settle(&mut self, stop: &Stop) -> Result<(), RoundError> {
+    pub fn settle(&mut self, stop: &CancelToken) -> Result<(), RoundError> {
         loop {
             self.round_of(RoundKind::Final, stop)?;
             if self.is_settled()? {
@@ -70,7 +70,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     }
 
     /// A round of what is owed, without a collection.
-    fn round_of(&mut self, kind: RoundKind, stop: &Stop) -> Result<(), RoundError> {
+    fn round_of(&mut self, kind: RoundKind, stop: &CancelToken) -> Result<(), RoundError> {
         loop {
             let n = self.next;
             let began = Instant::now();
@@ -87,12 +87,12 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
 }
 
 /// A collector that says how many pages it was given.
-struct Counted<'b> {
+struct CountingCollector<'b> {
     into: &'b mut dyn Collector,
     pages: u64,
 }
 
-impl Collector for Counted<'_> {
+impl Collector for CountingCollector<'_> {
     fn pages(&mut self, region: RegionId, bitmap: &[u64]) {
         self.pages += bitmap.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
         self.into.pages(region, bitmap);

@@ -1,7 +1,8 @@
 //! The round loop: when to go on, when to end.
 
 use crate::{
-    GuestState, Observer, Replication, Round, RoundError, RoundKind, Sink, Source, Still, Stop,
+    CancelToken, GuestState, Observer, PausedGuest, Replication, Round, RoundError, RoundKind,
+    Sink, Source,
 };
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -16,11 +17,11 @@ pub enum Until {
 }
 
 /// How long a guest that has died may go unnoticed between two rounds.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How to run the rounds after pre-copy.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct RoundPlan {
     /// How long to sleep between rounds.
     pub interval: Duration,
     /// What ends the loop.
@@ -35,7 +36,7 @@ pub struct Plan {
 
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum StopReason {
     /// The log was clean, as [`Until::Clean`] asked for.
     Clean,
     /// The guest had ended by itself, and the log was clean after that.
@@ -52,7 +53,7 @@ pub trait RoundPolicy {
     fn before_round(&mut self) {}
 
     /// Called with each committed round, and with the guest's state before it: whether the loop ends.
-    fn after_round(&mut self, round: &Round, guest: GuestState) -> Option<Ended>;
+    fn after_round(&mut self, round: &Round, guest: GuestState) -> Option<StopReason>;
 
     /// Whether the guest is paused for a judge after this round.
     fn is_stop_due(&self) -> bool {
@@ -60,38 +61,38 @@ pub trait RoundPolicy {
     }
 
     /// How long to sleep until the next round, or why there is none.
-    fn wait(&self) -> ControlFlow<Ended, Duration>;
+    fn wait(&self) -> ControlFlow<StopReason, Duration>;
 }
 
-/// The rounds of a [`Plan`].
+/// The rounds of a [`RoundPlan`].
 struct PlannedRounds<'p> {
-    plan: &'p Plan,
+    plan: &'p RoundPlan,
     began: Instant,
     deltas: u32,
     was_dirty: bool,
 }
 
 impl<'p> PlannedRounds<'p> {
-    fn new(plan: &'p Plan) -> Self {
+    fn new(plan: &'p RoundPlan) -> Self {
         Self { plan, began: Instant::now(), deltas: 0, was_dirty: false }
     }
 }
 
 impl RoundPolicy for PlannedRounds<'_> {
-    fn after_round(&mut self, round: &Round, guest: GuestState) -> Option<Ended> {
+    fn after_round(&mut self, round: &Round, guest: GuestState) -> Option<StopReason> {
         let Self { plan, .. } = self;
         if round.kind != RoundKind::PreCopy {
             self.deltas += 1;
             let clean = round.dirty_pages == 0;
             self.was_dirty |= !clean;
             if clean && guest == GuestState::Stopped {
-                return Some(Ended::GuestStopped);
+                return Some(StopReason::GuestStopped);
             }
             if clean && self.was_dirty && plan.until == Until::Clean {
-                return Some(Ended::Clean);
+                return Some(StopReason::Clean);
             }
         }
-        plan.rounds.is_some_and(|most| self.deltas >= most).then_some(Ended::Rounds)
+        plan.rounds.is_some_and(|most| self.deltas >= most).then_some(StopReason::Rounds)
     }
 
     fn is_stop_due(&self) -> bool {
@@ -99,10 +100,10 @@ impl RoundPolicy for PlannedRounds<'_> {
         self.plan.still_every.is_some_and(due)
     }
 
-    fn wait(&self) -> ControlFlow<Ended, Duration> {
+    fn wait(&self) -> ControlFlow<StopReason, Duration> {
         let left = self.plan.time.map(|time| time.saturating_sub(self.began.elapsed()));
         match left {
-            Some(Duration::ZERO) => ControlFlow::Break(Ended::Time),
+            Some(Duration::ZERO) => ControlFlow::Break(StopReason::Time),
             left => ControlFlow::Continue(
                 left.map_or(self.plan.interval, |left| left.min(self.plan.interval)),
             ),
@@ -117,10 +118,10 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Errors: a round's; what was collected stays on the backlog.
     pub fn run(
         &mut self,
-        plan: &Plan,
-        stop: &Stop,
-        judge: impl FnMut(&mut Still<'_, S, K, O>),
-    ) -> Result<Ended, RoundError> {
+        plan: &RoundPlan,
+        stop: &CancelToken,
+        judge: impl FnMut(&mut PausedGuest<'_, S, K, O>),
+    ) -> Result<StopReason, RoundError> {
         self.run_rounds(&mut PlannedRounds::new(plan), stop, judge)
     }
 
@@ -131,9 +132,9 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     pub fn run_rounds(
         &mut self,
         policy: &mut impl RoundPolicy,
-        stop: &Stop,
-        mut judge: impl FnMut(&mut Still<'_, S, K, O>),
-    ) -> Result<Ended, RoundError> {
+        stop: &CancelToken,
+        mut judge: impl FnMut(&mut PausedGuest<'_, S, K, O>),
+    ) -> Result<StopReason, RoundError> {
         loop {
             // Asked before the log: a guest that has ended by now has nothing left to log later.
             policy.before_round();
@@ -143,22 +144,22 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
                 return Ok(ended);
             }
             if policy.is_stop_due() {
-                let mut still = self.stand_still(stop)?;
+                let mut still = self.pause_and_settle(stop)?;
                 judge(&mut still);
                 still.release()?;
             }
             match policy.wait() {
                 ControlFlow::Break(ended) => return Ok(ended),
-                ControlFlow::Continue(time) => self.nap(time, stop)?,
+                ControlFlow::Continue(time) => self.sleep_watching(time, stop)?,
             }
         }
     }
 
     /// Sleeps, and looks whether the guest is still there.
-    fn nap(&mut self, time: Duration, stop: &Stop) -> Result<(), RoundError> {
+    fn sleep_watching(&mut self, time: Duration, stop: &CancelToken) -> Result<(), RoundError> {
         let mut left = time;
         loop {
-            let piece = left.min(LOOK);
+            let piece = left.min(POLL_INTERVAL);
             if stop.wait(piece) {
                 return Err(RoundError::Interrupted);
             }

@@ -2,7 +2,7 @@
 
 use crate::RoundError;
 use crate::backlog::Backlog;
-use crate::{Event, Observer, Sink, Source, Stop};
+use crate::{CancelToken, Observer, ReplicationEvent, Sink, Source};
 use memtwin_pages::{Layout, RegionId, Run};
 
 /// How many bytes go from source to sink at once, if the pages are not larger: small enough to
@@ -14,7 +14,7 @@ const PREFETCH_PAGES: u64 = 2;
 
 /// What a copy came to, in one region.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct RoundTally {
     pub(crate) sent: u64,
     pub(crate) false_dirty: u64,
     pub(crate) zero: u64,
@@ -23,11 +23,11 @@ pub(crate) struct Tally {
 
 /// The buffer between source and sink: what is in it is the copy, and no longer changes.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct CopyBuffer {
     bytes: Vec<u8>,
 }
 
-impl Stage {
+impl CopyBuffer {
     pub(crate) fn for_layout(layout: &Layout) -> Self {
         let largest = layout.iter().map(|(_, region)| region.page_size().bytes()).max();
         let len = usize::try_from(largest.unwrap_or(0).max(STAGE_BYTES)).unwrap_or(usize::MAX);
@@ -47,10 +47,10 @@ impl Stage {
         source: &mut S,
         sink: &mut K,
         observer: &mut O,
-        stop: &Stop,
-    ) -> Result<Vec<Tally>, RoundError> {
+        stop: &CancelToken,
+    ) -> Result<Vec<RoundTally>, RoundError> {
         let of = backlog.owed_count();
-        let mut tallies = vec![Tally::default(); source.layout().len()];
+        let mut tallies = vec![RoundTally::default(); source.layout().len()];
         let mut pages = 0;
         let mut pieces = self.pieces(backlog, source.layout().clone()).peekable();
         while let Some((region, piece, page_len)) = pieces.next() {
@@ -72,7 +72,7 @@ impl Stage {
             tally.bytes += written.bytes;
             tally.zero += bytes.chunks_exact(page_len).filter(|page| is_zero(page)).count() as u64;
             pages += piece.count;
-            observer.event(&Event::Copied { pages, of });
+            observer.event(&ReplicationEvent::Copied { pages, of });
         }
         Ok(tallies)
     }

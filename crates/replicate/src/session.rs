@@ -1,10 +1,13 @@
 //! A replication from its start to its end, and the stand-still that a verdict needs.
 
 use crate::backlog::Backlog;
-use crate::delivery::Receiving;
-use crate::round::{Stage, Tally};
-use crate::still::Still;
-use crate::{Event, GuestState, Observer, Round, RoundError, RoundKind, Share, Sink, Source, Stop};
+use crate::paused_guest::PausedGuest;
+use crate::round::{CopyBuffer, RoundTally};
+use crate::round_receiver::RoundReceiver;
+use crate::{
+    CancelToken, GuestState, Observer, RegionRound, ReplicationEvent, Round, RoundError, RoundKind,
+    Sink, Source,
+};
 use memtwin_pages::{Layout, PageSet, RegionId};
 use std::time::{Duration, Instant};
 
@@ -19,7 +22,7 @@ pub struct Replication<S: Source, K: Sink, O: Observer> {
     pub(crate) sink: K,
     observer: O,
     pub(crate) backlog: Backlog,
-    stage: Stage,
+    stage: CopyBuffer,
     pub(crate) next: u32,
     /// Whether a delivery ended in the middle.
     torn: bool,
@@ -32,9 +35,9 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Errors: the sink has no room, or logging can't be switched on; logging is off then.
     pub fn start(source: S, mut sink: K, mut observer: O) -> Result<Self, RoundError> {
         sink.open(source.layout())?;
-        observer.event(&Event::Started(source.layout()));
+        observer.event(&ReplicationEvent::Started(source.layout()));
         let backlog = Backlog::of_everything(source.layout());
-        let stage = Stage::for_layout(source.layout());
+        let stage = CopyBuffer::for_layout(source.layout());
         // From here on dropping it switches logging off, also when switching it on half succeeds.
         let mut this =
             Self { source, sink, observer, backlog, stage, next: 0, torn: false, paused: None };
@@ -89,8 +92,8 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Runs one round: collect (not in pre-copy, which owes every page anyway), copy, commit.
     ///
     /// Errors leave everything that was collected on the backlog: call again to retry. Where the
-    /// sink says so itself ([`Again`](crate::Again)), that is done here.
-    pub fn round(&mut self, stop: &Stop) -> Result<Round, RoundError> {
+    /// sink says so itself ([`Retry`](crate::Again)), that is done here.
+    pub fn round(&mut self, stop: &CancelToken) -> Result<Round, RoundError> {
         self.backlog.forget_named();
         loop {
             match self.try_round(stop) {
@@ -100,7 +103,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         }
     }
 
-    fn try_round(&mut self, stop: &Stop) -> Result<Round, RoundError> {
+    fn try_round(&mut self, stop: &CancelToken) -> Result<Round, RoundError> {
         if stop.is_set() {
             return Err(RoundError::Interrupted);
         }
@@ -111,7 +114,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             (_, Some(_)) => RoundKind::Final,
         };
         let began = Instant::now();
-        let (tallies, collect) = if self.source.deliverer().is_some() {
+        let (tallies, collect) = if self.source.push_source().is_some() {
             (self.receive(n, kind, stop)?, Duration::ZERO)
         } else {
             self.collect_and_copy(n, kind, stop)?
@@ -124,13 +127,15 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         &mut self,
         n: u32,
         kind: RoundKind,
-        tallies: &[Tally],
+        tallies: &[RoundTally],
         collect: Duration,
         total_time: Duration,
     ) -> Round {
-        self.observer
-            .event(&Event::Shares { round: n, of: &shares(self.backlog.named(), tallies) });
-        let total = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum();
+        self.observer.event(&ReplicationEvent::Shares {
+            round: n,
+            of: &shares(self.backlog.named(), tallies),
+        });
+        let total = |of: fn(&RoundTally) -> u64| tallies.iter().map(of).sum();
         let round = Round {
             n,
             kind,
@@ -143,7 +148,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             copy: total_time - collect,
             total: total_time,
         };
-        self.observer.event(&Event::Round(&round));
+        self.observer.event(&ReplicationEvent::Round(&round));
         round
     }
 
@@ -152,8 +157,8 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         &mut self,
         n: u32,
         kind: RoundKind,
-        stop: &Stop,
-    ) -> Result<(Vec<Tally>, Duration), RoundError> {
+        stop: &CancelToken,
+    ) -> Result<(Vec<RoundTally>, Duration), RoundError> {
         let began = Instant::now();
         if kind != RoundKind::PreCopy {
             // All of it, before the first byte is copied: a write that races with the copy below
@@ -168,10 +173,10 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     pub(crate) fn copy_and_commit(
         &mut self,
         n: u32,
-        stop: &Stop,
-    ) -> Result<Vec<Tally>, RoundError> {
-        self.sink.give_back(&mut self.backlog.owing());
-        self.observer.event(&Event::Collected { round: n, named: self.backlog.named() });
+        stop: &CancelToken,
+    ) -> Result<Vec<RoundTally>, RoundError> {
+        self.sink.take_undelivered(&mut self.backlog.owing());
+        self.observer.event(&ReplicationEvent::Collected { round: n, named: self.backlog.named() });
         let tallies = self.stage.copy(
             &self.backlog,
             &mut self.source,
@@ -186,15 +191,20 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     }
 
     /// A round of a source that hands its pages over.
-    fn receive(&mut self, n: u32, kind: RoundKind, stop: &Stop) -> Result<Vec<Tally>, RoundError> {
+    fn receive(
+        &mut self,
+        n: u32,
+        kind: RoundKind,
+        stop: &CancelToken,
+    ) -> Result<Vec<RoundTally>, RoundError> {
         // Until all of it is committed: what a hypervisor has sent can't be had again.
         if std::mem::replace(&mut self.torn, true) {
-            return Err(RoundError::Torn);
+            return Err(RoundError::Incomplete);
         }
         let layout = self.source.layout().clone();
         let expected = if kind == RoundKind::PreCopy { layout.pages() } else { 0 };
-        let mut receiving = Receiving {
-            tallies: vec![Tally::default(); layout.len()],
+        let mut receiving = RoundReceiver {
+            tallies: vec![RoundTally::default(); layout.len()],
             layout: &layout,
             backlog: &mut self.backlog,
             sink: &mut self.sink,
@@ -203,11 +213,11 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             gathered: None,
             expected,
         };
-        if let Some(deliverer) = self.source.deliverer() {
-            deliverer.deliver(kind, &mut receiving, stop)?;
+        if let Some(push_source) = self.source.push_source() {
+            push_source.deliver(kind, &mut receiving, stop)?;
         }
         let tallies = receiving.finish()?;
-        self.observer.event(&Event::Collected { round: n, named: self.backlog.named() });
+        self.observer.event(&ReplicationEvent::Collected { round: n, named: self.backlog.named() });
         self.sink.commit(n)?;
         self.backlog.committed_arrivals(n);
         self.torn = false;
@@ -218,13 +228,16 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Pauses the guest and runs rounds until its log is clean and everything is committed.
     ///
     /// Errors: a round's, or [`RoundError::NeverClean`]; the guest runs on then.
-    pub fn stand_still(&mut self, stop: &Stop) -> Result<Still<'_, S, K, O>, RoundError> {
+    pub fn pause_and_settle(
+        &mut self,
+        stop: &CancelToken,
+    ) -> Result<PausedGuest<'_, S, K, O>, RoundError> {
         // Noted first: if pausing half succeeds, the drop must still resume.
         self.paused = Some(Instant::now());
-        let still = Still::of(self);
+        let still = PausedGuest::of(self);
         let this = &mut *still.replication;
         this.source.pause()?;
-        this.observer.event(&Event::Paused);
+        this.observer.event(&ReplicationEvent::Paused);
         let mut rounds = 0;
         loop {
             let round = this.round(stop)?;
@@ -249,21 +262,21 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             _ => {}
         }
         let owed = self.backlog.owed_count();
-        self.sink.give_back(&mut self.backlog.owing());
-        if self.source.deliverer().is_none() {
+        self.sink.take_undelivered(&mut self.backlog.owing());
+        if self.source.push_source().is_none() {
             return Ok(self.backlog.is_empty());
         }
         // Of such a source some pages may be owed because they never came; but what came and was
         // lost can't be had again.
-        if self.backlog.owed_count() > owed { Err(RoundError::Torn) } else { Ok(true) }
+        if self.backlog.owed_count() > owed { Err(RoundError::Incomplete) } else { Ok(true) }
     }
 
     /// Switches logging off and lets the guest run. As dropping it, but says when that fails.
     pub fn finish(mut self) -> Result<(), RoundError> {
-        self.let_go()
+        self.shutdown()
     }
 
-    fn let_go(&mut self) -> Result<(), RoundError> {
+    fn shutdown(&mut self) -> Result<(), RoundError> {
         let resumed = self.resume();
         self.source.stop_logging()?;
         resumed
@@ -273,15 +286,15 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         if let Some(since) = self.paused {
             self.source.resume()?;
             self.paused = None;
-            self.observer.event(&Event::Resumed(since.elapsed()));
+            self.observer.event(&ReplicationEvent::Resumed(since.elapsed()));
         }
         Ok(())
     }
 }
 
 /// What the observers hear of each region.
-fn shares(named: &[PageSet], tallies: &[Tally]) -> Vec<Share> {
-    let share = |(named, tally): (&PageSet, &Tally)| Share {
+fn shares(named: &[PageSet], tallies: &[RoundTally]) -> Vec<RegionRound> {
+    let share = |(named, tally): (&PageSet, &RoundTally)| RegionRound {
         dirty_pages: named.count(),
         sent_pages: tally.sent,
         false_dirty_pages: tally.false_dirty,
@@ -294,6 +307,6 @@ fn shares(named: &[PageSet], tallies: &[Tally]) -> Vec<Share> {
 impl<S: Source, K: Sink, O: Observer> Drop for Replication<S, K, O> {
     fn drop(&mut self) {
         // Nobody is left to hear of a failure; switching off twice is harmless.
-        let _ = self.let_go();
+        let _ = self.shutdown();
     }
 }

@@ -12,13 +12,18 @@ pub trait Sink {
     ///
     /// They count as part of the twin after the next successful [`Sink::commit`]; until then the
     /// engine keeps them on its backlog and will send them again if anything fails.
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError>;
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError>;
 
     /// Hints that these pages will be written next.
     fn prefetch(&self, _region: RegionId, _pages: Run) {}
 
     /// Returns when every page written before is in the twin, or on its way there: then
-    /// [`Sink::settle`] waits for it, and [`Sink::give_back`] names it if it got lost.
+    /// [`Sink::settle`] waits for it, and [`Sink::take_undelivered`] names it if it got lost.
     fn commit(&mut self, round: u32) -> Result<(), SinkError>;
 
     /// Returns when every round committed before is in the twin, for good.
@@ -28,7 +33,7 @@ pub trait Sink {
 
     /// Names every page that was committed and yet did not reach the twin, as a connection broke:
     /// the engine owes them again. They are named once.
-    fn give_back(&mut self, _into: &mut dyn Collector) {}
+    fn take_undelivered(&mut self, _into: &mut dyn Collector) {}
 }
 
 /// A sink that is lent: its owner has it back when the replication is over.
@@ -37,7 +42,12 @@ impl<K: Sink + ?Sized> Sink for &mut K {
         (**self).open(layout)
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         (**self).write(region, first, bytes)
     }
 
@@ -53,14 +63,14 @@ impl<K: Sink + ?Sized> Sink for &mut K {
         (**self).settle()
     }
 
-    fn give_back(&mut self, into: &mut dyn Collector) {
-        (**self).give_back(into);
+    fn take_undelivered(&mut self, into: &mut dyn Collector) {
+        (**self).take_undelivered(into);
     }
 }
 
 /// What became of pages that a sink took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct WriteOutcome {
     /// How many were in the twin already, byte for byte.
     pub false_dirty: u64,
     /// How many bytes were written or sent.

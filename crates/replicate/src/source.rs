@@ -1,6 +1,6 @@
 //! What the engine asks of a guest.
 
-use crate::{RoundError, RoundKind, SinkError, SourceError, Stop};
+use crate::{CancelToken, RoundError, RoundKind, SinkError, SourceError};
 use memtwin_pages::{Layout, RegionId, Run};
 
 /// Takes the pages that a dirty log names. There is no way to take one back.
@@ -63,7 +63,7 @@ pub trait Source {
     fn guest(&mut self) -> Result<GuestState, SourceError>;
 
     /// The source as one whose hypervisor hands the pages over; `None` if the engine reads them.
-    fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
+    fn push_source(&mut self) -> Option<&mut dyn PushSource> {
         None
     }
 }
@@ -73,7 +73,7 @@ pub trait Source {
 ///
 /// What was sent can't be read again: [`Source::collect`] and [`Source::read`] are not asked. So a
 /// round that fails in the middle is the last one: no later round, and so no verdict, can be had.
-pub trait Deliver {
+pub trait PushSource {
     /// Hands over the pages of one round: in pre-copy every page, in a delta what the log named
     /// since, in a final round the rest, until the hypervisor says that there is nothing more.
     /// Nothing at all if the log was clean.
@@ -83,13 +83,13 @@ pub trait Deliver {
     fn deliver(
         &mut self,
         kind: RoundKind,
-        into: &mut dyn Delivery,
-        stop: &Stop,
+        into: &mut dyn PageReceiver,
+        stop: &CancelToken,
     ) -> Result<(), RoundError>;
 }
 
 /// Takes the pages that a hypervisor hands over. There is no way to take one back.
-pub trait Delivery {
+pub trait PageReceiver {
     /// Takes the bytes of whole pages, from page number `first` of the region on.
     fn pages(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<(), SinkError>;
 
@@ -138,7 +138,7 @@ impl<S: Source + ?Sized> Source for &mut S {
         (**self).guest()
     }
 
-    fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
-        (**self).deliverer()
+    fn push_source(&mut self) -> Option<&mut dyn PushSource> {
+        (**self).push_source()
     }
 }

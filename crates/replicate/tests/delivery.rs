@@ -5,8 +5,9 @@
 
 use memtwin_pages::{Gpa, Layout, PageSet, PageSize, Region, RegionId};
 use memtwin_replicate::{
-    BufferedSource, Collector, Deliver, Delivery, Event, GuestState, Observer, Replication,
-    RoundError, RoundKind, Share, Sink, SinkError, Source, SourceError, Stop, Written,
+    BufferedSource, CancelToken, Collector, GuestState, Observer, PageReceiver, PushSource,
+    RegionRound, Replication, ReplicationEvent, RoundError, RoundKind, Sink, SinkError, Source,
+    SourceError, WriteOutcome,
 };
 use proptest::prelude::*;
 
@@ -73,17 +74,17 @@ impl Source for Pushing {
     fn guest(&mut self) -> Result<GuestState, SourceError> {
         Ok(GuestState::Running)
     }
-    fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
+    fn push_source(&mut self) -> Option<&mut dyn PushSource> {
         Some(self)
     }
 }
 
-impl Deliver for Pushing {
+impl PushSource for Pushing {
     fn deliver(
         &mut self,
         kind: RoundKind,
-        into: &mut dyn Delivery,
-        _stop: &Stop,
+        into: &mut dyn PageReceiver,
+        _stop: &CancelToken,
     ) -> Result<(), RoundError> {
         let mut sent = 0;
         let pages: Vec<u64> = match kind {
@@ -146,10 +147,10 @@ impl Sink for Twin {
         self.committed = vec![0xee; layout.bytes() as usize];
         Ok(())
     }
-    fn write(&mut self, _: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(&mut self, _: RegionId, first: u64, bytes: &[u8]) -> Result<WriteOutcome, SinkError> {
         self.call()?;
         self.staged.push((first, bytes.to_vec()));
-        Ok(Written { false_dirty: 0, bytes: bytes.len() as u64 })
+        Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 })
     }
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
         self.call()?;
@@ -174,13 +175,13 @@ fn differing(memory: &[u8], twin: &[u8]) -> Vec<u64> {
 proptest! {
     #[test]
     fn what_came_is_in_the_twin_and_nothing_is_owed(rounds in rounds()) {
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let deltas = rounds.len();
         let mut replication = Replication::start(Pushing::new(rounds), Twin::default(), ()).unwrap();
         for _ in 0..=deltas {
             replication.round(&stop).unwrap();
         }
-        let mut still = replication.stand_still(&stop).unwrap();
+        let mut still = replication.pause_and_settle(&stop).unwrap();
         prop_assert!(still.never_sent(RegionId(0)).is_empty());
         let memory = still.source().memory.clone();
         prop_assert_eq!(differing(&memory, &still.sink().committed), Vec::<u64>::new());
@@ -192,7 +193,7 @@ proptest! {
         rounds in rounds(),
         fails_at in 1..30usize,
     ) {
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let deltas = rounds.len();
         let source = BufferedSource::new(Pushing::new(rounds), stop.clone());
         let twin = Twin { fails_at: Some(fails_at), ..Twin::default() };
@@ -200,7 +201,7 @@ proptest! {
         for _ in 0..deltas + 2 {
             let _ = replication.round(&stop);
         }
-        let mut still = match replication.stand_still(&stop) {
+        let mut still = match replication.pause_and_settle(&stop) {
             Ok(still) => still,
             // It failed just now; the next time it does not.
             Err(RoundError::Sink(_)) => return Ok(()),
@@ -218,19 +219,19 @@ proptest! {
         fails_at in 1..30usize,
         fails_after in prop::option::of(0..80usize),
     ) {
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let deltas = rounds.len();
         let source = Pushing { fails_after, ..Pushing::new(rounds) };
         let twin = Twin { fails_at: Some(fails_at), ..Twin::default() };
         let mut replication = Replication::start(source, twin, ()).unwrap();
         let failed = (0..deltas + 4).any(|_| replication.round(&stop).is_err());
-        match replication.stand_still(&stop) {
+        match replication.pause_and_settle(&stop) {
             Ok(mut still) => {
                 prop_assert!(!failed);
                 let memory = still.source().memory.clone();
                 prop_assert_eq!(differing(&memory, &still.sink().committed), Vec::<u64>::new());
             }
-            Err(error) => prop_assert!(!failed || matches!(error, RoundError::Torn), "{}", error),
+            Err(error) => prop_assert!(!failed || matches!(error, RoundError::Incomplete), "{}", error),
         }
         prop_assert!(!replication.source().paused, "left paused");
     }
@@ -238,11 +239,11 @@ proptest! {
 
 #[test]
 fn a_page_that_never_came_is_named() {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let source = Pushing { withheld: Some(33), ..Pushing::new(vec![]) };
     let mut replication = Replication::start(source, Twin::default(), ()).unwrap();
     replication.round(&stop).unwrap();
-    let mut still = replication.stand_still(&stop).unwrap();
+    let mut still = replication.pause_and_settle(&stop).unwrap();
     assert_eq!(still.never_sent(RegionId(0)).iter().collect::<Vec<_>>(), [33]);
     let memory = still.source().memory.clone();
     assert_eq!(differing(&memory, &still.sink().committed), [33]);
@@ -251,19 +252,19 @@ fn a_page_that_never_came_is_named() {
 #[test]
 fn observers_hear_what_came() {
     #[derive(Default)]
-    struct Heard(Vec<(u32, Vec<u64>)>, Vec<Share>);
+    struct Heard(Vec<(u32, Vec<u64>)>, Vec<RegionRound>);
     impl Observer for Heard {
-        fn event(&mut self, event: &Event<'_>) {
+        fn event(&mut self, event: &ReplicationEvent<'_>) {
             match event {
-                Event::Collected { round, named } => {
+                ReplicationEvent::Collected { round, named } => {
                     self.0.push((*round, named[0].iter().collect()));
                 }
-                Event::Shares { of, .. } => self.1.push(of[0]),
+                ReplicationEvent::Shares { of, .. } => self.1.push(of[0]),
                 _ => {}
             }
         }
     }
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut heard = Heard::default();
     let source = Pushing::new(vec![vec![(5, 1), (6, 3), (5, 5), (9, 0)]]);
     let mut replication = Replication::start(source, Twin::default(), &mut heard).unwrap();

@@ -5,8 +5,8 @@
 
 use memtwin_pages::{Gpa, Layout, PageSet, PageSize, Region, RegionId};
 use memtwin_replicate::{
-    Again, Collector, GuestState, Replication, RoundError, Sink, SinkError, Source, SourceError,
-    Stop, Written,
+    CancelToken, Collector, GuestState, Replication, Retry, RoundError, Sink, SinkError, Source,
+    SourceError, WriteOutcome,
 };
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -161,13 +161,18 @@ impl Sink for Twin {
         Ok(())
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         if self.fails.pop_front().unwrap_or(false) {
             self.staged.clear();
             return Err(SinkError::new("scripted"));
         }
         self.staged.push((region.0, first, bytes.to_vec()));
-        Ok(Written { false_dirty: 0, bytes: bytes.len() as u64 })
+        Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 })
     }
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
@@ -209,7 +214,7 @@ impl Remote {
         }
         self.on_the_way.clear();
         self.arrived.staged.clear();
-        Err(SinkError::new(Again))
+        Err(SinkError::new(Retry))
     }
 
     fn arrive(&mut self, rounds: usize) {
@@ -225,13 +230,18 @@ impl Sink for Remote {
         self.arrived.open(layout)
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         self.breaks()?;
         // A page each, so that it can be named.
         for (page, bytes) in (first..).zip(bytes.chunks(PAGE as usize)) {
             self.arrived.write(region, page, bytes)?;
         }
-        Ok(Written::default())
+        Ok(WriteOutcome::default())
     }
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
@@ -246,7 +256,7 @@ impl Sink for Remote {
         Ok(())
     }
 
-    fn give_back(&mut self, into: &mut dyn Collector) {
+    fn take_undelivered(&mut self, into: &mut dyn Collector) {
         self.lost.drain(..).for_each(|(region, page)| into.page(RegionId(region), page));
     }
 }
@@ -262,14 +272,15 @@ fn replicate_to<K: Sink>(
     twin: K,
     committed: &RefCell<Vec<Vec<u8>>>,
 ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut replication = Replication::start(guest, twin, ()).unwrap();
     while !replication.source().script.is_empty() {
         // An error is a retry, as a caller would do after a broken connection.
         let _ = replication.round(&stop);
     }
     let memory = loop {
-        let attempt = replication.stand_still(&stop).map(|mut still| still.source().memory.clone());
+        let attempt =
+            replication.pause_and_settle(&stop).map(|mut still| still.source().memory.clone());
         assert!(!replication.source().paused, "left paused after {attempt:?}");
         match attempt {
             Ok(memory) => break memory,
@@ -345,7 +356,7 @@ fn a_sink_that_forgets_what_was_lost_is_found_out() {
 fn a_comparison_counts_only_if_the_guest_stood_still_all_the_while() {
     let mut replication =
         Replication::start(Guest::new(VecDeque::new()), Twin::default(), ()).unwrap();
-    let mut still = replication.stand_still(&Stop::default()).unwrap();
+    let mut still = replication.pause_and_settle(&CancelToken::default()).unwrap();
     assert_eq!(still.compare(|still| still.source().memory.len()).unwrap(), PAGES.len());
     let error = still.compare(|still| still.source().ran_on = true).unwrap_err();
     assert!(matches!(error, SourceError::Guest(_)), "{error}");
@@ -398,11 +409,11 @@ fn an_interrupt_keeps_what_is_owed_and_dropping_switches_off() {
 
     let after = Rc::new(RefCell::new((true, true)));
     let source = Seen(Rc::clone(&after), Guest::new(VecDeque::new()));
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut replication = Replication::start(source, Twin::default(), ()).unwrap();
     replication.round(&stop).unwrap();
     stop.set();
-    assert!(matches!(replication.stand_still(&stop), Err(RoundError::Interrupted)));
+    assert!(matches!(replication.pause_and_settle(&stop), Err(RoundError::Interrupted)));
     drop(replication);
     assert_eq!(*after.borrow(), (false, false), "(logging, paused) when all is over");
 }

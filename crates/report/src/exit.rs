@@ -1,6 +1,6 @@
 //! The exit codes: what a script learns from a run. They never change their meaning.
 
-use crate::record::{Case, Standing};
+use crate::record::{Case, CaseStanding};
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,11 +59,11 @@ impl From<ExitCode> for std::process::ExitCode {
 /// The code of a run with these cases.
 pub fn of_cases(cases: &[Case], not_converged: bool, interrupted: bool) -> ExitCode {
     let judged = cases.iter().filter_map(|case| match case.standing() {
-        Standing::Passed => Some(ExitCode::Verified),
-        Standing::Failed => Some(ExitCode::Mismatch),
-        Standing::Inconclusive => Some(ExitCode::Inconclusive),
+        CaseStanding::Passed => Some(ExitCode::Verified),
+        CaseStanding::Failed => Some(ExitCode::Mismatch),
+        CaseStanding::Inconclusive => Some(ExitCode::Inconclusive),
         // Says nothing beside a case that ran.
-        Standing::Skipped => None,
+        CaseStanding::Skipped => None,
     });
     let mut code = judged.reduce(ExitCode::or).unwrap_or(ExitCode::AllSkipped);
     if not_converged {

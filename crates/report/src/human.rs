@@ -7,11 +7,11 @@ mod table;
 
 pub(crate) use summary::KVM_NOT_TESTED;
 
-use crate::record::{Case, RunRecord, Standing};
+use crate::record::{Case, CaseStanding, RunRecord};
 use crate::text::{one_line, outcome, time};
 use anstyle::{AnsiColor, Style};
 use std::io::{self, IsTerminal, Write};
-use table::{Cell, Table};
+use table::{Cell, TextTable};
 
 /// From how many cases on a matrix stands for those that need no attention.
 const LONG: usize = 40;
@@ -43,21 +43,22 @@ pub fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io::Result
 /// The cases that have a line: all, unless a matrix stands for those that passed, or were skipped.
 fn listed(record: &RunRecord) -> Vec<&Case> {
     let (all, few) = (record.cases.iter(), record.cases.len() <= LONG);
-    let told = |case: &&Case| matches!(case.standing(), Standing::Passed | Standing::Skipped);
+    let told =
+        |case: &&Case| matches!(case.standing(), CaseStanding::Passed | CaseStanding::Skipped);
     let in_matrix = |case: &&Case| !few && record.has_matrix() && told(case);
     all.filter(|case| !in_matrix(case)).collect()
 }
 
-fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> Table {
+fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> TextTable {
     let cases: Vec<&Case> = cases.collect();
     // A column that most runs have no use for.
     let discards = cases.iter().any(|case| case.discarded_pages() > 0);
     let headings =
         ["VERDICT", "CASE", ">ROUNDS", ">DIRTY", ">LOST", ">DISCARDED", ">IN ROUNDS", ""];
     let headings = headings.into_iter().filter(|heading| discards || *heading != ">DISCARDED");
-    let mut table = Table::new(&headings.collect::<Vec<_>>());
+    let mut table = TextTable::new(&headings.collect::<Vec<_>>());
     for case in cases {
-        let ran = case.standing() != Standing::Skipped;
+        let ran = case.standing() != CaseStanding::Skipped;
         let number = |text: String| Cell::plain(if ran { text } else { "-".to_owned() });
         // A skipped case's reason is in the summary, once for all that share it.
         let note = case.reason().filter(|_| ran).map(one_line).unwrap_or_default();
@@ -78,10 +79,10 @@ fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> Table {
 
 fn style(case: &Case) -> Style {
     match case.standing() {
-        Standing::Passed => AnsiColor::Green.on_default(),
-        Standing::Failed => AnsiColor::Red.on_default().bold(),
-        Standing::Inconclusive => AnsiColor::Yellow.on_default().bold(),
-        Standing::Skipped => Style::new().dimmed(),
+        CaseStanding::Passed => AnsiColor::Green.on_default(),
+        CaseStanding::Failed => AnsiColor::Red.on_default().bold(),
+        CaseStanding::Inconclusive => AnsiColor::Yellow.on_default().bold(),
+        CaseStanding::Skipped => Style::new().dimmed(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! JUnit XML, for CI systems: one test suite, a test case for each case.
 
 use crate::human::KVM_NOT_TESTED;
-use crate::record::{Case, RunRecord, Standing};
+use crate::record::{Case, CaseStanding, RunRecord};
 use crate::text::{count, one_line, outcome};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 use std::fmt::Write as _;
@@ -38,12 +38,12 @@ pub fn write(record: &RunRecord, to: &mut dyn Write) -> io::Result<()> {
 fn test_case(case: &Case) -> TestCase {
     let reason = one_line(case.reason().unwrap_or_default());
     let status = match case.standing() {
-        Standing::Passed => TestCaseStatus::success(),
-        Standing::Skipped => message(TestCaseStatus::skipped(), &reason),
-        Standing::Inconclusive => {
+        CaseStanding::Passed => TestCaseStatus::success(),
+        CaseStanding::Skipped => message(TestCaseStatus::skipped(), &reason),
+        CaseStanding::Inconclusive => {
             message(TestCaseStatus::non_success(NonSuccessKind::Error), &reason)
         }
-        Standing::Failed => {
+        CaseStanding::Failed => {
             let what = match (case.control(), reason.is_empty()) {
                 (Some(_), _) => outcome(case),
                 (None, true) => count(case.lost().len() as u64, "lost page"),

@@ -1,9 +1,9 @@
 //! KTAP version 1, for kernel test harnesses: `Documentation/dev-tools/ktap.rst`, and the totals
 //! line of `tools/testing/selftests/kselftest.h`.
 
+use crate::case_tally::CaseTally;
 use crate::human::KVM_NOT_TESTED;
-use crate::record::{Case, RunRecord, Standing};
-use crate::tally::Tally;
+use crate::record::{Case, CaseStanding, RunRecord};
 use crate::text::{count, one_line, outcome};
 use std::io::{self, Write};
 
@@ -19,7 +19,7 @@ pub fn write(record: &RunRecord, to: &mut dyn Write) -> io::Result<()> {
     if record.kvm_not_tested() {
         writeln!(to, "# {KVM_NOT_TESTED}")?;
     }
-    let tally = Tally::of(&record.cases);
+    let tally = CaseTally::of(&record.cases);
     writeln!(
         to,
         "# Totals: pass:{} fail:{} xfail:0 xpass:0 skip:{} error:{}",
@@ -35,19 +35,19 @@ fn result(number: usize, case: &Case, to: &mut dyn Write) -> io::Result<()> {
     let name = one_line(case.name()).replace('#', "_");
     let reason = one_line(case.reason().unwrap_or_default());
     match case.standing() {
-        Standing::Passed if case.control().is_some() => {
+        CaseStanding::Passed if case.control().is_some() => {
             writeln!(to, "ok {number} {name} # {}", outcome(case))
         }
-        Standing::Passed if case.is_idle() => {
+        CaseStanding::Passed if case.is_idle() => {
             writeln!(to, "ok {number} {name} # {}", outcome(case))
         }
-        Standing::Passed => writeln!(to, "ok {number} {name}"),
-        Standing::Skipped => writeln!(to, "ok {number} {name} # SKIP {reason}"),
-        Standing::Inconclusive => writeln!(to, "not ok {number} {name} # ERROR {reason}"),
-        Standing::Failed if case.control().is_some() => {
+        CaseStanding::Passed => writeln!(to, "ok {number} {name}"),
+        CaseStanding::Skipped => writeln!(to, "ok {number} {name} # SKIP {reason}"),
+        CaseStanding::Inconclusive => writeln!(to, "not ok {number} {name} # ERROR {reason}"),
+        CaseStanding::Failed if case.control().is_some() => {
             writeln!(to, "not ok {number} {name} # {}", outcome(case))
         }
-        Standing::Failed => {
+        CaseStanding::Failed => {
             let lost = count(case.lost().len() as u64, "lost page");
             let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
             writeln!(to, "not ok {number} {name} # {lost}{reason}")

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod case_tally;
 pub mod exit;
 mod failure;
 pub mod human;
@@ -16,14 +17,13 @@ pub mod ktap;
 pub mod progress;
 pub mod record;
 mod recorder;
-mod tally;
 mod text;
 pub mod writer;
 
 pub use exit::ExitCode;
 pub use failure::Failure;
 pub use progress::{Progress, ProgressMode};
-pub use record::{Case, RunRecord, Trial};
+pub use record::{Case, CaseBuilder, RunRecord};
 pub use recorder::Recorder;
 pub use text::plain;
 pub use writer::{Format, write_report};

@@ -11,9 +11,9 @@ pub use beside::Stderr;
 use crate::record::Case;
 use crate::text::{count, one_line, outcome, time};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use memtwin_replicate::{Event, Observer};
-use pace::Pace;
-use state::State;
+use memtwin_replicate::{Observer, ReplicationEvent};
+use pace::UpdateLimiter;
+use state::LiveLine;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -40,8 +40,8 @@ pub enum ProgressMode {
 #[derive(Debug)]
 pub struct Progress {
     view: View,
-    state: State,
-    pace: Pace,
+    state: LiveLine,
+    pace: UpdateLimiter,
 }
 
 enum View {
@@ -87,7 +87,7 @@ impl Progress {
     }
 
     fn with(view: View, total_cases: usize, every: Duration) -> Self {
-        Self { view, state: State::new(total_cases), pace: Pace::new(every) }
+        Self { view, state: LiveLine::new(total_cases), pace: UpdateLimiter::new(every) }
     }
 
     /// The next case begins.
@@ -135,7 +135,7 @@ impl Progress {
         }
     }
 
-    fn hear(&mut self, event: &Event<'_>, clock: impl FnOnce() -> Instant) {
+    fn hear(&mut self, event: &ReplicationEvent<'_>, clock: impl FnOnce() -> Instant) {
         if matches!(self.view, View::Quiet) {
             return;
         }
@@ -145,10 +145,12 @@ impl Progress {
             return;
         }
         let now = match (&self.view, event) {
-            (View::Live(_), Event::Copied { .. }) => self.pace.glance(clock),
+            (View::Live(_), ReplicationEvent::Copied { .. }) => self.pace.glance(clock),
             (View::Live(_), _) => self.pace.look(clock()),
             // Of many cases each says a line at its end, and none before.
-            (View::Plain(_), Event::Round(_)) if self.state.alone() => self.pace.look(clock()),
+            (View::Plain(_), ReplicationEvent::Round(_)) if self.state.alone() => {
+                self.pace.look(clock())
+            }
             _ => None,
         };
         if let Some(now) = now {
@@ -172,7 +174,7 @@ fn say(to: &mut dyn Write, line: &str) {
 }
 
 impl Observer for Progress {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
         self.hear(event, Instant::now);
     }
 }

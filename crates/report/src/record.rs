@@ -16,18 +16,18 @@ mod trial;
 mod unchecked;
 
 pub(crate) use case::total;
-pub use case::{Case, Control, RegionEntry, Standing, Verdict};
-pub use digest::{Blake3, Digest, Digests};
+pub use case::{Case, CaseStanding, ControlResult, RegionEntry, Verdict};
+pub use digest::{Blake3, RecordedDigest, RegionDigests};
 pub use guest_sum::GuestSum;
-pub use host::Host;
+pub use host::HostFacts;
 pub use migration::{Clock, LoadEntry, Migration, MigrationRound};
 pub use page::{Detail, LostPage, PageAt};
-pub use rounds::{Kind, RoundEntry};
+pub use rounds::{RecordedKind, RoundEntry};
 pub use schema::SchemaVersion;
 pub use sweep::{
     Achieved, CurvePoint, Observed, Predicted, Smallest, Sweep, SweepCell, SweepLoad, Unloaded,
 };
-pub use trial::Trial;
+pub use trial::CaseBuilder;
 pub use unchecked::Contradiction;
 
 use serde::{Deserialize, Serialize};
@@ -43,10 +43,10 @@ pub struct RunRecord {
     /// Memtwin's version.
     pub version: String,
     /// The machine that it ran on; the first of `boards`, if there are any.
-    pub host: Host,
+    pub host: HostFacts,
     /// Of a run on several machines: each by the word that follows `/host=` in its cases' names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub boards: BTreeMap<String, Host>,
+    pub boards: BTreeMap<String, HostFacts>,
     /// The cases, in the order in which they ran.
     pub cases: Vec<Case>,
     /// What the run has to say beside its cases, a line each, as a person reads it above the table.
@@ -67,7 +67,7 @@ impl RunRecord {
             schema_version: SchemaVersion,
             command: command.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: Host::this_machine(),
+            host: HostFacts::this_machine(),
             boards: BTreeMap::new(),
             cases,
             notes: Vec::new(),

@@ -1,6 +1,6 @@
 //! Keeps the rounds for the record.
 
-use memtwin_replicate::{Event, Observer, Round};
+use memtwin_replicate::{Observer, ReplicationEvent, Round};
 
 /// An observer that keeps every committed round.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +21,8 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn event(&mut self, event: &Event<'_>) {
-        if let Event::Round(round) = event {
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
+        if let ReplicationEvent::Round(round) = event {
             self.rounds.push(**round);
         }
     }
@@ -51,10 +51,10 @@ mod tests {
         };
         let (mut first, mut second) = (Recorder::default(), Recorder::default());
         let mut both = (&mut first, &mut second);
-        both.event(&Event::Round(&round(1)));
-        both.event(&Event::Collected { round: 2, named: &[] });
-        both.event(&Event::Copied { pages: 1, of: 1 });
-        both.event(&Event::Round(&round(3)));
+        both.event(&ReplicationEvent::Round(&round(1)));
+        both.event(&ReplicationEvent::Collected { round: 2, named: &[] });
+        both.event(&ReplicationEvent::Copied { pages: 1, of: 1 });
+        both.event(&ReplicationEvent::Round(&round(3)));
         assert_eq!(first.take(), [round(1), round(3)]);
         assert!(first.rounds().is_empty());
         assert_eq!(second.rounds(), [round(1), round(3)]);

@@ -82,7 +82,7 @@ pub enum WriteError {
 
 /// Everything that is written of a run at its end.
 #[derive(Clone, Debug, Default)]
-pub struct Output {
+pub struct ReportOutputs {
     /// How the results look.
     pub format: Format,
     /// Whether they have colour.
@@ -91,7 +91,7 @@ pub struct Output {
     pub json: Option<JsonTarget>,
 }
 
-impl Output {
+impl ReportOutputs {
     /// Writes the results to `stdout`, or the record in their place, and saves the record.
     ///
     /// Errors: the first; the one half is written also if the other fails.

@@ -74,7 +74,7 @@ fn the_last_line_says_when_kvm_was_not_tested() {
 fn what_was_not_exercised_is_counted_and_shown_as_such() {
     let rounds = sample::rounds();
     let block = |name: &str, rounds: &[memtwin_replicate::Round]| {
-        let trial = memtwin_report::Trial::new(name, "qemu", &sample::layout());
+        let trial = memtwin_report::CaseBuilder::new(name, "qemu", &sample::layout());
         trial.rounds(rounds).one_of_several().judged(Vec::new(), sample::digest(1, 1))
     };
     let cases = vec![block("audit/ram", &rounds), block("audit/rom", &rounds[..1])];
@@ -103,7 +103,7 @@ fn what_was_not_exercised_is_counted_and_shown_as_such() {
 fn discarded_pages_have_a_column_where_there_are_any() {
     let layout = memtwin_pages::Layout::default();
     let case = |pages| {
-        let trial = memtwin_report::Trial::new("audit/ram", "qemu:q", &layout);
+        let trial = memtwin_report::CaseBuilder::new("audit/ram", "qemu:q", &layout);
         trial.discarded(pages).judged(Vec::new(), Default::default())
     };
     let some = written(vec![case(0), case(29_264)], Format::Human, false);

@@ -5,7 +5,7 @@
 
 mod sample;
 
-use memtwin_report::record::{LostPage, PageAt, Standing, Trial};
+use memtwin_report::record::{CaseBuilder, CaseStanding, LostPage, PageAt};
 use memtwin_report::{Case, Format, write_report};
 use proptest::prelude::*;
 use quick_xml::events::Event;
@@ -108,7 +108,7 @@ fn case() -> impl Strategy<Value = Case> {
             hint: Some(reason.clone()),
             detail: None,
         }];
-        let trial = Trial::new(name.clone(), source.clone(), &layout());
+        let trial = CaseBuilder::new(name.clone(), source.clone(), &layout());
         match kind {
             0 => trial.judged(vec![], BTreeMap::new()),
             1 => trial.judged(lost, BTreeMap::new()),
@@ -127,10 +127,10 @@ proptest! {
         let read = read_ktap(&text).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
         for (case, outcome) in cases.iter().zip(&read) {
             let standing = match (outcome.ok, outcome.directive.as_str()) {
-                (true, "SKIP") => Standing::Skipped,
-                (false, "ERROR") => Standing::Inconclusive,
-                (true, _) => Standing::Passed,
-                (false, _) => Standing::Failed,
+                (true, "SKIP") => CaseStanding::Skipped,
+                (false, "ERROR") => CaseStanding::Inconclusive,
+                (true, _) => CaseStanding::Passed,
+                (false, _) => CaseStanding::Failed,
             };
             prop_assert_eq!(standing, case.standing(), "{}", text);
         }
@@ -142,12 +142,12 @@ proptest! {
         let text = written(&cases, Format::Junit);
         let names = read_xml(&text).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
         let count = |name: &str| names.get(name).copied().unwrap_or(0);
-        let standing = |it: Standing| cases.iter().filter(|case| case.standing() == it).count() as u64;
+        let standing = |it: CaseStanding| cases.iter().filter(|case| case.standing() == it).count() as u64;
         prop_assert_eq!(count("testsuite"), 1);
         prop_assert_eq!(count("testcase"), cases.len() as u64);
-        prop_assert_eq!(count("failure"), standing(Standing::Failed));
-        prop_assert_eq!(count("error"), standing(Standing::Inconclusive));
-        prop_assert_eq!(count("skipped"), standing(Standing::Skipped));
+        prop_assert_eq!(count("failure"), standing(CaseStanding::Failed));
+        prop_assert_eq!(count("error"), standing(CaseStanding::Inconclusive));
+        prop_assert_eq!(count("skipped"), standing(CaseStanding::Skipped));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod sample;
 
 use memtwin_report::RunRecord;
 use memtwin_report::json::{JsonTarget, save};
-use memtwin_report::writer::{Output, WriteError};
+use memtwin_report::writer::{ReportOutputs, WriteError};
 use sample::{identical, run};
 use std::ffi::OsStr;
 use std::fs;
@@ -92,7 +92,7 @@ fn on_standard_output_the_record_takes_the_place_of_the_table() {
     let record = run(vec![identical()]);
     let json = Some(JsonTarget::from(OsStr::new("-")));
     let mut out = Vec::new();
-    Output { json, ..Output::default() }.write(&record, &mut out).unwrap();
+    ReportOutputs { json, ..ReportOutputs::default() }.write(&record, &mut out).unwrap();
     assert_eq!(serde_json::from_slice::<RunRecord>(&out).unwrap(), record);
     assert_eq!(out.last(), Some(&b'\n'));
 }
@@ -104,7 +104,9 @@ fn the_record_is_saved_also_if_the_reader_of_the_table_has_gone() {
     let json = Some(JsonTarget::from(path.as_os_str()));
     let (reader, mut gone) = io::pipe().unwrap();
     drop(reader);
-    let error = Output { json, ..Output::default() }.write(&run(vec![]), &mut gone).unwrap_err();
+    let error = ReportOutputs { json, ..ReportOutputs::default() }
+        .write(&run(vec![]), &mut gone)
+        .unwrap_err();
     assert!(
         matches!(&error, WriteError::Results(error) if error.kind() == io::ErrorKind::BrokenPipe),
         "{error}"
@@ -116,7 +118,8 @@ fn the_record_is_saved_also_if_the_reader_of_the_table_has_gone() {
 fn the_table_is_written_also_if_the_record_can_not_be() {
     let json = Some(JsonTarget::File("/proc/self/nothing/run.json".into()));
     let mut out = Vec::new();
-    let error = Output { json, ..Output::default() }.write(&run(vec![identical()]), &mut out);
+    let error =
+        ReportOutputs { json, ..ReportOutputs::default() }.write(&run(vec![identical()]), &mut out);
     assert!(matches!(error, Err(WriteError::Record(_))));
     assert!(String::from_utf8(out).unwrap().contains("1 identical"));
 }

@@ -4,7 +4,7 @@
 
 mod sample;
 
-use memtwin_report::record::{GuestSum, Standing, Verdict};
+use memtwin_report::record::{CaseStanding, GuestSum, Verdict};
 use memtwin_report::{Case, RunRecord};
 use sample::*;
 use serde_json::{Value, json};
@@ -58,12 +58,12 @@ fn a_loss_once_seen_stays_although_the_last_bytes_agree() {
     let healed = trial("healed").judged(vec![lost(1, None)], digest(1, 1));
     assert_eq!(healed.verdict(), Verdict::Differs);
     let died = trial("died").inconclusive("the guest died", vec![lost(1, None)]);
-    assert_eq!((died.verdict(), died.standing()), (Verdict::Differs, Standing::Failed));
+    assert_eq!((died.verdict(), died.standing()), (Verdict::Differs, CaseStanding::Failed));
     let control = trial("died/control").control([at(1)]);
     let died = control.clone().inconclusive("the guest died", vec![lost(1, None)]);
-    assert_eq!(died.standing(), Standing::Inconclusive);
+    assert_eq!(died.standing(), CaseStanding::Inconclusive);
     let died = control.inconclusive("the guest died", vec![lost(1, None), lost(2, None)]);
-    assert_eq!((died.verdict(), died.standing()), (Verdict::Differs, Standing::Failed));
+    assert_eq!((died.verdict(), died.standing()), (Verdict::Differs, CaseStanding::Failed));
 }
 
 #[test]
@@ -131,7 +131,8 @@ fn a_case_that_contradicts_itself_is_not_believed() {
 #[test]
 fn discarded_pages_are_counted_and_an_older_record_has_none() {
     let layout = memtwin_pages::Layout::default();
-    let trial = || memtwin_report::Trial::new("audit/ram", "qemu:q", &layout).discarded(29_264);
+    let trial =
+        || memtwin_report::CaseBuilder::new("audit/ram", "qemu:q", &layout).discarded(29_264);
     let case = trial().judged(Vec::new(), Default::default());
     assert_eq!((case.verdict(), case.discarded_pages()), (Verdict::Identical, 29_264));
     let mut written = serde_json::to_value(&case).unwrap();

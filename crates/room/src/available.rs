@@ -1,18 +1,18 @@
 //! All limits of a process together.
 
 use crate::meminfo::field;
-use crate::{Limit, Need, NoRoom, cgroup, process};
+use crate::{MemoryLimit, MemoryNeed, NoRoom, cgroup, process};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The room of a process: every limit that is known.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct MemoryRoom {
     root: PathBuf,
     process: PathBuf,
 }
 
-impl Room {
+impl MemoryRoom {
     /// Of this process.
     pub fn of_self() -> Self {
         Self::at(Path::new("/"), "self")
@@ -31,15 +31,15 @@ impl Room {
 
     /// The limits of memory, as they are now: the machine's and those of the memory cgroups. None
     /// where the system says nothing.
-    pub fn memory(&self) -> Vec<Limit> {
+    pub fn memory(&self) -> Vec<MemoryLimit> {
         let mut limits = cgroup::limits(&self.root, &self.process);
         limits.extend(self.machine());
         limits
     }
 
-    fn machine(&self) -> Option<Limit> {
+    fn machine(&self) -> Option<MemoryLimit> {
         let meminfo = fs::read_to_string(self.root.join("proc/meminfo")).ok()?;
-        Some(Limit {
+        Some(MemoryLimit {
             available: field(&meminfo, "MemAvailable")?,
             total: field(&meminfo, "MemTotal")?,
             source: "MemAvailable of /proc/meminfo".to_owned(),
@@ -47,7 +47,7 @@ impl Room {
     }
 
     /// The limit that leaves the least room for memory.
-    pub fn tightest(&self) -> Option<Limit> {
+    pub fn tightest(&self) -> Option<MemoryLimit> {
         tightest(self.memory())
     }
 
@@ -55,9 +55,9 @@ impl Room {
     /// What limits both has to have room for both.
     pub fn check_beside(
         &self,
-        need: &Need<'_>,
+        need: &MemoryNeed<'_>,
         there: &Self,
-        theirs: &Need<'_>,
+        theirs: &MemoryNeed<'_>,
     ) -> Result<(), NoRoom> {
         self.check(need)?;
         let ours = self.memory();
@@ -79,7 +79,7 @@ impl Room {
     /// Errors unless what is needed fits within every limit, its reserve left alone.
     ///
     /// Where the system does not say what there is, everything fits.
-    pub fn check(&self, need: &Need<'_>) -> Result<(), NoRoom> {
+    pub fn check(&self, need: &MemoryNeed<'_>) -> Result<(), NoRoom> {
         let asked = [
             (need.memory, tightest(self.memory())),
             (need.address_space, process::address_space(&self.process)),
@@ -96,8 +96,8 @@ impl Room {
     }
 }
 
-fn tightest(limits: Vec<Limit>) -> Option<Limit> {
-    limits.into_iter().min_by_key(Limit::spendable)
+fn tightest(limits: Vec<MemoryLimit>) -> Option<MemoryLimit> {
+    limits.into_iter().min_by_key(MemoryLimit::spendable)
 }
 
 #[cfg(test)]
@@ -106,19 +106,19 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn host(available: u64) -> (tempfile::TempDir, Room) {
+    fn host(available: u64) -> (tempfile::TempDir, MemoryRoom) {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("proc/7")).unwrap();
         let text = format!("MemTotal: {} kB\nMemAvailable: {} kB\n", 16 << 20, available >> 10);
         fs::write(dir.path().join("proc/meminfo"), text).unwrap();
-        let room = Room::at(dir.path(), "7");
+        let room = MemoryRoom::at(dir.path(), "7");
         (dir, room)
     }
 
     #[test]
     fn what_fits_leaves_the_reserve() {
         let (_dir, room) = host(1000 * MIB);
-        let need = |memory| Need { memory, ..Need::of("the twin") };
+        let need = |memory| MemoryNeed { memory, ..MemoryNeed::of("the twin") };
         room.check(&need(744 * MIB)).unwrap();
         let refused = room.check(&need(745 * MIB)).unwrap_err();
         assert_eq!(refused.limit.available, 1000 * MIB);
@@ -146,17 +146,18 @@ mod tests {
         assert_eq!(tightest.reserve(), 10 * MIB);
         file("proc/7/limits", &format!("Max address space  {}  unlimited bytes\n", 64 * MIB));
         file("proc/7/status", "VmSize: 0 kB\n");
-        let need = Need { memory: MIB, address_space: 65 * MIB, ..Need::of("the twin") };
+        let need =
+            MemoryNeed { memory: MIB, address_space: 65 * MIB, ..MemoryNeed::of("the twin") };
         assert!(room.check(&need).unwrap_err().to_string().contains("RLIMIT_AS"));
     }
 
     #[test]
     fn what_limits_both_has_room_for_both() {
         let (dir, room) = host(1000 * MIB);
-        let need = Need { memory: 500 * MIB, ..Need::of("the twin") };
-        let there = Room::at(dir.path(), "8");
+        let need = MemoryNeed { memory: 500 * MIB, ..MemoryNeed::of("the twin") };
+        let there = MemoryRoom::at(dir.path(), "8");
         let check = |mib| {
-            let theirs = Need { memory: mib * MIB, ..Need::of("the guest") };
+            let theirs = MemoryNeed { memory: mib * MIB, ..MemoryNeed::of("the guest") };
             room.check_beside(&need, &there, &theirs)
         };
         check(0).unwrap();
@@ -182,15 +183,15 @@ mod tests {
 
     #[test]
     fn where_nothing_is_known_everything_fits() {
-        let room = Room::at(Path::new("/nonexistent"), "self");
-        room.check(&Need { memory: u64::MAX, ..Need::of("the twin") }).unwrap();
+        let room = MemoryRoom::at(Path::new("/nonexistent"), "self");
+        room.check(&MemoryNeed { memory: u64::MAX, ..MemoryNeed::of("the twin") }).unwrap();
     }
 
     #[test]
     fn this_machine_says_what_it_has() {
-        let tightest = Room::of_self().tightest().unwrap();
+        let tightest = MemoryRoom::of_self().tightest().unwrap();
         assert!(tightest.total >= tightest.available && tightest.available > 0, "{tightest:?}");
-        let all = Need { memory: tightest.total, ..Need::of("all of it") };
-        Room::of_self().check(&all).unwrap_err();
+        let all = MemoryNeed { memory: tightest.total, ..MemoryNeed::of("all of it") };
+        MemoryRoom::of_self().check(&all).unwrap_err();
     }
 }

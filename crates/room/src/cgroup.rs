@@ -1,7 +1,7 @@
 //! The memory cgroups above a process, of version 1, 2 or both (a hybrid mount has its memory
 //! controller in one of them): what each still has room for.
 
-use crate::Limit;
+use crate::MemoryLimit;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +11,7 @@ const UNLIMITED: u64 = 1 << 62;
 
 /// Which files say what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+enum CgroupVersion {
     One,
     Two,
 }
@@ -20,38 +20,39 @@ enum Version {
 ///
 /// `root` is where the file system begins (`/`, but in tests), `process` the process's folder in
 /// /proc. Where nothing can be read there is no limit that is known.
-pub(crate) fn limits(root: &Path, process: &Path) -> Vec<Limit> {
+pub(crate) fn limits(root: &Path, process: &Path) -> Vec<MemoryLimit> {
     let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
     let mounts = read("mountinfo");
     let own = read("cgroup");
-    let groups = own.lines().filter_map(Group::parse);
+    let groups = own.lines().filter_map(MemoryCgroup::parse);
     groups.flat_map(|group| group.limits(root, &mounts)).collect()
 }
 
 /// A line of /proc/PID/cgroup that has to do with memory.
 #[derive(Debug)]
-struct Group<'t> {
-    version: Version,
+struct MemoryCgroup<'t> {
+    version: CgroupVersion,
     path: &'t str,
 }
 
-impl<'t> Group<'t> {
+impl<'t> MemoryCgroup<'t> {
     /// `4:memory:/a/b`, or `0::/a/b` of version 2.
     fn parse(line: &'t str) -> Option<Self> {
         let mut parts = line.splitn(3, ':');
         let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
         let version = if controllers.split(',').any(|name| name == "memory") {
-            Version::One
+            CgroupVersion::One
         } else if number == "0" && controllers.is_empty() {
-            Version::Two
+            CgroupVersion::Two
         } else {
             return None;
         };
         Some(Self { version, path })
     }
 
-    fn limits(&self, root: &Path, mounts: &str) -> Vec<Limit> {
-        let Some(mount) = mounts.lines().find_map(|line| Mount::parse(line, self.version)) else {
+    fn limits(&self, root: &Path, mounts: &str) -> Vec<MemoryLimit> {
+        let Some(mount) = mounts.lines().find_map(|line| CgroupMount::parse(line, self.version))
+        else {
             return Vec::new();
         };
         let top = root.join(mount.point.trim_start_matches('/'));
@@ -74,39 +75,43 @@ fn below<'p>(mounted: &str, path: &'p str) -> &'p Path {
 
 /// A mount of a cgroup hierarchy with the memory controller: proc_pid_mountinfo(5).
 #[derive(Debug)]
-struct Mount<'t> {
+struct CgroupMount<'t> {
     root: &'t str,
     point: &'t str,
 }
 
-impl<'t> Mount<'t> {
-    fn parse(line: &'t str, version: Version) -> Option<Self> {
+impl<'t> CgroupMount<'t> {
+    fn parse(line: &'t str, version: CgroupVersion) -> Option<Self> {
         let (mount, about) = line.split_once(" - ")?;
         let mut mount = mount.split(' ').skip(3);
         let (root, point) = (mount.next()?, mount.next()?);
         let mut about = about.split(' ');
         let (kind, options) = (about.next()?, about.nth(1)?);
         let fits = match version {
-            Version::One => kind == "cgroup" && options.split(',').any(|name| name == "memory"),
-            Version::Two => kind == "cgroup2",
+            CgroupVersion::One => {
+                kind == "cgroup" && options.split(',').any(|name| name == "memory")
+            }
+            CgroupVersion::Two => kind == "cgroup2",
         };
         fits.then_some(Self { root, point })
     }
 }
 
 /// What a cgroup still has room for; none if it has no limit, or no memory controller.
-fn limit(version: Version, folder: &Path, top: &Path) -> Option<Limit> {
+fn limit(version: CgroupVersion, folder: &Path, top: &Path) -> Option<MemoryLimit> {
     let number = |name: &str| -> Option<u64> {
         fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok()
     };
     let (total, used, prefix, file) = match version {
         // A group that is not hierarchical does not count what its children use.
-        Version::One if folder != top && number("memory.use_hierarchy") == Some(0) => return None,
-        Version::One => {
+        CgroupVersion::One if folder != top && number("memory.use_hierarchy") == Some(0) => {
+            return None;
+        }
+        CgroupVersion::One => {
             let file = "memory.limit_in_bytes";
             (number(file)?, number("memory.usage_in_bytes")?, "total_", file)
         }
-        Version::Two => {
+        CgroupVersion::Two => {
             // `max` is no number: without a limit.
             let limits = ["memory.max", "memory.high"].map(|file| (number(file), file));
             let (total, file) = limits.into_iter().filter_map(|(n, f)| Some((n?, f))).min()?;
@@ -119,7 +124,7 @@ fn limit(version: Version, folder: &Path, top: &Path) -> Option<Limit> {
     let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let available = total.saturating_sub(used.saturating_sub(reclaimable(&stat, prefix)));
     let source = format!("{file} of the memory cgroup {}", named(folder, top));
-    Some(Limit { available, total, source })
+    Some(MemoryLimit { available, total, source })
 }
 
 /// The part of what is in use that the kernel gives back without asking anybody: files that were

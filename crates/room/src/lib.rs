@@ -3,7 +3,7 @@
 //! Linux overcommits: an allocation succeeds, and the page that is touched later is what there is
 //! no room for. Then the OOM killer ends a process, and in a guest's own memory cgroup that is
 //! likely the guest. So whoever needs memory in proportion to a guest says what it needs first
-//! ([`Room::check`]), looks again while it takes it ([`Watch`]), and offers itself as the first
+//! ([`MemoryRoom::check`]), looks again while it takes it ([`RoomWatch`]), and offers itself as the first
 //! to be ended ([`go_first`]).
 //!
 //! What limits a process: the machine (`MemAvailable`, proc_meminfo(5)), every memory cgroup above
@@ -22,9 +22,9 @@ mod refusal;
 mod tmpfs;
 mod watch;
 
-pub use available::Room;
-pub use limit::Limit;
+pub use available::MemoryRoom;
+pub use limit::MemoryLimit;
 pub use oom::{OomScore, OomScoreError, go_first};
-pub use refusal::{Need, NoRoom, mebibytes};
+pub use refusal::{MemoryNeed, NoRoom, mebibytes};
 pub use tmpfs::{is_memory, tmpfs_limit};
-pub use watch::{RunningOut, Watch};
+pub use watch::{RoomWatch, RunningOut};

@@ -7,7 +7,7 @@ const RESERVE_PART: u64 = 20;
 
 /// One of the limits of a process, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub struct MemoryLimit {
     /// How much can still be taken.
     pub available: u64,
     /// How much it allows in all.
@@ -16,7 +16,7 @@ pub struct Limit {
     pub source: String,
 }
 
-impl Limit {
+impl MemoryLimit {
     /// How much of it is to be left alone: 5 %, or 256 MiB if that is less.
     pub fn reserve(&self) -> u64 {
         RESERVE.min(self.total / RESERVE_PART)

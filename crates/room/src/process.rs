@@ -1,25 +1,25 @@
 //! A process's own limits: RLIMIT_AS and RLIMIT_DATA (getrlimit(2)), and what it has of each.
 
-use crate::Limit;
+use crate::MemoryLimit;
 use crate::meminfo::field;
 use std::fs;
 use std::path::Path;
 
 /// What RLIMIT_AS still has room for, if it limits.
-pub(crate) fn address_space(process: &Path) -> Option<Limit> {
+pub(crate) fn address_space(process: &Path) -> Option<MemoryLimit> {
     limit(process, "Max address space", "VmSize", "RLIMIT_AS (ulimit -v)")
 }
 
 /// What RLIMIT_DATA still has room for, if it limits: private memory that can be written.
-pub(crate) fn data(process: &Path) -> Option<Limit> {
+pub(crate) fn data(process: &Path) -> Option<MemoryLimit> {
     limit(process, "Max data size", "VmData", "RLIMIT_DATA (ulimit -d)")
 }
 
-fn limit(process: &Path, name: &str, used: &str, source: &str) -> Option<Limit> {
+fn limit(process: &Path, name: &str, used: &str, source: &str) -> Option<MemoryLimit> {
     let read = |name: &str| fs::read_to_string(process.join(name)).unwrap_or_default();
     let total = soft(&read("limits"), name)?;
     let used = field(&read("status"), used)?;
-    Some(Limit { available: total.saturating_sub(used), total, source: source.to_owned() })
+    Some(MemoryLimit { available: total.saturating_sub(used), total, source: source.to_owned() })
 }
 
 /// The soft limit in bytes of a line of /proc/PID/limits; none if it is `unlimited`.

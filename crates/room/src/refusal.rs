@@ -1,10 +1,10 @@
 //! What is needed, and the line that says that it is not there.
 
-use crate::Limit;
+use crate::MemoryLimit;
 
 /// What somebody is about to take, in bytes. Each is an upper bound.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Need<'n> {
+pub struct MemoryNeed<'n> {
     /// What it is for: `the audit's twin of 3 blocks`.
     pub what: &'n str,
     /// Memory that will be touched.
@@ -17,13 +17,13 @@ pub struct Need<'n> {
     pub way_out: &'n str,
 }
 
-impl<'n> Need<'n> {
+impl<'n> MemoryNeed<'n> {
     /// Nothing yet, for this purpose.
     pub fn of(what: &'n str) -> Self {
         Self { what, ..Self::default() }
     }
 
-    pub(crate) fn refused(&self, bytes: u64, limit: Limit) -> NoRoom {
+    pub(crate) fn refused(&self, bytes: u64, limit: MemoryLimit) -> NoRoom {
         let way_out =
             if self.way_out.is_empty() { String::new() } else { format!("; {}", self.way_out) };
         NoRoom { what: self.what.to_owned(), bytes, limit, way_out }
@@ -42,7 +42,7 @@ pub struct NoRoom {
     /// How many bytes are needed.
     pub bytes: u64,
     /// The limit that is in the way.
-    pub limit: Limit,
+    pub limit: MemoryLimit,
     /// What the reader can do about it, with a separator before it.
     way_out: String,
 }

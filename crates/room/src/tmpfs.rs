@@ -1,6 +1,6 @@
 //! Files in memory: tmpfs has a size of its own (tmpfs(5)).
 
-use crate::Limit;
+use crate::MemoryLimit;
 use rustix::fs::{StatVfs, statfs, statvfs};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub fn is_memory(path: &Path) -> bool {
 }
 
 /// What is free on the tmpfs of this path; none if it is no tmpfs, or one without a size.
-pub fn tmpfs_limit(path: &Path) -> Option<Limit> {
+pub fn tmpfs_limit(path: &Path) -> Option<MemoryLimit> {
     if !is_memory(path) {
         return None;
     }
@@ -24,7 +24,7 @@ pub fn tmpfs_limit(path: &Path) -> Option<Limit> {
     let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
     let total = bytes(about.f_blocks);
     let source = format!("the tmpfs of {}", path.display());
-    (total > 0).then(|| Limit { available: bytes(about.f_bavail), total, source })
+    (total > 0).then(|| MemoryLimit { available: bytes(about.f_bavail), total, source })
 }
 
 /// The path, or the nearest folder above it that exists.

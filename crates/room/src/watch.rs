@@ -1,6 +1,6 @@
 //! A look now and then at what is left, while memory is being taken.
 
-use crate::{Limit, Room, mebibytes};
+use crate::{MemoryLimit, MemoryRoom, mebibytes};
 
 /// After how many bytes that were taken it looks again: small beside the reserve of any limit that
 /// is large enough to work in.
@@ -15,25 +15,25 @@ const STEP: u64 = 8 << 20;
 )]
 pub struct RunningOut {
     /// The limit that is near.
-    pub limit: Limit,
+    pub limit: MemoryLimit,
 }
 
 /// Looks at the room of this process each time that some more memory was taken.
 #[derive(Debug)]
-pub struct Watch {
-    room: Room,
+pub struct RoomWatch {
+    room: MemoryRoom,
     taken: u64,
 }
 
-impl Default for Watch {
+impl Default for RoomWatch {
     fn default() -> Self {
-        Self::of(Room::of_self())
+        Self::of(MemoryRoom::of_self())
     }
 }
 
-impl Watch {
+impl RoomWatch {
     /// Watches this room.
-    pub fn of(room: Room) -> Self {
+    pub fn of(room: MemoryRoom) -> Self {
         // The first bytes are looked at too.
         Self { room, taken: STEP }
     }
@@ -69,7 +69,7 @@ mod tests {
         };
         // The reserve of 1 GiB is 51 MiB and a bit.
         have(60);
-        let mut watch = Watch::of(Room::at(dir.path(), "self"));
+        let mut watch = RoomWatch::of(MemoryRoom::at(dir.path(), "self"));
         watch.take(4096).unwrap();
         have(40);
         let small = (0..).find(|_| watch.take(1 << 20).is_err()).unwrap();

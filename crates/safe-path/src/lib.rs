@@ -33,6 +33,6 @@ pub use dirs::make_dirs;
 pub use draft::Draft;
 pub use error::SafePathError;
 pub use owner::User;
-pub use peer::{Peer, check_peer, connect, is_from_us};
+pub use peer::{SocketPeer, check_peer, connect, is_from_us};
 pub use place::Place;
 pub use runtime::{check_private_dir, new_private_dir, private_dir, runtime_dir};

@@ -8,14 +8,14 @@ use std::path::Path;
 
 /// Who listened at, or connected to, a local socket when the connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct SocketPeer {
     /// The user.
     pub user: User,
     /// The process; `None` if it is of another PID namespace.
     pub pid: Option<u32>,
 }
 
-impl Peer {
+impl SocketPeer {
     /// Who is at the other end of a connected socket.
     ///
     /// Errors: the system does not say.
@@ -30,8 +30,8 @@ impl Peer {
 /// Who is at the other end, if it is us or root. `path` is the socket's, for messages.
 ///
 /// Errors: it is somebody else.
-pub fn check_peer(socket: impl AsFd, path: &Path) -> Result<Peer, SafePathError> {
-    let peer = Peer::of(socket)
+pub fn check_peer(socket: impl AsFd, path: &Path) -> Result<SocketPeer, SafePathError> {
+    let peer = SocketPeer::of(socket)
         .map_err(|errno| SafePathError::io("ask who is at the other end of", path, errno))?;
     if peer.user.is_ours() {
         Ok(peer)
@@ -42,7 +42,7 @@ pub fn check_peer(socket: impl AsFd, path: &Path) -> Result<Peer, SafePathError>
 
 /// Whether somebody who has connected to a socket of ours is us or root.
 pub fn is_from_us(socket: impl AsFd) -> bool {
-    Peer::of(socket).is_ok_and(|peer| peer.user.is_ours())
+    SocketPeer::of(socket).is_ok_and(|peer| peer.user.is_ours())
 }
 
 /// Connects to a socket at which only we or root may listen.

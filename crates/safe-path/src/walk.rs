@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 const LINKS_AT_MOST: u32 = 40;
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-struct Walk {
+struct PathWalk {
     dir: OwnedFd,
     /// Where that is, without links.
     at: PathBuf,
@@ -30,7 +30,7 @@ pub(crate) fn walk(path: &Path, follow_last: bool) -> Result<Place, SafePathErro
     if path.as_os_str().is_empty() {
         return Err(not_a_name("no name"));
     }
-    let mut walk = Walk {
+    let mut walk = PathWalk {
         dir: directory(CWD, ".").map_err(|errno| SafePathError::io("open", ".", errno))?,
         at: std::env::current_dir().map_err(|errno| SafePathError::io("open", ".", errno))?,
         ahead: Vec::new(),
@@ -71,7 +71,7 @@ pub(crate) fn walk(path: &Path, follow_last: bool) -> Result<Place, SafePathErro
     Err(not_a_name("a directory"))
 }
 
-impl Walk {
+impl PathWalk {
     /// What is to be walked first from now on.
     fn push(&mut self, path: &Path) -> Result<(), SafePathError> {
         let mut parts = Vec::new();

@@ -11,7 +11,7 @@ use crate::observer::SessionObserver;
 use crate::provenance::Provenance;
 use crate::qemu_guest::Attached;
 use findings::AuditFindings;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::{Case, ExitCode, Failure};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -75,7 +75,7 @@ pub struct Audited {
 /// Errors: it can't be attached to, there is no room for its twin, or a stop came before anything was begun.
 pub fn audit(
     config: &AuditConfig,
-    stop: &Stop,
+    stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<Audited, Failure> {
     let mut attached = Attached::new(&config.socket, config.pid)?;

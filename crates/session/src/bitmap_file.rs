@@ -2,7 +2,7 @@
 //! docs/dirty-bitmap.md draws the layout.
 
 use memtwin_pages::{Layout, PageSet};
-use memtwin_replicate::{Event, Observer};
+use memtwin_replicate::{Observer, ReplicationEvent};
 use memtwin_report::Failure;
 use memtwin_safe_path::{Place, SafePathError};
 use std::fs::File;
@@ -104,13 +104,13 @@ fn put(bytes: &mut [u8], n: usize, value: u64) {
 }
 
 impl Observer for BitmapFile {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
         if self.failed.is_some() {
             return;
         }
         let written = match event {
-            Event::Started(layout) => self.begin(layout),
-            Event::Collected { round, named } => self.round(*round, named),
+            ReplicationEvent::Started(layout) => self.begin(layout),
+            ReplicationEvent::Collected { round, named } => self.round(*round, named),
             _ => Ok(()),
         };
         self.failed = written.err();
@@ -135,11 +135,11 @@ mod tests {
             |name, gpa, pages: u64| Region::new(name, Gpa(gpa), pages * 4096, size).unwrap();
         let layout = Layout::new(vec![region("a", 0, 70), region("aeshmem", 0x2000_0000, 3)]);
         let mut file = BitmapFile::create(&path).unwrap();
-        file.event(&Event::Started(&layout));
+        file.event(&ReplicationEvent::Started(&layout));
         let mut named = vec![PageSet::new(70), PageSet::new(3)];
         named[0].insert(69);
         named[1].insert(1);
-        file.event(&Event::Collected { round: 5, named: &named });
+        file.event(&ReplicationEvent::Collected { round: 5, named: &named });
         assert_eq!(file.failure(), None);
 
         let bytes = std::fs::read(&path).unwrap();

@@ -7,11 +7,11 @@ use crate::helper::HelperCommand;
 use crate::memory_file::MemoryFile;
 use crate::observer::SessionObserver;
 use case::CheckRun;
-use memtwin_kvm::{Mode, Offered};
-use memtwin_replicate::Stop;
+use memtwin_kvm::{LogCapabilities, Mode};
+use memtwin_replicate::CancelToken;
 use memtwin_report::{Case, Failure};
 use memtwin_stressor::Stressor;
-use memtwin_vmm::{Backing, Granule, StartError, Translation};
+use memtwin_vmm::{Backing, Granule, GuestStartError, Translation};
 use select::{CaseSelection, CaseSpec, CheckedLog};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -157,7 +157,7 @@ impl<'c> CheckPlan<'c> {
                 Ok(Self { config, cases: of_modes(&modes), skipped: Vec::new(), notes })
             }
             // KVM was not asked for by name, so what there is instead is run, and that is said.
-            Err(error @ StartError::NoKvm { .. })
+            Err(error @ GuestStartError::NoKvm { .. })
                 if config.modes.is_empty() && config.source.is_none() && !config.is_of_guest() =>
             {
                 let skip = |spec: CaseSpec| Case::skipped(spec.to_string(), "kvm", &error);
@@ -187,7 +187,11 @@ impl<'c> CheckPlan<'c> {
     /// Runs the cases, one after another, until a stop is asked for.
     ///
     /// Errors: there is no room for a window, or its file can't be made.
-    pub fn run(&self, stop: &Stop, observer: &mut dyn SessionObserver) -> Result<Checked, Failure> {
+    pub fn run(
+        &self,
+        stop: &CancelToken,
+        observer: &mut dyn SessionObserver,
+    ) -> Result<Checked, Failure> {
         let config = self.config;
         if let Some(size) = config.size {
             crate::room::for_window(config.memory.as_deref(), size, self.windows())
@@ -221,7 +225,7 @@ impl<'c> CheckPlan<'c> {
         if !self.cases.iter().any(|case| case.log.storage().can_overflow()) {
             return None;
         }
-        match memtwin_vmm::ring_holds(self.config.ring_entries) {
+        match memtwin_vmm::probe_ring(self.config.ring_entries) {
             // A guest that can't be made says so in each case.
             Err(_) | Ok(Ok(())) => None,
             Ok(Err(reason)) => Some(format!(
@@ -244,7 +248,7 @@ impl<'c> CheckPlan<'c> {
     }
 
     /// What stands beside the cases.
-    fn notes(&self, cases: &[Case], seed: u64, stop: &Stop) -> Vec<String> {
+    fn notes(&self, cases: &[Case], seed: u64, stop: &CancelToken) -> Vec<String> {
         let mut notes = Vec::new();
         if cases.iter().any(|case| !case.passed() && !case.rounds().is_empty()) {
             notes.push(format!("to repeat: --seed {seed}"));
@@ -258,7 +262,7 @@ impl<'c> CheckPlan<'c> {
 }
 
 /// Which modes the host offers that are not run.
-fn not_run(modes: &[Mode], offered: Offered) -> Vec<String> {
+fn not_run(modes: &[Mode], offered: LogCapabilities) -> Vec<String> {
     let left: Vec<_> = Mode::ALL
         .into_iter()
         .filter(|&mode| {

@@ -3,8 +3,8 @@
 
 use memtwin_pages::Layout;
 use memtwin_replicate::{
-    Ended, GuestState, Observer, Plan, Replication, Round, RoundError, RoundKind, RoundPolicy,
-    Sink, Source, SourceError, Stop,
+    CancelToken, GuestState, Observer, Replication, Round, RoundError, RoundKind, RoundPlan,
+    RoundPolicy, Sink, Source, SourceError, StopReason,
 };
 use memtwin_report::record::PageAt;
 use std::ops::ControlFlow;
@@ -31,20 +31,20 @@ pub trait ReplicationController: Sync {
 /// Errors: a round's; or, of a control, the log was never clean or the memory can't be changed.
 pub(crate) fn run_steered<S: Source, K: Sink, O: Observer>(
     replication: &mut Replication<S, K, O>,
-    plan: &Plan,
+    plan: &RoundPlan,
     controller: &dyn ReplicationController,
-    stop: &Stop,
-) -> Result<(Ended, Vec<PageAt>), RoundError> {
+    stop: &CancelToken,
+) -> Result<(StopReason, Vec<PageAt>), RoundError> {
     let mut steered = SteeredRounds { plan, controller, over_since: None };
     let ended = replication.run_rounds(&mut steered, stop, |_| ())?;
     let injected = match (controller.is_control(), ended) {
         (false, _) => Vec::new(),
-        (true, Ended::Clean) => {
+        (true, StopReason::Clean) => {
             let layout = replication.layout().clone();
             controller.tamper(&layout).map_err(|error| SourceError::Memory(error.into()))?
         }
         // A page that is still to come would bring the change with it.
-        (true, Ended::Time | Ended::Rounds | Ended::GuestStopped) => {
+        (true, StopReason::Time | StopReason::Rounds | StopReason::GuestStopped) => {
             let never = "was never clean, so nothing could be changed behind its back";
             return Err(SourceError::Log(never.into()).into());
         }
@@ -54,7 +54,7 @@ pub(crate) fn run_steered<S: Source, K: Sink, O: Observer>(
 
 /// Rounds that end only after the program has.
 struct SteeredRounds<'c> {
-    plan: &'c Plan,
+    plan: &'c RoundPlan,
     controller: &'c dyn ReplicationController,
     over_since: Option<Instant>,
 }
@@ -67,15 +67,15 @@ impl RoundPolicy for SteeredRounds<'_> {
         }
     }
 
-    fn after_round(&mut self, round: &Round, _guest: GuestState) -> Option<Ended> {
+    fn after_round(&mut self, round: &Round, _guest: GuestState) -> Option<StopReason> {
         let since = self.over_since?;
         if round.kind != RoundKind::PreCopy && round.dirty_pages == 0 {
-            return Some(Ended::Clean);
+            return Some(StopReason::Clean);
         }
-        self.plan.time.is_some_and(|time| since.elapsed() >= time).then_some(Ended::Time)
+        self.plan.time.is_some_and(|time| since.elapsed() >= time).then_some(StopReason::Time)
     }
 
-    fn wait(&self) -> ControlFlow<Ended, Duration> {
+    fn wait(&self) -> ControlFlow<StopReason, Duration> {
         ControlFlow::Continue(self.plan.interval)
     }
 }
@@ -159,13 +159,13 @@ mod tests {
         }
     }
 
-    fn ended(clean: bool, control: bool) -> (Result<(Ended, Vec<PageAt>), RoundError>, u32) {
+    fn ended(clean: bool, control: bool) -> (Result<(StopReason, Vec<PageAt>), RoundError>, u32) {
         let size = PageSize::new(512).unwrap();
         let layout = Layout::new(vec![Region::new("ram", Gpa(0), 1024, size).unwrap()]);
         let asked = AtomicU32::new(0);
         let guest = Guest { layout, clean, asked: &asked };
         let mut replication = Replication::start(guest, MemoryTwin::new(), ()).unwrap();
-        let plan = Plan {
+        let plan = RoundPlan {
             interval: Duration::ZERO,
             until: Until::Clean,
             rounds: None,
@@ -173,21 +173,21 @@ mod tests {
             still_every: None,
         };
         let program = Program { asked: &asked, most: 5, control };
-        let ended = run_steered(&mut replication, &plan, &program, &Stop::default());
+        let ended = run_steered(&mut replication, &plan, &program, &CancelToken::default());
         (ended, asked.load(Ordering::Relaxed))
     }
 
     #[test]
     fn a_log_that_is_clean_while_the_program_runs_ends_nothing() {
         let (ended, asked) = ended(true, false);
-        assert_eq!(ended.unwrap(), (Ended::Clean, Vec::new()));
+        assert_eq!(ended.unwrap(), (StopReason::Clean, Vec::new()));
         assert_eq!(asked, 6, "it was not asked after the program's end");
     }
 
     #[test]
     fn time_counts_from_the_programs_end() {
         let (result, asked) = ended(false, false);
-        assert_eq!((result.unwrap().0, asked), (Ended::Time, 6));
+        assert_eq!((result.unwrap().0, asked), (StopReason::Time, 6));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use memtwin_pages::{Layout, PageSet, Region, RegionId};
 use memtwin_qemu::BlockMemory;
-use memtwin_replicate::{Event, Observer, RoundKind};
+use memtwin_replicate::{Observer, ReplicationEvent, RoundKind};
 use memtwin_verdict::Discards;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,11 +21,11 @@ const REST: u32 = 10;
 pub(crate) struct DiscardWatch<'m> {
     memories: &'m [BlockMemory],
     balloon: bool,
-    state: Mutex<State>,
+    state: Mutex<DiscardState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct DiscardState {
     regions: Vec<Region>,
     /// By region, the pages that were seen without memory and have not come to the twin since.
     emptied: Vec<PageSet>,
@@ -38,7 +38,7 @@ impl<'m> DiscardWatch<'m> {
     pub(crate) fn new(memories: &'m [BlockMemory], layout: &Layout, balloon: bool) -> Self {
         let regions: Vec<Region> = layout.iter().map(|(_, region)| region.clone()).collect();
         let emptied = regions.iter().map(|region| PageSet::new(region.pages())).collect();
-        let state = Mutex::new(State { regions, emptied, next: Instant::now() });
+        let state = Mutex::new(DiscardState { regions, emptied, next: Instant::now() });
         Self { memories, balloon, state }
     }
 
@@ -72,30 +72,32 @@ impl<'m> DiscardWatch<'m> {
         if began < state.next {
             return;
         }
-        let State { regions, emptied, next } = &mut *state;
+        let DiscardState { regions, emptied, next } = &mut *state;
         for (at, (region, emptied)) in regions.iter().zip(emptied).enumerate() {
             emptied.union_with(&self.absent(at, region));
         }
         *next = Instant::now() + Duration::saturating_mul(began.elapsed(), REST);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiscardState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Observer for &DiscardWatch<'_> {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
         match event {
             // What came is the twin's again, whatever it was before.
-            Event::Collected { named, .. } => {
+            ReplicationEvent::Collected { named, .. } => {
                 let mut state = self.state();
                 state.emptied.iter_mut().zip(*named).for_each(|(emptied, named)| {
                     emptied.subtract(named);
                 });
             }
             // At the stop itself the judge looks.
-            Event::Round(round) if self.balloon && round.kind != RoundKind::Final => self.look(),
+            ReplicationEvent::Round(round) if self.balloon && round.kind != RoundKind::Final => {
+                self.look()
+            }
             _ => {}
         }
     }

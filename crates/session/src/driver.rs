@@ -2,7 +2,7 @@
 //! else's is never touched.
 
 use crate::guest::GuestControl;
-use memtwin_replicate::{GuestState, Observer, Replication, RoundError, Sink, Source, Stop};
+use memtwin_replicate::{CancelToken, GuestState, Observer, Replication, RoundError, Sink, Source};
 use std::time::Duration;
 
 /// How long to wait for the writers to hear that they are to stop; they are watched meanwhile.
@@ -16,7 +16,7 @@ pub trait GuestDriver<S: Source> {
     fn begin<K: Sink, O: Observer>(
         &self,
         _replication: &mut Replication<S, K, O>,
-        _stop: &Stop,
+        _stop: &CancelToken,
     ) -> Result<(), RoundError> {
         Ok(())
     }
@@ -27,7 +27,7 @@ pub trait GuestDriver<S: Source> {
     fn end<K: Sink, O: Observer>(
         &self,
         _replication: &mut Replication<S, K, O>,
-        _stop: &Stop,
+        _stop: &CancelToken,
     ) -> Result<bool, RoundError> {
         Ok(false)
     }
@@ -52,7 +52,7 @@ impl<S: Source + GuestControl> GuestDriver<S> for OwnGuest {
     fn begin<K: Sink, O: Observer>(
         &self,
         replication: &mut Replication<S, K, O>,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<(), RoundError> {
         if self.after_precopy {
             replication.round(stop)?;
@@ -67,7 +67,7 @@ impl<S: Source + GuestControl> GuestDriver<S> for OwnGuest {
     fn end<K: Sink, O: Observer>(
         &self,
         replication: &mut Replication<S, K, O>,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<bool, RoundError> {
         replication.source_mut().pace(None);
         replication.source_mut().stop();

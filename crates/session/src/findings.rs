@@ -3,8 +3,8 @@
 use crate::guest::ReadMemory;
 use crate::read_twin::{ReadTwin, TwinReadError};
 use memtwin_pages::{Layout, Region, RegionId};
-use memtwin_replicate::{Observer, Source, SourceError, Still};
-use memtwin_report::record::{Blake3, Digest, Digests, LostPage, PageAt};
+use memtwin_replicate::{Observer, PausedGuest, Source, SourceError};
+use memtwin_report::record::{Blake3, LostPage, PageAt, RecordedDigest, RegionDigests};
 use memtwin_verdict::{CompareError, Comparison, Difference, compare};
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub enum JudgeError {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     lost: BTreeMap<(RegionId, u64), LostPage>,
-    digests: BTreeMap<String, Digests>,
+    digests: BTreeMap<String, RegionDigests>,
 }
 
 impl Findings {
@@ -36,7 +36,7 @@ impl Findings {
     /// this stop.
     pub(crate) fn look<S: Source + ReadMemory, K: ReadTwin, O: Observer>(
         &mut self,
-        paused: &mut Still<'_, S, K, O>,
+        paused: &mut PausedGuest<'_, S, K, O>,
     ) -> Result<(), JudgeError> {
         let layout = paused.layout().clone();
         // Entered only when it is known that the guest was paused all the while.
@@ -70,14 +70,14 @@ impl Findings {
     }
 
     /// The digests of the last look, by region.
-    pub(crate) fn digests(&self) -> BTreeMap<String, Digests> {
+    pub(crate) fn digests(&self) -> BTreeMap<String, RegionDigests> {
         self.digests.clone()
     }
 }
 
 /// Compares the regions of which there is a twin.
 fn compare_all<S: Source + ReadMemory, K: ReadTwin, O: Observer>(
-    paused: &mut Still<'_, S, K, O>,
+    paused: &mut PausedGuest<'_, S, K, O>,
     layout: &Layout,
 ) -> Result<Vec<Comparison>, JudgeError> {
     let mut compared = Vec::new();
@@ -109,11 +109,11 @@ pub fn lost_page(region: &Region, difference: &Difference) -> LostPage {
 }
 
 /// Both sides' digests, as a report has them.
-pub(crate) fn both_digests(comparison: &Comparison) -> Digests {
-    Digests { memory: digest_entry(&comparison.memory), twin: digest_entry(&comparison.twin) }
+pub(crate) fn both_digests(comparison: &Comparison) -> RegionDigests {
+    RegionDigests { memory: digest_entry(&comparison.memory), twin: digest_entry(&comparison.twin) }
 }
 
 /// A side's digests, as a report has them.
-pub fn digest_entry(digests: &memtwin_verdict::Digests) -> Digest {
-    Digest { blake3: Blake3(*digests.blake3.as_bytes()), bsd_sum: digests.bsd_sum }
+pub fn digest_entry(digests: &memtwin_verdict::ImageDigests) -> RecordedDigest {
+    RecordedDigest { blake3: Blake3(*digests.blake3.as_bytes()), bsd_sum: digests.bsd_sum }
 }

@@ -9,7 +9,9 @@ mod buffered;
 mod captured;
 mod in_place;
 
-use memtwin_replicate::{Observer, Replication, RoundError, Sink, Source, Still, Stop};
+use memtwin_replicate::{
+    CancelToken, Observer, PausedGuest, Replication, RoundError, Sink, Source,
+};
 
 pub(crate) use buffered::BufferedJudge;
 pub(crate) use captured::{CapturedJudge, StopTiming};
@@ -18,7 +20,7 @@ pub use in_place::InPlaceJudge;
 /// A way to judge a session. It keeps what it has seen; a loss once seen stays.
 pub trait Judge<S: Source, K: Sink> {
     /// Looks while the guest is paused between two rounds, where the plan has such stops.
-    fn look<O: Observer>(&mut self, _paused: &mut Still<'_, S, K, O>) {}
+    fn look<O: Observer>(&mut self, _paused: &mut PausedGuest<'_, S, K, O>) {}
 
     /// Pauses the guest, takes what a verdict needs, and lets it run on.
     ///
@@ -26,7 +28,7 @@ pub trait Judge<S: Source, K: Sink> {
     fn stop<O: Observer>(
         &mut self,
         replication: &mut Replication<S, K, O>,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<(), RoundError>;
 
     /// Compares what the stop did not wait for; the guest runs, and its log is still on.
@@ -41,7 +43,7 @@ impl<S: Source, K: Sink> Judge<S, K> for Unjudged {
     fn stop<O: Observer>(
         &mut self,
         _replication: &mut Replication<S, K, O>,
-        _stop: &Stop,
+        _stop: &CancelToken,
     ) -> Result<(), RoundError> {
         Ok(())
     }

@@ -4,12 +4,12 @@ use crate::read_twin::{ReadTwin, TwinReadError};
 use crate::verdict::{CaseFacts, verdict_of};
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_remote::{Figures, RemoteError, RemoteTarget, RemoteTwin, SenderConfig};
-use memtwin_replicate::{Collector, Sink, SinkError, Stop, Written};
+use memtwin_replicate::{CancelToken, Collector, Sink, SinkError, WriteOutcome};
 use memtwin_report::record::Verdict;
-use memtwin_report::{Case, Failure, Trial};
+use memtwin_report::{Case, CaseBuilder, Failure};
 use memtwin_twin::{DeviceOptions, DirTwin, Discard, FileTwin, TwinError};
 use memtwin_verdict::Image;
-use memtwin_wire::Outcome;
+use memtwin_wire::TwinVerdict;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ impl OpenTwin {
     /// Opens it as one image.
     ///
     /// Errors: it can't be written, is in use, or nothing answers there.
-    pub fn open(target: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
+    pub fn open(target: &TwinTarget, stop: &CancelToken) -> Result<Self, Failure> {
         match target {
             TwinTarget::File { path, device } => {
                 FileTwin::create_with(path, device).map(Self::File).map_err(refused)
@@ -81,7 +81,7 @@ impl OpenTwin {
     /// Opens it with an image for each region.
     ///
     /// Errors: as [`OpenTwin::open`].
-    pub fn open_regions(target: &TwinTarget, stop: &Stop) -> Result<Self, Failure> {
+    pub fn open_regions(target: &TwinTarget, stop: &CancelToken) -> Result<Self, Failure> {
         match target {
             TwinTarget::File { path, .. } => DirTwin::create(path).map(Self::Dir).map_err(refused),
             TwinTarget::Remote(_) | TwinTarget::Discard => Self::open(target, stop),
@@ -118,7 +118,7 @@ impl OpenTwin {
     /// Errors: a file here can't be finished.
     pub fn conclude(
         self,
-        trial: &Trial,
+        trial: &CaseBuilder,
         facts: CaseFacts,
         layout: &Layout,
     ) -> Result<Case, Failure> {
@@ -173,11 +173,11 @@ fn tell(twin: &mut RemoteTwin, case: &Case, layout: &Layout) -> Result<(), Strin
                 let digest = case.digest().get(region.name());
                 digests.push(digest.ok_or("a region without a digest")?.memory.blake3.0);
             }
-            (Outcome::Identical, "")
+            (TwinVerdict::Identical, "")
         }
-        Verdict::Differs => (Outcome::Differs, ""),
+        Verdict::Differs => (TwinVerdict::Differs, ""),
         Verdict::Inconclusive | Verdict::Skipped => {
-            (Outcome::Inconclusive, case.reason().unwrap_or(""))
+            (TwinVerdict::Inconclusive, case.reason().unwrap_or(""))
         }
     };
     let told = twin.finish(outcome, reason, &digests);
@@ -190,7 +190,12 @@ impl Sink for OpenTwin {
         self.sink().open(layout)
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         self.sink().write(region, first, bytes)
     }
 
@@ -211,8 +216,8 @@ impl Sink for OpenTwin {
         self.sink().settle()
     }
 
-    fn give_back(&mut self, into: &mut dyn Collector) {
-        self.sink().give_back(into);
+    fn take_undelivered(&mut self, into: &mut dyn Collector) {
+        self.sink().take_undelivered(into);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::discards::DiscardWatch;
 use crate::findings::JudgeError;
 use memtwin_pages::{Layout, PageSet, PageSize, RegionId};
 use memtwin_qemu::BlockMemory;
-use memtwin_replicate::{Observer, Sink, Source, Still};
+use memtwin_replicate::{Observer, PausedGuest, Sink, Source};
 use memtwin_verdict::{Captured, CompareError, Comparison, Image, Overlay, Side, capture};
 use std::collections::BTreeMap;
 
@@ -115,7 +115,7 @@ impl<'t, T: Image> PausedRead<'t, T> {
 ///
 /// Errors: one of the sides can't be read, the bound came first, or the guest ran meanwhile.
 pub(crate) fn read_all<'t, T: Image, S: Source, K: Sink, O: Observer>(
-    paused: &mut Still<'_, S, K, O>,
+    paused: &mut PausedGuest<'_, S, K, O>,
     layout: &Layout,
     memories: &[BlockMemory],
     parts: &'t [T],

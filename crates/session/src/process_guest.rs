@@ -1,7 +1,7 @@
 //! The process source's child is the caller's program again.
 
 use crate::helper::HelperCommand;
-use memtwin_process::{Config, ProcessGuest, StartError};
+use memtwin_process::{Config, ProcessGuest, WriterStartError};
 use memtwin_stressor::Stressor;
 use std::fs::File;
 
@@ -13,6 +13,6 @@ pub(crate) fn make(
     stressor: Stressor,
     seed: u64,
     file: Option<File>,
-) -> Result<ProcessGuest, StartError> {
+) -> Result<ProcessGuest, WriterStartError> {
     ProcessGuest::spawn(writer.command(), Config { file, bytes, threads, stressor, seed })
 }

@@ -3,12 +3,12 @@
 use crate::provenance::{Provenance, SourceOrigin};
 use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::{
-    Block, BlockMemory, MemoryError, Process, Version, blocks, kvm, target, version,
+    Block, BlockMemory, MemoryError, Process, QemuVersion, blocks, kvm, target, version,
 };
 use memtwin_qmp::Qmp;
 use memtwin_report::Failure;
 use memtwin_safe_path::SafePathError;
-use memtwin_tap::Target;
+use memtwin_tap::TapTarget;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(crate) qmp: Qmp,
-    version: Version,
+    version: QemuVersion,
     arch: String,
     kvm: bool,
     pub(crate) blocks: Vec<Block>,
@@ -54,11 +54,11 @@ impl Attached {
     /// What a tap has to know of it, the guest's pause bounded so.
     ///
     /// Errors: there is no private directory for a note.
-    pub(crate) fn target(&self, max_pause: Duration) -> Result<Target, SafePathError> {
+    pub(crate) fn target(&self, max_pause: Duration) -> Result<TapTarget, SafePathError> {
         // We may be asked to go elsewhere; the socket stays where it is.
         let monitor = std::path::absolute(&self.socket).unwrap_or_else(|_| self.socket.clone());
         let notes = memtwin_safe_path::runtime_dir()?;
-        Ok(Target { monitor, pid: self.process.pid(), max_pause, notes })
+        Ok(TapTarget { monitor, pid: self.process.pid(), max_pause, notes })
     }
 
     /// Asks for the blocks again: memory may have been plugged or unplugged.

@@ -1,18 +1,18 @@
 //! What came of a twin that was received, as a case.
 
 use memtwin_remote::{ReceiveEnd, TwinReceiver};
-use memtwin_report::{Case, Trial};
-use memtwin_wire::Outcome;
+use memtwin_report::{Case, CaseBuilder};
+use memtwin_wire::TwinVerdict;
 use std::collections::BTreeMap;
 
 /// The case of a twin that was received, by its sender's verdict and what is kept here.
 pub fn received_case(ended: &ReceiveEnd, receiver: &TwinReceiver) -> Case {
-    let trial = Trial::new("receive", "remote", &receiver.layout());
+    let trial = CaseBuilder::new("receive", "remote", &receiver.layout());
     match ended {
-        ReceiveEnd::Judged { outcome: Outcome::Identical, kept: Ok(()), .. } => {
+        ReceiveEnd::Judged { outcome: TwinVerdict::Identical, kept: Ok(()), .. } => {
             trial.judged(Vec::new(), BTreeMap::new())
         }
-        ReceiveEnd::Judged { outcome: Outcome::Differs, kept, .. } => {
+        ReceiveEnd::Judged { outcome: TwinVerdict::Differs, kept, .. } => {
             let why = kept.as_ref().err().map_or("the judge found lost pages", String::as_str);
             trial.differs(why)
         }

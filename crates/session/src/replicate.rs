@@ -14,9 +14,9 @@ use crate::provenance::Provenance;
 use crate::session::{LastStop, Session, SessionPlan};
 use crate::verdict::Override;
 use memtwin_kvm::Mode;
-use memtwin_replicate::{Ended, Plan, Source, Stop, Until};
-use memtwin_report::record::Digests;
-use memtwin_report::{Case, Failure, Recorder, Trial};
+use memtwin_replicate::{CancelToken, RoundPlan, Source, StopReason, Until};
+use memtwin_report::record::RegionDigests;
+use memtwin_report::{Case, CaseBuilder, Failure, Recorder};
 use memtwin_stressor::Stressor;
 use memtwin_vmm::{Backing, KvmGuest};
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ pub struct Replicated {
     /// The case.
     pub case: Case,
     /// The same case without its verdict, for a caller who knows more than the twin's judge.
-    pub trial: Trial,
+    pub trial: CaseBuilder,
     /// Whether the log was never clean within the limit, although that was waited for.
     pub not_converged: bool,
     /// What there is to say beside the case, for the record.
@@ -82,7 +82,7 @@ pub struct Replicated {
 /// Errors: the guest, its memory file or the twin is not available.
 pub fn replicate(
     config: &ReplicateConfig,
-    stop: &Stop,
+    stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<Replicated, Failure> {
     // The twin asks for itself when it is opened, if it is memory too.
@@ -131,7 +131,7 @@ fn run<G: Source + GuestControl + ReadMemory + Provenance>(
     guest: G,
     mut twin: OpenTwin,
     mut bitmap: Option<BitmapFile>,
-    stop: &Stop,
+    stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<(Replicated, bool), Failure> {
     let source = guest.provenance().source;
@@ -152,12 +152,12 @@ fn run<G: Source + GuestControl + ReadMemory + Provenance>(
     // Nothing was copied yet: whatever is in the way then is a matter of this host.
     let end = session.run().map_err(Failure::environment)?;
 
-    let trial = Trial::new(case, source, &layout).rounds(recorder.rounds());
+    let trial = CaseBuilder::new(case, source, &layout).rounds(recorder.rounds());
     let mut notes: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
     let figures = twin.figures();
     notes.extend(figures.iter().map(convergence::sent));
-    let not_converged =
-        config.until == Until::Clean && matches!(end.ended(), Some(Ended::Rounds | Ended::Time));
+    let not_converged = config.until == Until::Clean
+        && matches!(end.ended(), Some(StopReason::Rounds | StopReason::Time));
     if not_converged {
         notes.push(
             "did not converge: the log was never clean within the limit; raise it, \
@@ -177,7 +177,7 @@ fn run<G: Source + GuestControl + ReadMemory + Provenance>(
 impl ReplicateConfig {
     fn plan(&self) -> SessionPlan<'static> {
         SessionPlan {
-            rounds: Plan {
+            rounds: RoundPlan {
                 interval: self.interval,
                 until: self.until,
                 rounds: self.rounds,
@@ -196,7 +196,7 @@ impl ReplicateConfig {
 /// Of both sides, as `sum -r` prints it, to be compared by eye.
 fn sums(config: &ReplicateConfig, case: &Case) -> Vec<String> {
     let blocks = config.size.div_ceil(1024);
-    let both = |digests: &Digests| {
+    let both = |digests: &RegionDigests| {
         [
             format!("{:05} {blocks:>5} {}", digests.memory.bsd_sum, config.memory.display()),
             format!("{:05} {blocks:>5} {}", digests.twin.bsd_sum, config.twin),

@@ -17,9 +17,9 @@ use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use crate::verdict::{CaseFacts, Override};
 use memtwin_pages::{Layout, Region};
 use memtwin_qemu::{Block, balloon};
-use memtwin_replicate::{BufferedSource, Ended, Observer, Plan, Stop, Until};
-use memtwin_report::{Case, Failure, Recorder, Trial};
-use memtwin_tap::Tap;
+use memtwin_replicate::{BufferedSource, CancelToken, Observer, RoundPlan, StopReason, Until};
+use memtwin_report::{Case, CaseBuilder, Failure, Recorder};
+use memtwin_tap::MigrationTap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ impl QemuReplicateConfig {
 
     fn plan<'c>(&self, controller: Option<&'c dyn ReplicationController>) -> SessionPlan<'c> {
         SessionPlan {
-            rounds: Plan {
+            rounds: RoundPlan {
                 interval: self.interval,
                 until: self.until,
                 rounds: self.rounds,
@@ -91,7 +91,7 @@ impl QemuReplicateConfig {
 pub fn replicate_qemu(
     config: &QemuReplicateConfig,
     controller: Option<&dyn ReplicationController>,
-    stop: &Stop,
+    stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<Replicated, Failure> {
     let socket = &config.socket;
@@ -114,7 +114,7 @@ pub fn replicate_qemu(
     }
     let Attached { qmp, blocks, .. } = &mut attached;
     let balloon = balloon(qmp).map_err(Failure::environment)?;
-    let mut tap = Tap::open(qmp, &target, blocks, config.guardian.command(), stop)
+    let mut tap = MigrationTap::open(qmp, &target, blocks, config.guardian.command(), stop)
         .map_err(Failure::environment)?;
     if let Some(name) = &config.block {
         tap = tap.only(name).ok_or_else(|| {
@@ -137,12 +137,12 @@ pub fn replicate_qemu(
     let plan = config.plan(controller);
     let (end, facts) = run(tap, &mut twin, observers, plan, judge, stop)?;
 
-    let trial = Trial::new(case, &origin.source, &layout).rounds(recorder.rounds());
+    let trial = CaseBuilder::new(case, &origin.source, &layout).rounds(recorder.rounds());
     let mut notes = Vec::from_iter(origin.title());
     notes.extend(bitmap.iter().filter_map(BitmapFile::failure));
-    let not_converged =
-        config.until == Until::Clean && matches!(end.ended(), Some(Ended::Rounds | Ended::Time));
-    if end.ended() == Some(Ended::GuestStopped) {
+    let not_converged = config.until == Until::Clean
+        && matches!(end.ended(), Some(StopReason::Rounds | StopReason::Time));
+    if end.ended() == Some(StopReason::GuestStopped) {
         notes.push("ended early: somebody else has paused the guest".to_owned());
     }
     if not_converged {
@@ -158,12 +158,12 @@ pub fn replicate_qemu(
 
 /// Runs the session, judged if a twin is kept.
 fn run<O: Observer>(
-    tap: Tap<'_>,
+    tap: MigrationTap<'_>,
     twin: &mut OpenTwin,
     observer: O,
     plan: SessionPlan<'_>,
     mut judge: BufferedJudge<'_>,
-    stop: &Stop,
+    stop: &CancelToken,
 ) -> Result<(SessionEnd, CaseFacts), Failure> {
     let is_control = plan.controller.is_some_and(ReplicationController::is_control);
     let guest = ForeignGuest;

@@ -2,7 +2,7 @@
 
 use memtwin_mapping::host_page_size;
 use memtwin_qemu::{Block, Footprint, Process};
-use memtwin_room::{Need, NoRoom, Room, mebibytes};
+use memtwin_room::{MemoryNeed, MemoryRoom, NoRoom, mebibytes};
 use std::path::Path;
 
 /// What Memtwin needs besides what grows with a guest: its program, its buffers.
@@ -14,7 +14,7 @@ const TABLES: u64 = 64;
 /// Errors unless QEMU has room for what it takes itself when its memory is read, as any migration
 /// does.
 pub(crate) fn for_reading(process: &Process, blocks: &[Block]) -> Result<(), NoRoom> {
-    let nothing = Need::of("nothing of ours");
+    let nothing = MemoryNeed::of("nothing of ours");
     beside(&nothing, process, &process.footprint(blocks))
 }
 
@@ -33,49 +33,49 @@ pub(crate) fn for_copy(
         socket.display()
     );
     let what = format!("{what} of {}", mebibytes(footprint.nominal));
-    let need = Need {
+    let need = MemoryNeed {
         // Beside the pages, what is kept of each: some bits, and a number.
         memory: copy.min(footprint.nominal) + 2 * pages + BESIDES,
         address_space: footprint.nominal,
         way_out: &way_out,
-        ..Need::of(&what)
+        ..MemoryNeed::of(&what)
     };
     beside(&need, process, &footprint)
 }
 
-fn beside(need: &Need<'_>, process: &Process, footprint: &Footprint) -> Result<(), NoRoom> {
+fn beside(need: &MemoryNeed<'_>, process: &Process, footprint: &Footprint) -> Result<(), NoRoom> {
     let what = format!(
         "QEMU (process {}): its guest's shared memory that was never touched comes to exist when a \
          migration reads it",
         process.pid()
     );
-    let theirs = Need {
+    let theirs = MemoryNeed {
         memory: footprint.untouched_shared,
         way_out: "give it that much more, or start it with memory that is not shared",
-        ..Need::of(&what)
+        ..MemoryNeed::of(&what)
     };
-    Room::of_self().check_beside(need, &Room::of_process(process.pid()), &theirs)
+    MemoryRoom::of_self().check_beside(need, &MemoryRoom::of_process(process.pid()), &theirs)
 }
 
 /// Errors unless there is room for so many times a window of our own in memory: itself, its twin.
 /// `file` is what it lies in, if that has a path: what its file system has is asked when it is made.
 pub(crate) fn for_window(file: Option<&Path>, bytes: u64, times: u64) -> Result<(), NoRoom> {
-    let room = Room::of_self();
+    let room = MemoryRoom::of_self();
     let way_out = match largest(&room, file, times) {
         0 => String::new(),
         fits => format!("--size {}M would fit", fits >> 20),
     };
     let what = format!("a window of {} and its twin", mebibytes(bytes));
-    room.check(&Need {
+    room.check(&MemoryNeed {
         memory: bytes.saturating_mul(times).saturating_add(BESIDES + bytes / TABLES),
         address_space: bytes.saturating_mul(2),
         way_out: &way_out,
-        ..Need::of(&what)
+        ..MemoryNeed::of(&what)
     })
 }
 
 /// The largest window that would fit, in whole MiB.
-fn largest(room: &Room, file: Option<&Path>, times: u64) -> u64 {
+fn largest(room: &MemoryRoom, file: Option<&Path>, times: u64) -> u64 {
     let memory = room.tightest().map_or(u64::MAX, |limit| limit.spendable());
     let by_memory = memory.saturating_sub(BESIDES) / (TABLES * times + 1) * TABLES;
     let by_file = file.and_then(memtwin_room::tmpfs_limit).map(|limit| limit.available);
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_window_larger_than_memory_is_refused_with_one_that_fits() {
-        let total = Room::of_self().tightest().unwrap().total;
+        let total = MemoryRoom::of_self().tightest().unwrap().total;
         for_window(None, 1 << 20, 2).unwrap();
         let refused = for_window(None, total, 2).unwrap_err().to_string();
         assert_eq!(refused.lines().count(), 1);

@@ -8,7 +8,9 @@
 use crate::controller::{ReplicationController, run_steered};
 use crate::driver::GuestDriver;
 use crate::judge::Judge;
-use memtwin_replicate::{Ended, Observer, Plan, Replication, RoundError, Sink, Source, Stop};
+use memtwin_replicate::{
+    CancelToken, Observer, Replication, RoundError, RoundPlan, Sink, Source, StopReason,
+};
 use memtwin_report::record::PageAt;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy)]
 pub struct SessionPlan<'c> {
     /// The rounds, and what ends them.
-    pub rounds: Plan,
+    pub rounds: RoundPlan,
     /// After how long what writes in a guest of our own is told to end; the rounds go on.
     pub guest_time: Option<Duration>,
     /// Who steers the rounds, if the plan does not.
@@ -49,7 +51,7 @@ pub struct Session<'s, S, K, O, D, J> {
     /// Who judges; it keeps what it has seen.
     pub judge: &'s mut J,
     /// Set when it is to end.
-    pub stop: &'s Stop,
+    pub stop: &'s CancelToken,
 }
 
 /// How a session ended.
@@ -58,7 +60,7 @@ pub enum SessionEnd {
     /// At its stop, which was judged.
     Reached {
         /// What ended the rounds.
-        ended: Ended,
+        ended: StopReason,
         /// What a controller has changed behind the log's back.
         tampered: Vec<PageAt>,
     },
@@ -68,7 +70,7 @@ pub enum SessionEnd {
 
 impl SessionEnd {
     /// What ended the rounds, if the stop was reached.
-    pub fn ended(&self) -> Option<Ended> {
+    pub fn ended(&self) -> Option<StopReason> {
         match self {
             Self::Reached { ended, .. } => Some(*ended),
             Self::Broken(_) => None,
@@ -117,8 +119,8 @@ fn reach<S, K, O, D, J>(
     plan: &SessionPlan<'_>,
     guest: &D,
     judge: &mut J,
-    stop: &Stop,
-) -> Result<(Ended, Vec<PageAt>), RoundError>
+    stop: &CancelToken,
+) -> Result<(StopReason, Vec<PageAt>), RoundError>
 where
     S: Source,
     K: Sink,
@@ -134,7 +136,7 @@ where
     if plan.last_stop == LastStop::RunningThenEnded {
         judge.stop(replication, stop)?;
     }
-    let ends_now = ended != Ended::GuestStopped && guest.end(replication, stop)?;
+    let ends_now = ended != StopReason::GuestStopped && guest.end(replication, stop)?;
     if plan.last_stop == LastStop::WritersEnded || ends_now {
         judge.stop(replication, stop)?;
     }
@@ -147,8 +149,8 @@ fn run_planned<S, K, O, D, J>(
     plan: &SessionPlan<'_>,
     guest: &D,
     judge: &mut J,
-    stop: &Stop,
-) -> Result<Ended, RoundError>
+    stop: &CancelToken,
+) -> Result<StopReason, RoundError>
 where
     S: Source,
     K: Sink,
@@ -161,14 +163,15 @@ where
     let left = |limit: Option<Duration>| limit.map(|limit| limit.saturating_sub(began.elapsed()));
     if let Some(guest_time) = plan.guest_time {
         let time = Some(all.time.map_or(guest_time, |time| time.min(guest_time)));
-        let ended = replication.run(&Plan { time, ..all }, stop, |paused| judge.look(paused))?;
+        let ended =
+            replication.run(&RoundPlan { time, ..all }, stop, |paused| judge.look(paused))?;
         let all_over = all.time.is_some_and(|time| began.elapsed() >= time);
-        if ended != Ended::Time || all_over {
+        if ended != StopReason::Time || all_over {
             return Ok(ended);
         }
         guest.end(replication, stop)?;
     }
     let rounds = all.rounds.map(|most| most.saturating_sub(replication.deltas()));
-    let plan = Plan { rounds, time: left(all.time), ..all };
+    let plan = RoundPlan { rounds, time: left(all.time), ..all };
     replication.run(&plan, stop, |paused| judge.look(paused))
 }

@@ -1,8 +1,8 @@
 //! The one place where what a session has shown becomes a case: what was compared, unless something is known
 //! that makes the comparison no proof.
 
-use memtwin_report::record::{Digests, LostPage, PageAt};
-use memtwin_report::{Case, Trial};
+use memtwin_report::record::{LostPage, PageAt, RegionDigests};
+use memtwin_report::{Case, CaseBuilder};
 use std::collections::BTreeMap;
 
 /// What is known of a case when its session has ended. What was not asked of it stays at its default.
@@ -13,7 +13,7 @@ pub struct CaseFacts {
     /// Every lost page that was seen.
     pub lost: Vec<LostPage>,
     /// The digests of the last comparison, by region.
-    pub digests: BTreeMap<String, Digests>,
+    pub digests: BTreeMap<String, RegionDigests>,
     /// Of a control: the pages that were suppressed on purpose.
     pub injected: Option<Vec<PageAt>>,
     /// How many pages the guest gave up, and that were not judged.
@@ -46,8 +46,8 @@ pub enum Override {
 
 /// The verdict of a case.
 ///
-/// A loss that was seen and not injected stays one, whatever overrides the rest ([`Trial::inconclusive`]).
-pub fn verdict_of(trial: Trial, facts: CaseFacts) -> Case {
+/// A loss that was seen and not injected stays one, whatever overrides the rest ([`CaseBuilder::inconclusive`]).
+pub fn verdict_of(trial: CaseBuilder, facts: CaseFacts) -> Case {
     let overridden = facts.overrides.iter().find(|reason| reason.holds(&facts)).cloned();
     let trial = facts.enter(trial);
     let CaseFacts { broken, lost, digests, .. } = facts;
@@ -61,7 +61,7 @@ pub fn verdict_of(trial: Trial, facts: CaseFacts) -> Case {
 
 impl CaseFacts {
     /// The trial with what is known beside the verdict.
-    pub(crate) fn enter(&self, trial: Trial) -> Trial {
+    pub(crate) fn enter(&self, trial: CaseBuilder) -> CaseBuilder {
         let trial = trial.discarded(self.given_up);
         match &self.injected {
             Some(injected) => trial.control(injected.iter().cloned()),

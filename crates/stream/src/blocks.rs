@@ -5,19 +5,19 @@
 //! where that is not the source host's usual one, which is not sent. It can be told from what else
 //! could follow: no name is empty, and no record is without a flag.
 
-use crate::cursor::{Cursor, Halt, lossy};
-use crate::decoder::{Decoder, State};
-use crate::{BlockEntry, Fault, Visitor};
+use crate::cursor::{CursorHalt, ItemCursor, lossy};
+use crate::decoder::{Decoder, DecoderState};
+use crate::{BlockEntry, StreamFault, StreamVisitor};
 use std::collections::HashMap;
 
 /// The blocks, once they are all listed.
 #[derive(Debug, Default)]
-pub(crate) struct Blocks {
+pub(crate) struct BlockTable {
     by_name: HashMap<String, usize>,
     used_bytes: Vec<u64>,
 }
 
-impl Blocks {
+impl BlockTable {
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
         self.by_name.get(std::str::from_utf8(name).ok()?).copied()
     }
@@ -38,7 +38,7 @@ impl Blocks {
 
 /// A list that is being read.
 #[derive(Debug, Default)]
-pub(crate) struct Listing {
+pub(crate) struct BlockListing {
     entries: Vec<BlockEntry>,
     by_name: HashMap<String, usize>,
     /// How many bytes the blocks that are still to come have.
@@ -49,30 +49,33 @@ pub(crate) struct Listing {
 
 impl Decoder {
     /// The record that the list begins with: the total of all blocks.
-    pub(crate) fn begin_listing<V: Visitor>(
+    pub(crate) fn begin_listing<V: StreamVisitor>(
         &mut self,
-        item: &Cursor<'_>,
+        item: &ItemCursor<'_>,
         total: u64,
         to: &mut V,
-    ) -> Result<(), Halt<V::Error>> {
+    ) -> Result<(), CursorHalt<V::Error>> {
         if total > self.limits.ram_bytes {
-            let fault =
-                Fault::TooLong { what: "bytes of RAM", most: self.limits.ram_bytes, got: total };
+            let fault = StreamFault::TooLong {
+                what: "bytes of RAM",
+                most: self.limits.ram_bytes,
+                got: total,
+            };
             return item.wrong(8, fault);
         }
         if self.ignore_shared && self.postcopy_pages.is_some() {
-            return item.wrong(8, Fault::Ambiguous);
+            return item.wrong(8, StreamFault::Ambiguous);
         }
-        self.listing = Listing { left: total, ..Listing::default() };
-        self.state = State::Listing;
+        self.listing = BlockListing { left: total, ..BlockListing::default() };
+        self.state = DecoderState::Listing;
         self.complete_listing(to)
     }
 
-    pub(crate) fn list<V: Visitor>(
+    pub(crate) fn list<V: StreamVisitor>(
         &mut self,
-        item: &mut Cursor<'_>,
+        item: &mut ItemCursor<'_>,
         to: &mut V,
-    ) -> Result<(), Halt<V::Error>> {
+    ) -> Result<(), CursorHalt<V::Error>> {
         if self.listing.page_size_next {
             self.block_page(item)?;
         } else {
@@ -81,33 +84,33 @@ impl Decoder {
         self.complete_listing(to)
     }
 
-    fn block<E>(&mut self, item: &mut Cursor<'_>) -> Result<(), Halt<E>> {
+    fn block<E>(&mut self, item: &mut ItemCursor<'_>) -> Result<(), CursorHalt<E>> {
         let listing = &mut self.listing;
         let most = self.limits.blocks;
         if listing.entries.len() >= most {
             let got = listing.entries.len() as u64 + 1;
-            return item.wrong(0, Fault::TooLong { what: "blocks", most: most as u64, got });
+            return item.wrong(0, StreamFault::TooLong { what: "blocks", most: most as u64, got });
         }
         let bytes = item.counted()?;
         let Ok(name) = std::str::from_utf8(bytes) else {
-            let fault = Fault::NotText { what: "a block's name", got: lossy(bytes) };
+            let fault = StreamFault::NotText { what: "a block's name", got: lossy(bytes) };
             return item.wrong(bytes.len(), fault);
         };
         if name.is_empty() {
-            return item.wrong(1, Fault::NoName);
+            return item.wrong(1, StreamFault::NoName);
         }
         let name = name.to_owned();
         if listing.by_name.contains_key(&name) {
-            return item.wrong(bytes.len(), Fault::BlockTwice { name });
+            return item.wrong(bytes.len(), StreamFault::BlockTwice { name });
         }
         let used_bytes = item.u64()?;
         if used_bytes > listing.left {
-            let fault = Fault::Total { name, bytes: used_bytes, left: listing.left };
+            let fault = StreamFault::Total { name, bytes: used_bytes, left: listing.left };
             return item.wrong(8, fault);
         }
         if !used_bytes.is_multiple_of(self.page_bytes.into()) {
             let page_bytes = self.page_bytes;
-            return item.wrong(8, Fault::BlockSize { name, bytes: used_bytes, page_bytes });
+            return item.wrong(8, StreamFault::BlockSize { name, bytes: used_bytes, page_bytes });
         }
         let gpa = if self.ignore_shared { Some(item.u64()?) } else { None };
         listing.by_name.insert(name.clone(), listing.entries.len());
@@ -118,7 +121,7 @@ impl Decoder {
     }
 
     /// The page size of the entry before, if it is there.
-    fn block_page<E>(&mut self, item: &mut Cursor<'_>) -> Result<(), Halt<E>> {
+    fn block_page<E>(&mut self, item: &mut ItemCursor<'_>) -> Result<(), CursorHalt<E>> {
         let announced = self.postcopy_pages.unwrap_or(0);
         // Another name, which is not empty, or the first record, which has a flag.
         let mut is_there = item.peek(1)? == [0];
@@ -130,7 +133,7 @@ impl Decoder {
             let got = item.u64()?;
             let Some(entry) = self.listing.entries.last_mut() else { return Ok(()) };
             if !got.is_power_of_two() || got & announced == 0 {
-                let fault = Fault::BlockPage { name: entry.name.clone(), announced, got };
+                let fault = StreamFault::BlockPage { name: entry.name.clone(), announced, got };
                 return item.wrong(8, fault);
             }
             entry.page_bytes = Some(got);
@@ -139,15 +142,18 @@ impl Decoder {
         Ok(())
     }
 
-    fn complete_listing<V: Visitor>(&mut self, to: &mut V) -> Result<(), Halt<V::Error>> {
+    fn complete_listing<V: StreamVisitor>(
+        &mut self,
+        to: &mut V,
+    ) -> Result<(), CursorHalt<V::Error>> {
         if self.listing.left > 0 || self.listing.page_size_next {
             return Ok(());
         }
-        let Listing { entries, by_name, .. } = std::mem::take(&mut self.listing);
-        to.blocks(&entries).map_err(Halt::Visitor)?;
+        let BlockListing { entries, by_name, .. } = std::mem::take(&mut self.listing);
+        to.blocks(&entries).map_err(CursorHalt::Visitor)?;
         let used_bytes = entries.iter().map(|entry| entry.used_bytes).collect();
-        self.blocks = Some(Blocks { by_name, used_bytes });
-        self.state = State::Records;
+        self.blocks = Some(BlockTable { by_name, used_bytes });
+        self.state = DecoderState::Records;
         Ok(())
     }
 }

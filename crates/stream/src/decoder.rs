@@ -4,21 +4,21 @@
 //! has no effect before it is there as a whole, so it can be tried again with more bytes. What a
 //! cut leaves of one is carried over.
 
-use crate::Phase;
-use crate::blocks::{Blocks, Listing};
-use crate::cursor::{Cursor, Halt};
-use crate::{DecodeError, Fault, FeedError, SectionKind, Visitor, wire};
+use crate::StreamPhase;
+use crate::blocks::{BlockListing, BlockTable};
+use crate::cursor::{CursorHalt, ItemCursor};
+use crate::{DecodeError, FeedError, SectionKind, StreamFault, StreamVisitor, wire};
 
 /// How much a stream may list. Pages need no memory of the decoder's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct StreamLimits {
     /// How many blocks.
     pub blocks: usize,
     /// How many bytes all blocks together.
     pub ram_bytes: u64,
 }
 
-impl Default for Limits {
+impl Default for StreamLimits {
     /// 1,024 blocks and 64 TiB.
     fn default() -> Self {
         Self { blocks: 1024, ram_bytes: 64 << 40 }
@@ -27,7 +27,7 @@ impl Default for Limits {
 
 /// What is to be read next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum DecoderState {
     Magic,
     Machine,
     /// Subsections of the configuration, or what comes after them.
@@ -56,9 +56,9 @@ pub(crate) enum State {
 /// Decodes a migration stream up to the end of RAM.
 #[derive(Debug)]
 pub struct Decoder {
-    pub(crate) limits: Limits,
+    pub(crate) limits: StreamLimits,
     pub(crate) page_bytes: u32,
-    pub(crate) state: State,
+    pub(crate) state: DecoderState,
     /// Where the next item begins in the stream.
     pub(crate) start: u64,
     /// What there is of an item that was cut, and how much of it is needed to go on.
@@ -77,9 +77,9 @@ pub struct Decoder {
     /// The RAM section that is open or was last, and its page records.
     pub(crate) kind: SectionKind,
     pub(crate) pages: u64,
-    pub(crate) listing: Listing,
+    pub(crate) listing: BlockListing,
     /// The blocks, once they are all listed.
-    pub(crate) blocks: Option<Blocks>,
+    pub(crate) blocks: Option<BlockTable>,
     /// The block that the last page record was of.
     pub(crate) current: Option<usize>,
 }
@@ -89,13 +89,13 @@ impl Decoder {
     ///
     /// `page_bytes` is the target's page size if the stream does not say: it does where the
     /// target has several (all Arm targets but those with 1 KiB pages). x86: 4096.
-    pub fn new(limits: Limits, page_bytes: u32) -> Self {
+    pub fn new(limits: StreamLimits, page_bytes: u32) -> Self {
         let good = page_bytes.is_power_of_two() && wire::PAGE_BITS.contains(&page_bytes.ilog2());
-        let wrong = DecodeError { offset: 0, fault: Fault::PageBytes { bytes: page_bytes } };
+        let wrong = DecodeError { offset: 0, fault: StreamFault::PageBytes { bytes: page_bytes } };
         Self {
             limits,
             page_bytes,
-            state: State::Magic,
+            state: DecoderState::Magic,
             start: 0,
             carried: Vec::new(),
             needed: 0,
@@ -106,7 +106,7 @@ impl Decoder {
             ram: None,
             kind: SectionKind::Start,
             pages: 0,
-            listing: Listing::default(),
+            listing: BlockListing::default(),
             blocks: None,
             current: None,
         }
@@ -116,9 +116,9 @@ impl Decoder {
     /// visitor what was in them.
     ///
     /// Errors: the stream is wrong or not understood, or the visitor fails. The decoder is spent
-    /// then: it gives the same error whenever it is fed again ([`Fault::Stopped`] if it was the
+    /// then: it gives the same error whenever it is fed again ([`StreamFault::Stopped`] if it was the
     /// visitor's).
-    pub fn feed<V: Visitor>(
+    pub fn feed<V: StreamVisitor>(
         &mut self,
         bytes: &[u8],
         to: &mut V,
@@ -130,20 +130,22 @@ impl Decoder {
         if let Err(error) = &result {
             self.failed = Some(match error {
                 FeedError::Decode(error) => error.clone(),
-                FeedError::Visitor(_) => DecodeError { offset: self.start, fault: Fault::Stopped },
+                FeedError::Visitor(_) => {
+                    DecodeError { offset: self.start, fault: StreamFault::Stopped }
+                }
             });
             self.carried = Vec::new();
         }
         result
     }
 
-    fn take<V: Visitor>(
+    fn take<V: StreamVisitor>(
         &mut self,
         mut bytes: &[u8],
         to: &mut V,
     ) -> Result<(), FeedError<V::Error>> {
         while !bytes.is_empty() {
-            if self.state == State::Opaque {
+            if self.state == DecoderState::Opaque {
                 self.start += bytes.len() as u64;
                 return Ok(());
             }
@@ -153,13 +155,13 @@ impl Decoder {
                         self.start += taken as u64;
                         bytes = &bytes[taken..];
                     }
-                    Err(Halt::Need(needed)) => {
+                    Err(CursorHalt::Need(needed)) => {
                         self.carried.extend_from_slice(bytes);
                         self.needed = needed;
                         return Ok(());
                     }
-                    Err(Halt::Decode(error)) => return Err(error.into()),
-                    Err(Halt::Visitor(error)) => return Err(FeedError::Visitor(error)),
+                    Err(CursorHalt::Decode(error)) => return Err(error.into()),
+                    Err(CursorHalt::Visitor(error)) => return Err(FeedError::Visitor(error)),
                 }
             } else {
                 bytes = self.top_up(bytes, to)?;
@@ -169,7 +171,7 @@ impl Decoder {
     }
 
     /// Adds to what is carried until an item is whole. Returns the rest of the input.
-    fn top_up<'a, V: Visitor>(
+    fn top_up<'a, V: StreamVisitor>(
         &mut self,
         bytes: &'a [u8],
         to: &mut V,
@@ -187,9 +189,9 @@ impl Decoder {
                     carried.drain(..taken);
                     self.needed = 0;
                 }
-                Err(Halt::Need(needed)) => self.needed = needed,
-                Err(Halt::Decode(error)) => return Err(error.into()),
-                Err(Halt::Visitor(error)) => return Err(FeedError::Visitor(error)),
+                Err(CursorHalt::Need(needed)) => self.needed = needed,
+                Err(CursorHalt::Decode(error)) => return Err(error.into()),
+                Err(CursorHalt::Visitor(error)) => return Err(FeedError::Visitor(error)),
             }
             self.carried = carried;
         }
@@ -197,23 +199,27 @@ impl Decoder {
     }
 
     /// Reads one item, or a run of page records. Returns how many bytes were read.
-    fn item<V: Visitor>(&mut self, bytes: &[u8], to: &mut V) -> Result<usize, Halt<V::Error>> {
-        let mut item = Cursor::new(bytes, self.start);
+    fn item<V: StreamVisitor>(
+        &mut self,
+        bytes: &[u8],
+        to: &mut V,
+    ) -> Result<usize, CursorHalt<V::Error>> {
+        let mut item = ItemCursor::new(bytes, self.start);
         match self.state {
-            State::Records => return self.records(bytes, to),
-            State::Magic => self.magic(&mut item)?,
-            State::Machine => self.machine(&mut item, to)?,
-            State::Configuration => self.configuration(&mut item, to)?,
-            State::Capabilities { left } => self.capability(&mut item, left)?,
-            State::Between => self.between(&mut item, to)?,
-            State::Listing => self.list(&mut item, to)?,
-            State::Footer => {
+            DecoderState::Records => return self.records(bytes, to),
+            DecoderState::Magic => self.magic(&mut item)?,
+            DecoderState::Machine => self.machine(&mut item, to)?,
+            DecoderState::Configuration => self.configuration(&mut item, to)?,
+            DecoderState::Capabilities { left } => self.capability(&mut item, left)?,
+            DecoderState::Between => self.between(&mut item, to)?,
+            DecoderState::Listing => self.list(&mut item, to)?,
+            DecoderState::Footer => {
                 self.footer(&mut item)?;
                 self.close(to)?;
             }
-            State::Skip { left, id } => return Ok(self.skip(bytes, left, id)),
-            State::ForeignFooter { id } => self.foreign_footer(&mut item, id)?,
-            State::Opaque => return Ok(bytes.len()),
+            DecoderState::Skip { left, id } => return Ok(self.skip(bytes, left, id)),
+            DecoderState::ForeignFooter { id } => self.foreign_footer(&mut item, id)?,
+            DecoderState::Opaque => return Ok(bytes.len()),
         }
         Ok(item.taken())
     }
@@ -224,13 +230,15 @@ impl Decoder {
     }
 
     /// How far the stream has come.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> StreamPhase {
         match self.state {
-            State::Opaque => Phase::RamEnded,
-            State::Magic | State::Machine => Phase::Header,
-            _ if self.blocks.is_none() => Phase::Setup,
-            State::Records | State::Footer if self.kind == SectionKind::End => Phase::LastPass,
-            _ => Phase::PreCopy,
+            DecoderState::Opaque => StreamPhase::RamEnded,
+            DecoderState::Magic | DecoderState::Machine => StreamPhase::Header,
+            _ if self.blocks.is_none() => StreamPhase::Setup,
+            DecoderState::Records | DecoderState::Footer if self.kind == SectionKind::End => {
+                StreamPhase::LastPass
+            }
+            _ => StreamPhase::PreCopy,
         }
     }
 
@@ -247,8 +255,10 @@ impl Decoder {
             return Err(failed.clone());
         }
         match self.phase() {
-            Phase::RamEnded => Ok(()),
-            phase => Err(DecodeError { offset: self.offset(), fault: Fault::Truncated { phase } }),
+            StreamPhase::RamEnded => Ok(()),
+            phase => {
+                Err(DecodeError { offset: self.offset(), fault: StreamFault::Truncated { phase } })
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a stream can't be decoded, and where.
 
-use crate::Fault;
+use crate::StreamFault;
 
 /// What [`Decoder::feed`](crate::Decoder::feed) fails with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,5 +20,5 @@ pub struct DecodeError {
     /// Where the field begins that is wrong, in bytes from the beginning of the stream.
     pub offset: u64,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: StreamFault,
 }

@@ -1,11 +1,11 @@
 //! What can be wrong with a stream: what was expected, what came, and a way out.
 
 use crate::feature::{Feature, way_out};
-use crate::{Phase, wire};
+use crate::{StreamPhase, wire};
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum StreamFault {
     /// The first four bytes are others.
     #[error("expected QEMU's magic {:#010x}, got {got:#010x}: not a migration stream", wire::MAGIC)]
     Magic {
@@ -264,7 +264,7 @@ pub enum Fault {
     #[error("the stream ends {} and before the end of RAM", phase.place())]
     Truncated {
         /// How far it had come.
-        phase: Phase,
+        phase: StreamPhase,
     },
     /// The visitor has failed at this place, and some of what followed it was not told.
     #[error("stopped here because what was in it could not be kept; begin with a new stream")]

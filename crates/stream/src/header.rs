@@ -1,10 +1,10 @@
 //! The beginning of a stream: magic, version, and the configuration with its subsections
 //! (migration/savevm.c, `qemu_savevm_state_header` and `vmstate_configuration`).
 
-use crate::cursor::{Cursor, Halt, lossy};
-use crate::decoder::{Decoder, State};
+use crate::cursor::{CursorHalt, ItemCursor, lossy};
+use crate::decoder::{Decoder, DecoderState};
 use crate::wire::{self, vm};
-use crate::{Fault, Visitor};
+use crate::{StreamFault, StreamVisitor};
 
 /// How long a machine type may be in bytes. QEMU's longest have about 30.
 const MACHINE_BYTES: u32 = 255;
@@ -12,59 +12,59 @@ const MACHINE_BYTES: u32 = 255;
 const CAPABILITIES: u32 = 255;
 
 impl Decoder {
-    pub(crate) fn magic<E>(&mut self, item: &mut Cursor<'_>) -> Result<(), Halt<E>> {
+    pub(crate) fn magic<E>(&mut self, item: &mut ItemCursor<'_>) -> Result<(), CursorHalt<E>> {
         let magic = item.u32()?;
         if magic != wire::MAGIC {
-            return item.wrong(4, Fault::Magic { got: magic });
+            return item.wrong(4, StreamFault::Magic { got: magic });
         }
         let version = item.u32()?;
         if version != wire::VERSION {
-            return item.wrong(4, Fault::Version { got: version });
+            return item.wrong(4, StreamFault::Version { got: version });
         }
-        self.state = State::Machine;
+        self.state = DecoderState::Machine;
         Ok(())
     }
 
-    pub(crate) fn machine<V: Visitor>(
+    pub(crate) fn machine<V: StreamVisitor>(
         &mut self,
-        item: &mut Cursor<'_>,
+        item: &mut ItemCursor<'_>,
         to: &mut V,
-    ) -> Result<(), Halt<V::Error>> {
+    ) -> Result<(), CursorHalt<V::Error>> {
         match item.peek(1)? {
             [vm::CONFIGURATION] => {}
             // A machine type of QEMU 2.3 or older: neither a configuration nor footers.
             [vm::SECTION_START | vm::COMMAND] => {
                 self.footers = false;
-                self.state = State::Between;
+                self.state = DecoderState::Between;
                 return Ok(());
             }
             other => {
                 let got = other.first().copied().unwrap_or(0);
-                return item.wrong(0, Fault::NoConfiguration { got });
+                return item.wrong(0, StreamFault::NoConfiguration { got });
             }
         }
         item.take(1)?;
         let length = item.u32()?;
         if length > MACHINE_BYTES {
             let (most, got) = (MACHINE_BYTES.into(), length.into());
-            return item.wrong(4, Fault::TooLong { what: "a machine type", most, got });
+            return item.wrong(4, StreamFault::TooLong { what: "a machine type", most, got });
         }
         let name = item.take(length as usize)?;
         let Ok(name) = std::str::from_utf8(name) else {
-            let fault = Fault::NotText { what: "a machine type", got: lossy(name) };
+            let fault = StreamFault::NotText { what: "a machine type", got: lossy(name) };
             return item.wrong(name.len(), fault);
         };
         to.machine(name);
-        self.state = State::Configuration;
+        self.state = DecoderState::Configuration;
         Ok(())
     }
 
     /// A subsection of the configuration, or what follows the configuration.
-    pub(crate) fn configuration<V: Visitor>(
+    pub(crate) fn configuration<V: StreamVisitor>(
         &mut self,
-        item: &mut Cursor<'_>,
+        item: &mut ItemCursor<'_>,
         to: &mut V,
-    ) -> Result<(), Halt<V::Error>> {
+    ) -> Result<(), CursorHalt<V::Error>> {
         if item.peek(1)? != [vm::SUBSECTION] {
             self.between(item, to)?;
             return Ok(());
@@ -76,7 +76,7 @@ impl Decoder {
             (b"configuration/target-page-bits", 1) => {
                 let bits = item.u32()?;
                 if !wire::PAGE_BITS.contains(&bits) {
-                    return item.wrong(4, Fault::PageBits { bits });
+                    return item.wrong(4, StreamFault::PageBits { bits });
                 }
                 self.page_bytes = 1 << bits;
             }
@@ -84,15 +84,15 @@ impl Decoder {
                 let count = item.u32()?;
                 if count > CAPABILITIES {
                     let (most, got) = (CAPABILITIES.into(), count.into());
-                    return item.wrong(4, Fault::TooLong { what: "capabilities", most, got });
+                    return item.wrong(4, StreamFault::TooLong { what: "capabilities", most, got });
                 }
-                self.state = State::Capabilities { left: count };
+                self.state = DecoderState::Capabilities { left: count };
             }
             (b"configuration/uuid", 1) => {
                 item.take(16)?;
             }
             _ => {
-                let fault = Fault::Subsection { name: lossy(name), version };
+                let fault = StreamFault::Subsection { name: lossy(name), version };
                 return item.wrong(name.len() + 4, fault);
             }
         }
@@ -101,19 +101,19 @@ impl Decoder {
 
     pub(crate) fn capability<E>(
         &mut self,
-        item: &mut Cursor<'_>,
+        item: &mut ItemCursor<'_>,
         left: u32,
-    ) -> Result<(), Halt<E>> {
+    ) -> Result<(), CursorHalt<E>> {
         if left == 0 {
-            self.state = State::Configuration;
+            self.state = DecoderState::Configuration;
             return Ok(());
         }
         let name = item.counted()?;
         if name != b"x-ignore-shared" {
-            return item.wrong(name.len(), Fault::Capability { name: lossy(name) });
+            return item.wrong(name.len(), StreamFault::Capability { name: lossy(name) });
         }
         self.ignore_shared = true;
-        self.state = State::Capabilities { left: left - 1 };
+        self.state = DecoderState::Capabilities { left: left - 1 };
         Ok(())
     }
 }

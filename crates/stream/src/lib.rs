@@ -2,7 +2,7 @@
 //!
 //! A destination of QEMU's migration is sent the guest's memory, page by page, for as long as it
 //! holds the source in pre-copy: every page once, then those that the dirty log named, round after
-//! round. [`Decoder`] takes these bytes, however they are cut, and tells a [`Visitor`] which pages
+//! round. [`Decoder`] takes these bytes, however they are cut, and tells a [`StreamVisitor`] which pages
 //! were in them. What a destination may say in return is in [`return_path`].
 //!
 //! The references are QEMU's migration/savevm.c (sections, commands), migration/ram.c (blocks and
@@ -11,7 +11,7 @@
 //!
 //! - Nothing is guessed. What the decoder does not understand it refuses, by name and with the
 //!   offset: a stream that holds more pages than it was told of must not look complete.
-//! - Memory is bounded by [`Limits`] and one page, whatever comes.
+//! - Memory is bounded by [`StreamLimits`] and one page, whatever comes.
 //! - A page that lies whole in the input is passed on without being copied.
 //!
 //! What it can't see: pages that never were in this stream. With `multifd` they travel on other
@@ -37,9 +37,9 @@ mod section;
 mod visitor;
 mod wire;
 
-pub use decoder::{Decoder, Limits};
+pub use decoder::{Decoder, StreamLimits};
 pub use error::{DecodeError, FeedError};
-pub use fault::Fault;
+pub use fault::StreamFault;
 pub use feature::Feature;
-pub use phase::Phase;
-pub use visitor::{BlockEntry, Command, SectionKind, Visitor};
+pub use phase::StreamPhase;
+pub use visitor::{BlockEntry, SectionKind, StreamCommand, StreamVisitor};

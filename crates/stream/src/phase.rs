@@ -2,7 +2,7 @@
 
 /// How far a stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub enum StreamPhase {
     /// Nothing, or not all of the magic, the version and the machine type.
     Header,
     /// Before the list of blocks is complete.
@@ -16,7 +16,7 @@ pub enum Phase {
     RamEnded,
 }
 
-impl Phase {
+impl StreamPhase {
     pub(crate) fn place(self) -> &'static str {
         match self {
             Self::Header => "in its header",

@@ -1,25 +1,25 @@
 //! Page records (migration/ram.c, `ram_load_precopy`): u64 offset with flags in the bits below the
 //! page size, then what the flags say.
 
-use crate::cursor::{Cursor, Halt, lossy};
-use crate::decoder::{Decoder, State};
+use crate::cursor::{CursorHalt, ItemCursor, lossy};
+use crate::decoder::{Decoder, DecoderState};
 use crate::wire::flag;
-use crate::{Fault, Feature, SectionKind, Visitor};
+use crate::{Feature, SectionKind, StreamFault, StreamVisitor};
 
 impl Decoder {
     /// Reads as many records as lie whole in the bytes, up to the end of the section. Returns how
     /// many bytes they had.
-    pub(crate) fn records<V: Visitor>(
+    pub(crate) fn records<V: StreamVisitor>(
         &mut self,
         bytes: &[u8],
         to: &mut V,
-    ) -> Result<usize, Halt<V::Error>> {
+    ) -> Result<usize, CursorHalt<V::Error>> {
         let mut taken = 0;
-        while self.state == State::Records {
-            let mut item = Cursor::new(&bytes[taken..], self.start + taken as u64);
+        while self.state == DecoderState::Records {
+            let mut item = ItemCursor::new(&bytes[taken..], self.start + taken as u64);
             match self.record(&mut item, to) {
                 Ok(()) => taken += item.taken(),
-                Err(Halt::Need(_)) if taken > 0 => break,
+                Err(CursorHalt::Need(_)) if taken > 0 => break,
                 Err(halt) => {
                     self.start += taken as u64;
                     return Err(halt);
@@ -30,11 +30,11 @@ impl Decoder {
     }
 
     #[inline]
-    fn record<V: Visitor>(
+    fn record<V: StreamVisitor>(
         &mut self,
-        item: &mut Cursor<'_>,
+        item: &mut ItemCursor<'_>,
         to: &mut V,
-    ) -> Result<(), Halt<V::Error>> {
+    ) -> Result<(), CursorHalt<V::Error>> {
         let below = u64::from(self.page_bytes) - 1;
         let word = item.u64()?;
         let (offset, flags) = (word & !below, word & below);
@@ -42,14 +42,14 @@ impl Decoder {
             flag::PAGE => {
                 let block = self.block_of(item, offset, flags)?;
                 let page = item.take(self.page_bytes as usize)?;
-                to.page(block, offset, page).map_err(Halt::Visitor)?;
+                to.page(block, offset, page).map_err(CursorHalt::Visitor)?;
                 self.pages += 1;
                 Ok(())
             }
             flag::FILL => {
                 let block = self.block_of(item, offset, flags)?;
                 let byte = item.u8()?;
-                to.fill(block, offset, byte).map_err(Halt::Visitor)?;
+                to.fill(block, offset, byte).map_err(CursorHalt::Visitor)?;
                 self.pages += 1;
                 Ok(())
             }
@@ -61,29 +61,29 @@ impl Decoder {
     #[inline]
     fn block_of<E>(
         &mut self,
-        item: &mut Cursor<'_>,
+        item: &mut ItemCursor<'_>,
         offset: u64,
         flags: u64,
-    ) -> Result<usize, Halt<E>> {
+    ) -> Result<usize, CursorHalt<E>> {
         let Some(blocks) = &self.blocks else {
-            return item.wrong(8, Fault::NoBlocks { flags });
+            return item.wrong(8, StreamFault::NoBlocks { flags });
         };
         let block = if flags & flag::CONTINUE == 0 {
             let name = item.counted()?;
             let Some(block) = blocks.find(name) else {
-                return item.wrong(name.len(), Fault::UnknownBlock { name: lossy(name) });
+                return item.wrong(name.len(), StreamFault::UnknownBlock { name: lossy(name) });
             };
             block
         } else {
             let Some(block) = self.current else {
-                return item.wrong(8, Fault::NoBlock);
+                return item.wrong(8, StreamFault::NoBlock);
             };
             block
         };
         // Both are multiples of the page size, so the whole page lies inside.
         let bytes = blocks.used_bytes(block);
         if offset >= bytes {
-            let fault = Fault::Outside { name: blocks.name(block), bytes, offset };
+            let fault = StreamFault::Outside { name: blocks.name(block), bytes, offset };
             return item.wrong(item.taken(), fault);
         }
         self.current = Some(block);
@@ -92,13 +92,13 @@ impl Decoder {
 
     /// A record that is no page.
     #[cold]
-    fn other<V: Visitor>(
+    fn other<V: StreamVisitor>(
         &mut self,
-        item: &Cursor<'_>,
+        item: &ItemCursor<'_>,
         offset: u64,
         flags: u64,
         to: &mut V,
-    ) -> Result<(), Halt<V::Error>> {
+    ) -> Result<(), CursorHalt<V::Error>> {
         let feature = match flags & !flag::CONTINUE {
             flag::XBZRLE => Feature::Xbzrle,
             flag::HOOK => Feature::Rdma,
@@ -113,13 +113,13 @@ impl Decoder {
             }
             flag::EOS if flags == flag::EOS && offset == 0 => {
                 if self.blocks.is_none() {
-                    return item.wrong(8, Fault::NoBlocks { flags });
+                    return item.wrong(8, StreamFault::NoBlocks { flags });
                 }
-                self.state = State::Footer;
+                self.state = DecoderState::Footer;
                 return if self.footers { Ok(()) } else { self.close(to) };
             }
-            _ => return item.wrong(8, Fault::Flags { flags, offset }),
+            _ => return item.wrong(8, StreamFault::Flags { flags, offset }),
         };
-        item.wrong(8, Fault::Uses { feature, flags })
+        item.wrong(8, StreamFault::Uses { feature, flags })
     }
 }

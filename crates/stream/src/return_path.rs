@@ -3,7 +3,7 @@
 //! A message is u16 type, u16 length, then so many bytes, all big-endian (QEMU's
 //! migration/migration.c, `enum mig_rp_message_type` and `source_return_path_thread`). The source
 //! listens once it has the capability `return-path` on and has sent
-//! [`Command::OpenReturnPath`](crate::Command::OpenReturnPath).
+//! [`StreamCommand::OpenReturnPath`](crate::Command::OpenReturnPath).
 
 const SHUT: u8 = 1;
 const PONG: u8 = 2;
@@ -11,7 +11,7 @@ const SWITCHOVER_ACK: u8 = 7;
 
 /// How the load went, for [`shut`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LoadOutcome {
     /// Everything has arrived. A source that waits for this is then `completed` (run state
     /// `postmigrate`): it hands the guest over, and `cont` is needed to make it run there again.
     Loaded,
@@ -21,11 +21,11 @@ pub enum Outcome {
 }
 
 /// SHUT: the destination's last word. A source that has sent everything waits for it.
-pub fn shut(outcome: Outcome) -> [u8; 8] {
-    [0, SHUT, 0, 4, 0, 0, 0, u8::from(outcome == Outcome::Failed)]
+pub fn shut(outcome: LoadOutcome) -> [u8; 8] {
+    [0, SHUT, 0, 4, 0, 0, 0, u8::from(outcome == LoadOutcome::Failed)]
 }
 
-/// PONG: the answer to [`Command::Ping`](crate::Command::Ping), with its number. The source only
+/// PONG: the answer to [`StreamCommand::Ping`](crate::Command::Ping), with its number. The source only
 /// notes it; nothing waits for it in pre-copy.
 pub fn pong(number: u32) -> [u8; 8] {
     let [a, b, c, d] = number.to_be_bytes();
@@ -45,8 +45,8 @@ mod tests {
 
     #[test]
     fn messages_are_as_qemu_reads_them() {
-        assert_eq!(shut(Outcome::Loaded), [0, 1, 0, 4, 0, 0, 0, 0]);
-        assert_eq!(shut(Outcome::Failed), [0, 1, 0, 4, 0, 0, 0, 1]);
+        assert_eq!(shut(LoadOutcome::Loaded), [0, 1, 0, 4, 0, 0, 0, 0]);
+        assert_eq!(shut(LoadOutcome::Failed), [0, 1, 0, 4, 0, 0, 0, 1]);
         assert_eq!(pong(0x0102_0304), [0, 2, 0, 4, 1, 2, 3, 4]);
         assert_eq!(switchover_ack(), [0, 7, 0, 0]);
     }

@@ -29,7 +29,7 @@ pub enum SectionKind {
 
 /// What the source orders outside the sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Command {
+pub enum StreamCommand {
     /// It listens to what the destination says ([`return_path`](crate::return_path)).
     OpenReturnPath,
     /// It asks for a [`pong`](crate::return_path::pong) with this number.
@@ -44,7 +44,7 @@ pub enum Command {
 /// Is told what is in a stream, in its order.
 ///
 /// An error ends the decoding: [`Decoder::feed`](crate::Decoder::feed) returns it.
-pub trait Visitor {
+pub trait StreamVisitor {
     /// Why the visitor can't take what it is told.
     type Error;
 
@@ -67,7 +67,7 @@ pub trait Visitor {
     }
 
     /// A command.
-    fn command(&mut self, _command: Command) -> Result<(), Self::Error> {
+    fn command(&mut self, _command: StreamCommand) -> Result<(), Self::Error> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::encode::{Stream, contents};
 use common::{Call, cut, decode};
-use memtwin_stream::{BlockEntry, Command, SectionKind};
+use memtwin_stream::{BlockEntry, SectionKind, StreamCommand};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -77,12 +77,12 @@ fn write(plan: &Plan) -> (Stream, Vec<Call>) {
     }
     if plan.commands {
         stream.open_return_path().ping(7);
-        calls.extend([Command::OpenReturnPath, Command::Ping(7)].map(Call::Command));
+        calls.extend([StreamCommand::OpenReturnPath, StreamCommand::Ping(7)].map(Call::Command));
     }
     if let Some(huge) = &plan.huge {
         let summary = if huge.contains(&true) { 0x20_0000 | page_bytes } else { page_bytes };
         stream.postcopy_advise(summary);
-        calls.push(Call::Command(Command::PostcopyAdvise));
+        calls.push(Call::Command(StreamCommand::PostcopyAdvise));
     }
     stream.start(plan.blocks.iter().map(|pages| pages * page_bytes).sum());
     let mut entries = Vec::new();
@@ -112,7 +112,7 @@ fn write(plan: &Plan) -> (Stream, Vec<Call>) {
     }
     if plan.commands {
         stream.switchover_start();
-        calls.push(Call::Command(Command::SwitchoverStart));
+        calls.push(Call::Command(StreamCommand::SwitchoverStart));
     }
     records(plan, &plan.end, stream.end(), &mut calls, SectionKind::End);
     stream.devices();

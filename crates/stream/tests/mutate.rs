@@ -12,7 +12,7 @@ mod common;
 use cap::Cap;
 use common::encode::{RAM_ID, Stream};
 use common::watch::agrees_under_cuts;
-use memtwin_stream::{BlockEntry, Decoder, Limits, Visitor};
+use memtwin_stream::{BlockEntry, Decoder, StreamLimits, StreamVisitor};
 use std::alloc::System;
 use std::convert::Infallible;
 use std::fs;
@@ -108,7 +108,7 @@ fn bounded() {
 
 struct Nobody;
 
-impl Visitor for Nobody {
+impl StreamVisitor for Nobody {
     type Error = Infallible;
 
     fn blocks(&mut self, _: &[BlockEntry]) -> Result<(), Infallible> {
@@ -139,7 +139,7 @@ fn floods_need_no_memory() {
     }
     for (begin, flood) in [(&b"\x02\0\0\0\x02"[..], &zeros), (b"", &sections), (b"\x03", &sections)]
     {
-        let mut decoder = Decoder::new(Limits::default(), 4096);
+        let mut decoder = Decoder::new(StreamLimits::default(), 4096);
         decoder.feed(&head.bytes, &mut Nobody).unwrap();
         decoder.feed(begin, &mut Nobody).unwrap();
         if begin == b"\x03" {
@@ -165,7 +165,7 @@ fn a_list_of_blocks_as_long_as_may_be_needs_little() {
     }
     stream.block("ram", 1 << 30).close().part().page("ram", 0, 1);
     let before = ALLOCATOR.allocated();
-    let mut decoder = Decoder::new(Limits::default(), 4096);
+    let mut decoder = Decoder::new(StreamLimits::default(), 4096);
     for piece in stream.bytes.chunks(333) {
         decoder.feed(piece, &mut Nobody).unwrap();
     }

@@ -12,7 +12,9 @@ mod common;
 
 use common::watch;
 use memtwin_child::Spawn;
-use memtwin_stream::{BlockEntry, Decoder, Fault, Limits, Phase, SectionKind, Visitor};
+use memtwin_stream::{
+    BlockEntry, Decoder, SectionKind, StreamFault, StreamLimits, StreamPhase, StreamVisitor,
+};
 use std::convert::Infallible;
 use std::fs;
 use std::io::Write;
@@ -100,7 +102,7 @@ impl Twin {
     }
 }
 
-impl Visitor for Twin {
+impl StreamVisitor for Twin {
     type Error = Infallible;
 
     fn blocks(&mut self, blocks: &[BlockEntry]) -> Result<(), Infallible> {
@@ -130,7 +132,7 @@ impl Visitor for Twin {
 
 fn replicate(stream: &[u8], piece: usize) -> Twin {
     let mut twin = Twin::default();
-    let mut decoder = Decoder::new(Limits::default(), PAGE as u32);
+    let mut decoder = Decoder::new(StreamLimits::default(), PAGE as u32);
     for piece in stream.chunks(piece) {
         decoder.feed(piece, &mut twin).unwrap();
     }
@@ -165,11 +167,11 @@ fn check(stream: &[u8], memory: &Path) {
 /// Requires that a stream that breaks off in its first MiB is not complete, at any byte.
 fn check_truncated(stream: &[u8]) {
     let mut twin = Twin::default();
-    let mut decoder = Decoder::new(Limits::default(), PAGE as u32);
+    let mut decoder = Decoder::new(StreamLimits::default(), PAGE as u32);
     for end in 0..stream.len().min(1 << 20) {
         let error = decoder.finish().unwrap_err();
         assert_eq!(error.offset, end as u64);
-        assert!(matches!(error.fault, Fault::Truncated { .. }), "{error}");
+        assert!(matches!(error.fault, StreamFault::Truncated { .. }), "{error}");
         decoder.feed(&stream[end..=end], &mut twin).unwrap();
     }
     for end in (0..stream.len().min(1 << 20)).step_by(65_521) {
@@ -234,8 +236,8 @@ fn a_source_that_sends_dirty_bitmaps_too_is_refused() {
     let machine = ["-M", "pc,memory-backend=twin"];
     let bitmaps = "migrate_set_capability dirty-bitmaps on";
     let stream = record(qemu, &machine, place.path(), &memory, bitmaps);
-    let mut decoder = Decoder::new(Limits::default(), PAGE as u32);
+    let mut decoder = Decoder::new(StreamLimits::default(), PAGE as u32);
     let error = decoder.feed(&stream, &mut Twin::default()).unwrap_err();
     assert!(error.to_string().contains("\"dirty-bitmap\" before the end of RAM"), "{error}");
-    assert_ne!(decoder.phase(), Phase::RamEnded);
+    assert_ne!(decoder.phase(), StreamPhase::RamEnded);
 }

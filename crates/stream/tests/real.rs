@@ -10,7 +10,9 @@
 mod common;
 
 use common::{Call, cut, decode, watch};
-use memtwin_stream::{BlockEntry, Command, Decoder, Fault, Limits, Phase, SectionKind};
+use memtwin_stream::{
+    BlockEntry, Decoder, SectionKind, StreamCommand, StreamFault, StreamLimits, StreamPhase,
+};
 
 const X86_64: &[u8] = include_bytes!("fixtures/none-x86_64-10.0.bin");
 const X86_64_OLD: &[u8] = include_bytes!("fixtures/none-x86_64-7.2.bin");
@@ -45,7 +47,7 @@ fn three_machines_with_the_same_memory_have_the_same_twin() {
     for (bytes, page_bytes) in WHOLE {
         let (calls, decoder, end) = decode(page_bytes, [bytes]);
         assert_eq!(end, Ok(()));
-        assert_eq!(decoder.phase(), Phase::RamEnded);
+        assert_eq!(decoder.phase(), StreamPhase::RamEnded);
         assert_eq!(decoder.offset(), bytes.len() as u64);
         assert_eq!(calls[0], Call::Machine("none".to_owned()));
         let pages = (1 << 20) / u64::from(page_bytes);
@@ -74,7 +76,7 @@ fn any_cut_tells_the_same() {
 #[test]
 fn a_stream_that_ends_at_any_byte_says_where() {
     for (bytes, page_bytes) in WHOLE {
-        let mut decoder = Decoder::new(Limits::default(), page_bytes);
+        let mut decoder = Decoder::new(StreamLimits::default(), page_bytes);
         let mut whole = 0;
         for end in 0..bytes.len() {
             match decoder.finish() {
@@ -82,7 +84,7 @@ fn a_stream_that_ends_at_any_byte_says_where() {
                 Err(error) => {
                     assert_eq!(whole, 0, "complete before byte {end} and not there");
                     assert_eq!(error.offset, end as u64);
-                    assert!(matches!(error.fault, Fault::Truncated { .. }), "{error}");
+                    assert!(matches!(error.fault, StreamFault::Truncated { .. }), "{error}");
                 }
             }
             // The same from a decoder that got it in one piece; now and then, as it takes longer.
@@ -130,7 +132,7 @@ fn block(name: &str, used_bytes: u64) -> BlockEntry {
 fn blocks(head: &[u8]) -> (Vec<Call>, Vec<BlockEntry>) {
     let (calls, decoder, end) = decode(4096, [head]);
     let fault = end.map_err(|error| error.fault);
-    assert_eq!(fault, Err(Fault::Truncated { phase: Phase::PreCopy }));
+    assert_eq!(fault, Err(StreamFault::Truncated { phase: StreamPhase::PreCopy }));
     assert_eq!(decoder.offset(), head.len() as u64);
     let blocks = calls.iter().find_map(|call| match call {
         Call::Blocks(blocks) => Some(blocks.clone()),
@@ -151,7 +153,7 @@ fn qemu_7_2_lists_the_blocks_of_a_pc() {
 #[test]
 fn an_arm_machine_says_its_page_size() {
     let head = include_bytes!("fixtures/virt-aarch64-10.0.head");
-    let mut decoder = Decoder::new(Limits::default(), 1024);
+    let mut decoder = Decoder::new(StreamLimits::default(), 1024);
     decoder.feed(head, &mut common::Calls::default()).unwrap();
     assert_eq!(decoder.page_bytes(), 4096);
     assert_eq!(blocks(head).1[2], block("mach-virt.ram", 16 << 20));
@@ -178,7 +180,8 @@ fn shared_blocks_come_with_their_address() {
 #[test]
 fn postcopy_is_advised_and_changes_nothing_with_usual_pages() {
     let (calls, blocks) = blocks(include_bytes!("fixtures/postcopy-x86_64-7.2.head"));
-    let begin = [Command::OpenReturnPath, Command::Ping(1), Command::PostcopyAdvise];
+    let begin =
+        [StreamCommand::OpenReturnPath, StreamCommand::Ping(1), StreamCommand::PostcopyAdvise];
     assert_eq!(calls[1..4], begin.map(Call::Command));
     assert!(blocks.iter().all(|block| block.page_bytes.is_none()));
 }
@@ -218,7 +221,7 @@ fn other_devices_that_send_while_the_guest_runs_are_refused_by_name() {
     ] {
         let (.., end) = decode(4096, [head]);
         let error = end.unwrap_err();
-        assert_eq!(error.fault, Fault::Foreign { name: name.to_owned() });
+        assert_eq!(error.fault, StreamFault::Foreign { name: name.to_owned() });
         assert_eq!(&head[error.offset as usize..][..name.len()], name.as_bytes());
         assert!(error.to_string().ends_with(way_out), "{error}");
     }

@@ -1,7 +1,7 @@
 //! The host's side of the control page: start, pace, stop, and count.
 
 use crate::control::{self, BLOCK};
-use crate::{Stalled, Stressor, Watch};
+use crate::{StallWatch, StalledWriter, Stressor};
 use memtwin_mapping::Mapping;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ const PACE_TICK: Duration = Duration::from_millis(1);
 
 /// The memory that the writers write, as they see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct WriterWindow {
     /// Its address, in the writers' own addresses.
     pub base: u64,
     /// Its size in pages.
@@ -27,8 +27,8 @@ pub struct Window {
 pub struct Controls {
     page: Arc<Mapping>,
     writers: usize,
-    pacer: Option<Pacer>,
-    watch: Watch,
+    pacer: Option<PaceThread>,
+    watch: StallWatch,
 }
 
 impl Controls {
@@ -44,10 +44,10 @@ impl Controls {
         page: Arc<Mapping>,
         writers: usize,
         stressor: Stressor,
-        window: Window,
+        window: WriterWindow,
         seed: u64,
     ) -> Self {
-        let this = Self { page, writers, pacer: None, watch: Watch::new(writers) };
+        let this = Self { page, writers, pacer: None, watch: StallWatch::new(writers) };
         for writer in 0..writers {
             let set = |at, value| this.word(writer, at).store(value, Ordering::Relaxed);
             set(control::COMMAND, control::HOLD);
@@ -94,7 +94,7 @@ impl Controls {
         self.pacer = None;
         match pages_per_second {
             Some(rate) => {
-                self.pacer = Some(Pacer::start(Arc::clone(&self.page), self.writers, rate));
+                self.pacer = Some(PaceThread::start(Arc::clone(&self.page), self.writers, rate));
             }
             None => (0..self.writers).for_each(|writer| {
                 self.word(writer, control::ALLOWED).store(u64::MAX, Ordering::Release);
@@ -128,7 +128,7 @@ impl Controls {
     }
 
     /// Errors if a writer that should write has not done so for a while.
-    pub fn check_progress(&mut self) -> Result<(), Stalled> {
+    pub fn check_progress(&mut self) -> Result<(), StalledWriter> {
         for writer in 0..self.writers {
             let over = self.get(writer, control::STATE) >= control::STATE_FINISHED;
             let command = self.get(writer, control::COMMAND);
@@ -146,7 +146,7 @@ impl Controls {
     }
 
     /// Forgets how long nobody has written: the writers were paused.
-    pub fn forgive(&mut self) {
+    pub fn reset_watchdog(&mut self) {
         self.watch.reset();
     }
 
@@ -181,12 +181,12 @@ fn mix(seed: u64) -> u64 {
 
 /// A thread that raises what the writers are allowed, at a steady rate.
 #[derive(Debug)]
-struct Pacer {
+struct PaceThread {
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Pacer {
+impl PaceThread {
     fn start(page: Arc<Mapping>, writers: usize, rate: u64) -> Self {
         let end = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&end);
@@ -214,7 +214,7 @@ impl Pacer {
     }
 }
 
-impl Drop for Pacer {
+impl Drop for PaceThread {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -230,7 +230,7 @@ mod tests {
 
     fn controls(writers: usize) -> Controls {
         let page = Arc::new(Mapping::anonymous(4096, 1).unwrap());
-        let window = Window { base: 0x2000_0000, pages: 256, shift: 12 };
+        let window = WriterWindow { base: 0x2000_0000, pages: 256, shift: 12 };
         Controls::new(page, writers, Stressor::Once, window, 1)
     }
 

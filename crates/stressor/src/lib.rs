@@ -12,7 +12,7 @@ mod fill;
 mod kind;
 mod watch;
 
-pub use controls::{Controls, Window};
+pub use controls::{Controls, WriterWindow};
 pub use fill::fill;
 pub use kind::{Stressor, UnknownStressor};
-pub use watch::{Stalled, Watch};
+pub use watch::{StallWatch, StalledWriter};

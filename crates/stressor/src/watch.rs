@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 /// How long a writer that has something to do may go without a write. Generous, as the machine may
 /// be busy; short enough that a run ends within seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A writer that should write and does not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("writer {writer} made no progress for {seconds} s after {written} pages written")]
-pub struct Stalled {
+pub struct StalledWriter {
     /// Which writer.
     pub writer: usize,
     /// How many pages it had written.
@@ -20,11 +20,11 @@ pub struct Stalled {
 
 /// When each writer last got on.
 #[derive(Debug)]
-pub struct Watch {
+pub struct StallWatch {
     last: Vec<(u64, Instant)>,
 }
 
-impl Watch {
+impl StallWatch {
     /// Watches so many writers, from now on.
     pub fn new(writers: usize) -> Self {
         Self { last: vec![(0, Instant::now()); writers] }
@@ -37,13 +37,15 @@ impl Watch {
     }
 
     /// Looks at a writer. Errors if it was wanted to write and has not for too long.
-    pub fn look(&mut self, writer: usize, wanted: bool, written: u64) -> Result<(), Stalled> {
+    pub fn look(&mut self, writer: usize, wanted: bool, written: u64) -> Result<(), StalledWriter> {
         let (before, since) = &mut self.last[writer];
         if !wanted || written != *before {
             (*before, *since) = (written, Instant::now());
         }
         match since.elapsed() {
-            idle if idle >= PATIENCE => Err(Stalled { writer, written, seconds: idle.as_secs() }),
+            idle if idle >= TIMEOUT => {
+                Err(StalledWriter { writer, written, seconds: idle.as_secs() })
+            }
             _ => Ok(()),
         }
     }
@@ -55,13 +57,13 @@ mod tests {
 
     #[test]
     fn only_a_wanted_writer_can_stall() {
-        let mut watch = Watch::new(2);
-        watch.last[0].1 -= PATIENCE;
-        watch.last[1].1 -= PATIENCE;
+        let mut watch = StallWatch::new(2);
+        watch.last[0].1 -= TIMEOUT;
+        watch.last[1].1 -= TIMEOUT;
         assert_eq!(watch.look(0, false, 0), Ok(()));
         assert_eq!(watch.look(1, true, 0).unwrap_err().writer, 1);
         assert_eq!(watch.look(1, true, 1), Ok(()));
-        watch.last[1].1 -= PATIENCE;
+        watch.last[1].1 -= TIMEOUT;
         watch.reset();
         assert_eq!(watch.look(1, true, 1), Ok(()));
     }

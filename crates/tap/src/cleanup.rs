@@ -2,16 +2,16 @@
 //! who goes on with it, and how it is put back by hand.
 
 use crate::guardian::{Guardian, TAKE_OVER_TIMEOUT};
-use crate::note::Note;
 use crate::socket::StreamSocket;
 use crate::undo::{Undo, UndoError};
+use crate::undo_note::UndoNote;
 use memtwin_qmp::Qmp;
 
 /// What must be undone, and who does it if we can't.
 #[derive(Debug)]
 pub(crate) struct Cleanup {
     undo: Undo,
-    note: Note,
+    note: UndoNote,
     guardian: Guardian,
 }
 
@@ -33,7 +33,7 @@ impl CloseError {
 }
 
 impl Cleanup {
-    pub(crate) fn new(undo: Undo, note: Note, guardian: Guardian) -> Self {
+    pub(crate) fn new(undo: Undo, note: UndoNote, guardian: Guardian) -> Self {
         Self { undo, note, guardian }
     }
 

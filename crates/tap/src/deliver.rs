@@ -1,12 +1,14 @@
 //! A round of a tap: what is read from the stream until everything that was pending has come.
 
+use crate::migration_tap::{MigrationTap, log};
 use crate::reader::ReadResult;
-use crate::tap::{Tap, log};
 use crate::throttle::Throttle;
-use crate::tracker::Receiver;
+use crate::tracker::StreamReceiver;
 use memtwin_qemu::{migration, status};
-use memtwin_replicate::{Deliver, Delivery, RoundError, RoundKind, SourceError, Stop};
-use memtwin_stream::{FeedError, Phase, return_path};
+use memtwin_replicate::{
+    CancelToken, PageReceiver, PushSource, RoundError, RoundKind, SourceError,
+};
+use memtwin_stream::{FeedError, StreamPhase, return_path};
 use std::time::{Duration, Instant};
 
 /// How often a wait looks whether it was asked to stop.
@@ -25,12 +27,12 @@ const QUIET: Duration = Duration::from_millis(10);
 /// How long the guest may take to stand still after that, where no pause of ours is counted.
 const STAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Deliver for Tap<'_> {
+impl PushSource for MigrationTap<'_> {
     fn deliver(
         &mut self,
         kind: RoundKind,
-        into: &mut dyn Delivery,
-        stop: &Stop,
+        into: &mut dyn PageReceiver,
+        stop: &CancelToken,
     ) -> Result<(), RoundError> {
         self.tracker.begin();
         match kind {
@@ -49,9 +51,9 @@ impl Deliver for Tap<'_> {
     }
 }
 
-impl Tap<'_> {
+impl MigrationTap<'_> {
     /// A round while the guest runs. QEMU is held, and hurries only if there is something to send.
-    fn delta(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
+    fn delta(&mut self, into: &mut dyn PageReceiver, stop: &CancelToken) -> Result<(), RoundError> {
         // What came since the last round, and does not tell of now.
         while self.step(Duration::ZERO, into)? {}
         self.tracker.sections = 0;
@@ -65,7 +67,7 @@ impl Tap<'_> {
     }
 
     /// Reads on until what was pending when the round began has come.
-    fn round(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
+    fn round(&mut self, into: &mut dyn PageReceiver, stop: &CancelToken) -> Result<(), RoundError> {
         loop {
             self.tracker.empty = false;
             self.until(into, stop, |tap| tap.tracker.empty || tap.tracker.is_once_around())?;
@@ -81,7 +83,11 @@ impl Tap<'_> {
     /// Reads what QEMU had sent when it said that nothing is pending: what is in the socket, and
     /// the rest of the section that it was writing then (it flushes at each section's end). A page
     /// of one byte takes ten bytes, so thousands may be on the way.
-    fn catch_up(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
+    fn catch_up(
+        &mut self,
+        into: &mut dyn PageReceiver,
+        stop: &CancelToken,
+    ) -> Result<(), RoundError> {
         // Not until nothing is there: a QEMU that goes at full pace always has something more.
         let upto = self.counters.bytes + self.reader.unread().map_err(log)?;
         self.until(into, stop, |tap| tap.counters.bytes >= upto)?;
@@ -104,7 +110,7 @@ impl Tap<'_> {
     }
 
     /// The last pages, with which QEMU pauses the guest; nothing when they have come.
-    fn last(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
+    fn last(&mut self, into: &mut dyn PageReceiver, stop: &CancelToken) -> Result<(), RoundError> {
         if self.may_end && self.has_ended() && self.stood_still()? {
             return Ok(());
         }
@@ -133,7 +139,11 @@ impl Tap<'_> {
     }
 
     /// Lets QEMU pause the guest and send what is left, when it finds that this is little enough.
-    fn let_it_end(&mut self, into: &mut dyn Delivery, stop: &Stop) -> Result<(), RoundError> {
+    fn let_it_end(
+        &mut self,
+        into: &mut dyn PageReceiver,
+        stop: &CancelToken,
+    ) -> Result<(), RoundError> {
         self.count_pause()?;
         self.throttle(Throttle::MayEnd(self.max_pause))?;
         if !std::mem::replace(&mut self.may_end, true) {
@@ -192,7 +202,7 @@ impl Tap<'_> {
 
     /// Whether all of memory has come.
     fn has_ended(&self) -> bool {
-        self.decoder.phase() == Phase::RamEnded
+        self.decoder.phase() == StreamPhase::RamEnded
     }
 
     fn stood_still(&mut self) -> Result<bool, SourceError> {
@@ -204,8 +214,8 @@ impl Tap<'_> {
     /// Reads until something is so, or all of memory has come.
     fn until(
         &mut self,
-        into: &mut dyn Delivery,
-        stop: &Stop,
+        into: &mut dyn PageReceiver,
+        stop: &CancelToken,
         so: impl Fn(&Self) -> bool,
     ) -> Result<(), RoundError> {
         let mut silent = Instant::now();
@@ -227,7 +237,7 @@ impl Tap<'_> {
     }
 
     /// Reads a piece and hands its pages over. Whether there was one in time.
-    fn step(&mut self, timeout: Duration, into: &mut dyn Delivery) -> Result<bool, RoundError> {
+    fn step(&mut self, timeout: Duration, into: &mut dyn PageReceiver) -> Result<bool, RoundError> {
         match self.reader.read(timeout) {
             ReadResult::Bytes => {}
             ReadResult::Nothing => return Ok(false),
@@ -235,7 +245,7 @@ impl Tap<'_> {
         }
         let bytes = self.reader.bytes();
         let before = self.tracker.pages;
-        let mut receiver = Receiver {
+        let mut receiver = StreamReceiver {
             into,
             page_shift: self.decoder.page_bytes().ilog2(),
             watch: &mut self.tracker,

@@ -2,7 +2,7 @@
 
 use crate::{CloseError, UndoError};
 use memtwin_pages::{PageSizeError, RegionError};
-use memtwin_qemu::{SettingsError, Status};
+use memtwin_qemu::{MigrationStatus, SettingsError};
 use memtwin_qmp::QmpError;
 use memtwin_stream::DecodeError;
 use std::io;
@@ -19,7 +19,7 @@ pub enum OpenError {
     )]
     Busy {
         /// Where it is.
-        status: Status,
+        status: MigrationStatus,
     },
     /// QEMU says that this guest can't be migrated, and why.
     #[error("QEMU can't migrate this guest, so its memory can't be had this way: {}", reasons.join("; "))]

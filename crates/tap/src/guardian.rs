@@ -24,9 +24,9 @@ mod state;
 
 pub use life::guardian_main;
 
-use crate::note::Note;
 use crate::undo::Undo;
-use channel::{GuardianChannel, Heard};
+use crate::undo_note::UndoNote;
+use channel::{ChannelEvent, GuardianChannel};
 use memtwin_child::Spawn;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -54,7 +54,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The first word.
 #[derive(Debug, Serialize, Deserialize)]
-struct Orders {
+struct GuardianOrders {
     undo: Undo,
     note: PathBuf,
 }
@@ -75,7 +75,7 @@ impl Guardian {
         mut command: Command,
         qmp: OwnedFd,
         stream: BorrowedFd<'_>,
-        note: &Note,
+        note: &UndoNote,
         undo: &Undo,
     ) -> io::Result<Self> {
         let (channel, theirs) = GuardianChannel::pair()?;
@@ -87,7 +87,7 @@ impl Guardian {
         // Our copy of its end goes with this; it would keep the guardian's death from us.
         drop(command);
         let this = Self { child, channel: Some(channel), dismiss: true, ended_in: None };
-        let orders = Orders { undo: undo.clone(), note: note.path().to_owned() };
+        let orders = GuardianOrders { undo: undo.clone(), note: note.path().to_owned() };
         let orders = serde_json::to_string(&orders).map_err(io::Error::other)?;
         this.send(&orders, &[stream, note.as_fd()])?;
         Ok(this)
@@ -114,7 +114,7 @@ impl Guardian {
     /// The state in which we were when it ended the stream, if it has.
     pub(crate) fn ended_in(&mut self) -> Option<char> {
         if let Some(channel) = &self.channel
-            && let Ok(Heard::Word(word)) = channel.receive(Some(Duration::ZERO))
+            && let Ok(ChannelEvent::Word(word)) = channel.receive(Some(Duration::ZERO))
             && let Some(state) = word.strip_prefix(ENDED)
         {
             self.ended_in = state.chars().next();

@@ -3,19 +3,19 @@
 use crate::cleanup::Cleanup;
 use crate::error::OpenError;
 use crate::guardian::Guardian;
-use crate::note::{Note, Taken};
 use crate::reader::{ReadResult, StreamReader, stall_timeout};
 use crate::socket::StreamSocket;
 use crate::throttle::Throttle;
-use crate::tracker::Opening;
+use crate::tracker::BlockListReader;
 use crate::undo::Undo;
+use crate::undo_note::{TakenNote, UndoNote};
 use memtwin_qemu::{
-    ProcessId, Settings, balloon, capabilities, migration, migration_hazard, parameters, status,
-    version,
+    ProcessId, QemuSettings, balloon, capabilities, migration, migration_hazard, parameters,
+    status, version,
 };
 use memtwin_qmp::{Qmp, QmpError};
-use memtwin_replicate::Stop;
-use memtwin_stream::{BlockEntry, Decoder, FeedError, Limits};
+use memtwin_replicate::CancelToken;
+use memtwin_stream::{BlockEntry, Decoder, FeedError, StreamLimits};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
@@ -55,7 +55,7 @@ const UNWANTED: [&str; 15] = [
 
 /// The QEMU that is to be tapped, and how.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct TapTarget {
     /// The socket of its monitor, to connect again when the connection breaks.
     pub monitor: PathBuf,
     /// Its process.
@@ -68,7 +68,7 @@ pub struct Target {
 
 /// A migration to us that has begun.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub(crate) struct BegunMigration {
     pub(crate) reader: StreamReader,
     pub(crate) decoder: Decoder,
     pub(crate) blocks: Vec<BlockEntry>,
@@ -84,17 +84,17 @@ pub(crate) struct Begun {
 /// Errors: QEMU is left as it was, or what was left is in the error.
 pub(crate) fn begin(
     qmp: &mut Qmp,
-    target: &Target,
+    target: &TapTarget,
     guardian: Command,
-    stop: &Stop,
-) -> Result<Begun, OpenError> {
+    stop: &CancelToken,
+) -> Result<BegunMigration, OpenError> {
     let system = |what| move |errno| OpenError::System { what, errno };
     let qemu = ProcessId::of(target.pid).map_err(system("QEMU's process"))?;
-    let taken = Note::take(&target.notes, &qemu);
+    let taken = UndoNote::take(&target.notes, &qemu);
     let note = match taken.map_err(system("the note of QEMU's settings"))? {
-        Taken::InUse => return Err(OpenError::InUse { pid: target.pid }),
-        Taken::Ours(note, None) => note,
-        Taken::Ours(note, Some(left)) => {
+        TakenNote::InUse => return Err(OpenError::InUse { pid: target.pid }),
+        TakenNote::Ours(note, None) => note,
+        TakenNote::Ours(note, Some(left)) => {
             // Before anything is looked at: what was left is not the owner's own.
             left.put_back(qmp).map_err(|undo| OpenError::Leftovers { undo })?;
             note
@@ -126,8 +126,8 @@ pub(crate) fn begin(
     let cleanup = Cleanup::new(undo, note, guardian);
     let reader = || StreamReader::start(socket.clone(), stall_timeout(target.max_pause));
     match begun(qmp, &wanted, reader, theirs, stop) {
-        Ok(Listed { reader, decoder, blocks, machine }) => {
-            Ok(Begun { reader, decoder, blocks, machine, ran, cleanup })
+        Ok(ListedBlocks { reader, decoder, blocks, machine }) => {
+            Ok(BegunMigration { reader, decoder, blocks, machine, ran, cleanup })
         }
         Err(first) => Err(match cleanup.finish(qmp, &socket) {
             Ok(()) => first,
@@ -137,7 +137,7 @@ pub(crate) fn begin(
 }
 
 /// Looks whether this QEMU can be tapped, and returns the settings that this takes.
-fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
+fn look(qmp: &mut Qmp) -> Result<QemuSettings, OpenError> {
     let now = migration(qmp)?;
     if now.status.is_under_way() {
         return Err(OpenError::Busy { status: now.status });
@@ -184,11 +184,11 @@ fn look(qmp: &mut Qmp) -> Result<Settings, OpenError> {
 /// Changes the settings, and has QEMU migrate into the other end of the socket.
 fn begun(
     qmp: &mut Qmp,
-    wanted: &Settings,
+    wanted: &QemuSettings,
     reader: impl FnOnce() -> std::io::Result<StreamReader>,
     theirs: OwnedFd,
-    stop: &Stop,
-) -> Result<Listed, OpenError> {
+    stop: &CancelToken,
+) -> Result<ListedBlocks, OpenError> {
     let reader =
         reader().map_err(|errno| OpenError::System { what: "a thread for the stream", errno })?;
     wanted.apply(qmp)?;
@@ -219,7 +219,7 @@ fn begun(
 
 /// Errors unless the capabilities are those that we have set: from here on, while a migration is under way,
 /// QEMU lets nobody set them.
-fn are_set(qmp: &mut Qmp, wanted: &Settings) -> Result<(), OpenError> {
+fn are_set(qmp: &mut Qmp, wanted: &QemuSettings) -> Result<(), OpenError> {
     let now = capabilities(qmp)?;
     let differ =
         |(name, state): (&String, &bool)| (now.get(name) != Some(state)).then(|| name.clone());
@@ -235,7 +235,7 @@ fn page_bytes(
     qmp: &mut Qmp,
     reader: &StreamReader,
     since: Instant,
-    stop: &Stop,
+    stop: &CancelToken,
 ) -> Result<u64, OpenError> {
     loop {
         let now = migration(qmp)?;
@@ -255,7 +255,7 @@ fn page_bytes(
 }
 
 /// The beginning of the stream, up to the list of blocks.
-struct Listed {
+struct ListedBlocks {
     reader: StreamReader,
     decoder: Decoder,
     blocks: Vec<BlockEntry>,
@@ -267,13 +267,13 @@ fn listed(
     mut reader: StreamReader,
     page_bytes: u64,
     since: Instant,
-    stop: &Stop,
-) -> Result<Listed, OpenError> {
+    stop: &CancelToken,
+) -> Result<ListedBlocks, OpenError> {
     let decoded = u32::try_from(page_bytes).ok().filter(|bytes| DECODED_PAGES.contains(bytes));
     let ours = u64::from(USUAL_PAGE_BYTES);
     let decoded = decoded.ok_or(OpenError::OtherPageSize { page_bytes, ours })?;
-    let mut decoder = Decoder::new(Limits::default(), decoded);
-    let mut opening = Opening::default();
+    let mut decoder = Decoder::new(StreamLimits::default(), decoded);
+    let mut opening = BlockListReader::default();
     loop {
         match reader.read(POLL_INTERVAL) {
             ReadResult::Bytes => {}
@@ -294,7 +294,7 @@ fn listed(
             })?;
             if let Some(blocks) = opening.blocks.take() {
                 reader.put_back(at + 1);
-                return Ok(Listed { reader, decoder, blocks, machine: opening.machine });
+                return Ok(ListedBlocks { reader, decoder, blocks, machine: opening.machine });
             }
         }
     }

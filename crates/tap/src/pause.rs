@@ -1,6 +1,6 @@
 //! How long the guest stood still for us, and that it did all the time.
 
-use crate::tap::{Tap, log};
+use crate::migration_tap::{MigrationTap, log};
 use memtwin_qemu::status;
 use memtwin_qmp::Timestamp;
 use memtwin_replicate::SourceError;
@@ -26,7 +26,7 @@ impl PausedInterval {
     }
 }
 
-impl Tap<'_> {
+impl MigrationTap<'_> {
     /// How long the guest stood still for us, if it did.
     pub fn paused(&self) -> Option<PausedInterval> {
         self.paused

@@ -63,21 +63,21 @@ pub(crate) enum EndReason {
 #[derive(Debug)]
 pub(crate) struct StreamReader {
     socket: StreamSocket,
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
     thread: Option<JoinHandle<()>>,
     piece: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedQueue {
+    queue: Mutex<StreamQueue>,
     arrived: Condvar,
     taken: Condvar,
     stall_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct StreamQueue {
     pieces: VecDeque<Vec<u8>>,
     bytes: u64,
     spare: Vec<Vec<u8>>,
@@ -93,7 +93,7 @@ impl StreamReader {
     ///
     /// Errors: no thread can be started.
     pub(crate) fn start(socket: StreamSocket, stall_timeout: Duration) -> io::Result<Self> {
-        let shared = Arc::new(Shared { stall_timeout, ..Shared::default() });
+        let shared = Arc::new(SharedQueue { stall_timeout, ..SharedQueue::default() });
         let (theirs, from) = (Arc::clone(&shared), socket.clone());
         let thread = thread::Builder::new()
             .name("qemu-stream".to_owned())
@@ -171,7 +171,7 @@ impl Drop for StreamReader {
     }
 }
 
-impl Queue {
+impl StreamQueue {
     fn take(&mut self) -> Option<Vec<u8>> {
         let piece = self.pieces.pop_front()?;
         self.bytes -= piece.len() as u64;
@@ -186,8 +186,8 @@ impl Queue {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl SharedQueue {
+    fn lock(&self) -> MutexGuard<'_, StreamQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,7 +232,7 @@ impl Shared {
     }
 
     /// Waits until there is room in the queue. False: nothing was taken for too long.
-    fn has_room(&self, mut queue: MutexGuard<'_, Queue>) -> bool {
+    fn has_room(&self, mut queue: MutexGuard<'_, StreamQueue>) -> bool {
         let mut taken = queue.taken;
         let mut since = Instant::now();
         while queue.bytes > QUEUE_BYTES && !queue.unwanted {
@@ -254,7 +254,7 @@ mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn reading() -> (StreamReader, UnixStream) {
         let (ours, theirs) = StreamSocket::pair().unwrap();
@@ -267,13 +267,13 @@ mod tests {
         let (mut reader, mut theirs) = reading();
         assert_eq!(reader.read(Duration::ZERO), ReadResult::Nothing);
         theirs.write_all(b"one two").unwrap();
-        assert_eq!(reader.read(PATIENCE), ReadResult::Bytes);
+        assert_eq!(reader.read(TIMEOUT), ReadResult::Bytes);
         assert_eq!(reader.bytes(), b"one two");
         reader.put_back(4);
         assert_eq!(reader.unread().unwrap(), 3);
-        assert_eq!((reader.read(PATIENCE), reader.bytes()), (ReadResult::Bytes, &b"two"[..]));
+        assert_eq!((reader.read(TIMEOUT), reader.bytes()), (ReadResult::Bytes, &b"two"[..]));
         drop(theirs);
-        assert_eq!(reader.read(PATIENCE), ReadResult::End);
+        assert_eq!(reader.read(TIMEOUT), ReadResult::End);
         assert_eq!(reader.why_ended(), Some(EndReason::Closed));
     }
 
@@ -285,13 +285,13 @@ mod tests {
         theirs.write_all(&vec![7; half]).unwrap();
         let mut left = half;
         while left > 0 {
-            assert_eq!(reader.read(PATIENCE), ReadResult::Bytes);
+            assert_eq!(reader.read(TIMEOUT), ReadResult::Bytes);
             left -= reader.bytes().len();
         }
         // The control: far more than the queue holds ends it, and fails the writer at once.
         let error = theirs.write_all(&vec![7; QUEUE_BYTES as usize * 2]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-        while reader.read(PATIENCE) != ReadResult::End {}
+        while reader.read(TIMEOUT) != ReadResult::End {}
         assert_eq!(reader.why_ended(), Some(EndReason::Stalled));
     }
 
@@ -308,10 +308,10 @@ mod tests {
         let writer = thread::spawn(move || theirs.write_all(&vec![7; bytes]));
         let mut left = bytes;
         while left > 0 {
-            assert_eq!(reader.read(PATIENCE), ReadResult::Bytes);
+            assert_eq!(reader.read(TIMEOUT), ReadResult::Bytes);
             left -= reader.bytes().len();
         }
         writer.join().unwrap().unwrap();
-        assert_eq!(reader.read(PATIENCE), ReadResult::End);
+        assert_eq!(reader.read(TIMEOUT), ReadResult::End);
     }
 }

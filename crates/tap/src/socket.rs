@@ -75,7 +75,7 @@ impl StreamSocket {
     /// fails, and who waits for our word hears that we failed. QEMU lets the guest run, if it did.
     pub(crate) fn end(&self) {
         // Each fails only if QEMU has closed its end already.
-        let _ = self.send(&return_path::shut(return_path::Outcome::Failed));
+        let _ = self.send(&return_path::shut(return_path::LoadOutcome::Failed));
         let _ = shutdown(self.as_fd(), Shutdown::Read);
     }
 

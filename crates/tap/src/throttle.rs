@@ -6,7 +6,7 @@
 //! two together are a threshold in bytes. The bandwidth is a budget for each tenth of a second:
 //! after one section QEMU sleeps if it is used up.
 
-use memtwin_qemu::{Settings, SettingsError};
+use memtwin_qemu::{QemuSettings, SettingsError};
 use memtwin_qmp::Qmp;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ pub(crate) enum Throttle {
 impl Throttle {
     /// The parameters. `page_bytes` is the target's page size: at [`Throttle::Held`] and
     /// [`Throttle::Full`] the log is collected when one page or none is pending.
-    pub(crate) fn settings(self, page_bytes: u32) -> Settings {
+    pub(crate) fn settings(self, page_bytes: u32) -> QemuSettings {
         let page = page_a_millisecond(page_bytes);
         let (bandwidth, available, limit) = match self {
             Self::Opening => (HARDLY_YET, page, 1),
@@ -59,7 +59,7 @@ impl Throttle {
             Self::MayEnd(pause) => (UNLIMITED, LOCAL, part(pause, SMALL_PART)),
             Self::MustEnd(pause) => (UNLIMITED, LOCAL, part(pause, LARGE_PART)),
         };
-        Settings::new()
+        QemuSettings::new()
             .parameter("max-bandwidth", bandwidth)
             .parameter("avail-switchover-bandwidth", available)
             .parameter("downtime-limit", limit)

@@ -2,8 +2,8 @@
 //! order of its pages.
 
 use memtwin_pages::RegionId;
-use memtwin_replicate::{Delivery, SinkError};
-use memtwin_stream::{BlockEntry, SectionKind, Visitor};
+use memtwin_replicate::{PageReceiver, SinkError};
+use memtwin_stream::{BlockEntry, SectionKind, StreamVisitor};
 
 /// A place in QEMU's walk over all blocks: block, and offset in it.
 type Place = (usize, u64);
@@ -46,15 +46,15 @@ impl RoundTracker {
 }
 
 /// Hands the pages of a stream over, and watches.
-pub(crate) struct Receiver<'r> {
-    pub(crate) into: &'r mut dyn Delivery,
+pub(crate) struct StreamReceiver<'r> {
+    pub(crate) into: &'r mut dyn PageReceiver,
     pub(crate) watch: &'r mut RoundTracker,
     /// Which region each block is.
     pub(crate) regions: &'r [Option<RegionId>],
     pub(crate) page_shift: u32,
 }
 
-impl Visitor for Receiver<'_> {
+impl StreamVisitor for StreamReceiver<'_> {
     type Error = SinkError;
 
     fn blocks(&mut self, _blocks: &[BlockEntry]) -> Result<(), SinkError> {
@@ -87,12 +87,12 @@ impl Visitor for Receiver<'_> {
 
 /// Waits for the list of blocks and takes nothing else.
 #[derive(Debug, Default)]
-pub(crate) struct Opening {
+pub(crate) struct BlockListReader {
     pub(crate) machine: String,
     pub(crate) blocks: Option<Vec<BlockEntry>>,
 }
 
-impl Visitor for Opening {
+impl StreamVisitor for BlockListReader {
     type Error = std::convert::Infallible;
 
     fn machine(&mut self, name: &str) {

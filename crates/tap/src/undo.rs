@@ -8,8 +8,8 @@
 
 use crate::socket::StreamSocket;
 use memtwin_qemu::{
-    Capabilities, Parameters, ProcessId, RunState, Settings, SettingsError, Status, migration,
-    set_capabilities, set_parameters, status,
+    Capabilities, MigrationStatus, Parameters, ProcessId, QemuSettings, RunState, SettingsError,
+    migration, set_capabilities, set_parameters, status,
 };
 use memtwin_qmp::{Qmp, QmpError};
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Undo {
     /// The settings that were changed, as they were before.
-    pub settings: Settings,
+    pub settings: QemuSettings,
     /// The capabilities, as we have set them.
     pub capabilities: Capabilities,
     /// Every value that we give to each parameter.
@@ -76,7 +76,7 @@ pub enum UndoError {
     )]
     NotOurs {
         /// Where it is.
-        status: Status,
+        status: MigrationStatus,
     },
     /// The guest does not run.
     #[error(
@@ -173,7 +173,7 @@ impl Undo {
 
     /// The QMP commands that put everything back that we have changed.
     pub fn commands(&self) -> String {
-        let ours = Settings {
+        let ours = QemuSettings {
             capabilities: self.capabilities.clone(),
             parameters: self
                 .parameters
@@ -229,7 +229,7 @@ impl Undo {
         }
     }
 
-    fn capabilities_to_restore(&self, now: &Settings) -> Capabilities {
+    fn capabilities_to_restore(&self, now: &QemuSettings) -> Capabilities {
         let before = self.settings.capabilities.iter();
         before
             .filter(|(name, before)| {
@@ -240,7 +240,7 @@ impl Undo {
             .collect()
     }
 
-    fn parameters_to_restore(&self, now: &Settings) -> Parameters {
+    fn parameters_to_restore(&self, now: &QemuSettings) -> Parameters {
         let before = self.settings.parameters.iter();
         before
             .filter(|(name, before)| {
@@ -259,7 +259,7 @@ mod tests {
 
     fn undo() -> Undo {
         Undo {
-            settings: Settings::new()
+            settings: QemuSettings::new()
                 .capability("return-path", false)
                 .capability("xbzrle", true)
                 .capability("multifd", false)
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn what_somebody_else_has_set_meanwhile_stays() {
         let undo = undo();
-        let now = Settings::new()
+        let now = QemuSettings::new()
             .capability("return-path", true)
             .capability("xbzrle", true)
             .capability("multifd", true)

@@ -2,7 +2,7 @@
 
 use crate::{FileTwin, TwinError, device, room};
 use memtwin_pages::{Layout, Region, RegionId, Run};
-use memtwin_replicate::{Sink, SinkError, Written};
+use memtwin_replicate::{Sink, SinkError, WriteOutcome};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,12 @@ impl Sink for DirTwin {
         Ok(())
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         self.twins[region.0].write(RegionId(0), first, bytes)
     }
 

@@ -1,7 +1,7 @@
 //! No twin: for the cost of everything else.
 
 use memtwin_pages::{Layout, RegionId};
-use memtwin_replicate::{Sink, SinkError, Written};
+use memtwin_replicate::{Sink, SinkError, WriteOutcome};
 
 /// Takes every page and keeps none. Nothing is written, so it counts 0 bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,8 +12,8 @@ impl Sink for Discard {
         Ok(())
     }
 
-    fn write(&mut self, _: RegionId, _: u64, _bytes: &[u8]) -> Result<Written, SinkError> {
-        Ok(Written::default())
+    fn write(&mut self, _: RegionId, _: u64, _bytes: &[u8]) -> Result<WriteOutcome, SinkError> {
+        Ok(WriteOutcome::default())
     }
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {

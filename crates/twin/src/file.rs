@@ -16,7 +16,7 @@
 use crate::page_store::{PageAccess, PageStore};
 use crate::{DeviceOptions, StoreRole, TwinError, TwinImage, TwinPlace, TwinStore};
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_replicate::{Sink, SinkError, Written};
+use memtwin_replicate::{Sink, SinkError, WriteOutcome};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -140,7 +140,12 @@ impl Sink for FileTwin {
         Ok(())
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         Ok(self.opened_mut()?.pages.write(region, first, bytes)?)
     }
 

@@ -20,12 +20,12 @@ pub struct Injector<S> {
     /// How many victims are still to be chosen.
     missing: u64,
     random: fastrand::Rng,
-    regions: Vec<Watched>,
+    regions: Vec<WatchedTwin>,
 }
 
 /// What is known of a region's pages.
 #[derive(Debug)]
-struct Watched {
+struct WatchedTwin {
     /// Pages that the engine has read.
     known: PageSet,
     /// The digest of each page as the engine last read it.
@@ -37,7 +37,7 @@ struct Watched {
     victims: PageSet,
 }
 
-impl Watched {
+impl WatchedTwin {
     fn new(pages: u64) -> Self {
         let empty = PageSet::new(pages);
         Self {
@@ -65,9 +65,9 @@ impl Watched {
 }
 
 /// One collection of the wrapped source.
-struct Named(Vec<PageSet>);
+struct NamedByLog(Vec<PageSet>);
 
-impl Collector for Named {
+impl Collector for NamedByLog {
     fn pages(&mut self, region: RegionId, bitmap: &[u64]) {
         self.0[region.0].insert_words(bitmap);
     }
@@ -80,7 +80,7 @@ impl Collector for Named {
 impl<S: Source> Injector<S> {
     /// Wraps `source`, to keep back `pages` pages that `seed` picks among the changed ones.
     pub fn new(source: S, pages: u64, seed: u64) -> Self {
-        let regions = source.layout().iter().map(|(_, region)| Watched::new(region.pages()));
+        let regions = source.layout().iter().map(|(_, region)| WatchedTwin::new(region.pages()));
         Self {
             missing: pages,
             random: fastrand::Rng::with_seed(seed),
@@ -120,7 +120,7 @@ impl<S: Source> Injector<S> {
     }
 
     /// Picks victims among the named pages that really differ from what the engine has of them.
-    fn choose(&mut self, named: &Named) {
+    fn choose(&mut self, named: &NamedByLog) {
         let mut candidates: Vec<(RegionId, u64)> = named
             .0
             .iter()
@@ -149,7 +149,7 @@ impl<S: Source> Injector<S> {
     /// The engine begins a round. If it has read all that it owed, the last one went well.
     fn next_round(&mut self) {
         let went_well = self.regions.iter().all(|region| region.unread.is_empty());
-        for Watched { owed, unread, .. } in &mut self.regions {
+        for WatchedTwin { owed, unread, .. } in &mut self.regions {
             if went_well {
                 owed.clear();
             } else {
@@ -177,8 +177,9 @@ impl<S: Source> Source for Injector<S> {
     }
 
     fn collect(&mut self, into: &mut dyn Collector) -> Result<(), SourceError> {
-        let mut named =
-            Named(self.layout().iter().map(|(_, region)| PageSet::new(region.pages())).collect());
+        let mut named = NamedByLog(
+            self.layout().iter().map(|(_, region)| PageSet::new(region.pages())).collect(),
+        );
         let collected = self.source.collect(&mut named);
         self.next_round();
         if self.missing > 0 {

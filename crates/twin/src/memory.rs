@@ -2,8 +2,8 @@
 
 use crate::{SparseMemory, TwinError, UnfinishedTwin, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_replicate::{Sink, SinkError, Written};
-use memtwin_room::Watch;
+use memtwin_replicate::{Sink, SinkError, WriteOutcome};
+use memtwin_room::RoomWatch;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -16,11 +16,11 @@ const NAME: &str = "the twin in memory";
 /// A twin in memory, gone when it is dropped. Regions lie as in a [`FileTwin`](crate::FileTwin).
 ///
 /// It takes as much memory as the guest has that is not zero ([`SparseMemory`]), and ends the run
-/// when memory runs out rather than be the reason for the end of another process ([`Watch`]).
+/// when memory runs out rather than be the reason for the end of another process ([`RoomWatch`]).
 #[derive(Debug, Default)]
 pub struct MemoryTwin {
     opened: Option<OpenedMemory>,
-    watch: Watch,
+    watch: RoomWatch,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl MemoryTwin {
     }
 
     /// The same, with its eye on this room.
-    pub fn watched(watch: Watch) -> Self {
+    pub fn watched(watch: RoomWatch) -> Self {
         Self { opened: None, watch }
     }
 
@@ -68,7 +68,7 @@ impl OpenedMemory {
         region: RegionId,
         first: u64,
         bytes: &[u8],
-    ) -> Result<(Written, u64), TwinError> {
+    ) -> Result<(WriteOutcome, u64), TwinError> {
         let (offset, page) = self.regions[region.0];
         let at = (offset + first * page as u64) as usize;
         let put = |at, bytes: &[u8]| {
@@ -76,10 +76,10 @@ impl OpenedMemory {
             self.memory.write(at, bytes).map_err(failed)
         };
         if !self.committed {
-            let written = Written { false_dirty: 0, bytes: bytes.len() as u64 };
+            let written = WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 };
             return Ok((written, put(at, bytes)?));
         }
-        let (mut written, mut grown) = (Written::default(), 0);
+        let (mut written, mut grown) = (WriteOutcome::default(), 0);
         for (at, page) in (at..).step_by(page).zip(bytes.chunks_exact(page)) {
             if self.memory.equals(at, page) {
                 written.false_dirty += 1;
@@ -119,7 +119,12 @@ impl Sink for MemoryTwin {
         Ok(())
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         let opened = self.opened.as_ref().ok_or_else(unopened)?;
         let (written, grown) = opened.write(region, first, bytes)?;
         if grown > 0 {

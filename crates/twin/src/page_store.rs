@@ -12,8 +12,8 @@ use crate::device::length;
 use buffered::BufferedPages;
 use mapped::MappedPages;
 use memtwin_pages::{Layout, Region, RegionId, Run};
-use memtwin_replicate::Written;
-use memtwin_room::Watch;
+use memtwin_replicate::WriteOutcome;
+use memtwin_room::RoomWatch;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -51,7 +51,7 @@ pub(crate) struct PageStore {
     after: PageUpdate,
     committed: bool,
     /// For a file that is memory.
-    watch: Box<Watch>,
+    watch: Box<RoomWatch>,
 }
 
 /// Where a region lies in the file, and its page size.
@@ -102,7 +102,7 @@ impl PageStore {
         region: RegionId,
         first: u64,
         bytes: &[u8],
-    ) -> Result<Written, TwinError> {
+    ) -> Result<WriteOutcome, TwinError> {
         let RegionPlace { offset, page } = self.regions[region.0];
         let at = offset + first * page as u64;
         if !self.committed {
@@ -110,7 +110,7 @@ impl PageStore {
                 self.watch.take(bytes.len() as u64)?;
             }
             put(&self.file, &self.name, at, bytes)?;
-            return Ok(Written { false_dirty: 0, bytes: bytes.len() as u64 });
+            return Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 });
         }
         match &mut self.after {
             PageUpdate::Mapped(mapped) => {

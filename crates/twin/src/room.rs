@@ -1,7 +1,7 @@
 //! Whether there is room for a twin in a file.
 
 use crate::{TwinError, TwinPath};
-use memtwin_room::{Need, Room};
+use memtwin_room::{MemoryNeed, MemoryRoom};
 use rustix::fs::{StatVfs, fstatfs, statvfs};
 use std::fs::File;
 use std::path::Path;
@@ -38,7 +38,11 @@ pub(crate) fn check_local(path: &Path, needed: u64) -> Result<(), TwinError> {
     if memtwin_room::is_memory(path) {
         let what = format!("the twin {}, which is memory", path.display());
         let way_out = "name a path on a disk";
-        Room::of_self().check(&Need { memory: needed, way_out, ..Need::of(&what) })?;
+        MemoryRoom::of_self().check(&MemoryNeed {
+            memory: needed,
+            way_out,
+            ..MemoryNeed::of(&what)
+        })?;
     }
     Ok(())
 }

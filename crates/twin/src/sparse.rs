@@ -5,7 +5,7 @@
 //! were ever written, reads no other, and leaves zeros out that are written into a hole: a guest's
 //! untouched memory costs nothing in its twin, also when the twin is compared.
 
-use memtwin_mapping::{Advice, MapError, Mapping, host_page_size};
+use memtwin_mapping::{MapError, Mapping, MappingAdvice, host_page_size};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -93,7 +93,7 @@ impl SparseMemory {
     fn allot(&self, at: usize, len: usize) -> Result<(), MapError> {
         let first = at - at % self.page;
         let end = (at + len).next_multiple_of(self.page).min(self.mapping.len());
-        match self.mapping.advise(Advice::PopulateWrite, first, end - first) {
+        match self.mapping.advise(MappingAdvice::PopulateWrite, first, end - first) {
             // A kernel before 5.14 does not know the request: then the stores do it.
             Err(error) if error.errno.kind() != ErrorKind::InvalidInput => return Err(error),
             _ => {}

@@ -9,7 +9,7 @@
 
 use crate::{MemoryTwin, SparseMemory, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_replicate::{Sink, SinkError, Written};
+use memtwin_replicate::{Sink, SinkError, WriteOutcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -78,7 +78,12 @@ impl Sink for WithheldTwin {
         self.twin.open(layout)
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         if self.past_precopy {
             self.remember(region, first, bytes);
         }

@@ -60,7 +60,7 @@ pub fn capture<'t, T: Image + ?Sized>(
         other if other != bytes => return Err(CompareError::Sizes { memory: bytes, twin: other }),
         _ => {}
     }
-    let work = Work {
+    let work = CaptureWork {
         memory,
         twin,
         bytes,
@@ -69,7 +69,7 @@ pub fn capture<'t, T: Image + ?Sized>(
         next: AtomicU64::new(0),
         failed: AtomicBool::new(false),
     };
-    let Kept { differing, discarded: gone } = work.run()?;
+    let CapturedPages { differing, discarded: gone } = work.run()?;
     let mut discarded = PageSet::new(page_size.pages_for(bytes));
     gone.into_iter().for_each(|page| {
         discarded.insert(page);
@@ -79,7 +79,7 @@ pub fn capture<'t, T: Image + ?Sized>(
 }
 
 /// The reading, shared by the workers.
-struct Work<'i, T: ?Sized> {
+struct CaptureWork<'i, T: ?Sized> {
     memory: &'i dyn Image,
     twin: &'i T,
     bytes: u64,
@@ -91,12 +91,12 @@ struct Work<'i, T: ?Sized> {
 
 /// What differs from the twin.
 #[derive(Default)]
-struct Kept {
+struct CapturedPages {
     differing: Vec<(u64, Box<[u8]>)>,
     discarded: Vec<u64>,
 }
 
-impl Kept {
+impl CapturedPages {
     fn append(mut self, mut more: Self) -> Self {
         self.differing.append(&mut more.differing);
         self.discarded.append(&mut more.discarded);
@@ -104,11 +104,11 @@ impl Kept {
     }
 }
 
-impl<T: Image + ?Sized> Work<'_, T> {
-    fn run(&self) -> Result<Kept, CompareError> {
+impl<T: Image + ?Sized> CaptureWork<'_, T> {
+    fn run(&self) -> Result<CapturedPages, CompareError> {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = cores.min(MOST_WORKERS).min(self.chunks().try_into().unwrap_or(usize::MAX));
-        let kept: Result<Vec<Kept>, CompareError> = thread::scope(|scope| {
+        let kept: Result<Vec<CapturedPages>, CompareError> = thread::scope(|scope| {
             let mut started = Vec::with_capacity(workers);
             for _ in 0..workers {
                 let thread = thread::Builder::new().spawn_scoped(scope, || self.work());
@@ -122,7 +122,7 @@ impl<T: Image + ?Sized> Work<'_, T> {
                 .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
                 .collect()
         });
-        Ok(kept?.into_iter().fold(Kept::default(), Kept::append))
+        Ok(kept?.into_iter().fold(CapturedPages::default(), CapturedPages::append))
     }
 
     /// A whole number of pages.
@@ -135,10 +135,10 @@ impl<T: Image + ?Sized> Work<'_, T> {
     }
 
     /// Takes chunk after chunk until there is none, or another worker has failed.
-    fn work(&self) -> Result<Kept, CompareError> {
+    fn work(&self) -> Result<CapturedPages, CompareError> {
         let chunk_bytes = self.chunk_bytes();
         let (mut memory, mut scratch) = (vec![0; chunk_bytes as usize], Vec::new());
-        let mut kept = Kept::default();
+        let mut kept = CapturedPages::default();
         while !self.failed.load(Ordering::Relaxed) {
             let chunk = self.next.fetch_add(1, Ordering::Relaxed);
             if chunk >= self.chunks() {
@@ -160,7 +160,7 @@ impl<T: Image + ?Sized> Work<'_, T> {
         offset: u64,
         memory: &mut [u8],
         scratch: &mut Vec<u8>,
-        kept: &mut Kept,
+        kept: &mut CapturedPages,
     ) -> Result<(), CompareError> {
         let len = memory.len();
         let failed = |side| move |cause| CompareError::Read { side, offset, len, cause };

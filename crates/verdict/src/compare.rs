@@ -1,7 +1,7 @@
 //! The question that the judge is asked, and its answer.
 
 use crate::judge::Judge;
-use crate::{Difference, Digests, Image};
+use crate::{Difference, Image, ImageDigests};
 use memtwin_pages::PageSize;
 use std::fmt;
 use std::io;
@@ -97,9 +97,9 @@ pub struct Comparison {
     /// Every one of them that differs, in order.
     pub differing: Vec<Difference>,
     /// The digests of the whole memory.
-    pub memory: Digests,
+    pub memory: ImageDigests,
     /// The digests of the whole twin.
-    pub twin: Digests,
+    pub twin: ImageDigests,
 }
 
 impl Comparison {

@@ -33,7 +33,7 @@ impl Difference {
     /// How two copies of a page differ, or of a part of one that begins at offset `at` in the
     /// page. `None` if they don't. The copies are equally long; `at` is a multiple of 8.
     pub(crate) fn between(page: u64, at: u32, memory: &[u8], twin: &[u8]) -> Option<Self> {
-        let mut ranges = Ranges::default();
+        let mut ranges = DifferingRanges::default();
         let mut hint = None;
         let (memory_words, memory_rest) = memory.as_chunks::<8>();
         let (twin_words, twin_rest) = twin.as_chunks::<8>();
@@ -62,8 +62,10 @@ impl Difference {
 
     /// Takes in what was found in a later part of the same page.
     pub(crate) fn absorb(&mut self, later: &Self) {
-        let mut ranges =
-            Ranges { list: std::mem::take(&mut self.ranges).into_vec(), bytes: self.bytes };
+        let mut ranges = DifferingRanges {
+            list: std::mem::take(&mut self.ranges).into_vec(),
+            bytes: self.bytes,
+        };
         for range in later.ranges.iter().cloned() {
             ranges.add(range);
         }
@@ -79,12 +81,12 @@ fn agreed(one: Option<Hint>, other: Option<Hint>) -> Option<Hint> {
 
 /// Ranges as they are found, in order.
 #[derive(Default)]
-struct Ranges {
+struct DifferingRanges {
     list: Vec<Range<u32>>,
     bytes: u32,
 }
 
-impl Ranges {
+impl DifferingRanges {
     /// Adds every byte that differs between two copies of the bytes at `offset`.
     fn add_differing(&mut self, offset: u32, memory: &[u8], twin: &[u8]) {
         for (at, (memory, twin)) in (offset..).zip(memory.iter().zip(twin)) {

@@ -6,14 +6,14 @@ use std::fmt;
 
 /// The digests of a whole image, its bytes in order.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Digests {
+pub struct ImageDigests {
     /// BLAKE3, 256 bits. Displays as hex, as b3sum prints it.
     pub blake3: blake3::Hash,
     /// The first number that `sum -r` prints.
     pub bsd_sum: u16,
 }
 
-impl fmt::Debug for Digests {
+impl fmt::Debug for ImageDigests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digests {{ blake3: {}, bsd_sum: {} }}", self.blake3, self.bsd_sum)
     }
@@ -39,23 +39,23 @@ impl Digester {
     }
 
     /// The digests of the bytes so far.
-    pub fn finish(&self) -> Digests {
-        Digests { blake3: self.blake3.finalize(), bsd_sum: self.bsd_sum.value() }
+    pub fn finish(&self) -> ImageDigests {
+        ImageDigests { blake3: self.blake3.finalize(), bsd_sum: self.bsd_sum.value() }
     }
 }
 
 /// One kind of digest, running.
-pub(crate) trait Running: Clone + Default {
+pub(crate) trait RunningDigest: Clone + Default {
     fn take_in(&mut self, bytes: &[u8]);
 }
 
-impl Running for blake3::Hasher {
+impl RunningDigest for blake3::Hasher {
     fn take_in(&mut self, bytes: &[u8]) {
         self.update(bytes);
     }
 }
 
-impl Running for BsdSum {
+impl RunningDigest for BsdSum {
     fn take_in(&mut self, bytes: &[u8]) {
         self.update(bytes);
     }
@@ -64,12 +64,12 @@ impl Running for BsdSum {
 /// The running digests of both images, which are one for as long as the images are equal: equal
 /// bytes have equal digests, so they are digested once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pair<D> {
+pub(crate) struct DigestPair<D> {
     memory: D,
     twin: Option<D>,
 }
 
-impl<D: Running> Pair<D> {
+impl<D: RunningDigest> DigestPair<D> {
     /// Goes on over the next bytes of both, `equal` if they are.
     pub(crate) fn take_in(&mut self, memory: &[u8], twin: &[u8], equal: bool) {
         if !equal && self.twin.is_none() {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_pair_parts_where_the_images_do_and_not_before() {
-        let mut pair = Pair::<BsdSum>::default();
+        let mut pair = DigestPair::<BsdSum>::default();
         pair.take_in(b"one", b"one", true);
         assert!(pair.twin.is_none());
         pair.take_in(b"two", b"too", false);

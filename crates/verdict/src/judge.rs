@@ -5,11 +5,11 @@
 //! stays in its core's own cache; meanwhile the others are at the chunks before and after. Memory
 //! is bounded, but for the list of pages that differ.
 
+use crate::baton::Baton;
 use crate::bsd::BsdSum;
 use crate::compare::MOST_PAGE_BYTES;
-use crate::digest::Pair;
-use crate::relay::Relay;
-use crate::{CompareError, Comparison, Difference, Digests, Image, Side};
+use crate::digest::DigestPair;
+use crate::{CompareError, Comparison, Difference, Image, ImageDigests, Side};
 use memtwin_pages::PageSize;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
@@ -25,18 +25,18 @@ const MOST_WORKERS: usize = 4;
 
 /// A comparison to be made.
 pub(crate) struct Judge<'i> {
-    memory: Sided<'i>,
-    twin: Sided<'i>,
+    memory: SidedImage<'i>,
+    twin: SidedImage<'i>,
     page_size: PageSize,
     pub(crate) chunk_bytes: usize,
     pub(crate) workers: usize,
 }
 
-type Blake3 = Box<Pair<blake3::Hasher>>;
-type Sum = Pair<BsdSum>;
+type Blake3 = Box<DigestPair<blake3::Hasher>>;
+type Sum = DigestPair<BsdSum>;
 
 /// What a worker ends with: the pages it found, and the digests if they came to it last.
-struct Shift {
+struct WorkerResult {
     differing: Vec<Difference>,
     digests: Option<(Blake3, Sum)>,
 }
@@ -52,8 +52,8 @@ impl<'i> Judge<'i> {
         }
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
-            memory: Sided::new(Side::Memory, memory)?,
-            twin: Sided::new(Side::Twin, twin)?,
+            memory: SidedImage::new(Side::Memory, memory)?,
+            twin: SidedImage::new(Side::Twin, twin)?,
             page_size,
             chunk_bytes: CHUNK_BYTES,
             workers: cores.min(MOST_WORKERS),
@@ -67,9 +67,9 @@ impl<'i> Judge<'i> {
 
     pub(crate) fn run(&self) -> Result<Comparison, CompareError> {
         let workers = usize::try_from(self.chunks()).map_or(self.workers, |n| n.min(self.workers));
-        let blake3 = Relay::ring(workers, Blake3::default());
-        let sums = Relay::ring(workers, Sum::default());
-        let shifts: Result<Vec<Shift>, CompareError> = thread::scope(|scope| {
+        let blake3 = Baton::ring(workers, Blake3::default());
+        let sums = Baton::ring(workers, Sum::default());
+        let shifts: Result<Vec<WorkerResult>, CompareError> = thread::scope(|scope| {
             let mut started = Vec::with_capacity(workers);
             for (first, (blake3, sum)) in blake3.into_iter().zip(sums).enumerate() {
                 // A worker that ends, however it does, drops its places in the rings with it.
@@ -94,11 +94,11 @@ impl<'i> Judge<'i> {
         &self,
         first: u64,
         workers: usize,
-        blake3s: &Relay<Blake3>,
-        sums: &Relay<Sum>,
-    ) -> Result<Shift, CompareError> {
+        blake3s: &Baton<Blake3>,
+        sums: &Baton<Sum>,
+    ) -> Result<WorkerResult, CompareError> {
         let (mut memory, mut twin) = (vec![0; self.chunk_bytes], vec![0; self.chunk_bytes]);
-        let mut shift = Shift { differing: Vec::new(), digests: None };
+        let mut shift = WorkerResult { differing: Vec::new(), digests: None };
         for chunk in (first..self.chunks()).step_by(workers) {
             let offset = chunk * self.chunk_bytes as u64;
             let memory = self.memory.copy(offset, &mut memory)?;
@@ -137,7 +137,7 @@ impl<'i> Judge<'i> {
     }
 
     /// Puts together what the workers found.
-    fn conclude(&self, shifts: Vec<Shift>) -> Comparison {
+    fn conclude(&self, shifts: Vec<WorkerResult>) -> Comparison {
         let mut differing = Vec::new();
         let mut digests = None;
         for mut shift in shifts {
@@ -156,7 +156,7 @@ impl<'i> Judge<'i> {
             unreachable!("a worker without an error, and the digests did not come to the end");
         };
         let (blake3, sum) = (blake3.both(), sum.both());
-        let digests = |blake3: &blake3::Hasher, sum: &BsdSum| Digests {
+        let digests = |blake3: &blake3::Hasher, sum: &BsdSum| ImageDigests {
             blake3: blake3.finalize(),
             bsd_sum: sum.value(),
         };
@@ -172,13 +172,13 @@ impl<'i> Judge<'i> {
 }
 
 /// One image, and which.
-struct Sided<'i> {
+struct SidedImage<'i> {
     side: Side,
     image: &'i dyn Image,
     bytes: u64,
 }
 
-impl<'i> Sided<'i> {
+impl<'i> SidedImage<'i> {
     fn new(side: Side, image: &'i dyn Image) -> Result<Self, CompareError> {
         match image.len() {
             Ok(0) => Err(CompareError::Empty { side }),

@@ -7,7 +7,7 @@ use std::io;
 
 /// A kind of file that holds a memory, and is no image of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A core in the format ELF (`dump-guest-memory`, `virsh dump`, gcore).
     ElfCore,
     /// A core as kdump compresses it (`dump-guest-memory -z`, makedumpfile).
@@ -23,7 +23,7 @@ pub enum Kind {
 /// `QEVM` (`migration/savevm.h`), and where libvirt and others put it behind a header of their own.
 const STREAM: &[u8] = b"QEVM";
 
-impl Kind {
+impl FileKind {
     /// What an image is, if it is none. Errors: its beginning can't be read.
     pub fn of(image: &dyn Image) -> io::Result<Option<Self>> {
         let mut first = [0; 20];
@@ -59,7 +59,7 @@ impl Kind {
 }
 
 /// What it is, and what would be an image.
-impl fmt::Display for Kind {
+impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ElfCore => {
@@ -87,10 +87,10 @@ impl fmt::Display for Kind {
 mod tests {
     use super::*;
 
-    fn kind(begins: &[u8]) -> Option<Kind> {
+    fn kind(begins: &[u8]) -> Option<FileKind> {
         let mut file = begins.to_vec();
         file.resize(4096, 0);
-        Kind::of(&file).unwrap()
+        FileKind::of(&file).unwrap()
     }
 
     #[test]
@@ -101,12 +101,12 @@ mod tests {
             head.extend(kind);
             head
         };
-        assert_eq!(kind(&elf(1, [4, 0])), Some(Kind::ElfCore));
-        assert_eq!(kind(&elf(2, [0, 4])), Some(Kind::ElfCore));
-        assert_eq!(kind(b"KDUMP   \x06\0\0\0"), Some(Kind::Kdump));
-        assert_eq!(kind(b"QEVM\0\0\0\x03"), Some(Kind::MigrationStream));
-        assert_eq!(kind(b"LibvirtQemudSave\x02"), Some(Kind::LibvirtSave));
-        assert_eq!(kind(b"QFI\xfb\0\0\0\x03"), Some(Kind::Qcow2));
+        assert_eq!(kind(&elf(1, [4, 0])), Some(FileKind::ElfCore));
+        assert_eq!(kind(&elf(2, [0, 4])), Some(FileKind::ElfCore));
+        assert_eq!(kind(b"KDUMP   \x06\0\0\0"), Some(FileKind::Kdump));
+        assert_eq!(kind(b"QEVM\0\0\0\x03"), Some(FileKind::MigrationStream));
+        assert_eq!(kind(b"LibvirtQemudSave\x02"), Some(FileKind::LibvirtSave));
+        assert_eq!(kind(b"QFI\xfb\0\0\0\x03"), Some(FileKind::Qcow2));
     }
 
     /// A memory may begin with a program, or with anything else.
@@ -118,6 +118,6 @@ mod tests {
         for begins in [&program[..], b"", b"\xeb\x63\x90", b"QEV", b"KDUMP"] {
             assert_eq!(kind(begins), None, "{begins:?}");
         }
-        assert_eq!(Kind::of(&b"QEVM".to_vec()).unwrap(), None, "too short to be one");
+        assert_eq!(FileKind::of(&b"QEVM".to_vec()).unwrap(), None, "too short to be one");
     }
 }

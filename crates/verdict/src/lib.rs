@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod baton;
 mod bsd;
 mod capture;
 mod compare;
@@ -21,16 +22,15 @@ mod kind;
 #[cfg(test)]
 mod model;
 mod overlay;
-mod relay;
 mod steady;
 
 pub use capture::{Captured, capture};
 pub use compare::{CompareError, Comparison, Side, compare, verify};
 pub use difference::Difference;
-pub use digest::{Digester, Digests};
+pub use digest::{Digester, ImageDigests};
 pub use discards::Discards;
 pub use hint::Hint;
 pub use image::Image;
-pub use kind::Kind;
+pub use kind::FileKind;
 pub use overlay::Overlay;
 pub use steady::Steady;

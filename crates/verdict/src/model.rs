@@ -28,9 +28,9 @@ fn judge(
 }
 
 /// The digests, each from a source that has no part in the code under test.
-fn digests(bytes: &[u8]) -> Digests {
+fn digests(bytes: &[u8]) -> ImageDigests {
     let sum = bytes.iter().fold(0u16, |sum, &byte| sum.rotate_right(1).wrapping_add(byte.into()));
-    Digests { blake3: blake3::hash(bytes), bsd_sum: sum }
+    ImageDigests { blake3: blake3::hash(bytes), bsd_sum: sum }
 }
 
 /// Of each page that differs, the offsets in it of every byte that does.
@@ -181,19 +181,19 @@ fn a_region_and_its_twin_are_of_one_size() {
 }
 
 /// Zeros that count how often each part is read, and can't be read, or panic, from some byte on.
-struct Watched {
+struct WatchedZeros {
     reads: Mutex<Vec<u32>>,
     breaks_at: usize,
     panics: bool,
 }
 
-impl Watched {
+impl WatchedZeros {
     fn new(len: usize) -> Self {
         Self { reads: Mutex::new(vec![0; len]), breaks_at: len, panics: false }
     }
 }
 
-impl Image for Watched {
+impl Image for WatchedZeros {
     fn len(&self) -> io::Result<u64> {
         Ok(self.reads.lock().unwrap().len() as u64)
     }
@@ -213,7 +213,7 @@ impl Image for Watched {
 #[test]
 fn each_byte_is_read_once() {
     for twin_byte in [0, 1] {
-        let memory = Watched::new(10_000);
+        let memory = WatchedZeros::new(10_000);
         let found = judge(&memory, &vec![twin_byte; 10_000], page(PAGE), (1024, 3)).unwrap();
         assert_eq!(found.identical(), twin_byte == 0);
         assert!(memory.reads.lock().unwrap().iter().all(|&reads| reads == 1));
@@ -223,7 +223,7 @@ fn each_byte_is_read_once() {
 #[test]
 fn an_image_that_breaks_ends_the_comparison() {
     for (workers, breaks_at) in [(1, 0), (1, 5000), (2, 0), (2, 5000), (4, 5000), (4, 9999)] {
-        let mut memory = Watched::new(10_000);
+        let mut memory = WatchedZeros::new(10_000);
         memory.breaks_at = breaks_at;
         let error = judge(&memory, &vec![0; 10_000], page(PAGE), (512, workers)).unwrap_err();
         let CompareError::Read { side: Side::Memory, offset, len, .. } = error else {
@@ -236,6 +236,6 @@ fn an_image_that_breaks_ends_the_comparison() {
 #[test]
 #[should_panic(expected = "the image broke")]
 fn an_image_that_panics_does_not_leave_the_workers_waiting() {
-    let memory = Watched { breaks_at: 5000, panics: true, ..Watched::new(10_000) };
+    let memory = WatchedZeros { breaks_at: 5000, panics: true, ..WatchedZeros::new(10_000) };
     let _ = judge(&memory, &vec![0; 10_000], page(PAGE), (512, 3));
 }

@@ -6,9 +6,9 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::{NO_DEVICE, Program, whereabouts};
+pub(crate) use aarch64::{GuestProgram, NO_DEVICE, whereabouts};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{NO_DEVICE, Program, whereabouts};
+pub(crate) use x86_64::{GuestProgram, NO_DEVICE, whereabouts};
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("the embedded guest is written for aarch64 and x86-64");

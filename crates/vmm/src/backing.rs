@@ -1,7 +1,7 @@
 //! What the window's memory is: the host maps each kind in its own way, and logs it in its own.
 
-use crate::{StartError, huge};
-use memtwin_mapping::{Advice, Mapping, host_page_size};
+use crate::{GuestStartError, huge};
+use memtwin_mapping::{Mapping, MappingAdvice, host_page_size};
 use rustix::fs::MemfdFlags;
 use std::fmt;
 use std::fs::File;
@@ -71,21 +71,21 @@ impl FromStr for Backing {
 
 /// The window's memory: shared with the guest, and kept alive by whoever holds it.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct BackingMemory {
     mapping: Arc<Mapping>,
 }
 
-impl Memory {
+impl BackingMemory {
     /// Makes `bytes` bytes of such memory; `file` is what [`Backing::Shm`] maps, an unnamed one
     /// if there is none.
     ///
-    /// Errors with [`StartError::NoBacking`] where this host can't give it now.
+    /// Errors with [`GuestStartError::NoBacking`] where this host can't give it now.
     pub(crate) fn new(
         backing: Backing,
         bytes: u64,
         file: Option<File>,
-    ) -> Result<Self, StartError> {
-        let refuse = |reason: String| StartError::NoBacking { backing, reason };
+    ) -> Result<Self, GuestStartError> {
+        let refuse = |reason: String| GuestStartError::NoBacking { backing, reason };
         let unit = backing.unit();
         if !bytes.is_multiple_of(unit) {
             return Err(refuse(format!(
@@ -100,7 +100,7 @@ impl Memory {
                 let mapping = Mapping::anonymous(len, host_page_size())?;
                 // Where transparent huge pages are always on, this is what tells the two apart. A
                 // kernel without them has nothing to advise.
-                let _ = mapping.advise(Advice::BasePages, 0, len);
+                let _ = mapping.advise(MappingAdvice::BasePages, 0, len);
                 mapping
             }
             Backing::Thp => transparent(len).map_err(refuse)?,
@@ -137,8 +137,8 @@ fn transparent(len: usize) -> Result<Mapping, String> {
     }
     let align = usize::try_from(size).map_err(|_| "a huge page larger than memory".to_owned())?;
     let mapping = Mapping::anonymous(len, align).map_err(|error| error.to_string())?;
-    mapping.advise(Advice::HugePages, 0, len).map_err(|error| error.to_string())?;
-    mapping.advise(Advice::PopulateWrite, 0, len).map_err(|error| error.to_string())?;
+    mapping.advise(MappingAdvice::HugePages, 0, len).map_err(|error| error.to_string())?;
+    mapping.advise(MappingAdvice::PopulateWrite, 0, len).map_err(|error| error.to_string())?;
     // Advice is not a promise, and a pass on base pages would be a pass that was not earned.
     match huge::thp_bytes_at(mapping.address()) {
         0 => Err("the kernel gave no transparent huge page (memory too fragmented?)".to_owned()),

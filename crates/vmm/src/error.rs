@@ -9,7 +9,7 @@ use std::io;
 
 /// Why a guest can't be made.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum GuestStartError {
     /// /dev/kvm is missing, forbidden or not KVM.
     #[error("/dev/kvm: {reason}")]
     NoKvm {
@@ -78,7 +78,7 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-impl StartError {
+impl GuestStartError {
     /// Whether it is a lack of this host or this combination, not of the whole undertaking: such a
     /// case of a matrix is skipped, with the reason.
     pub fn is_skip(&self) -> bool {

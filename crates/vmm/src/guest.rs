@@ -1,15 +1,15 @@
 //! The embedded guest as a source: made, started, paced, and seen through its dirty log.
 
-use crate::backing::Memory;
-use crate::log::{Log, WINDOW_REGION};
-use crate::machine::{Machine, Slots, slot_memory};
+use crate::backing::BackingMemory;
+use crate::log::{WINDOW_REGION, WindowLog};
+use crate::machine::{KvmMachine, Memslots, slot_memory};
 use crate::vcpu::Vcpus;
-use crate::{Config, StartError, WINDOW_GPA, WINDOW_NAME, arch, machine};
+use crate::{Config, GuestStartError, WINDOW_GPA, WINDOW_NAME, arch, machine};
 use memtwin_kvm::{LogError, LogStorage, Ring, Rings};
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_pages::{Layout, PageSize, Region, RegionId, Run};
 use memtwin_replicate::{Collector, GuestState, Source, SourceError};
-use memtwin_stressor::{Controls, Stressor, Window};
+use memtwin_stressor::{Controls, Stressor, WriterWindow};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use std::sync::Arc;
 pub struct KvmGuest {
     // In the order in which they must go: threads, then the machine, then its memory.
     vcpus: Vcpus,
-    log: Arc<Log>,
-    machine: Arc<Machine>,
+    log: Arc<WindowLog>,
+    machine: Arc<KvmMachine>,
     controls: Controls,
-    window: Memory,
+    window: BackingMemory,
     layout: Layout,
     started: bool,
     paused: bool,
@@ -30,12 +30,12 @@ pub struct KvmGuest {
 impl KvmGuest {
     /// Makes the guest. Its vCPUs do not run yet, and nothing is logged.
     ///
-    /// Errors: no KVM, or (see [`StartError::is_skip`]) something that this host can't do.
-    pub fn new(config: Config) -> Result<Self, StartError> {
+    /// Errors: no KVM, or (see [`GuestStartError::is_skip`]) something that this host can't do.
+    pub fn new(config: Config) -> Result<Self, GuestStartError> {
         let page_size = PageSize::new(host_page_size() as u64)
-            .map_err(|error| StartError::NoKvm { reason: error.to_string() })?;
+            .map_err(|error| GuestStartError::NoKvm { reason: error.to_string() })?;
         let region = Region::new(WINDOW_NAME, WINDOW_GPA, config.bytes, page_size)?;
-        let refuse = |reason: &str| StartError::NoStressor {
+        let refuse = |reason: &str| GuestStartError::NoStressor {
             stressor: config.stressor,
             reason: reason.to_owned(),
         };
@@ -43,15 +43,15 @@ impl KvmGuest {
             return Err(refuse("a window of one page has no boundary between pages"));
         }
 
-        let mut program = arch::Program::new(config.stressor, config.translation)?;
+        let mut program = arch::GuestProgram::new(config.stressor, config.translation)?;
         let ring_entries = config.ring_entries.max(Ring::least_entries());
-        let mut machine = Machine::new(config.mode, ring_entries)?;
+        let mut machine = KvmMachine::new(config.mode, ring_entries)?;
         if config.vcpus > machine.most_vcpus() {
             let most = machine.most_vcpus();
-            return Err(StartError::TooManyVcpus { asked: config.vcpus, most });
+            return Err(GuestStartError::TooManyVcpus { asked: config.vcpus, most });
         }
-        let memory = Memory::new(config.backing, config.bytes, config.file)?;
-        let slots = Slots {
+        let memory = BackingMemory::new(config.backing, config.bytes, config.file)?;
+        let slots = Memslots {
             system: slot_memory(program.system_bytes(config.bytes))?,
             control: slot_memory(Controls::bytes(config.vcpus))?,
             window: Arc::clone(memory.mapping()),
@@ -59,7 +59,8 @@ impl KvmGuest {
         };
         let len = memory.mapping().len();
         memtwin_stressor::fill(memory.mapping(), len, page_size.as_usize(), config.seed);
-        let window = Window { base: WINDOW_GPA.0, pages: region.pages(), shift: page_size.shift() };
+        let window =
+            WriterWindow { base: WINDOW_GPA.0, pages: region.pages(), shift: page_size.shift() };
         let controls = Controls::new(
             Arc::clone(&slots.control),
             config.vcpus,
@@ -73,7 +74,7 @@ impl KvmGuest {
             let vcpu = machine
                 .vm()
                 .create_vcpu(index as u64)
-                .map_err(StartError::kvm("KVM_CREATE_VCPU"))?;
+                .map_err(GuestStartError::kvm("KVM_CREATE_VCPU"))?;
             program.init(&machine, &vcpu)?;
             vcpus.push(vcpu);
         }
@@ -88,7 +89,7 @@ impl KvmGuest {
                 }
             }
         }
-        let log = Arc::new(Log::new(config.mode, region.pages(), Rings::new(rings)));
+        let log = Arc::new(WindowLog::new(config.mode, region.pages(), Rings::new(rings)));
         let machine = Arc::new(machine);
         let vcpus = Vcpus::start(vcpus, Arc::clone(&machine), Arc::clone(&log))?;
         Ok(Self {
@@ -141,7 +142,7 @@ impl KvmGuest {
     }
 
     /// What went wrong, with what the log knows of it.
-    fn ailing(&self, reason: String) -> SourceError {
+    fn guest_error(&self, reason: String) -> SourceError {
         if self.log.overflowed() && !reason.contains("overflow") {
             SourceError::Guest(format!("{reason}; a dirty ring overflowed, entries are lost"))
         } else {
@@ -195,12 +196,12 @@ impl Source for KvmGuest {
         if self.paused && self.vcpus.are_parked() {
             return Ok(());
         }
-        Err(self.ailing("a vCPU ran while it was compared".to_owned()))
+        Err(self.guest_error("a vCPU ran while it was compared".to_owned()))
     }
 
     fn resume(&mut self) -> Result<(), SourceError> {
         if std::mem::take(&mut self.paused) && self.started {
-            self.controls.forgive();
+            self.controls.reset_watchdog();
             self.vcpus.run();
         }
         Ok(())
@@ -212,17 +213,19 @@ impl Source for KvmGuest {
 
     fn guest(&mut self) -> Result<GuestState, SourceError> {
         if let Some(reason) = self.vcpus.dead() {
-            return Err(self.ailing(reason));
+            return Err(self.guest_error(reason));
         }
         if self.controls.unable() {
             let reason = "a vCPU found that its CPU can't do what the stressor needs";
-            return Err(self.ailing(reason.to_owned()));
+            return Err(self.guest_error(reason.to_owned()));
         }
         if self.controls.over() {
             return Ok(GuestState::Stopped);
         }
         if self.started && !self.paused {
-            self.controls.check_progress().map_err(|stalled| self.ailing(stalled.to_string()))?;
+            self.controls
+                .check_progress()
+                .map_err(|stalled| self.guest_error(stalled.to_string()))?;
         }
         Ok(GuestState::Running)
     }

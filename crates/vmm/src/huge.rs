@@ -23,7 +23,7 @@ pub(crate) fn thp_offered() -> Result<u64, String> {
 
 /// How much memory this process can have, in bytes.
 pub(crate) fn available() -> Option<u64> {
-    memtwin_room::Room::of_self().tightest().map(|limit| limit.available)
+    memtwin_room::MemoryRoom::of_self().tightest().map(|limit| limit.available)
 }
 
 fn meminfo() -> Option<String> {

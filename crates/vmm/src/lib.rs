@@ -7,19 +7,19 @@
 mod arch;
 mod backing;
 mod config;
-mod endurance;
 mod error;
 mod guest;
 mod huge;
 mod log;
 mod machine;
+mod ring_probe;
 mod translation;
 mod vcpu;
 
-pub use backing::{Backing, Memory, UnknownBacking};
+pub use backing::{Backing, BackingMemory, UnknownBacking};
 pub use config::{Config, WINDOW_GPA, WINDOW_NAME};
-pub use endurance::ring_holds;
-pub use error::StartError;
+pub use error::GuestStartError;
 pub use guest::KvmGuest;
 pub use machine::probe;
+pub use ring_probe::probe_ring;
 pub use translation::{Granule, Translation, UnknownGranule};

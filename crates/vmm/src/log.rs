@@ -1,6 +1,6 @@
 //! The window's dirty log, asked in the guest's mode.
 
-use crate::machine::{Machine, WINDOW};
+use crate::machine::{KvmMachine, WINDOW};
 use memtwin_kvm::{LogError, Mode, Rings, SlotLog};
 use memtwin_pages::{PageSet, RegionId};
 use memtwin_replicate::Collector;
@@ -12,28 +12,28 @@ pub(crate) const WINDOW_REGION: RegionId = RegionId(0);
 /// The window's dirty log. Shared with the vCPUs' threads: one that is sent out because its ring
 /// is full harvests by itself.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct WindowLog {
     mode: Mode,
-    asked: Mutex<Asked>,
+    asked: Mutex<LogRequest>,
 }
 
 #[derive(Debug)]
-struct Asked {
+struct LogRequest {
     slot: SlotLog,
     rings: Rings,
     /// Harvested by a vCPU's thread, for the next collection.
     harvested: PageSet,
 }
 
-impl Log {
+impl WindowLog {
     /// The log of a window of `pages` pages; `rings` is empty but for [`Mode::Ring`].
     pub(crate) fn new(mode: Mode, pages: u64, rings: Rings) -> Self {
         let slot = SlotLog::new(WINDOW, pages);
-        Self { mode, asked: Mutex::new(Asked { slot, rings, harvested: PageSet::new(pages) }) }
+        Self { mode, asked: Mutex::new(LogRequest { slot, rings, harvested: PageSet::new(pages) }) }
     }
 
     /// Switches it on: when this returns, every later write is logged.
-    pub(crate) fn start(&self, machine: &Machine) -> Result<(), LogError> {
+    pub(crate) fn start(&self, machine: &KvmMachine) -> Result<(), LogError> {
         machine.log_window(true)?;
         match self.mode {
             // The kernel has protected every page with the switch.
@@ -46,7 +46,7 @@ impl Log {
     /// Collects: everything up to the point where a new write would be logged again.
     pub(crate) fn collect(
         &self,
-        machine: &Machine,
+        machine: &KvmMachine,
         into: &mut dyn Collector,
     ) -> Result<(), LogError> {
         let mut asked = self.lock();
@@ -71,7 +71,7 @@ impl Log {
     }
 
     /// A vCPU's ring is full: makes room. Returns how many entries all rings had.
-    pub(crate) fn make_room(&self, machine: &Machine) -> Result<u32, LogError> {
+    pub(crate) fn make_room(&self, machine: &KvmMachine) -> Result<u32, LogError> {
         self.lock().harvest(machine)
     }
 
@@ -80,14 +80,14 @@ impl Log {
         self.lock().rings.overflowed()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Asked> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LogRequest> {
         // A thread that panicked left the sets whole: each change is one call.
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Asked {
-    fn harvest(&mut self, machine: &Machine) -> Result<u32, LogError> {
+impl LogRequest {
+    fn harvest(&mut self, machine: &KvmMachine) -> Result<u32, LogError> {
         let Self { rings, harvested, .. } = self;
         rings.collect(machine.fd(), |slot, page| {
             // Only the window is logged; a page past its end could only be a torn entry.

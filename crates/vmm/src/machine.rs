@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code, reason = "a memslot hands the kernel an address range")]
 
-use crate::{StartError, arch};
+use crate::{GuestStartError, arch};
 use kvm_bindings::{KVM_API_VERSION, KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VmFd};
-use memtwin_kvm::{LogError, Offered};
+use memtwin_kvm::{LogCapabilities, LogError};
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_pages::Gpa;
 use std::io;
@@ -23,7 +23,7 @@ pub(crate) const CONTROL_GPA: Gpa = Gpa(0x1800_0000);
 
 /// A memslot: where it lies, and the memory that it is.
 #[derive(Debug)]
-struct Slot {
+struct Memslot {
     number: u32,
     gpa: Gpa,
     mapping: Arc<Mapping>,
@@ -31,16 +31,16 @@ struct Slot {
 
 /// A machine with its memory; the vCPUs are made from it.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(crate) struct KvmMachine {
     // Declared first, dropped first: the kernel lets go of the memory before it is unmapped.
     vm: VmFd,
-    offered: Offered,
-    slots: Vec<Slot>,
+    offered: LogCapabilities,
+    slots: Vec<Memslot>,
 }
 
 /// The memory of a machine's three slots.
 #[derive(Clone, Debug)]
-pub(crate) struct Slots {
+pub(crate) struct Memslots {
     pub(crate) system: Arc<Mapping>,
     pub(crate) control: Arc<Mapping>,
     pub(crate) window: Arc<Mapping>,
@@ -48,13 +48,13 @@ pub(crate) struct Slots {
 }
 
 /// What this host's KVM offers; an error if it has none, or none for us.
-pub fn probe() -> Result<Offered, StartError> {
+pub fn probe() -> Result<LogCapabilities, GuestStartError> {
     let kvm = open()?;
-    Ok(Offered::by(borrow(&kvm)))
+    Ok(LogCapabilities::by(borrow(&kvm)))
 }
 
-fn open() -> Result<Kvm, StartError> {
-    let no_kvm = |reason: String| StartError::NoKvm { reason };
+fn open() -> Result<Kvm, GuestStartError> {
+    let no_kvm = |reason: String| GuestStartError::NoKvm { reason };
     let kvm = Kvm::new().map_err(|error| {
         let errno = io::Error::from_raw_os_error(error.errno());
         no_kvm(match errno.kind() {
@@ -71,25 +71,25 @@ fn open() -> Result<Kvm, StartError> {
     }
 }
 
-impl Machine {
+impl KvmMachine {
     /// A machine whose log will be asked in this mode. It has no memory yet.
-    pub(crate) fn new(mode: memtwin_kvm::Mode, ring_entries: u32) -> Result<Self, StartError> {
+    pub(crate) fn new(mode: memtwin_kvm::Mode, ring_entries: u32) -> Result<Self, GuestStartError> {
         let kvm = open()?;
-        let vm = kvm.create_vm().map_err(StartError::kvm("KVM_CREATE_VM"))?;
-        let offered = Offered::by(borrow(&vm));
-        offered.has(mode).map_err(|reason| StartError::NoMode { mode, reason })?;
+        let vm = kvm.create_vm().map_err(GuestStartError::kvm("KVM_CREATE_VM"))?;
+        let offered = LogCapabilities::by(borrow(&vm));
+        offered.has(mode).map_err(|reason| GuestStartError::NoMode { mode, reason })?;
         offered.enable(borrow(&vm), mode, ring_entries)?;
         Ok(Self { vm, offered, slots: Vec::new() })
     }
 
     /// Plugs the memory in, none of it logged.
-    pub(crate) fn plug(&mut self, slots: &Slots) -> Result<(), StartError> {
+    pub(crate) fn plug(&mut self, slots: &Memslots) -> Result<(), GuestStartError> {
         for (number, gpa, mapping) in [
             (SYSTEM, SYSTEM_GPA, &slots.system),
             (CONTROL, CONTROL_GPA, &slots.control),
             (WINDOW, slots.window_gpa, &slots.window),
         ] {
-            let slot = Slot { number, gpa, mapping: Arc::clone(mapping) };
+            let slot = Memslot { number, gpa, mapping: Arc::clone(mapping) };
             self.set(&slot, 0)?;
             self.slots.push(slot);
         }
@@ -105,7 +105,7 @@ impl Machine {
             .try_for_each(|slot| self.set(slot, flags))
     }
 
-    fn set(&self, slot: &Slot, flags: u32) -> Result<(), LogError> {
+    fn set(&self, slot: &Memslot, flags: u32) -> Result<(), LogError> {
         let region = kvm_userspace_memory_region {
             slot: slot.number,
             flags,
@@ -132,7 +132,7 @@ impl Machine {
     }
 
     /// What the machine offers for the log.
-    pub(crate) fn offered(&self) -> Offered {
+    pub(crate) fn offered(&self) -> LogCapabilities {
         self.offered
     }
 
@@ -149,7 +149,7 @@ pub(crate) fn borrow(fd: &impl AsRawFd) -> BorrowedFd<'_> {
 }
 
 /// Memory for a slot of at least `bytes` bytes, in whole pages of the host.
-pub(crate) fn slot_memory(bytes: usize) -> Result<Arc<Mapping>, StartError> {
+pub(crate) fn slot_memory(bytes: usize) -> Result<Arc<Mapping>, GuestStartError> {
     let page = host_page_size();
     Ok(Arc::new(Mapping::anonymous(bytes.next_multiple_of(page), page)?))
 }

@@ -2,9 +2,9 @@
 
 #![allow(unsafe_code, reason = "a signal takes a vCPU out of the guest")]
 
-use crate::log::Log;
-use crate::machine::Machine;
-use crate::{StartError, arch};
+use crate::log::WindowLog;
+use crate::machine::KvmMachine;
+use crate::{GuestStartError, arch};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
@@ -25,7 +25,7 @@ const EXIT_DIRTY_RING_FULL: u32 = kvm_bindings::KVM_EXIT_DIRTY_RING_FULL;
 
 /// What the threads are told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+enum VcpuCommand {
     Park,
     Run,
     Exit,
@@ -33,7 +33,7 @@ enum Order {
 
 /// Where a thread is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Standing {
+enum VcpuState {
     Parked,
     Running,
     /// The guest halted this vCPU for good: it had nothing left to do.
@@ -43,23 +43,23 @@ enum Standing {
 }
 
 #[derive(Debug)]
-struct Board {
-    order: Order,
-    standing: Vec<Standing>,
+struct VcpuStates {
+    order: VcpuCommand,
+    standing: Vec<VcpuState>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    board: Mutex<Board>,
+struct SharedVcpus {
+    board: Mutex<VcpuStates>,
     changed: Condvar,
-    machine: Arc<Machine>,
-    log: Arc<Log>,
+    machine: Arc<KvmMachine>,
+    log: Arc<WindowLog>,
 }
 
 /// All vCPUs of a machine. Dropping it ends their threads.
 #[derive(Debug)]
 pub(crate) struct Vcpus {
-    shared: Arc<Shared>,
+    shared: Arc<SharedVcpus>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -67,20 +67,20 @@ impl Vcpus {
     /// Starts a thread for each vCPU, parked.
     pub(crate) fn start(
         vcpus: Vec<VcpuFd>,
-        machine: Arc<Machine>,
-        log: Arc<Log>,
-    ) -> Result<Self, StartError> {
+        machine: Arc<KvmMachine>,
+        log: Arc<WindowLog>,
+    ) -> Result<Self, GuestStartError> {
         install_kick_handler()?;
-        let standing = vec![Standing::Parked; vcpus.len()];
-        let board = Mutex::new(Board { order: Order::Park, standing });
-        let shared = Arc::new(Shared { board, changed: Condvar::new(), machine, log });
+        let standing = vec![VcpuState::Parked; vcpus.len()];
+        let board = Mutex::new(VcpuStates { order: VcpuCommand::Park, standing });
+        let shared = Arc::new(SharedVcpus { board, changed: Condvar::new(), machine, log });
         let mut this = Self { shared, threads: Vec::new() };
         for (index, vcpu) in vcpus.into_iter().enumerate() {
             let shared = Arc::clone(&this.shared);
             let thread = thread::Builder::new()
                 .name(format!("vcpu{index}"))
                 .spawn(move || shared.live(index, vcpu))
-                .map_err(StartError::Thread)?;
+                .map_err(GuestStartError::Thread)?;
             this.threads.push(thread);
         }
         Ok(this)
@@ -88,33 +88,33 @@ impl Vcpus {
 
     /// Lets every vCPU run.
     pub(crate) fn run(&self) {
-        self.shared.lock().order = Order::Run;
+        self.shared.lock().order = VcpuCommand::Run;
         self.shared.changed.notify_all();
     }
 
     /// Takes every vCPU out of the guest. When this returns, none runs until [`Vcpus::run`].
     pub(crate) fn park(&self) {
-        self.order(Order::Park, |standing| *standing != Standing::Running);
+        self.order(VcpuCommand::Park, |standing| *standing != VcpuState::Running);
     }
 
     /// Whether every vCPU is out of the guest, and stays so until [`Vcpus::run`].
     pub(crate) fn are_parked(&self) -> bool {
         let board = self.shared.lock();
-        board.order == Order::Park
-            && board.standing.iter().all(|standing| *standing != Standing::Running)
+        board.order == VcpuCommand::Park
+            && board.standing.iter().all(|standing| *standing != VcpuState::Running)
     }
 
     /// Why a vCPU can't run on, if one can't.
     pub(crate) fn dead(&self) -> Option<String> {
         let board = self.shared.lock();
         board.standing.iter().enumerate().find_map(|(index, standing)| match standing {
-            Standing::Dead(reason) => Some(format!("vCPU {index}: {reason}")),
+            VcpuState::Dead(reason) => Some(format!("vCPU {index}: {reason}")),
             _ => None,
         })
     }
 
     /// Gives an order, and kicks the vCPUs until each thread stands as wanted.
-    fn order(&self, order: Order, stands: impl Fn(&Standing) -> bool) {
+    fn order(&self, order: VcpuCommand, stands: impl Fn(&VcpuState) -> bool) {
         let mut board = self.shared.lock();
         board.order = order;
         self.shared.changed.notify_all();
@@ -136,7 +136,7 @@ impl Vcpus {
 
 impl Drop for Vcpus {
     fn drop(&mut self) {
-        self.order(Order::Exit, |standing| *standing != Standing::Running);
+        self.order(VcpuCommand::Exit, |standing| *standing != VcpuState::Running);
         for thread in self.threads.drain(..) {
             // A thread that panicked has ended too.
             let _ = thread.join();
@@ -144,8 +144,8 @@ impl Drop for Vcpus {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Board> {
+impl SharedVcpus {
+    fn lock(&self) -> MutexGuard<'_, VcpuStates> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,15 +154,15 @@ impl Shared {
         while self.may_run(index) {
             let mut full_for_nothing = 0;
             let standing = loop {
-                if self.lock().order != Order::Run {
-                    break Standing::Parked;
+                if self.lock().order != VcpuCommand::Run {
+                    break VcpuState::Parked;
                 }
                 match self.enter(&mut vcpu, &mut full_for_nothing) {
                     Ok(()) => {}
                     Err(standing) => break standing,
                 }
             };
-            let over = matches!(standing, Standing::Halted | Standing::Dead(_));
+            let over = matches!(standing, VcpuState::Halted | VcpuState::Dead(_));
             self.lock().standing[index] = standing;
             self.changed.notify_all();
             if over {
@@ -174,25 +174,25 @@ impl Shared {
     /// Waits for the order to run; false if it is the order to exit.
     fn may_run(&self, index: usize) -> bool {
         let mut board = self.lock();
-        while board.order == Order::Park {
+        while board.order == VcpuCommand::Park {
             board = self.changed.wait(board).unwrap_or_else(PoisonError::into_inner);
         }
-        let run = board.order == Order::Run;
+        let run = board.order == VcpuCommand::Run;
         if run {
-            board.standing[index] = Standing::Running;
+            board.standing[index] = VcpuState::Running;
         }
         run
     }
 
     /// Runs the vCPU until it comes out once. An error if it is not to be run again.
-    fn enter(&self, vcpu: &mut VcpuFd, full_for_nothing: &mut u32) -> Result<(), Standing> {
+    fn enter(&self, vcpu: &mut VcpuFd, full_for_nothing: &mut u32) -> Result<(), VcpuState> {
         let exit = match vcpu.run() {
             Err(error) if [libc::EINTR, libc::EAGAIN].contains(&error.errno()) => return Ok(()),
             Err(error) => {
                 let errno = io::Error::from_raw_os_error(error.errno());
-                return Err(Standing::Dead(format!("KVM_RUN: {errno}")));
+                return Err(VcpuState::Dead(format!("KVM_RUN: {errno}")));
             }
-            Ok(VcpuExit::Hlt) => return Err(Standing::Halted),
+            Ok(VcpuExit::Hlt) => return Err(VcpuState::Halted),
             Ok(VcpuExit::Unsupported(EXIT_DIRTY_RING_FULL)) => {
                 return self.make_room(full_for_nothing);
             }
@@ -203,19 +203,19 @@ impl Shared {
             }
             Ok(other) => format!("unexpected exit {other:?}"),
         };
-        Err(Standing::Dead(format!("{exit}, {}", arch::whereabouts(vcpu))))
+        Err(VcpuState::Dead(format!("{exit}, {}", arch::whereabouts(vcpu))))
     }
 
-    fn make_room(&self, full_for_nothing: &mut u32) -> Result<(), Standing> {
+    fn make_room(&self, full_for_nothing: &mut u32) -> Result<(), VcpuState> {
         match self.log.make_room(&self.machine) {
             Ok(0) => *full_for_nothing += 1,
             Ok(_) => *full_for_nothing = 0,
-            Err(error) => return Err(Standing::Dead(format!("dirty ring full: {error}"))),
+            Err(error) => return Err(VcpuState::Dead(format!("dirty ring full: {error}"))),
         }
         if *full_for_nothing < FULL_FOR_NOTHING {
             return Ok(());
         }
-        Err(Standing::Dead(format!(
+        Err(VcpuState::Dead(format!(
             "dirty ring overflow: KVM_EXIT_DIRTY_RING_FULL {FULL_FOR_NOTHING} times in a row with \
              nothing in any ring to harvest"
         )))
@@ -223,12 +223,12 @@ impl Shared {
 }
 
 /// A signal whose handler does nothing: its arrival ends KVM_RUN with EINTR.
-fn install_kick_handler() -> Result<(), StartError> {
+fn install_kick_handler() -> Result<(), GuestStartError> {
     extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
     static ONCE: Once = Once::new();
     let mut installed = Ok(());
     ONCE.call_once(|| installed = register_signal_handler(SIGRTMIN(), nothing));
-    installed.map_err(|error| StartError::Thread(io::Error::from_raw_os_error(error.errno())))
+    installed.map_err(|error| GuestStartError::Thread(io::Error::from_raw_os_error(error.errno())))
 }
 
 fn kick(thread: &JoinHandle<()>) {

@@ -7,11 +7,11 @@ use memtwin_kvm::Mode;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::{Layout, RegionId};
 use memtwin_replicate::{
-    Collector, Ended, GuestState, Plan, Replication, RoundError, Sink, SinkError, Source,
-    SourceError, Stop, Until, Written,
+    CancelToken, Collector, GuestState, Replication, RoundError, RoundPlan, Sink, SinkError,
+    Source, SourceError, StopReason, Until, WriteOutcome,
 };
 use memtwin_stressor::Stressor;
-use memtwin_vmm::{Backing, Config, Granule, KvmGuest, StartError, Translation};
+use memtwin_vmm::{Backing, Config, Granule, GuestStartError, KvmGuest, Translation};
 use std::time::{Duration, Instant};
 
 fn config() -> Config {
@@ -38,10 +38,15 @@ impl Sink for Plain {
         Ok(())
     }
 
-    fn write(&mut self, _region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        _region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         let at = first as usize * host_page_size();
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
-        Ok(Written { false_dirty: 0, bytes: bytes.len() as u64 })
+        Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 })
     }
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
@@ -103,7 +108,7 @@ impl Source for Liar {
 /// Starts the guest once the twin is whole, runs some rounds, and returns the pages that differ in
 /// the end, how many dirty pages were collected, and how many writes the guest counted.
 fn differing(guest: KvmGuest, kept_back: Option<u64>) -> (Vec<usize>, u64, u64) {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut dirty = 0;
     let mut replication = Replication::start(Liar(guest, kept_back), Plain::default(), ()).unwrap();
     replication.round(&stop).unwrap();
@@ -117,7 +122,7 @@ fn differing(guest: KvmGuest, kept_back: Option<u64>) -> (Vec<usize>, u64, u64) 
             break;
         }
     }
-    let mut still = replication.stand_still(&stop).unwrap();
+    let mut still = replication.pause_and_settle(&stop).unwrap();
     let mut memory = vec![0; still.sink().0.len()];
     still.source().read(RegionId(0), 0, &mut memory).unwrap();
     let pages = memory.chunks(host_page_size()).zip(still.sink().0.chunks(host_page_size()));
@@ -136,8 +141,8 @@ fn identical(config: Config) {
             assert_eq!(differing, [], "{name}");
             assert!(dirty > 0 && written > 0, "{name}: {dirty} dirty, {written} written");
         }
-        Err(error @ StartError::NoBacking { .. }) => println!("{name}: skipped: {error}"),
-        Err(error @ StartError::NoStressor { stressor: Stressor::Walker, .. }) => {
+        Err(error @ GuestStartError::NoBacking { .. }) => println!("{name}: skipped: {error}"),
+        Err(error @ GuestStartError::NoStressor { stressor: Stressor::Walker, .. }) => {
             println!("{name}: skipped: {error}");
         }
         Err(error) => panic!("{name}: {error}"),
@@ -183,7 +188,7 @@ fn the_walker_writes_by_itself() {
     let bytes = host_page_size() as u64;
     let mut guest = match KvmGuest::new(Config { stressor: Stressor::Walker, bytes, ..config() }) {
         Ok(guest) => guest,
-        Err(error @ StartError::NoStressor { .. }) => return println!("skipped: {error}"),
+        Err(error @ GuestStartError::NoStressor { .. }) => return println!("skipped: {error}"),
         Err(error) => panic!("{error}"),
     };
     let words = |guest: &mut KvmGuest| -> Vec<u64> {
@@ -260,7 +265,7 @@ fn a_stopped_guest_is_told_from_a_paused_one() {
     writes_on(&mut guest);
 
     guest.stop();
-    let plan = Plan {
+    let plan = RoundPlan {
         interval: Duration::from_millis(5),
         until: Until::Told,
         rounds: None,
@@ -268,8 +273,8 @@ fn a_stopped_guest_is_told_from_a_paused_one() {
         still_every: None,
     };
     let mut replication = Replication::start(guest, Plain::default(), ()).unwrap();
-    let ended = replication.run(&plan, &Stop::default(), |_| ()).unwrap();
-    assert_eq!(ended, Ended::GuestStopped);
+    let ended = replication.run(&plan, &CancelToken::default(), |_| ()).unwrap();
+    assert_eq!(ended, StopReason::GuestStopped);
 }
 
 #[test]
@@ -322,7 +327,7 @@ fn a_ring_is_exact_or_says_that_it_is_not() {
     }
     for stressor in [Stressor::Random, Stressor::Zero] {
         let guest = KvmGuest::new(Config { mode: Mode::Ring, stressor, ..config() }).unwrap();
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let mut replication = Replication::start(guest, Plain::default(), ()).unwrap();
         replication.round(&stop).unwrap();
         replication.source_mut().start();
@@ -332,7 +337,7 @@ fn a_ring_is_exact_or_says_that_it_is_not() {
             replication.round(&stop).map(|_| ())
         });
         let outcome = rounds.and_then(|()| {
-            let mut still = replication.stand_still(&stop)?;
+            let mut still = replication.pause_and_settle(&stop)?;
             let mut memory = vec![0; still.sink().0.len()];
             still.source().read(RegionId(0), 0, &mut memory)?;
             assert!(memory == still.sink().0, "a silent loss with {stressor}");
@@ -352,8 +357,8 @@ fn a_ring_is_exact_or_says_that_it_is_not() {
 fn what_can_not_be_is_refused() {
     let page = host_page_size() as u64;
     let refused = |config: Config| KvmGuest::new(config).map(|_| ()).unwrap_err();
-    assert!(matches!(refused(Config { bytes: 0, ..config() }), StartError::Region(_)));
-    assert!(matches!(refused(Config { bytes: page + 1, ..config() }), StartError::Region(_)));
+    assert!(matches!(refused(Config { bytes: 0, ..config() }), GuestStartError::Region(_)));
+    assert!(matches!(refused(Config { bytes: page + 1, ..config() }), GuestStartError::Region(_)));
     let one = Config { bytes: page, stressor: Stressor::Straddle, ..config() };
     assert!(refused(one).is_skip());
     let many = refused(Config { vcpus: 1_000_000, ..config() });
@@ -364,10 +369,10 @@ fn what_can_not_be_is_refused() {
 fn an_interrupted_round_leaves_the_guest_running() {
     let mut guest = KvmGuest::new(config()).unwrap();
     guest.start();
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut replication = Replication::start(guest, Plain::default(), ()).unwrap();
     replication.round(&stop).unwrap();
     stop.set();
-    assert!(matches!(replication.stand_still(&stop), Err(RoundError::Interrupted)));
+    assert!(matches!(replication.pause_and_settle(&stop), Err(RoundError::Interrupted)));
     writes_on(replication.source_mut());
 }

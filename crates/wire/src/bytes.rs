@@ -4,13 +4,13 @@ use crate::WireError;
 
 /// The bytes of a body, read from the front.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor<'a> {
+pub(crate) struct BodyCursor<'a> {
     what: &'static str,
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> BodyCursor<'a> {
     /// Reads `bytes`, which errors call `what`.
     pub(crate) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, bytes, at: 0 }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn varint(bytes: &[u8]) -> Result<u64, WireError> {
-        let mut cursor = Cursor::new("it", bytes);
+        let mut cursor = BodyCursor::new("it", bytes);
         let number = cursor.varint()?;
         cursor.end()?;
         Ok(number)
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn no_length_is_believed() {
         for len in [2, 1 << 40, u64::MAX] {
-            assert!(Cursor::new("it", &[0]).take(len).is_err());
+            assert!(BodyCursor::new("it", &[0]).take(len).is_err());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! New values, not differences: applying one twice leaves the same block.
 
 use crate::WireError;
-use crate::bytes::{Cursor, put_varint};
+use crate::bytes::{BodyCursor, put_varint};
 
 const WORD: usize = 8;
 /// Compared at once, as a whole: most of a dirty block is as it was. Divides every block.
@@ -11,7 +11,7 @@ const SECTION: usize = 512;
 
 /// What became of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Update {
+pub(crate) enum BlockUpdate {
     /// It is as it was.
     Same,
     /// What changed was appended.
@@ -22,11 +22,11 @@ pub(crate) enum Update {
 
 /// Makes `held` equal to `new`, and appends what that took, unless it is `most` bytes or more. Both
 /// are as long as one block, a multiple of 512 bytes.
-pub(crate) fn update(held: &mut [u8], new: &[u8], most: usize, into: &mut Vec<u8>) -> Update {
+pub(crate) fn update(held: &mut [u8], new: &[u8], most: usize, into: &mut Vec<u8>) -> BlockUpdate {
     let began = into.len();
     // The number of runs stands before them; nearly always it has one byte.
     into.push(0);
-    let mut runs = Runs { into, count: 0, end: 0, open: None };
+    let mut runs = WordRuns { into, count: 0, end: 0, open: None };
     for (i, (held, new)) in held.chunks_mut(SECTION).zip(new.chunks(SECTION)).enumerate() {
         if held == new {
             continue;
@@ -40,7 +40,7 @@ pub(crate) fn update(held: &mut [u8], new: &[u8], most: usize, into: &mut Vec<u8
         }
         if runs.into.len() - began >= most {
             runs.into.truncate(began);
-            return Update::TooMuch;
+            return BlockUpdate::TooMuch;
         }
     }
     runs.close();
@@ -48,16 +48,16 @@ pub(crate) fn update(held: &mut [u8], new: &[u8], most: usize, into: &mut Vec<u8
     match count {
         0 => {
             into.truncate(began);
-            return Update::Same;
+            return BlockUpdate::Same;
         }
         1..0x80 => into[began] = count as u8,
         _ => replace(into, began, count),
     }
-    Update::Changed
+    BlockUpdate::Changed
 }
 
 /// Neighbouring words that changed, as they are appended.
-struct Runs<'v> {
+struct WordRuns<'v> {
     into: &'v mut Vec<u8>,
     count: u64,
     /// One after the last word.
@@ -66,7 +66,7 @@ struct Runs<'v> {
     open: Option<(usize, usize)>,
 }
 
-impl Runs<'_> {
+impl WordRuns<'_> {
     fn add(&mut self, word: usize, new: &[u8; WORD]) {
         if self.open.is_none() || word != self.end {
             self.close();
@@ -99,13 +99,13 @@ fn replace(into: &mut Vec<u8>, at: usize, number: u64) {
 /// The changed words of one block, checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Delta<'a> {
-    cursor: Cursor<'a>,
+    cursor: BodyCursor<'a>,
     runs: u64,
 }
 
 impl<'a> Delta<'a> {
     /// Reads a delta of a block of so many bytes; the cursor is after it then.
-    pub(crate) fn read(cursor: &mut Cursor<'a>, block: usize) -> Result<Self, WireError> {
+    pub(crate) fn read(cursor: &mut BodyCursor<'a>, block: usize) -> Result<Self, WireError> {
         let runs = cursor.varint()?;
         let this = Self { cursor: *cursor, runs };
         let words = (block / WORD) as u64;
@@ -145,7 +145,7 @@ impl<'a> Delta<'a> {
 /// The runs of a [`Delta`].
 #[derive(Clone, Debug)]
 pub struct DeltaRuns<'a> {
-    cursor: Cursor<'a>,
+    cursor: BodyCursor<'a>,
     left: u64,
     word: u64,
 }
@@ -170,7 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(bytes: &[u8], block: usize) -> Result<Delta<'_>, WireError> {
-        let mut cursor = Cursor::new("a delta", bytes);
+        let mut cursor = BodyCursor::new("a delta", bytes);
         let delta = Delta::read(&mut cursor, block)?;
         cursor.end()?;
         Ok(delta)
@@ -191,8 +191,8 @@ mod tests {
             let mut bytes = vec![1, 2, 3];
             let mut held = old.clone();
             let update = update(&mut held, &new, 4096, &mut bytes);
-            prop_assert_eq!(update == Update::Same, old == new);
-            if update != Update::Changed {
+            prop_assert_eq!(update == BlockUpdate::Same, old == new);
+            if update != BlockUpdate::Changed {
                 prop_assert_eq!(&bytes, &[1, 2, 3]);
             } else {
                 prop_assert_eq!(&held, &new);
@@ -213,7 +213,7 @@ mod tests {
             let mut new = old.clone();
             new[word * 8] = 1;
             let mut bytes = Vec::new();
-            assert_eq!(update(&mut old.clone(), &new, 2048, &mut bytes), Update::Changed);
+            assert_eq!(update(&mut old.clone(), &new, 2048, &mut bytes), BlockUpdate::Changed);
             assert_eq!(bytes.len(), len);
         }
     }
@@ -224,7 +224,7 @@ mod tests {
         let mut new = old.clone();
         new.iter_mut().step_by(16).for_each(|byte| *byte = 1);
         let mut bytes = Vec::new();
-        assert_eq!(update(&mut old.clone(), &new, 4096, &mut bytes), Update::Changed);
+        assert_eq!(update(&mut old.clone(), &new, 4096, &mut bytes), BlockUpdate::Changed);
         let mut block = old;
         read(&bytes, 4096).unwrap().apply(&mut block);
         assert_eq!(block, new);
@@ -236,7 +236,7 @@ mod tests {
         let mut new = old.clone();
         new[800..2400].fill(1);
         let mut bytes = Vec::new();
-        assert_eq!(update(&mut old.clone(), &new, 4096, &mut bytes), Update::Changed);
+        assert_eq!(update(&mut old.clone(), &new, 4096, &mut bytes), BlockUpdate::Changed);
         assert_eq!(bytes.len(), 1 + 1 + 2 + 1600);
         let mut block = old;
         read(&bytes, 4096).unwrap().apply(&mut block);

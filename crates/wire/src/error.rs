@@ -1,6 +1,6 @@
 //! Why bytes from a peer are refused: what was expected, what came, and where.
 
-use crate::Kind;
+use crate::FrameKind;
 use memtwin_pages::{PageSizeError, RegionError};
 
 /// What is wrong with bytes from a peer, or from a journal.
@@ -48,7 +48,7 @@ pub enum WireError {
         /// What would have been right.
         expected: &'static str,
         /// What came.
-        got: Kind,
+        got: FrameKind,
     },
     /// The body ends too early.
     #[error("{what} ends at byte {at}, {missing} bytes too early")]

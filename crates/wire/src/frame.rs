@@ -21,7 +21,7 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "each is described in docs/wire.md, by this name")]
-pub enum Kind {
+pub enum FrameKind {
     Hello = 0x01,
     Welcome = 0x02,
     Layout = 0x03,
@@ -44,7 +44,7 @@ pub enum Kind {
     Base = 0x70,
 }
 
-impl Kind {
+impl FrameKind {
     /// Every kind.
     pub const ALL: [Self; 20] = [
         Self::Hello,
@@ -77,15 +77,15 @@ impl Kind {
 
 /// What both ends of a connection know and no frame holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Key([u8; 16]);
+pub struct SealKey([u8; 16]);
 
-impl std::fmt::Debug for Key {
+impl std::fmt::Debug for SealKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Key(…)")
     }
 }
 
-impl Key {
+impl SealKey {
     /// That of HELLO and WELCOME, before there is another.
     pub const OPENING: Self = Self([0; 16]);
 
@@ -129,24 +129,24 @@ pub struct Sealer {
 
 impl Sealer {
     /// One that has made no frame yet.
-    pub fn new(key: Key, direction: Direction) -> Self {
+    pub fn new(key: SealKey, direction: Direction) -> Self {
         Self { direction, seed: key.seed(direction), next: 0 }
     }
 
     /// One that goes on after so many frames.
-    pub fn after(made: u64, key: Key, direction: Direction) -> Self {
+    pub fn after(made: u64, key: SealKey, direction: Direction) -> Self {
         Self { next: made, ..Self::new(key, direction) }
     }
 
     /// From the next frame on with another key. The numbers go on.
-    pub fn rekey(&mut self, key: Key) {
+    pub fn rekey(&mut self, key: SealKey) {
         self.seed = key.seed(self.direction);
     }
 
     /// Completes a frame: its first [`HEAD`] bytes are overwritten, the others are the body.
     ///
     /// Panics if it is shorter than a head or its body longer than [`MOST_BODY`].
-    pub fn seal(&mut self, kind: Kind, frame: &mut [u8]) {
+    pub fn seal(&mut self, kind: FrameKind, frame: &mut [u8]) {
         let (head, body) = frame.split_at_mut(HEAD);
         assert!(body.len() <= MOST_BODY as usize, "a body of {} bytes", body.len());
         head[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
@@ -161,15 +161,15 @@ impl Sealer {
 
 /// A head that was checked. Its body is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    kind: Kind,
+pub struct FrameHead {
+    kind: FrameKind,
     len: u32,
     sum: u32,
 }
 
-impl Head {
+impl FrameHead {
     /// The kind of the frame.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FrameKind {
         self.kind
     }
 
@@ -189,12 +189,12 @@ pub struct Opener {
 
 impl Opener {
     /// One that has seen no frame yet.
-    pub fn new(key: Key, direction: Direction) -> Self {
+    pub fn new(key: SealKey, direction: Direction) -> Self {
         Self { direction, seed: key.seed(direction), next: 0 }
     }
 
     /// From the next frame on with another key. The numbers go on.
-    pub fn rekey(&mut self, key: Key) {
+    pub fn rekey(&mut self, key: SealKey) {
         self.seed = key.seed(self.direction);
     }
 
@@ -204,7 +204,7 @@ impl Opener {
     }
 
     /// Checks a head. Its length may be believed then.
-    pub fn head(&self, bytes: &[u8; HEAD]) -> Result<Head, WireError> {
+    pub fn head(&self, bytes: &[u8; HEAD]) -> Result<FrameHead, WireError> {
         let u32_at = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
@@ -220,11 +220,11 @@ impl Opener {
         if len > MOST_BODY {
             return Err(WireError::TooLong { got: len, most: MOST_BODY });
         }
-        Ok(Head { kind: Kind::from_byte(bytes[4])?, len, sum: u32_at(16) })
+        Ok(FrameHead { kind: FrameKind::from_byte(bytes[4])?, len, sum: u32_at(16) })
     }
 
     /// Checks the body of that head, which is then done with.
-    pub fn body(&mut self, head: &Head, body: &[u8]) -> Result<(), WireError> {
+    pub fn body(&mut self, head: &FrameHead, body: &[u8]) -> Result<(), WireError> {
         self.sum("body", body, head.sum)?;
         self.next += 1;
         Ok(())

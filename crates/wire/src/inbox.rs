@@ -1,6 +1,6 @@
 //! Frames from a stream of bytes that comes in pieces.
 
-use crate::{HEAD, Head, Key, Kind, MOST_BODY, Opener, WireError};
+use crate::{FrameHead, FrameKind, HEAD, MOST_BODY, Opener, SealKey, WireError};
 use std::ops::Range;
 
 /// What a stranger may make us hold.
@@ -17,7 +17,7 @@ pub struct Inbox {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    head: Option<Head>,
+    head: Option<FrameHead>,
     /// Where the body of the frame lies that was taken last.
     body: Range<usize>,
     /// How many bytes were taken as frames.
@@ -40,7 +40,7 @@ impl Inbox {
     }
 
     /// From the next frame on with another key. The numbers go on.
-    pub fn rekey(&mut self, key: Key) {
+    pub fn rekey(&mut self, key: SealKey) {
         self.opener.rekey(key);
     }
 
@@ -78,7 +78,7 @@ impl Inbox {
     }
 
     /// Takes the next frame, if all of it has come: its kind. [`Inbox::body`] is its body.
-    pub fn take_frame(&mut self) -> Result<Option<Kind>, WireError> {
+    pub fn take_frame(&mut self) -> Result<Option<FrameKind>, WireError> {
         let held = &self.buffer[self.start..self.end];
         let head = match self.head {
             Some(head) => head,
@@ -116,10 +116,10 @@ mod tests {
     use crate::{Direction, Sealer};
     use proptest::prelude::*;
 
-    type Frames = Vec<(Kind, Vec<u8>)>;
+    type Frames = Vec<(FrameKind, Vec<u8>)>;
 
     fn stream(frames: &Frames) -> Vec<u8> {
-        let mut sealer = Sealer::new(Key::OPENING, Direction::FromSender);
+        let mut sealer = Sealer::new(SealKey::OPENING, Direction::FromSender);
         let mut stream = Vec::new();
         for (kind, body) in frames {
             let mut frame = [&[0; HEAD][..], body].concat();
@@ -131,7 +131,7 @@ mod tests {
 
     /// Reads a stream that comes in pieces of these lengths, again and again.
     fn read(stream: &[u8], pieces: &[usize]) -> (Frames, Option<WireError>) {
-        let mut inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromSender));
+        let mut inbox = Inbox::new(Opener::new(SealKey::OPENING, Direction::FromSender));
         let (mut frames, mut rest) = (Frames::new(), stream);
         let mut pieces = pieces.iter().cycle();
         loop {
@@ -156,7 +156,7 @@ mod tests {
             5 => prop::collection::vec(any::<u8>(), 0..60),
             1 => (0usize..40_000).prop_map(|len| vec![7; len]),
         ];
-        prop::collection::vec((prop::sample::select(Kind::ALL.to_vec()), body), 0..12)
+        prop::collection::vec((prop::sample::select(FrameKind::ALL.to_vec()), body), 0..12)
     }
 
     proptest! {
@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn no_room_is_made_for_more_than_is_expected() {
-        let mut inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromSender));
+        let mut inbox = Inbox::new(Opener::new(SealKey::OPENING, Direction::FromSender));
         inbox.expect_at_most(100);
-        let long = stream(&vec![(Kind::Hello, vec![1; 101])]);
+        let long = stream(&vec![(FrameKind::Hello, vec![1; 101])]);
         let space = inbox.space();
         space[..HEAD].copy_from_slice(&long[..HEAD]);
         inbox.filled(HEAD);
@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn the_longest_frame_fits() {
-        let frames = vec![(Kind::Data, vec![3; MOST_BODY as usize]), (Kind::Ready, vec![])];
+        let frames =
+            vec![(FrameKind::Data, vec![3; MOST_BODY as usize]), (FrameKind::Ready, vec![])];
         assert_eq!(read(&stream(&frames), &[100_000]), (frames, None));
     }
 }

@@ -1,7 +1,7 @@
 //! The regions of a session, as bytes.
 
 use crate::WireError;
-use crate::bytes::{Cursor, put_text, put_varint};
+use crate::bytes::{BodyCursor, put_text, put_varint};
 use crate::text::is_shown;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ pub fn encode_layout(layout: &Layout, into: &mut Vec<u8>) -> Result<(), WireErro
 
 /// Reads a layout.
 pub fn decode_layout(body: &[u8]) -> Result<Layout, WireError> {
-    let mut cursor = Cursor::new("a layout", body);
+    let mut cursor = BodyCursor::new("a layout", body);
     let count = cursor.varint()?;
     if !(1..=MOST_REGIONS).contains(&count) {
         let expected = "1 to 4096";

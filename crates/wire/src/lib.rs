@@ -2,12 +2,13 @@
 //!
 //! Bytes become a validated type once, here; every length is checked before room is made for it.
 //! No I/O and no operating system: both ends, the receiver's journal and the tests use the same
-//! few types. [`Sealer`] makes frames and [`Opener`] checks them, [`Message`] is what is said in
-//! one, [`Records`] is the body of a DATA frame, [`Squeeze`] makes it smaller.
+//! few types. [`Sealer`] makes frames and [`Opener`] checks them, [`WireMessage`] is what is said in
+//! one, [`PageRecords`] is the body of a DATA frame, [`Compressor`] makes it smaller.
 
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod compressor;
 mod delta;
 mod error;
 mod frame;
@@ -15,19 +16,21 @@ mod inbox;
 mod layout;
 mod message;
 mod record;
-mod shape;
-mod squeeze;
 mod text;
+mod twin_shape;
 mod version;
 
+pub use compressor::{CompressionMethod, Compressor, Decompressor};
 pub use delta::{Delta, DeltaRuns};
 pub use error::WireError;
-pub use frame::{Direction, HEAD, Head, Key, Kind, MOST_BODY, Opener, Sealer};
+pub use frame::{Direction, FrameHead, FrameKind, HEAD, MOST_BODY, Opener, SealKey, Sealer};
 pub use inbox::Inbox;
 pub use layout::{decode_layout, encode_layout};
-pub use message::{Answer, Asked, Base, Hello, Message, Outcome, RefuseCode, Round, Welcome};
-pub use record::{Record, RecordWriter, Records};
-pub use shape::Shape;
-pub use squeeze::{Method, Squeeze, Unsqueeze};
-pub use text::Text;
+pub use message::{
+    BlockAnswer, BlockQuery, Hello, JournalBase, RefuseCode, RoundEnd, TwinVerdict, Welcome,
+    WireMessage,
+};
+pub use record::{PageRecord, PageRecords, RecordWriter};
+pub use text::PeerText;
+pub use twin_shape::TwinShape;
 pub use version::{Versions, negotiate};

@@ -1,11 +1,13 @@
 //! What a frame says, but for the records of DATA.
 
-use crate::bytes::{Cursor, put_text, put_varint};
-use crate::{HEAD, Kind, MOST_BODY, Sealer, Text, Versions, WireError};
+use crate::bytes::{BodyCursor, put_text, put_varint};
+use crate::{FrameKind, HEAD, MOST_BODY, PeerText, Sealer, Versions, WireError};
 
 mod parts;
 
-pub use parts::{Answer, Asked, Base, Hello, Outcome, RefuseCode, Round, Welcome};
+pub use parts::{
+    BlockAnswer, BlockQuery, Hello, JournalBase, RefuseCode, RoundEnd, TwinVerdict, Welcome,
+};
 
 const MAGIC: [u8; 8] = *b"MEMTWIN\n";
 /// The longest text that a peer may send.
@@ -21,49 +23,49 @@ const DIGEST: usize = 32;
 /// What a frame says. The bodies of LAYOUT and DATA have readers of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the kinds of docs/wire.md, by name")]
-pub enum Message<'a> {
+pub enum WireMessage<'a> {
     Hello(Hello),
     Welcome(Welcome),
     Layout(&'a [u8]),
     Ready,
-    Data(Kind, &'a [u8]),
-    RoundEnd(Round),
+    Data(FrameKind, &'a [u8]),
+    RoundEnd(RoundEnd),
     Ack(u32),
-    AskDigests(Asked),
-    Digests(Answer<'a>),
-    Fetch(Asked),
-    Bytes(Answer<'a>),
-    Verdict { outcome: Outcome, reason: Text<'a>, digests: &'a [u8] },
-    Confirm { kept: bool, why: Text<'a> },
+    AskDigests(BlockQuery),
+    Digests(BlockAnswer<'a>),
+    Fetch(BlockQuery),
+    Bytes(BlockAnswer<'a>),
+    Verdict { outcome: TwinVerdict, reason: PeerText<'a>, digests: &'a [u8] },
+    Confirm { kept: bool, why: PeerText<'a> },
     Bye,
     Ping(u64),
     Pong(u64),
-    Refuse { code: RefuseCode, why: Text<'a> },
-    Base(Base),
+    Refuse { code: RefuseCode, why: PeerText<'a> },
+    Base(JournalBase),
 }
 
-impl<'a> Message<'a> {
+impl<'a> WireMessage<'a> {
     /// The kind of its frame.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FrameKind {
         match self {
-            Self::Hello(_) => Kind::Hello,
-            Self::Welcome(_) => Kind::Welcome,
-            Self::Layout(_) => Kind::Layout,
-            Self::Ready => Kind::Ready,
+            Self::Hello(_) => FrameKind::Hello,
+            Self::Welcome(_) => FrameKind::Welcome,
+            Self::Layout(_) => FrameKind::Layout,
+            Self::Ready => FrameKind::Ready,
             Self::Data(kind, _) => *kind,
-            Self::RoundEnd(_) => Kind::RoundEnd,
-            Self::Ack(_) => Kind::Ack,
-            Self::AskDigests(_) => Kind::AskDigests,
-            Self::Digests(_) => Kind::Digests,
-            Self::Fetch(_) => Kind::Fetch,
-            Self::Bytes(_) => Kind::Bytes,
-            Self::Verdict { .. } => Kind::Verdict,
-            Self::Confirm { .. } => Kind::Confirm,
-            Self::Bye => Kind::Bye,
-            Self::Ping(_) => Kind::Ping,
-            Self::Pong(_) => Kind::Pong,
-            Self::Refuse { .. } => Kind::Refuse,
-            Self::Base(_) => Kind::Base,
+            Self::RoundEnd(_) => FrameKind::RoundEnd,
+            Self::Ack(_) => FrameKind::Ack,
+            Self::AskDigests(_) => FrameKind::AskDigests,
+            Self::Digests(_) => FrameKind::Digests,
+            Self::Fetch(_) => FrameKind::Fetch,
+            Self::Bytes(_) => FrameKind::Bytes,
+            Self::Verdict { .. } => FrameKind::Verdict,
+            Self::Confirm { .. } => FrameKind::Confirm,
+            Self::Bye => FrameKind::Bye,
+            Self::Ping(_) => FrameKind::Ping,
+            Self::Pong(_) => FrameKind::Pong,
+            Self::Refuse { .. } => FrameKind::Refuse,
+            Self::Base(_) => FrameKind::Base,
         }
     }
 
@@ -87,7 +89,7 @@ impl<'a> Message<'a> {
             }
             Self::Layout(body) | Self::Data(_, body) => into.extend_from_slice(body),
             Self::Ready | Self::Bye => {}
-            Self::RoundEnd(Round { round, blocks }) => {
+            Self::RoundEnd(RoundEnd { round, blocks }) => {
                 into.extend_from_slice(&round.to_le_bytes());
                 into.extend_from_slice(&blocks.to_le_bytes());
             }
@@ -111,7 +113,7 @@ impl<'a> Message<'a> {
                 into.push(code as u8);
                 put_text(into, shortened(why.raw()));
             }
-            Self::Base(Base { round, image }) => {
+            Self::Base(JournalBase { round, image }) => {
                 into.extend_from_slice(&round.to_le_bytes());
                 into.extend_from_slice(&image);
             }
@@ -127,10 +129,10 @@ impl<'a> Message<'a> {
     }
 
     /// Reads the body of a frame of this kind.
-    pub fn read(kind: Kind, body: &'a [u8]) -> Result<Self, WireError> {
-        let mut cursor = Cursor::new(name(kind), body);
+    pub fn read(kind: FrameKind, body: &'a [u8]) -> Result<Self, WireError> {
+        let mut cursor = BodyCursor::new(name(kind), body);
         let this = match kind {
-            Kind::Hello => {
+            FrameKind::Hello => {
                 let magic = cursor.array()?;
                 if magic != MAGIC {
                     return Err(WireError::Magic(magic));
@@ -138,24 +140,28 @@ impl<'a> Message<'a> {
                 let versions = Versions { lowest: cursor.u16()?, highest: cursor.u16()? };
                 Self::Hello(Hello { versions, session: cursor.array()?, nonce: cursor.array()? })
             }
-            Kind::Welcome => {
+            FrameKind::Welcome => {
                 let (version, nonce) = (cursor.u16()?, cursor.array()?);
                 let (holds, round) = (bit("whether a round is held", cursor.u8()?)?, cursor.u32()?);
                 Self::Welcome(Welcome { version, nonce, holds: holds.then_some(round) })
             }
-            Kind::Layout => return Ok(Self::Layout(body)),
-            Kind::Data | Kind::DataLz4 | Kind::DataZstd => return Ok(Self::Data(kind, body)),
-            Kind::Ready => Self::Ready,
-            Kind::Bye => Self::Bye,
-            Kind::RoundEnd => Self::RoundEnd(Round { round: cursor.u32()?, blocks: cursor.u64()? }),
-            Kind::Ack => Self::Ack(cursor.u32()?),
-            Kind::AskDigests => Self::AskDigests(asked(&mut cursor, kind)?),
-            Kind::Fetch => Self::Fetch(asked(&mut cursor, kind)?),
-            Kind::Digests | Kind::Bytes => {
+            FrameKind::Layout => return Ok(Self::Layout(body)),
+            FrameKind::Data | FrameKind::DataLz4 | FrameKind::DataZstd => {
+                return Ok(Self::Data(kind, body));
+            }
+            FrameKind::Ready => Self::Ready,
+            FrameKind::Bye => Self::Bye,
+            FrameKind::RoundEnd => {
+                Self::RoundEnd(RoundEnd { round: cursor.u32()?, blocks: cursor.u64()? })
+            }
+            FrameKind::Ack => Self::Ack(cursor.u32()?),
+            FrameKind::AskDigests => Self::AskDigests(asked(&mut cursor, kind)?),
+            FrameKind::Fetch => Self::Fetch(asked(&mut cursor, kind)?),
+            FrameKind::Digests | FrameKind::Bytes => {
                 let asked = asked(&mut cursor, kind)?;
                 let bytes = cursor.take(cursor_left(&cursor, body))?;
-                let answer = Answer { asked, bytes };
-                if kind == Kind::Bytes {
+                let answer = BlockAnswer { asked, bytes };
+                if kind == FrameKind::Bytes {
                     Self::Bytes(answer)
                 } else if bytes.len() == asked.count as usize * DIGEST {
                     Self::Digests(answer)
@@ -164,11 +170,11 @@ impl<'a> Message<'a> {
                     return Err(WireError::Range { what, got, expected: "32 for each asked for" });
                 }
             }
-            Kind::Verdict => {
+            FrameKind::Verdict => {
                 let outcome = match cursor.u8()? {
-                    0 => Outcome::Identical,
-                    1 => Outcome::Differs,
-                    2 => Outcome::Inconclusive,
+                    0 => TwinVerdict::Identical,
+                    1 => TwinVerdict::Differs,
+                    2 => TwinVerdict::Inconclusive,
                     got => {
                         let (what, got) = ("a verdict", got.into());
                         return Err(WireError::Range { what, got, expected: "0, 1 or 2" });
@@ -182,13 +188,13 @@ impl<'a> Message<'a> {
                 }
                 Self::Verdict { outcome, reason, digests }
             }
-            Kind::Confirm => {
+            FrameKind::Confirm => {
                 let kept = !bit("whether it was kept", cursor.u8()?)?;
                 Self::Confirm { kept, why: cursor.text("the reason", MOST_TEXT)?.into() }
             }
-            Kind::Ping => Self::Ping(cursor.u64()?),
-            Kind::Pong => Self::Pong(cursor.u64()?),
-            Kind::Refuse => {
+            FrameKind::Ping => Self::Ping(cursor.u64()?),
+            FrameKind::Pong => Self::Pong(cursor.u64()?),
+            FrameKind::Refuse => {
                 let code = cursor.u8()?;
                 let known = RefuseCode::ALL.into_iter().find(|&known| known as u8 == code);
                 let (what, expected) = ("a refusal's code", "1 to 9");
@@ -196,31 +202,33 @@ impl<'a> Message<'a> {
                 let code = known.ok_or(range)?;
                 Self::Refuse { code, why: cursor.text("the reason", MOST_TEXT)?.into() }
             }
-            Kind::Base => Self::Base(Base { round: cursor.u32()?, image: cursor.array()? }),
+            FrameKind::Base => {
+                Self::Base(JournalBase { round: cursor.u32()?, image: cursor.array()? })
+            }
         };
         cursor.end()?;
         Ok(this)
     }
 }
 
-fn cursor_left(cursor: &Cursor<'_>, body: &[u8]) -> u64 {
+fn cursor_left(cursor: &BodyCursor<'_>, body: &[u8]) -> u64 {
     (body.len() - cursor.at()) as u64
 }
 
-fn put_asked(into: &mut Vec<u8>, kind: Kind, asked: Asked) {
+fn put_asked(into: &mut Vec<u8>, kind: FrameKind, asked: BlockQuery) {
     put_varint(into, asked.region);
     into.extend_from_slice(&asked.first.to_le_bytes());
-    if matches!(kind, Kind::AskDigests | Kind::Digests) {
+    if matches!(kind, FrameKind::AskDigests | FrameKind::Digests) {
         into.extend_from_slice(&asked.each.to_le_bytes());
     }
     into.extend_from_slice(&asked.count.to_le_bytes());
 }
 
-fn asked(cursor: &mut Cursor<'_>, kind: Kind) -> Result<Asked, WireError> {
+fn asked(cursor: &mut BodyCursor<'_>, kind: FrameKind) -> Result<BlockQuery, WireError> {
     let (region, first) = (cursor.varint()?, cursor.u64()?);
-    let digests = matches!(kind, Kind::AskDigests | Kind::Digests);
+    let digests = matches!(kind, FrameKind::AskDigests | FrameKind::Digests);
     let each = if digests { cursor.u32()? } else { 1 };
-    Ok(Asked { region, first, each, count: cursor.u32()? })
+    Ok(BlockQuery { region, first, each, count: cursor.u32()? })
 }
 
 fn bit(what: &'static str, byte: u8) -> Result<bool, WireError> {
@@ -239,16 +247,16 @@ fn shortened(text: &str) -> &str {
     &text[..end]
 }
 
-fn name(kind: Kind) -> &'static str {
+fn name(kind: FrameKind) -> &'static str {
     match kind {
-        Kind::Hello => "a HELLO",
-        Kind::Welcome => "a WELCOME",
-        Kind::RoundEnd => "a ROUND-END",
-        Kind::Ack => "an ACK",
-        Kind::Verdict => "a VERDICT",
-        Kind::Refuse => "a REFUSE",
-        Kind::AskDigests | Kind::Fetch => "a question",
-        Kind::Digests | Kind::Bytes => "an answer",
+        FrameKind::Hello => "a HELLO",
+        FrameKind::Welcome => "a WELCOME",
+        FrameKind::RoundEnd => "a ROUND-END",
+        FrameKind::Ack => "an ACK",
+        FrameKind::Verdict => "a VERDICT",
+        FrameKind::Refuse => "a REFUSE",
+        FrameKind::AskDigests | FrameKind::Fetch => "a question",
+        FrameKind::Digests | FrameKind::Bytes => "an answer",
         _ => "a frame",
     }
 }

@@ -1,8 +1,8 @@
 //! The records in a body of DATA: whole blocks, zero blocks, changed words.
 
-use crate::bytes::{Cursor, put_varint};
-use crate::{Delta, HEAD, MOST_BODY, Shape, WireError, delta};
-use delta::Update;
+use crate::bytes::{BodyCursor, put_varint};
+use crate::{Delta, HEAD, MOST_BODY, TwinShape, WireError, delta};
+use delta::BlockUpdate;
 use memtwin_pages::RegionId;
 
 const FULL: u8 = 1;
@@ -17,7 +17,7 @@ const _: () = assert!(ENOUGH + (64 << 10) + 64 <= MOST_BODY as usize);
 
 /// One record, within the bounds of its layout.
 #[derive(Clone, Copy, Debug)]
-pub enum Record<'a> {
+pub enum PageRecord<'a> {
     /// Whole blocks.
     Full {
         /// Of which region.
@@ -49,7 +49,7 @@ pub enum Record<'a> {
     },
 }
 
-impl Record<'_> {
+impl PageRecord<'_> {
     /// The region, the first block and how many there are.
     pub fn blocks(&self) -> (RegionId, u64, u64) {
         match *self {
@@ -63,15 +63,15 @@ impl Record<'_> {
 
 /// The records of a body, all of which have been checked.
 #[derive(Clone, Debug)]
-pub struct Records<'a> {
-    shape: &'a Shape,
-    cursor: Cursor<'a>,
+pub struct PageRecords<'a> {
+    shape: &'a TwinShape,
+    cursor: BodyCursor<'a>,
 }
 
-impl<'a> Records<'a> {
+impl<'a> PageRecords<'a> {
     /// Checks every record of a body. Errors: one of them is not within the layout.
-    pub fn check(body: &'a [u8], shape: &'a Shape) -> Result<Self, WireError> {
-        let this = Self { shape, cursor: Cursor::new("a record", body) };
+    pub fn check(body: &'a [u8], shape: &'a TwinShape) -> Result<Self, WireError> {
+        let this = Self { shape, cursor: BodyCursor::new("a record", body) };
         let mut walk = this.clone();
         while !walk.cursor.is_empty() {
             walk.read()?;
@@ -79,14 +79,14 @@ impl<'a> Records<'a> {
         Ok(this)
     }
 
-    /// As [`Records::check`], of a frame that a peer has sent: it may name no more zero blocks than
+    /// As [`PageRecords::check`], of a frame that a peer has sent: it may name no more zero blocks than
     /// the layout has, so that a few bytes are never much work. A sender's frames never do.
-    pub fn from_peer(body: &'a [u8], shape: &'a Shape) -> Result<Self, WireError> {
-        let this = Self { shape, cursor: Cursor::new("a record", body) };
+    pub fn from_peer(body: &'a [u8], shape: &'a TwinShape) -> Result<Self, WireError> {
+        let this = Self { shape, cursor: BodyCursor::new("a record", body) };
         let mut walk = this.clone();
         let (mut zeros, blocks) = (0u64, shape.blocks());
         while !walk.cursor.is_empty() {
-            if let Record::Zero { count, .. } = walk.read()? {
+            if let PageRecord::Zero { count, .. } = walk.read()? {
                 // Neither is over 2^54, as a layout ends below 2^63.
                 zeros += count;
                 if zeros > blocks {
@@ -97,7 +97,7 @@ impl<'a> Records<'a> {
         Ok(this)
     }
 
-    fn read(&mut self) -> Result<Record<'a>, WireError> {
+    fn read(&mut self) -> Result<PageRecord<'a>, WireError> {
         let cursor = &mut self.cursor;
         let (tag, region, first) = (cursor.u8()?, cursor.varint()?, cursor.varint()?);
         let count = match tag {
@@ -110,12 +110,12 @@ impl<'a> Records<'a> {
             FULL => {
                 // Can't overflow: the blocks are there.
                 let bytes = cursor.take(count * self.shape.block(id) as u64)?;
-                Ok(Record::Full { region: id, first, count, bytes })
+                Ok(PageRecord::Full { region: id, first, count, bytes })
             }
-            ZERO => Ok(Record::Zero { region: id, first, count }),
+            ZERO => Ok(PageRecord::Zero { region: id, first, count }),
             DELTA => {
                 let delta = Delta::read(cursor, self.shape.block(id))?;
-                Ok(Record::Delta { region: id, block: first, delta })
+                Ok(PageRecord::Delta { region: id, block: first, delta })
             }
             _ => {
                 let expected = "1, 2 or 3";
@@ -125,8 +125,8 @@ impl<'a> Records<'a> {
     }
 }
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Record<'a>;
+impl<'a> Iterator for PageRecords<'a> {
+    type Item = PageRecord<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         // Was checked.
@@ -144,12 +144,12 @@ pub struct RecordWriter {
     zeros: u64,
     /// The bytes of the bodies before this one.
     bytes: u64,
-    run: Option<Open>,
+    run: Option<OpenRun>,
 }
 
 /// A run that may still grow.
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct OpenRun {
     zero: bool,
     region: RegionId,
     first: u64,
@@ -158,7 +158,7 @@ struct Open {
     at: usize,
 }
 
-impl Open {
+impl OpenRun {
     fn goes_on_with(&self, zero: bool, region: RegionId, block: u64) -> bool {
         (self.zero, self.region, self.first + self.count) == (zero, region, block)
     }
@@ -180,7 +180,7 @@ impl RecordWriter {
             put_numbers(&mut self.frame, FULL, &[region.0 as u64, block]);
             let at = self.frame.len();
             self.frame.extend_from_slice(&[0; 4]);
-            self.run = Some(Open { zero: false, region, first: block, count: 0, at });
+            self.run = Some(OpenRun { zero: false, region, first: block, count: 0, at });
         }
         self.frame.extend_from_slice(bytes);
         self.grow();
@@ -190,7 +190,7 @@ impl RecordWriter {
     pub fn zero(&mut self, region: RegionId, block: u64) {
         if !self.run.is_some_and(|run| run.goes_on_with(true, region, block)) {
             self.close();
-            self.run = Some(Open { zero: true, region, first: block, count: 0, at: 0 });
+            self.run = Some(OpenRun { zero: true, region, first: block, count: 0, at: 0 });
         }
         self.grow();
     }
@@ -204,16 +204,16 @@ impl RecordWriter {
         self.close();
         put_numbers(&mut self.frame, DELTA, &[region.0 as u64, block]);
         match delta::update(held, new, new.len() * 3 / 4, &mut self.frame) {
-            Update::Changed => {
+            BlockUpdate::Changed => {
                 self.blocks += 1;
                 true
             }
-            Update::Same => {
+            BlockUpdate::Same => {
                 self.frame.truncate(began);
                 self.run = run;
                 false
             }
-            Update::TooMuch => {
+            BlockUpdate::TooMuch => {
                 self.frame.truncate(began);
                 self.run = run;
                 self.full(region, block, new);
@@ -234,7 +234,7 @@ impl RecordWriter {
     }
 
     /// Whether it is time to send what there is, to a twin of this shape.
-    pub fn is_full(&self, shape: &Shape) -> bool {
+    pub fn is_full(&self, shape: &TwinShape) -> bool {
         self.frame.len() >= HEAD + ENOUGH || self.zeros >= shape.blocks()
     }
 

@@ -5,22 +5,22 @@ use std::fmt::{self, Write};
 /// A text from a peer, or for one. What is displayed has its control characters escaped, and those
 /// that change the direction of writing; there is no other way to read it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Text<'a>(&'a str);
+pub struct PeerText<'a>(&'a str);
 
-impl<'a> Text<'a> {
+impl<'a> PeerText<'a> {
     /// The bytes that go over the wire.
     pub(crate) fn raw(self) -> &'a str {
         self.0
     }
 }
 
-impl<'a> From<&'a str> for Text<'a> {
+impl<'a> From<&'a str> for PeerText<'a> {
     fn from(text: &'a str) -> Self {
         Self(text)
     }
 }
 
-impl fmt::Display for Text<'_> {
+impl fmt::Display for PeerText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
             if is_shown(character) {
@@ -33,7 +33,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-impl fmt::Debug for Text<'_> {
+impl fmt::Debug for PeerText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
@@ -54,12 +54,12 @@ mod tests {
     #[test]
     fn no_character_reaches_a_terminal_but_those_that_it_shows() {
         let evil = "\x1b]0;title\x07 \x1b[2J\r\n\u{9b}31m\u{202e}drowssap ünïcode 'q' \\ \u{2066}";
-        let shown = Text::from(evil).to_string();
+        let shown = PeerText::from(evil).to_string();
         assert!(shown.chars().all(is_shown), "{shown:?}");
         assert_eq!(
             shown,
             "\\u{1b}]0;title\\u{7} \\u{1b}[2J\\r\\n\\u{9b}31m\\u{202e}drowssap ünïcode 'q' \\ \\u{2066}"
         );
-        assert_eq!(Text::from("as it is").to_string(), "as it is");
+        assert_eq!(PeerText::from("as it is").to_string(), "as it is");
     }
 }

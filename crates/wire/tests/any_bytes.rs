@@ -50,13 +50,19 @@ fn changed_seeds_are_understood_or_refused() {
 
 #[test]
 fn seeds_say_what_their_names_say() {
-    use memtwin_wire::{Kind, Message, decode_layout};
+    use memtwin_wire::{FrameKind, WireMessage, decode_layout};
     let read = |name: &str| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/wire");
         fs::read(folder.join(name)).unwrap().split_off(1)
     };
     // A seed that is refused at its first byte would lead nowhere.
-    assert!(matches!(Message::read(Kind::Hello, &read("hello")), Ok(Message::Hello(_))));
-    assert!(matches!(Message::read(Kind::Verdict, &read("verdict")), Ok(Message::Verdict { .. })));
+    assert!(matches!(
+        WireMessage::read(FrameKind::Hello, &read("hello")),
+        Ok(WireMessage::Hello(_))
+    ));
+    assert!(matches!(
+        WireMessage::read(FrameKind::Verdict, &read("verdict")),
+        Ok(WireMessage::Verdict { .. })
+    ));
     assert!(decode_layout(&read("layout")).is_ok());
 }

@@ -9,8 +9,8 @@
 
 use memtwin_pages::Layout;
 use memtwin_wire::{
-    Direction, HEAD, Inbox, Key, Kind, Message, Opener, Outcome, Record, RecordWriter, Records,
-    Sealer, Shape, Unsqueeze, Versions, decode_layout, encode_layout,
+    Decompressor, Direction, FrameKind, HEAD, Inbox, Opener, PageRecord, PageRecords, RecordWriter,
+    SealKey, Sealer, TwinShape, TwinVerdict, Versions, WireMessage, decode_layout, encode_layout,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -31,17 +31,23 @@ struct Side {
 
 impl Side {
     fn new(bytes: Vec<u8>, from: Direction) -> Self {
-        let inbox = Inbox::new(Opener::new(Key::OPENING, from));
-        Self { inbox, sealer: Sealer::new(Key::OPENING, from), bytes, read: 0, again: Vec::new() }
+        let inbox = Inbox::new(Opener::new(SealKey::OPENING, from));
+        Self {
+            inbox,
+            sealer: Sealer::new(SealKey::OPENING, from),
+            bytes,
+            read: 0,
+            again: Vec::new(),
+        }
     }
 
-    fn rekey(&mut self, key: Key) {
+    fn rekey(&mut self, key: SealKey) {
         self.inbox.rekey(key);
         self.sealer.rekey(key);
     }
 
     /// The next frame, after it was encoded again.
-    fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
+    fn next(&mut self) -> Option<(FrameKind, Vec<u8>)> {
         let kind = loop {
             if let Some(kind) = self.inbox.take_frame().unwrap() {
                 break kind;
@@ -53,7 +59,7 @@ impl Side {
             self.read += 1;
         };
         let body = self.inbox.body().to_vec();
-        let message = Message::read(kind, &body).unwrap();
+        let message = WireMessage::read(kind, &body).unwrap();
         self.again.extend(message.sealed(&mut self.sealer));
         Some((kind, body))
     }
@@ -66,30 +72,30 @@ impl Side {
 /// The twin, made of the records, which are encoded again.
 struct Twin {
     layout: Layout,
-    shape: Shape,
+    shape: TwinShape,
     bytes: Vec<u8>,
 }
 
 impl Twin {
     fn apply(&mut self, body: &[u8]) {
         let mut writer = RecordWriter::default();
-        for record in Records::from_peer(body, &self.shape).unwrap() {
+        for record in PageRecords::from_peer(body, &self.shape).unwrap() {
             let (region, first, count) = record.blocks();
             let block = self.shape.block(region);
             for at in first..first + count {
                 let range = self.shape.offset(region, at) as usize..;
                 let held = &mut self.bytes[range][..block];
                 match &record {
-                    Record::Full { bytes, .. } => {
+                    PageRecord::Full { bytes, .. } => {
                         let from = (at - first) as usize * block;
                         held.copy_from_slice(&bytes[from..from + block]);
                         writer.full(region, at, held);
                     }
-                    Record::Zero { .. } => {
+                    PageRecord::Zero { .. } => {
                         held.fill(0);
                         writer.zero(region, at);
                     }
-                    Record::Delta { delta, .. } => {
+                    PageRecord::Delta { delta, .. } => {
                         let mut new = held.to_vec();
                         delta.apply(&mut new);
                         assert!(writer.update(region, at, held, &new));
@@ -112,40 +118,41 @@ impl Twin {
 }
 
 /// Decodes a session, and checks what it came to. Returns the kinds of its frames.
-fn session(name: &str, expected: Outcome) -> BTreeSet<u8> {
+fn session(name: &str, expected: TwinVerdict) -> BTreeSet<u8> {
     let mut sender = Side::new(golden(&format!("{name}-sender.bin")), Direction::FromSender);
     let mut receiver = Side::new(golden(&format!("{name}-receiver.bin")), Direction::FromReceiver);
     let (_, hello) = sender.next().unwrap();
     let (_, welcome) = receiver.next().unwrap();
-    let (Ok(Message::Hello(hello)), Ok(Message::Welcome(welcome))) =
-        (Message::read(Kind::Hello, &hello), Message::read(Kind::Welcome, &welcome))
-    else {
+    let (Ok(WireMessage::Hello(hello)), Ok(WireMessage::Welcome(welcome))) = (
+        WireMessage::read(FrameKind::Hello, &hello),
+        WireMessage::read(FrameKind::Welcome, &welcome),
+    ) else {
         panic!("{name}: no HELLO or no WELCOME")
     };
     assert_eq!(hello.versions, Versions { lowest: 1, highest: 1 });
     assert_eq!((welcome.version, welcome.holds), (1, None));
-    let key = Key::of_connection(&hello.session, &hello.nonce, &welcome.nonce);
+    let key = SealKey::of_connection(&hello.session, &hello.nonce, &welcome.nonce);
     sender.rekey(key);
     receiver.rekey(key);
-    let mut kinds = BTreeSet::from([Kind::Hello as u8, Kind::Welcome as u8]);
-    let (mut twin, mut unsqueeze, mut judged) = (None, Unsqueeze::default(), None);
+    let mut kinds = BTreeSet::from([FrameKind::Hello as u8, FrameKind::Welcome as u8]);
+    let (mut twin, mut unsqueeze, mut judged) = (None, Decompressor::default(), None);
     while let Some((kind, body)) = sender.next() {
         kinds.insert(kind as u8);
-        match Message::read(kind, &body).unwrap() {
-            Message::Layout(body) => {
+        match WireMessage::read(kind, &body).unwrap() {
+            WireMessage::Layout(body) => {
                 let layout = decode_layout(body).unwrap();
                 let mut again = Vec::new();
                 encode_layout(&layout, &mut again).unwrap();
                 assert_eq!(again, body);
-                let (shape, bytes) = (Shape::of(&layout), vec![0xaa; layout.bytes() as usize]);
+                let (shape, bytes) = (TwinShape::of(&layout), vec![0xaa; layout.bytes() as usize]);
                 twin = Some(Twin { layout, shape, bytes });
             }
-            Message::Data(kind, body) => {
+            WireMessage::Data(kind, body) => {
                 twin.as_mut().unwrap().apply(unsqueeze.body(kind, body).unwrap());
             }
-            Message::Verdict { outcome, digests, .. } => {
+            WireMessage::Verdict { outcome, digests, .. } => {
                 assert_eq!(outcome, expected);
-                if outcome == Outcome::Identical {
+                if outcome == TwinVerdict::Identical {
                     assert!(digests == twin.as_ref().unwrap().digests(), "{name}: not its memory");
                 }
                 judged = Some(outcome);
@@ -155,8 +162,8 @@ fn session(name: &str, expected: Outcome) -> BTreeSet<u8> {
     }
     while let Some((kind, body)) = receiver.next() {
         kinds.insert(kind as u8);
-        if let Message::Confirm { kept, .. } = Message::read(kind, &body).unwrap() {
-            assert_eq!(kept, expected == Outcome::Identical);
+        if let WireMessage::Confirm { kept, .. } = WireMessage::read(kind, &body).unwrap() {
+            assert_eq!(kept, expected == TwinVerdict::Identical);
         }
     }
     assert_eq!(judged, Some(expected));
@@ -167,10 +174,11 @@ fn session(name: &str, expected: Outcome) -> BTreeSet<u8> {
 
 #[test]
 fn sessions_of_version_1_are_understood_and_said_again_byte_for_byte() {
-    let mut kinds = session("v1-identical", Outcome::Identical);
-    kinds.extend(session("v1-differs", Outcome::Differs));
+    let mut kinds = session("v1-identical", TwinVerdict::Identical);
+    kinds.extend(session("v1-differs", TwinVerdict::Differs));
     // Every kind that goes over a wire on which nothing fails.
-    let all = Kind::ALL.iter().filter(|kind| !matches!(kind, Kind::Refuse | Kind::Base));
+    let all =
+        FrameKind::ALL.iter().filter(|kind| !matches!(kind, FrameKind::Refuse | FrameKind::Base));
     let missing: Vec<_> = all.filter(|kind| !kinds.contains(&(**kind as u8))).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -70,7 +70,7 @@ impl fmt::Display for Expected {
                 let pages: u64 = loss
                     .within
                     .iter()
-                    .map(|range| (range.end - range.start) / crate::Image::PAGE)
+                    .map(|range| (range.end - range.start) / crate::BareImage::PAGE)
                     .sum();
                 let quantity = if loss.all { "all" } else { "some" };
                 write!(f, "lost: {quantity} of {pages} pages of {}", loss.block)

@@ -1,12 +1,12 @@
 //! The guests' machine code: asm/*.s, assembled once and kept beside it, so that nobody needs an
 //! assembler. Where one is, a test assembles the sources and compares.
 
-use crate::job::{Job, timer};
+use crate::job::{GuestJob, timer};
 use std::time::Duration;
 
 /// A guest's machine code, before it is told its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Image {
+pub enum BareImage {
     /// A multiboot image for `pc` and `q35` (asm/x86.s).
     X86,
     /// An arm64 Image for `virt` (asm/aarch64.s).
@@ -15,7 +15,7 @@ pub enum Image {
     Riscv64,
 }
 
-impl Image {
+impl BareImage {
     /// The machine code with all words of its job zero.
     pub fn code(self) -> &'static [u8] {
         match self {
@@ -47,26 +47,28 @@ impl Image {
     }
 
     /// The image that does this job; `None` if this architecture's can't.
-    pub fn with(self, job: Job) -> Option<Vec<u8>> {
+    pub fn with(self, job: GuestJob) -> Option<Vec<u8>> {
         let micros = |pace: Duration| u32::try_from(pace.as_micros()).ok();
         let ticks = |pace: Duration| u32::try_from(pace.as_nanos().checked_mul(2)?).ok();
         let words = match (self, job) {
-            (_, Job::Idle) => vec![0],
-            (_, Job::Write { base, pages }) => vec![1, base, pages],
-            (Self::X86, Job::ReadDisk { base, pages, sectors }) => {
+            (_, GuestJob::Idle) => vec![0],
+            (_, GuestJob::Write { base, pages }) => vec![1, base, pages],
+            (Self::X86, GuestJob::ReadDisk { base, pages, sectors }) => {
                 vec![2, base, pages, 0, sectors]
             }
-            (Self::X86, Job::Reset { base, pages, seconds }) => {
+            (Self::X86, GuestJob::Reset { base, pages, seconds }) => {
                 vec![3, base, pages, 0, 0, seconds]
             }
-            (Self::X86, Job::FrameBuffer { pages }) => vec![4, 0, pages],
-            (Self::Aarch64 | Self::Riscv64, Job::Touch { pace }) => vec![2, 0, 0, micros(pace)?],
-            (Self::Aarch64 | Self::Riscv64, Job::TouchByWriting { pace }) => {
+            (Self::X86, GuestJob::FrameBuffer { pages }) => vec![4, 0, pages],
+            (Self::Aarch64 | Self::Riscv64, GuestJob::Touch { pace }) => {
+                vec![2, 0, 0, micros(pace)?]
+            }
+            (Self::Aarch64 | Self::Riscv64, GuestJob::TouchByWriting { pace }) => {
                 vec![3, 0, 0, micros(pace)?]
             }
-            (Self::X86, Job::Touch { pace }) => vec![5, 0, 0, ticks(pace)?],
-            (Self::X86, Job::TouchByWriting { pace }) => vec![6, 0, 0, ticks(pace)?],
-            (Self::X86, Job::Batches { base, pages, batch, interval }) => {
+            (Self::X86, GuestJob::Touch { pace }) => vec![5, 0, 0, ticks(pace)?],
+            (Self::X86, GuestJob::TouchByWriting { pace }) => vec![6, 0, 0, ticks(pace)?],
+            (Self::X86, GuestJob::Batches { base, pages, batch, interval }) => {
                 let whole = batch > 0 && batch % 8 == 0 && pages % batch == 0;
                 let stride = pages.checked_div(batch)?.checked_mul(Self::PAGE as u32)?;
                 vec![7, base, pages, timer(interval).filter(|_| whole)?, 0, 0, stride]
@@ -80,7 +82,7 @@ impl Image {
         Some(image)
     }
 
-    /// For a guest of [`Job::Batches`] that runs: where in its memory its pace lies, guest-physical,
+    /// For a guest of [`GuestJob::Batches`] that runs: where in its memory its pace lies, guest-physical,
     /// and the word to write there for this interval. `None`: there is none.
     pub fn pace(self, interval: Duration) -> Option<(u64, u32)> {
         /// Where the loader puts the image.
@@ -106,12 +108,12 @@ mod tests {
 
     #[test]
     fn a_job_is_written_where_the_code_looks_for_it() {
-        let image = Image::X86.with(Job::Write { base: 0x0123_4567, pages: 9 }).unwrap();
+        let image = BareImage::X86.with(GuestJob::Write { base: 0x0123_4567, pages: 9 }).unwrap();
         assert_eq!(image[0x20..0x2c], [1, 0, 0, 0, 0x67, 0x45, 0x23, 0x01, 9, 0, 0, 0]);
-        assert_eq!(image[..0x20], Image::X86.code()[..0x20]);
-        assert_eq!(image[0x2c..], Image::X86.code()[0x2c..]);
-        let touch = Job::Touch { pace: Duration::from_millis(4) };
-        let image = Image::Aarch64.with(touch).unwrap();
+        assert_eq!(image[..0x20], BareImage::X86.code()[..0x20]);
+        assert_eq!(image[0x2c..], BareImage::X86.code()[0x2c..]);
+        let touch = GuestJob::Touch { pace: Duration::from_millis(4) };
+        let image = BareImage::Aarch64.with(touch).unwrap();
         assert_eq!(image[0x4c..0x50], 4000u32.to_le_bytes());
     }
 
@@ -124,11 +126,11 @@ mod tests {
         assert_eq!((ms(0.0), ms(1e9)), (None, None));
         let batches = |pages, batch| {
             let interval = Duration::from_millis(20);
-            Image::X86.with(Job::Batches { base: 1 << 28, pages, batch, interval })
+            BareImage::X86.with(GuestJob::Batches { base: 1 << 28, pages, batch, interval })
         };
         let image = batches(65536, 2048).unwrap();
         assert_eq!(image[0x38..0x3c], (32 * 4096_u32).to_le_bytes());
-        let (at, pace) = Image::X86.pace(Duration::from_millis(20)).unwrap();
+        let (at, pace) = BareImage::X86.pace(Duration::from_millis(20)).unwrap();
         assert_eq!((at, &image[0x2c..0x30]), (0x10_002c, &pace.to_le_bytes()[..]));
         assert_eq!(
             (batches(65536, 0), batches(65536, 4), batches(65535, 2048)),
@@ -138,16 +140,16 @@ mod tests {
 
     #[test]
     fn what_an_architecture_can_not_do_is_no_image() {
-        assert_eq!(Image::Aarch64.with(Job::FrameBuffer { pages: 1 }), None);
-        let disk = Job::ReadDisk { base: 0, pages: 2, sectors: 16 };
-        assert_eq!(Image::Riscv64.with(disk), None);
-        let hours = Job::Touch { pace: Duration::from_secs(7200) };
-        assert_eq!(Image::Aarch64.with(hours), None, "more than fits the word");
+        assert_eq!(BareImage::Aarch64.with(GuestJob::FrameBuffer { pages: 1 }), None);
+        let disk = GuestJob::ReadDisk { base: 0, pages: 2, sectors: 16 };
+        assert_eq!(BareImage::Riscv64.with(disk), None);
+        let hours = GuestJob::Touch { pace: Duration::from_secs(7200) };
+        assert_eq!(BareImage::Aarch64.with(hours), None, "more than fits the word");
     }
 
     #[test]
     fn no_job_is_left_over_in_the_code() {
-        for image in [Image::X86, Image::Aarch64, Image::Riscv64] {
+        for image in [BareImage::X86, BareImage::Aarch64, BareImage::Riscv64] {
             let job = &image.code()[image.job()..image.job() + 16];
             assert!(job.iter().all(|&byte| byte == 0), "{image:?}");
         }

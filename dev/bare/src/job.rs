@@ -1,11 +1,11 @@
 //! What a guest does.
 
-use crate::report::{Report, State};
+use crate::report::{JobState, Report};
 use std::time::Duration;
 
 /// What a guest does from its start on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
+pub enum GuestJob {
     /// Nothing.
     Idle,
     /// Stores to one word of each page of a range, over and over, flat out.
@@ -25,7 +25,7 @@ pub enum Job {
         /// in sectors only if each pass is to read the same again.
         sectors: u32,
     },
-    /// Like [`Job::Write`], but resets the machine again and again. x86 only.
+    /// Like [`GuestJob::Write`], but resets the machine again and again. x86 only.
     Reset {
         /// The range's first byte, guest-physical.
         base: u32,
@@ -34,7 +34,7 @@ pub enum Job {
         /// Seconds of the real-time clock from the guest's start to the reset.
         seconds: u32,
     },
-    /// Like [`Job::Write`], but the range begins at the display adapter's frame buffer. x86 only.
+    /// Like [`GuestJob::Write`], but the range begins at the display adapter's frame buffer. x86 only.
     FrameBuffer {
         /// The range's length in pages.
         pages: u32,
@@ -46,7 +46,7 @@ pub enum Job {
         /// The time from one page to the next; on x86 by a time-stamp counter taken for one of 2 GHz.
         pace: Duration,
     },
-    /// Like [`Job::Touch`], but writes: the descriptor becomes writable (aarch64) or dirty as
+    /// Like [`GuestJob::Touch`], but writes: the descriptor becomes writable (aarch64) or dirty as
     /// well.
     TouchByWriting {
         /// The time from one page to the next.
@@ -67,12 +67,12 @@ pub enum Job {
     },
 }
 
-impl Job {
+impl GuestJob {
     /// Whether a guest that tells this is at work: it has been over its range once, so that it
     /// touches no page of it for the first time any more. One that takes a fresh page each time has
     /// begun.
     pub fn is_at_work(self, report: &Report) -> bool {
-        let begun = matches!(report.state, State::Working | State::Done);
+        let begun = matches!(report.state, JobState::Working | JobState::Done);
         begun
             && match self {
                 Self::Idle => true,
@@ -113,16 +113,16 @@ mod tests {
     #[test]
     fn a_guest_is_at_work_once_it_touches_nothing_anew() {
         let zero = Report::from_bytes(&[0; Report::LEN]);
-        let begun = Report { state: State::Working, boots: 1, ..zero };
-        let write = Job::Write { base: 0, pages: 8 };
-        let touch = Job::Touch { pace: Duration::from_millis(1) };
-        assert!(!Job::Idle.is_at_work(&zero) && Job::Idle.is_at_work(&begun));
+        let begun = Report { state: JobState::Working, boots: 1, ..zero };
+        let write = GuestJob::Write { base: 0, pages: 8 };
+        let touch = GuestJob::Touch { pace: Duration::from_millis(1) };
+        assert!(!GuestJob::Idle.is_at_work(&zero) && GuestJob::Idle.is_at_work(&begun));
         assert!(!write.is_at_work(&Report { ticks: 7, ..begun }));
         assert!(write.is_at_work(&Report { passes: 1, ..begun }));
         assert!(!touch.is_at_work(&begun) && touch.is_at_work(&Report { ticks: 1, ..begun }));
         assert!(!write.has_worked(&begun, &begun));
         assert!(write.has_worked(&begun, &Report { ticks: 1, ..begun }));
-        let reset = Job::Reset { base: 0, pages: 8, seconds: 3 };
+        let reset = GuestJob::Reset { base: 0, pages: 8, seconds: 3 };
         assert!(!reset.has_worked(&begun, &Report { ticks: 9, ..begun }));
         assert!(reset.has_worked(&begun, &Report { boots: 2, ..begun }));
     }

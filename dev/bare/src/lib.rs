@@ -3,8 +3,8 @@
 //! Tests, benches and `cargo xtask repro` all start them from here; docs/findings.md tells what was
 //! found with them.
 //!
-//! A guest is an [`Image`], machine code that comes with this crate and needs no assembler, given a
-//! [`Job`], in a [`Machine`]. It tells what it has done in a [`Report`] in its own memory. A
+//! A guest is an [`BareImage`], machine code that comes with this crate and needs no assembler, given a
+//! [`GuestJob`], in a [`BareMachine`]. It tells what it has done in a [`Report`] in its own memory. A
 //! [`Scenario`] is a machine with what an audit of it has to find.
 
 #![forbid(unsafe_code)]
@@ -19,9 +19,9 @@ mod scenario;
 mod version;
 
 pub use expected::{Expected, Loss};
-pub use image::Image;
-pub use job::Job;
-pub use machine::{Accelerator, Machine, PrepareError};
-pub use report::{Report, State};
+pub use image::BareImage;
+pub use job::GuestJob;
+pub use machine::{Accelerator, BareMachine, PrepareError};
+pub use report::{JobState, Report};
 pub use scenario::{Scenario, command};
-pub use version::{Version, VersionError};
+pub use version::{ReleaseVersion, VersionError};

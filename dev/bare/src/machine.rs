@@ -1,8 +1,8 @@
 //! A QEMU with a bare-metal guest in it: everything that its command line says, in one place.
 
-use crate::image::Image;
-use crate::job::Job;
-use crate::version::{Version, VersionError};
+use crate::image::BareImage;
+use crate::job::GuestJob;
+use crate::version::{ReleaseVersion, VersionError};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -21,13 +21,13 @@ pub enum Accelerator {
 
 /// A QEMU with a bare-metal guest in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Machine {
+pub struct BareMachine {
     /// The QEMU to run: by default Debian's and everybody's name for it.
     pub program: PathBuf,
     /// The guest's machine code.
-    pub image: Image,
+    pub image: BareImage,
     /// What the guest does.
-    pub job: Job,
+    pub job: GuestJob,
     /// The machine type.
     pub machine: &'static str,
     /// Who runs the guest's code.
@@ -50,9 +50,9 @@ pub enum PrepareError {
     #[error("a guest of {image:?} can't do {job:?}")]
     NoJob {
         /// The guest's machine code.
-        image: Image,
+        image: BareImage,
         /// The job.
-        job: Job,
+        job: GuestJob,
     },
     /// A file can't be written.
     #[error("{path}: {errno}")]
@@ -64,14 +64,14 @@ pub enum PrepareError {
     },
 }
 
-impl Machine {
+impl BareMachine {
     /// A guest in the plainest machine of its architecture: TCG, main RAM of 64 MiB as the first
     /// RAMBlock, no device that the machine type can do without.
-    pub fn new(image: Image, job: Job) -> Self {
+    pub fn new(image: BareImage, job: GuestJob) -> Self {
         let (program, machine, cpu) = match image {
-            Image::X86 => ("qemu-system-x86_64", "pc", None),
-            Image::Aarch64 => ("qemu-system-aarch64", "virt", Some("cortex-a72")),
-            Image::Riscv64 => ("qemu-system-riscv64", "virt", None),
+            BareImage::X86 => ("qemu-system-x86_64", "pc", None),
+            BareImage::Aarch64 => ("qemu-system-aarch64", "virt", Some("cortex-a72")),
+            BareImage::Riscv64 => ("qemu-system-riscv64", "virt", None),
         };
         Self {
             program: program.into(),
@@ -87,17 +87,17 @@ impl Machine {
     }
 
     /// Which QEMU it is.
-    pub fn version(&self) -> Result<Version, VersionError> {
-        Version::of(&self.program)
+    pub fn version(&self) -> Result<ReleaseVersion, VersionError> {
+        ReleaseVersion::of(&self.program)
     }
 
     /// Main RAM's RAMBlock, by QEMU's name.
     pub fn main_block(&self) -> &'static str {
         match (self.before, self.image) {
             (Some(_), _) => "main",
-            (None, Image::X86) => "pc.ram",
-            (None, Image::Aarch64) => "mach-virt.ram",
-            (None, Image::Riscv64) => "riscv_virt_board.ram",
+            (None, BareImage::X86) => "pc.ram",
+            (None, BareImage::Aarch64) => "mach-virt.ram",
+            (None, BareImage::Riscv64) => "riscv_virt_board.ram",
         }
     }
 
@@ -127,12 +127,12 @@ impl Machine {
             command.args(["-device", "ivshmem-plain,memdev=first,master=on"]);
         }
         command.args(&self.arguments);
-        if let Job::ReadDisk { sectors, .. } = self.job {
+        if let GuestJob::ReadDisk { sectors, .. } = self.job {
             let disk = folder.join("disk.img");
             write(&disk, &noise(sectors as usize * 512))?;
             command.arg("-drive").arg(option("if=ide,index=0,format=raw,file=", &disk));
         }
-        let load = if self.image == Image::Riscv64 { "-bios" } else { "-kernel" };
+        let load = if self.image == BareImage::Riscv64 { "-bios" } else { "-kernel" };
         command.arg(load).arg(image);
         let mut qmp = option("unix:", qmp_socket);
         qmp.push(",server=on,wait=off");
@@ -201,10 +201,10 @@ mod tests {
     fn what_can_not_be_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let qmp = folder.path().join("qmp");
-        let frame = Machine::new(Image::Aarch64, Job::FrameBuffer { pages: 1 });
+        let frame = BareMachine::new(BareImage::Aarch64, GuestJob::FrameBuffer { pages: 1 });
         let error = frame.command(&qmp, folder.path()).unwrap_err().to_string();
         assert!(error.contains("a guest of Aarch64 can't do FrameBuffer"), "{error}");
-        let idle = Machine::new(Image::Aarch64, Job::Idle);
+        let idle = BareMachine::new(BareImage::Aarch64, GuestJob::Idle);
         let error = idle.command(&qmp, Path::new("/no/such/folder")).unwrap_err().to_string();
         assert!(error.starts_with("/no/such/folder/guest.img: "), "{error}");
     }

@@ -1,6 +1,6 @@
 //! What a guest tells about itself, in a page of its memory that is nothing else's.
 
-use crate::image::Image;
+use crate::image::BareImage;
 
 /// What a guest has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub struct Report {
     /// How often the guest has begun: one more than the resets, as RAM outlives them.
     pub boots: u64,
     /// How it is.
-    pub state: State,
-    /// The first byte of the range, guest-physical. Job [`crate::Job::FrameBuffer`]: where it found it.
+    pub state: JobState,
+    /// The first byte of the range, guest-physical. Job [`crate::GuestJob::FrameBuffer`]: where it found it.
     pub base: u64,
     /// What the CPU's page-table walker updates by itself: 0 nothing, 1 the access flag, 2 the dirty
     /// state too (aarch64: ID_AA64MMFR1_EL1.HAFDBS). 0 elsewhere.
@@ -24,7 +24,7 @@ pub struct Report {
 
 /// How a guest is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum JobState {
     /// Not begun.
     Absent,
     /// At work, or idle on purpose.
@@ -39,7 +39,7 @@ impl Report {
     /// Length in bytes.
     pub const LEN: usize = 7 * 8;
 
-    /// Reads the bytes at [`Image::report`].
+    /// Reads the bytes at [`BareImage::report`].
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
         let mut words = bytes.chunks_exact(8).map(|word| {
             word.iter().rev().fold(0, |value: u64, &byte| value << 8 | u64::from(byte))
@@ -50,10 +50,10 @@ impl Report {
             passes: next(),
             boots: next(),
             state: match next() {
-                0 => State::Absent,
-                1 => State::Working,
-                2 => State::Done,
-                code => State::Failed(code),
+                0 => JobState::Absent,
+                1 => JobState::Working,
+                2 => JobState::Done,
+                code => JobState::Failed(code),
             },
             base: next(),
             walker: next(),
@@ -62,7 +62,7 @@ impl Report {
     }
 
     /// The report's page in the guest's main memory, as an offset in bytes.
-    pub fn offset(image: Image) -> u64 {
+    pub fn offset(image: BareImage) -> u64 {
         image.report() - image.ram()
     }
 }
@@ -78,10 +78,10 @@ mod tests {
             bytes[8 * n..8 * n + 8].copy_from_slice(&u64::to_le_bytes(*word));
         }
         let report = Report::from_bytes(&bytes);
-        let state = State::Failed(0xdead_0004);
+        let state = JobState::Failed(0xdead_0004);
         let expected =
             Report { ticks: 0x0102, passes: 2, boots: 3, state, base: 5, walker: 1, faults: 7 };
         assert_eq!(report, expected);
-        assert_eq!(Report::from_bytes(&[0; Report::LEN]).state, State::Absent);
+        assert_eq!(Report::from_bytes(&[0; Report::LEN]).state, JobState::Absent);
     }
 }

@@ -2,11 +2,11 @@
 //! then the layouts that are sound, each beside the reproducer that it is the control of.
 
 use crate::expected::{Expected, Loss};
-use crate::image::Image;
-use crate::job::Job;
-use crate::machine::{Accelerator, Machine, PrepareError};
+use crate::image::BareImage;
+use crate::job::GuestJob;
+use crate::machine::{Accelerator, BareMachine, PrepareError};
 use crate::report::Report;
-use crate::version::Version;
+use crate::version::ReleaseVersion;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
@@ -51,7 +51,7 @@ pub enum Scenario {
 const HOT: u32 = 32;
 const RANGE: u64 = 16 << 20;
 /// Where a walker's tables lie in main RAM, by the images' own layout.
-const TABLES: Range<u64> = 32 << 20..(32 << 20) + 512 * Image::PAGE;
+const TABLES: Range<u64> = 32 << 20..(32 << 20) + 512 * BareImage::PAGE;
 /// The time between two fresh pages: each of the 512 tables gets one in half a second.
 const PACE: Duration = Duration::from_millis(1);
 /// Access flag, or A.
@@ -65,8 +65,8 @@ const RISCV_DIRTY: u64 = 1 << 7 | 1 << 6;
 const ACPI: [&str; 3] = ["/rom@etc/acpi/tables", "/rom@etc/table-loader", "/rom@etc/acpi/rsdp"];
 
 /// The versions that every scenario has been run on: Debian 12's and Debian 13's.
-const OLD: Version = Version { major: 7, minor: 2 };
-const NEW: Version = Version { major: 10, minor: 0 };
+const OLD: ReleaseVersion = ReleaseVersion { major: 7, minor: 2 };
+const NEW: ReleaseVersion = ReleaseVersion { major: 10, minor: 0 };
 
 impl Scenario {
     /// All of them.
@@ -102,24 +102,24 @@ impl Scenario {
     ];
 
     /// The machine and its guest.
-    pub fn machine(self) -> Machine {
-        let hot = Job::Write { base: (RANGE + self.image().ram()) as u32, pages: HOT };
-        let plain = |job| Machine::new(self.image(), job);
-        let kvm = |machine| Machine { accelerator: Accelerator::Kvm, ..machine };
-        let behind = |before| Machine { before: Some(before), ..plain(hot) };
-        let touch = Job::Touch { pace: PACE };
-        let write = Job::TouchByWriting { pace: PACE };
-        let cpu = |cpu, job| Machine { cpu: Some(cpu), ..plain(job) };
+    pub fn machine(self) -> BareMachine {
+        let hot = GuestJob::Write { base: (RANGE + self.image().ram()) as u32, pages: HOT };
+        let plain = |job| BareMachine::new(self.image(), job);
+        let kvm = |machine| BareMachine { accelerator: Accelerator::Kvm, ..machine };
+        let behind = |before| BareMachine { before: Some(before), ..plain(hot) };
+        let touch = GuestJob::Touch { pace: PACE };
+        let write = GuestJob::TouchByWriting { pace: PACE };
+        let cpu = |cpu, job| BareMachine { cpu: Some(cpu), ..plain(job) };
         let frame = || {
             let arguments = vec!["-vga", "std"];
-            Machine { arguments, ..plain(Job::FrameBuffer { pages: HOT }) }
+            BareMachine { arguments, ..plain(GuestJob::FrameBuffer { pages: HOT }) }
         };
-        let wide = Job::Write { base: RANGE as u32, pages: 4096 };
+        let wide = GuestJob::Write { base: RANGE as u32, pages: 4096 };
         // 7 MiB of disk into 1 MiB of RAM: each pass brings other bytes.
-        let disk = Job::ReadDisk { base: RANGE as u32, pages: 256, sectors: 14336 };
+        let disk = GuestJob::ReadDisk { base: RANGE as u32, pages: 256, sectors: 14336 };
         // A word in the report's own page: nothing else is ever written.
-        let one = Job::Write { base: Image::X86.report() as u32 + 2048, pages: 1 };
-        let reset = Job::Reset { base: RANGE as u32, pages: 1024, seconds: 1 };
+        let one = GuestJob::Write { base: BareImage::X86.report() as u32 + 2048, pages: 1 };
+        let reset = GuestJob::Reset { base: RANGE as u32, pages: 1024, seconds: 1 };
         match self {
             Self::Offset | Self::OffsetX86 | Self::OffsetRiscv => behind(64),
             Self::OffsetKvm => kvm(behind(64)),
@@ -137,22 +137,22 @@ impl Scenario {
             Self::WalkerRiscvSoftware => cpu("rv64,svade=on,svadu=off", write),
             Self::Writer | Self::WriterX86 | Self::WriterRiscv => plain(hot),
             Self::WriterKvm => kvm(plain(wide)),
-            Self::WriterKvmQ35 => Machine { machine: "q35", ..kvm(plain(wide)) },
+            Self::WriterKvmQ35 => BareMachine { machine: "q35", ..kvm(plain(wide)) },
             Self::WalkerX86 => plain(touch),
             Self::WalkerX86Dirty => plain(write),
             Self::DiskTcg => plain(disk),
             Self::DiskKvm => kvm(plain(disk)),
             Self::ResetTcg => plain(reset),
             Self::ResetKvm => kvm(plain(reset)),
-            Self::IdleKvm => kvm(plain(Job::Idle)),
+            Self::IdleKvm => kvm(plain(GuestJob::Idle)),
         }
     }
 
     /// What an audit has to find in this version of QEMU; `None` where nobody has run it yet
     /// (docs/findings.md says what has been).
-    pub fn expected(self, version: Version) -> Option<Expected> {
+    pub fn expected(self, version: ReleaseVersion) -> Option<Expected> {
         let old =
-            self.image() != Image::Riscv64 && !matches!(self, Self::OnePage | Self::OnePageKvm);
+            self.image() != BareImage::Riscv64 && !matches!(self, Self::OnePage | Self::OnePageKvm);
         let measured = version == NEW || version == OLD && old;
         measured.then(|| self.in_version(version == OLD))
     }
@@ -161,8 +161,8 @@ impl Scenario {
     /// path, the first one too.
     fn in_version(self, old: bool) -> Expected {
         let report = Report::offset(self.image());
-        let report = report..report + Image::PAGE;
-        let hot = RANGE..RANGE + u64::from(HOT) * Image::PAGE;
+        let report = report..report + BareImage::PAGE;
+        let hot = RANGE..RANGE + u64::from(HOT) * BareImage::PAGE;
         let main = self.machine().main_block();
         // A guest whose only hot page in main RAM is its report's, or this and the page that all
         // walked ones map to, is one for `one-page` too.
@@ -170,7 +170,7 @@ impl Scenario {
         let also = match self {
             Self::FrameBuffer | Self::Walker | Self::WalkerRiscv => vec![(main, report.clone())],
             Self::WalkerDirty | Self::WalkerRiscvDirty => {
-                vec![(main, report.clone()), (main, target..target + Image::PAGE)]
+                vec![(main, report.clone()), (main, target..target + BareImage::PAGE)]
             }
             _ => Vec::new(),
         };
@@ -187,7 +187,7 @@ impl Scenario {
             }
             Self::SmallFirst => lost(main, vec![report, hot], true, u64::MAX),
             Self::FrameBuffer => {
-                let frame = 0..u64::from(HOT) * Image::PAGE;
+                let frame = 0..u64::from(HOT) * BareImage::PAGE;
                 lost("0000:00:02.0/vga.vram", vec![frame], true, u64::MAX)
             }
             Self::OnePage => lost(main, vec![report], true, u64::MAX),
@@ -203,7 +203,7 @@ impl Scenario {
         }
     }
 
-    fn image(self) -> Image {
+    fn image(self) -> BareImage {
         match self {
             Self::Offset
             | Self::SmallFirst
@@ -211,18 +211,18 @@ impl Scenario {
             | Self::WalkerDirty
             | Self::Writer
             | Self::WalkerSoftware
-            | Self::WalkerSoftwareDirty => Image::Aarch64,
+            | Self::WalkerSoftwareDirty => BareImage::Aarch64,
             Self::OffsetRiscv
             | Self::WalkerRiscv
             | Self::WalkerRiscvDirty
             | Self::WriterRiscv
-            | Self::WalkerRiscvSoftware => Image::Riscv64,
-            _ => Image::X86,
+            | Self::WalkerRiscvSoftware => BareImage::Riscv64,
+            _ => BareImage::X86,
         }
     }
 }
 
-/// The command that starts a scenario's guest; see [`Machine::command`].
+/// The command that starts a scenario's guest; see [`BareMachine::command`].
 pub fn command(
     scenario: Scenario,
     qmp_socket: &Path,
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_version_that_nobody_ran_is_not_guessed() {
-        assert_eq!(Scenario::Offset.expected(Version { major: 99, minor: 0 }), None);
+        assert_eq!(Scenario::Offset.expected(ReleaseVersion { major: 99, minor: 0 }), None);
         assert_eq!(Scenario::WalkerRiscv.expected(OLD), None);
         let first = Scenario::Writer.expected(OLD);
         assert!(matches!(first, Some(Expected::Lost(_))), "{first:?}");

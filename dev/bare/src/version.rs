@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// A version of QEMU: what decides on a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub struct ReleaseVersion {
     /// 10 of 10.0.2.
     pub major: u32,
     /// 0 of 10.0.2.
@@ -35,7 +35,7 @@ pub enum VersionError {
     },
 }
 
-impl Version {
+impl ReleaseVersion {
     /// What a QEMU says of itself.
     pub fn of(program: &Path) -> Result<Self, VersionError> {
         let output = Command::new(program)
@@ -56,7 +56,7 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for ReleaseVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
     }
@@ -68,10 +68,10 @@ mod tests {
 
     #[test]
     fn major_and_minor_are_read() {
-        let version = |said| Version::parse(said);
-        let ten = Some(Version { major: 10, minor: 0 });
+        let version = |said| ReleaseVersion::parse(said);
+        let ten = Some(ReleaseVersion { major: 10, minor: 0 });
         assert_eq!(version("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)"), ten);
-        let seven = Some(Version { major: 7, minor: 2 });
+        let seven = Some(ReleaseVersion { major: 7, minor: 2 });
         assert_eq!(version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)"), seven);
         assert_eq!(version("QEMU emulator version ten"), None);
         assert_eq!(version("bash: 10.0"), None);
@@ -79,9 +79,9 @@ mod tests {
 
     #[test]
     fn a_missing_or_other_program_is_named() {
-        let error = Version::of(Path::new("/no/such/qemu")).unwrap_err().to_string();
+        let error = ReleaseVersion::of(Path::new("/no/such/qemu")).unwrap_err().to_string();
         assert!(error.starts_with("/no/such/qemu --version: "), "{error}");
-        let error = Version::of(Path::new("true")).unwrap_err().to_string();
+        let error = ReleaseVersion::of(Path::new("true")).unwrap_err().to_string();
         assert!(error.contains("expected 'QEMU emulator version"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may end, and may talk")]
 
-use memtwin_bare::Image;
+use memtwin_bare::BareImage;
 use std::path::Path;
 use std::process::Command;
 
@@ -19,7 +19,7 @@ struct Toolchain {
 #[test]
 fn x86() {
     compare(
-        Image::X86,
+        BareImage::X86,
         &Toolchain {
             source: "x86.s",
             assembler: &["as", "--32"],
@@ -33,7 +33,7 @@ fn x86() {
 #[test]
 fn aarch64() {
     compare(
-        Image::Aarch64,
+        BareImage::Aarch64,
         &Toolchain {
             source: "aarch64.s",
             assembler: &["aarch64-linux-gnu-as"],
@@ -47,7 +47,7 @@ fn aarch64() {
 #[test]
 fn riscv64() {
     compare(
-        Image::Riscv64,
+        BareImage::Riscv64,
         &Toolchain {
             source: "riscv64.s",
             assembler: &["riscv64-linux-gnu-as", "-march=rv64imac_zicsr"],
@@ -58,7 +58,7 @@ fn riscv64() {
     );
 }
 
-fn compare(image: Image, toolchain: &Toolchain) {
+fn compare(image: BareImage, toolchain: &Toolchain) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("asm").join(toolchain.source);
     let folder = tempfile::tempdir().unwrap();
     let path = |name| folder.path().join(name);
@@ -80,7 +80,7 @@ fn compare(image: Image, toolchain: &Toolchain) {
     if let Some(reason) = missing {
         eprintln!("skipped: {program}: {reason}; install {}", toolchain.package);
         // CI has the assemblers of the architectures that Memtwin runs on.
-        let required = image != Image::Riscv64 && std::env::var_os("CI").is_some();
+        let required = image != BareImage::Riscv64 && std::env::var_os("CI").is_some();
         assert!(!required, "{program} is missing in CI: {reason}");
         return;
     }

@@ -6,7 +6,7 @@ use crate::beside::{Aim, Measured};
 use anyhow::{Result, ensure};
 use kvm_bindings::{KVMIO, kvm_dirty_log};
 use memtwin_kvm::Mode;
-use memtwin_replicate::{Replication, Source, Stop};
+use memtwin_replicate::{CancelToken, Replication, Source};
 use memtwin_stressor::Stressor;
 use memtwin_twin::Discard;
 use memtwin_vmm::{Backing, Config, KvmGuest};
@@ -34,7 +34,7 @@ pub(crate) fn collect(turns: usize) -> Result<Measured> {
         ring_entries: 1024,
     })?;
     let pages = guest.layout().pages();
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut bitmap = vec![0u64; pages.div_ceil(64) as usize];
     let mut replication = Replication::start(guest, Discard, ())?;
     replication.round(&stop)?;

@@ -1,10 +1,10 @@
 //! Rounds: pre-copy beside cp and dd, a delta beside the daemon of 2014, and how a round scales.
 
 use crate::beside::{Aim, Measured};
-use crate::plain::{Plain, some_pages};
+use crate::plain::{PlainMemory, some_pages};
 use anyhow::{Context, Result, ensure};
 use memtwin_mapping::{Mapping, host_page_size};
-use memtwin_replicate::{Replication, Stop};
+use memtwin_replicate::{CancelToken, Replication};
 use memtwin_twin::{FileTwin, MemoryTwin};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -25,13 +25,13 @@ fn file_memory(path: &Path, len: usize) -> Result<Mapping> {
 /// Pre-copy of 1 GiB to a file on tmpfs, beside `cp` and `dd bs=1M`.
 pub(crate) fn pre_copy(dir: &Path, turns: usize) -> Result<Vec<Measured>> {
     let (memory, ours, theirs) = (dir.join("memory"), dir.join("twin"), dir.join("copy"));
-    let mut source = Plain::new(file_memory(&memory, GIB)?)?;
+    let mut source = PlainMemory::new(file_memory(&memory, GIB)?)?;
     let (mut twin_times, mut cp_times, mut dd_times) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..turns {
         let began = Instant::now();
         let mut twin = FileTwin::create(&ours)?;
         let mut replication = Replication::start(&mut source, &mut twin, ())?;
-        replication.round(&Stop::default())?;
+        replication.round(&CancelToken::default())?;
         drop(replication);
         twin.finish(true)?;
         twin_times.push(began.elapsed());
@@ -62,11 +62,11 @@ fn command(command: &mut Command) -> Result<Duration> {
 pub(crate) fn delta(dir: &Path, turns: usize) -> Result<Measured> {
     let (memory, ours, theirs) = (dir.join("memory"), dir.join("twin"), dir.join("copy"));
     let page = host_page_size();
-    let mut source = Plain::new(file_memory(&memory, GIB)?)?;
+    let mut source = PlainMemory::new(file_memory(&memory, GIB)?)?;
     fs::copy(&memory, &theirs)?;
     let mut twin = FileTwin::create(&ours)?;
     let mut replication = Replication::start(&mut source, &mut twin, ())?;
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     replication.round(&stop)?;
     let (mut ours_times, mut theirs_times) = (Vec::new(), Vec::new());
     let (mut from, mut to) = (File::open(&memory)?, File::options().write(true).open(&theirs)?);
@@ -111,9 +111,9 @@ pub(crate) fn delta(dir: &Path, turns: usize) -> Result<Measured> {
 /// A round of 1,000 dirty pages in 8 GiB, beside the same in 1 GiB.
 pub(crate) fn scale(turns: usize) -> Result<Measured> {
     let times = |len: usize| -> Result<Vec<Duration>> {
-        let mut source = Plain::new(Mapping::anonymous(len, host_page_size())?)?;
+        let mut source = PlainMemory::new(Mapping::anonymous(len, host_page_size())?)?;
         let mut replication = Replication::start(&mut source, MemoryTwin::new(), ())?;
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         replication.round(&stop)?;
         let of = (len / host_page_size()) as u64;
         let mut times = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::beside::{Aim, Measured};
 use anyhow::{Result, anyhow};
-use memtwin_stream::{BlockEntry, Decoder, Limits, Visitor};
+use memtwin_stream::{BlockEntry, Decoder, StreamLimits, StreamVisitor};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const PAGES: u64 = 64 << 10;
 /// Random pages into a twin, beside memcpy; zero pages beside them.
 pub(crate) fn decoder(turns: usize) -> Result<Vec<Measured>> {
     let (random, zero) = (stream(false), stream(true));
-    let mut twin = Twin::default();
+    let mut twin = DecodedTwin::default();
     let (mut decoded, mut copied, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
     // The first of each touches memory that was never touched.
     decode(&random, &mut twin)?;
@@ -28,7 +28,7 @@ pub(crate) fn decoder(turns: usize) -> Result<Vec<Measured>> {
         copied.push(copy(&random, &mut twin));
         decoded.push(decode(&random, &mut twin)?);
         // To fill them takes as long as to copy; of the decoder itself little is left.
-        zeros.push(decode(&zero, &mut Count::default())?);
+        zeros.push(decode(&zero, &mut ZeroCounter::default())?);
     }
     let what = format!("decoding {PAGES} random pages into a twin");
     let zero = format!("decoding {PAGES} zero pages into nothing");
@@ -40,9 +40,9 @@ pub(crate) fn decoder(turns: usize) -> Result<Vec<Measured>> {
 
 /// A twin in memory.
 #[derive(Default)]
-struct Twin(Vec<u8>);
+struct DecodedTwin(Vec<u8>);
 
-impl Visitor for Twin {
+impl StreamVisitor for DecodedTwin {
     type Error = Infallible;
 
     fn blocks(&mut self, blocks: &[BlockEntry]) -> Result<(), Infallible> {
@@ -64,9 +64,9 @@ impl Visitor for Twin {
 
 /// Counts zero pages, so that their records must be read.
 #[derive(Default)]
-struct Count(u64);
+struct ZeroCounter(u64);
 
-impl Visitor for Count {
+impl StreamVisitor for ZeroCounter {
     type Error = Infallible;
 
     fn blocks(&mut self, _: &[BlockEntry]) -> Result<(), Infallible> {
@@ -83,9 +83,9 @@ impl Visitor for Count {
     }
 }
 
-fn decode(stream: &[u8], twin: &mut impl Visitor<Error = Infallible>) -> Result<Duration> {
+fn decode(stream: &[u8], twin: &mut impl StreamVisitor<Error = Infallible>) -> Result<Duration> {
     let began = Instant::now();
-    let mut decoder = Decoder::new(Limits::default(), PAGE as u32);
+    let mut decoder = Decoder::new(StreamLimits::default(), PAGE as u32);
     for piece in stream.chunks(PIECE) {
         decoder.feed(piece, twin).map_err(|error| anyhow!("{error:?}"))?;
     }
@@ -94,7 +94,7 @@ fn decode(stream: &[u8], twin: &mut impl Visitor<Error = Infallible>) -> Result<
 }
 
 /// Page after page out of the stream, without looking at what is between them.
-fn copy(stream: &[u8], twin: &mut Twin) -> Duration {
+fn copy(stream: &[u8], twin: &mut DecodedTwin) -> Duration {
     let began = Instant::now();
     for (page, from) in twin.0.chunks_exact_mut(PAGE).zip(stream.chunks(PAGE + HEAD)) {
         page.copy_from_slice(&from[..PAGE]);

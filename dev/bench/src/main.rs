@@ -51,7 +51,7 @@ struct Results {
     results: Vec<Measured>,
     /// Every interval that `link` tried.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    link: Vec<remote::Attempt>,
+    link: Vec<remote::LoadAttempt>,
 }
 
 /// From what no pre-copy misses to what no link of 1 Gbit/s could carry as whole pages.

@@ -1,10 +1,10 @@
 //! How much memory the engine takes.
 
 use crate::beside::{Aim, Measured};
-use crate::plain::{Plain, some_pages};
+use crate::plain::{PlainMemory, some_pages};
 use anyhow::{Context, Result};
 use memtwin_mapping::{Mapping, host_page_size};
-use memtwin_replicate::{Replication, Stop};
+use memtwin_replicate::{CancelToken, Replication};
 use memtwin_twin::MemoryTwin;
 use rustix::fs::MemfdFlags;
 use std::fs::{self, File};
@@ -24,10 +24,10 @@ fn own() -> Result<f64> {
 pub(crate) fn memory() -> Result<Measured> {
     let file = File::from(rustix::fs::memfd_create("bench", MemfdFlags::CLOEXEC)?);
     file.set_len(LEN as u64)?;
-    let mut source = Plain::new(Mapping::shared(file.as_fd(), LEN, host_page_size())?)?;
+    let mut source = PlainMemory::new(Mapping::shared(file.as_fd(), LEN, host_page_size())?)?;
     let before = own()?;
     let mut replication = Replication::start(&mut source, MemoryTwin::new(), ())?;
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     replication.round(&stop)?;
     let pages = some_pages((LEN / host_page_size()) as u64, LEN / host_page_size() / 2, 9);
     replication.source_mut().write(&pages, 1);

@@ -1,7 +1,7 @@
 //! Migrations of a QEMU to something else than a tap, to stand beside it.
 
 use anyhow::{Context, Result, bail, ensure};
-use memtwin_qemu::{Settings, Status, migration};
+use memtwin_qemu::{MigrationStatus, QemuSettings, migration};
 use memtwin_qmp::Qmp;
 use memtwin_testbed::Qemu;
 use serde_json::{Value, json};
@@ -17,14 +17,14 @@ const LIMIT: Duration = Duration::from_secs(120);
 const PIECE: usize = 256 << 10;
 
 /// What a migration took.
-pub(crate) struct Took {
+pub(crate) struct MigrationTime {
     pub(crate) total: Duration,
     pub(crate) downtime: Duration,
 }
 
 /// Lets a QEMU send as fast as it can.
 pub(crate) fn unlimited(qmp: &mut Qmp) -> Result<()> {
-    Ok(Settings::new()
+    Ok(QemuSettings::new()
         .capability("return-path", false)
         .capability("switchover-ack", false)
         .parameter("max-bandwidth", 1_u64 << 40)
@@ -51,7 +51,10 @@ fn read_all(mut from: UnixStream) -> Result<()> {
 }
 
 /// Migrates to another QEMU with these arguments, and ends that one.
-pub(crate) fn destination<A: AsRef<OsStr>>(qmp: &mut Qmp, arguments: &[A]) -> Result<Took> {
+pub(crate) fn destination<A: AsRef<OsStr>>(
+    qmp: &mut Qmp,
+    arguments: &[A],
+) -> Result<MigrationTime> {
     let dir = tempfile::tempdir()?;
     let socket = dir.path().join("incoming");
     let uri = format!("unix:{}", socket.display());
@@ -74,14 +77,14 @@ pub(crate) fn destination<A: AsRef<OsStr>>(qmp: &mut Qmp, arguments: &[A]) -> Re
 }
 
 /// Waits for the end of a migration; its times by QEMU's own clock.
-fn completed(qmp: &mut Qmp) -> Result<Took> {
+fn completed(qmp: &mut Qmp) -> Result<MigrationTime> {
     let since = Instant::now();
     loop {
         let now = migration(qmp)?;
         match now.status {
-            Status::Completed => {
+            MigrationStatus::Completed => {
                 let ms = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or_default());
-                return Ok(Took { total: ms(now.total_time), downtime: ms(now.downtime) });
+                return Ok(MigrationTime { total: ms(now.total_time), downtime: ms(now.downtime) });
             }
             status if !status.is_under_way() => {
                 bail!("the migration is {status}: {}", now.error_desc.unwrap_or_default())
@@ -94,14 +97,14 @@ fn completed(qmp: &mut Qmp) -> Result<Took> {
 
 /// A pre-copy as QEMU does it by itself, at its own bandwidth, into a sink; held before its end, as
 /// a guest that writes too fast holds it.
-pub(crate) struct Plain {
-    before: Settings,
+pub(crate) struct PlainMigration {
+    before: QemuSettings,
     reader: JoinHandle<Result<()>>,
 }
 
-impl Plain {
+impl PlainMigration {
     pub(crate) fn begin(qmp: &mut Qmp) -> Result<Self> {
-        let wanted = Settings::new()
+        let wanted = QemuSettings::new()
             .capability("return-path", true)
             .capability("switchover-ack", true)
             .parameter("max-bandwidth", 128_u64 << 20)

@@ -7,14 +7,14 @@ use memtwin_replicate::{Collector, GuestState, Source, SourceError};
 use std::sync::Arc;
 
 /// Memory and the pages that the next collection will name.
-pub(crate) struct Plain {
+pub(crate) struct PlainMemory {
     layout: Layout,
     page: PageSize,
     memory: Arc<Mapping>,
     dirty: PageSet,
 }
 
-impl Plain {
+impl PlainMemory {
     /// Random data in this mapping.
     pub(crate) fn new(memory: Mapping) -> Result<Self> {
         let page = PageSize::new(host_page_size() as u64)?;
@@ -46,7 +46,7 @@ pub(crate) fn some_pages(of: u64, count: usize, mut seed: u64) -> Vec<u64> {
     set.iter().collect()
 }
 
-impl Source for Plain {
+impl Source for PlainMemory {
     fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -8,8 +8,8 @@ use memtwin_bare::{Report, Scenario};
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_qemu::{Block, BlockMemory, Process, blocks};
 use memtwin_qmp::Qmp;
-use memtwin_replicate::{Plan, Replication, Stop, Until};
-use memtwin_tap::{Tap, Target};
+use memtwin_replicate::{CancelToken, Replication, RoundPlan, Until};
+use memtwin_tap::{MigrationTap, TapTarget};
 use memtwin_testbed::Qemu;
 use memtwin_twin::{MemoryTwin, SparseMemory};
 use memtwin_verdict::{Discards, Image, capture};
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// The guest's memory.
 const MIB: u64 = 512;
 /// QEMU answers in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How much is read at once.
 const PIECE: usize = 256 << 10;
 
@@ -37,19 +37,24 @@ fn guardian(memtwin: &Path) -> Command {
 }
 
 /// What a tap has to know of it. The guest may stand still for as long as it takes: that is measured.
-pub(crate) fn target(qemu: &Qemu) -> Result<Target> {
+pub(crate) fn target(qemu: &Qemu) -> Result<TapTarget> {
     let notes = memtwin_safe_path::runtime_dir()?;
-    Ok(Target { monitor: qemu.qmp(), pid: qemu.pid(), max_pause: Duration::from_secs(60), notes })
+    Ok(TapTarget {
+        monitor: qemu.qmp(),
+        pid: qemu.pid(),
+        max_pause: Duration::from_secs(60),
+        notes,
+    })
 }
 
 /// A QEMU that stands still, with random bytes for its memory.
-struct Still {
+struct IdleQemu {
     qemu: Qemu,
     qmp: Qmp,
     blocks: Vec<Block>,
 }
 
-impl Still {
+impl IdleQemu {
     fn start(dir: &Path) -> Result<Self> {
         let path = dir.join("ram");
         let file =
@@ -65,7 +70,7 @@ impl Still {
         let memory = format!("{MIB}M");
         let arguments = ["-M", "pc,memory-backend=ram", "-m", &memory, "-object", &backing, "-S"];
         let qemu = Qemu::start("qemu-system-x86_64", &arguments)?;
-        let mut qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
+        let mut qmp = Qmp::connect(&qemu.qmp(), TIMEOUT)?;
         let blocks = blocks(&mut qmp)?;
         Ok(Self { qemu, qmp, blocks })
     }
@@ -73,12 +78,12 @@ impl Still {
 
 /// The first pass of a paused guest with random memory: into a twin, to another QEMU, to nobody.
 pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec<Measured>> {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let (mut ours, mut sink, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..turns {
-        let mut still = Still::start(dir)?;
+        let mut still = IdleQemu::start(dir)?;
         let began = Instant::now();
-        let tap = Tap::open(
+        let tap = MigrationTap::open(
             &mut still.qmp,
             &target(&still.qemu)?,
             &still.blocks,
@@ -95,7 +100,7 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
         sink.push(drain(&mut still.qmp)?);
         // One that was migrated away for good can't be migrated again.
         drop(still.qemu);
-        let mut still = Still::start(dir)?;
+        let mut still = IdleQemu::start(dir)?;
         unlimited(&mut still.qmp)?;
         // The block of its memory has the name that it has at the source.
         let (memory, backing) =
@@ -113,7 +118,7 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
 
 /// The comparison of a guest's memory and its twin, beside process_vm_readv and memcmp in a row.
 pub(crate) fn comparison(dir: &Path, turns: usize) -> Result<Measured> {
-    let mut still = Still::start(dir)?;
+    let mut still = IdleQemu::start(dir)?;
     let process = Arc::new(Process::find(&mut still.qmp, &still.blocks)?);
     let block = still.blocks.iter().find(|block| block.used == MIB << 20).context("its RAM")?;
     let memory = BlockMemory::new(process, block)?;
@@ -158,7 +163,7 @@ impl Image for InPlace {
 }
 
 /// A bare-metal guest under KVM that writes flat out, once it does.
-struct Writer {
+struct WritingGuest {
     qemu: Qemu,
     /// What its QEMU was started with, and a destination of it is started with as well.
     arguments: Vec<OsString>,
@@ -168,7 +173,7 @@ struct Writer {
     report: u64,
 }
 
-impl Writer {
+impl WritingGuest {
     fn start(memory: u32) -> Result<Self> {
         let mut machine = Scenario::WriterKvm.machine();
         machine.memory = memory;
@@ -180,7 +185,7 @@ impl Writer {
             arguments.drain(at..at + 2);
         }
         let qemu = Qemu::start_in(dir, &command.get_program().to_string_lossy(), &arguments)?;
-        let mut qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
+        let mut qmp = Qmp::connect(&qemu.qmp(), TIMEOUT)?;
         let blocks = blocks(&mut qmp)?;
         let process = Arc::new(Process::find(&mut qmp, &blocks)?);
         let block = blocks.iter().find(|block| block.name == "pc.ram").context("no pc.ram")?;
@@ -204,24 +209,25 @@ impl Writer {
 
 /// How long the guest of a 1 GiB audit stands still, beside QEMU's own downtime.
 pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..turns.min(3) {
-        let mut writer = Writer::start(1024)?;
+        let mut writer = WritingGuest::start(1024)?;
         let to = target(&writer.qemu)?;
-        let Writer { qmp, blocks, arguments, .. } = &mut writer;
+        let WritingGuest { qmp, blocks, arguments, .. } = &mut writer;
         let process = Arc::new(Process::find(qmp, blocks)?);
-        let tap = Tap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
+        let tap = MigrationTap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
         let layout = tap.regions().clone();
         let mut twin = MemoryTwin::new();
         let mut replication = Replication::start(tap, &mut twin, ())?;
         replication.run(&plan(Duration::from_secs(2)), &stop, |_| ())?;
-        let still = replication.stand_still(&stop)?;
+        let still = replication.pause_and_settle(&stop)?;
         let twin = still.sink().memory().context("a twin that is open")?;
         for (id, region) in layout.iter() {
             let block = blocks.iter().find(|block| block.name == region.name());
             let memory = BlockMemory::new(Arc::clone(&process), block.context("a block")?)?;
-            let part = Part(Arc::clone(twin), memtwin_twin::offset_of(&layout, id), region.bytes());
+            let part =
+                TwinPart(Arc::clone(twin), memtwin_twin::offset_of(&layout, id), region.bytes());
             capture(&memory, &part, region.page_size(), &Discards::none())?;
         }
         still.release()?;
@@ -236,9 +242,9 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
 }
 
 /// A region of a twin.
-struct Part(Arc<SparseMemory>, u64, u64);
+struct TwinPart(Arc<SparseMemory>, u64, u64);
 
-impl Image for Part {
+impl Image for TwinPart {
     fn len(&self) -> io::Result<u64> {
         Ok(self.2)
     }
@@ -251,8 +257,8 @@ impl Image for Part {
     }
 }
 
-fn plan(time: Duration) -> Plan {
-    Plan {
+fn plan(time: Duration) -> RoundPlan {
+    RoundPlan {
         // As `memtwin audit` without options.
         interval: Duration::from_millis(500),
         until: Until::Told,
@@ -265,20 +271,20 @@ fn plan(time: Duration) -> Plan {
 /// What a guest that writes flat out still writes while it is audited, beside a plain pre-copy.
 pub(crate) fn felt(memtwin: &Path, turns: usize) -> Result<Measured> {
     const OVER: Duration = Duration::from_secs(3);
-    let stop = Stop::default();
-    let mut writer = Writer::start(64)?;
+    let stop = CancelToken::default();
+    let mut writer = WritingGuest::start(64)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     // Seconds for a million pages.
     let cost = |pages: u64, time: Duration| time.as_secs_f64() * 1e6 / pages.max(1) as f64;
     for _ in 0..turns {
         let to = target(&writer.qemu)?;
-        let Writer { qmp, blocks, ram, report, .. } = &mut writer;
+        let WritingGuest { qmp, blocks, ram, report, .. } = &mut writer;
         let ticks = || -> Result<u64> {
             let mut bytes = [0; Report::LEN];
             ram.read(*report, &mut bytes)?;
             Ok(Report::from_bytes(&bytes).ticks)
         };
-        let tap = Tap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
+        let tap = MigrationTap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
         let mut replication = Replication::start(tap, MemoryTwin::new(), ())?;
         replication.round(&stop)?;
         let (before, began) = (ticks()?, Instant::now());
@@ -286,7 +292,7 @@ pub(crate) fn felt(memtwin: &Path, turns: usize) -> Result<Measured> {
         ours.push(cost(ticks()? - before, began.elapsed()));
         replication.finish()?;
 
-        let plain = crate::migrate::Plain::begin(qmp)?;
+        let plain = crate::migrate::PlainMigration::begin(qmp)?;
         let (before, began) = (ticks()?, Instant::now());
         std::thread::sleep(OVER);
         theirs.push(cost(ticks()? - before, began.elapsed()));

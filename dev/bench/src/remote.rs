@@ -9,18 +9,18 @@ mod load;
 mod precopy;
 mod receiver;
 
-pub(crate) use link::Plan as LinkPlan;
-pub(crate) use load::Attempt;
+pub(crate) use link::LinkPlan;
+pub(crate) use load::LoadAttempt;
 
 use crate::beside::{Aim, Measured};
-use crate::plain::Plain;
+use crate::plain::PlainMemory;
 use anyhow::{Context, Result, bail};
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_remote::{
-    Identity, RemoteTarget as Target, RemoteTwin, Security, SenderConfig, TlsClient,
+    Identity, RemoteTarget as TapTarget, RemoteTwin, Security, SenderConfig, TlsClient,
 };
-use memtwin_replicate::{Replication, Stop};
-use receiver::Receiver;
+use memtwin_replicate::{CancelToken, Replication};
+use receiver::ReceiverProcess;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;
@@ -50,13 +50,13 @@ pub(crate) fn first_passes(dir: &Path, memtwin: &Path, turns: usize) -> Result<V
 }
 
 /// A guest that writes, over a shaped link. Needs root, /dev/kvm and QEMU.
-pub(crate) fn link(plan: &LinkPlan<'_>) -> Result<(Vec<Measured>, Vec<Attempt>)> {
+pub(crate) fn link(plan: &LinkPlan<'_>) -> Result<(Vec<Measured>, Vec<LoadAttempt>)> {
     link::measure(plan, &on_signals()?)
 }
 
 /// A stop that the first signal sets: everything that was started is ended on the way out.
-fn on_signals() -> Result<Stop> {
-    let stop = Stop::default();
+fn on_signals() -> Result<CancelToken> {
+    let stop = CancelToken::default();
     let waker = stop.clone();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::spawn(move || signals.forever().for_each(|_| waker.set()));
@@ -83,21 +83,22 @@ fn first_pass(
     };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..turns {
-        let mut source = Plain::new(Mapping::anonymous(LEN, host_page_size())?)?;
+        let mut source = PlainMemory::new(Mapping::anonymous(LEN, host_page_size())?)?;
         let keys = if tls { vec!["--identity", key.to_str().context("a path")?] } else { vec![] };
-        let mut receiver = Receiver::start(&Command::new(memtwin), "127.0.0.1:0", dir, &keys)?;
+        let mut receiver =
+            ReceiverProcess::start(&Command::new(memtwin), "127.0.0.1:0", dir, &keys)?;
         let security = match &line {
             Some(line) => Security::Tls(TlsClient::pinned(&Identity::parse(line.trim())?)?),
             None => Security::Plain,
         };
         let config = SenderConfig { delta, ..config(receiver.address, security) };
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let mut twin = RemoteTwin::connect(config, stop.clone())?;
         let began = Instant::now();
         let mut replication = Replication::start(&mut source, &mut twin, ())?;
         let made = began.elapsed();
         replication.round(&stop)?;
-        drop(replication.stand_still(&stop)?);
+        drop(replication.pause_and_settle(&stop)?);
         let all = began.elapsed();
         eprintln!(
             "  {what}: {:.2} GB/s, {:.2} with making room",
@@ -106,7 +107,7 @@ fn first_pass(
         );
         ours.push(all - made);
         drop(replication);
-        twin.finish(memtwin_wire::Outcome::Inconclusive, "a measurement", &[])?.err();
+        twin.finish(memtwin_wire::TwinVerdict::Inconclusive, "a measurement", &[])?.err();
         receiver.end()?;
         drop(source);
         theirs.push(bare(dir)?);
@@ -122,7 +123,7 @@ fn gigabytes(time: Duration) -> f64 {
 
 /// How to send there.
 fn config(address: SocketAddr, security: Security) -> SenderConfig {
-    let target = Target::Tcp { host: address.ip().to_string(), port: address.port() };
+    let target = TapTarget::Tcp { host: address.ip().to_string(), port: address.port() };
     SenderConfig::new(target, security)
 }
 

@@ -44,14 +44,14 @@ enum NameChange {
 
 /// A disk, and what was asked of it so far.
 #[derive(Clone, Debug, Default)]
-pub struct Disk {
+pub struct CrashDisk {
     files: BTreeMap<FileId, FileOnDisk>,
     names: Names,
     pending: Vec<(usize, NameChange)>,
     done: usize,
 }
 
-impl Disk {
+impl CrashDisk {
     /// The disk before anything was done.
     pub fn new(recording: &Recording) -> Self {
         let mut this = Self::default();

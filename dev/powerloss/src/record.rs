@@ -19,7 +19,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tracee::Tracee;
-use watch::{Done, Watch};
+use watch::{CallEffect, FileWatch};
 
 /// Runs `program` with these arguments and variables, and records what it and its threads do to the
 /// files below `directory`, to its end. It is killed when this process ends.
@@ -32,14 +32,14 @@ pub fn record(
     variables: &[(&str, &str)],
     directory: &Path,
 ) -> Result<Recording, RecordError> {
-    let mut watch = Watch::new(directory)?;
+    let mut watch = FileWatch::new(directory)?;
     // A shell that waits until it is traced, and becomes the program then: so that no thread begins
     // before, and nothing has to be done between fork and exec.
     let mut command = Command::new("sh");
     command.args(["-ec", "read go; exec \"$@\"", "sh"]).arg(program).args(arguments);
     command.envs(variables.iter().copied());
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut group = Group(command.spawn_bound()?);
+    let mut group = TracedGroup(command.spawn_bound()?);
     let leader = Pid::from_raw(group.0.id() as i32);
     ptrace::seize(
         leader,
@@ -59,9 +59,9 @@ pub fn record(
 }
 
 /// The program and what it has started, ended when dropped.
-struct Group(Child);
+struct TracedGroup(Child);
 
-impl Drop for Group {
+impl Drop for TracedGroup {
     fn drop(&mut self) {
         let group = Pid::from_raw(self.0.id() as i32);
         // Mostly it has ended, and been waited for.
@@ -72,9 +72,9 @@ impl Drop for Group {
 }
 
 /// Lets it run from system call to system call until all of it has ended.
-fn follow(leader: Pid, watch: &mut Watch) -> Result<(), RecordError> {
+fn follow(leader: Pid, watch: &mut FileWatch) -> Result<(), RecordError> {
     let any = Pid::from_raw(-leader.as_raw());
-    let mut begun: HashMap<Pid, Done> = HashMap::new();
+    let mut begun: HashMap<Pid, CallEffect> = HashMap::new();
     let mut ended = None;
     loop {
         let status = match waitpid(any, Some(WaitPidFlag::__WALL)) {
@@ -100,15 +100,15 @@ fn follow(leader: Pid, watch: &mut Watch) -> Result<(), RecordError> {
             WaitStatus::PtraceSyscall(pid) => {
                 let tracee = Tracee(pid);
                 match tracee.stop()? {
-                    tracee::Stop::Entry(number, arguments) => {
+                    tracee::TraceStop::Entry(number, arguments) => {
                         begun.insert(pid, watch.begin(&tracee, number, arguments)?);
                     }
-                    tracee::Stop::Exit(result) => {
+                    tracee::TraceStop::Exit(result) => {
                         if let Some(call) = begun.remove(&pid) {
                             watch.end(&tracee, call, result)?;
                         }
                     }
-                    tracee::Stop::Other => {}
+                    tracee::TraceStop::Other => {}
                 }
                 (pid, None)
             }

@@ -11,9 +11,9 @@ mod toy;
 use common::{Findings, Limits, crash_everywhere, directory, losses, taken_for_whole};
 use memtwin_powerloss::{Op, Recording};
 use memtwin_remote::{Listener, ReceiverConfig, TwinReceiver};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_twin::UnfinishedTwin;
-use memtwin_wire::Kind;
+use memtwin_wire::FrameKind;
 use session::{OLD, PORT, Session, There, session};
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ fn a_twin_is_received() {
     let config = ReceiverConfig { journal_bytes: 20 << 10, ..receiver_config() };
     let mut receiver = TwinReceiver::new(dir.join("twin"), config).unwrap();
     let mut door = Listener::listen(SocketAddr::from(([127, 0, 0, 1], port)), None).unwrap();
-    receiver.run(&mut door, &Stop::default()).unwrap();
+    receiver.run(&mut door, &CancelToken::default()).unwrap();
 }
 
 /// What the receiver has promised before this operation: the last round, and that it is complete.
@@ -38,11 +38,11 @@ fn promised(recording: &Recording, done: usize) -> (Option<u32>, bool) {
     for op in &recording.ops[..done] {
         let Op::Sent { bytes, .. } = op else { continue };
         match bytes.get(4) {
-            Some(&kind) if kind == Kind::Ack as u8 && bytes.len() == 28 => {
+            Some(&kind) if kind == FrameKind::Ack as u8 && bytes.len() == 28 => {
                 let round = u32::from_le_bytes(bytes[24..].try_into().unwrap());
                 acknowledged = acknowledged.max(Some(round));
             }
-            Some(&kind) if kind == Kind::Confirm as u8 && bytes.len() > 24 => {
+            Some(&kind) if kind == FrameKind::Confirm as u8 && bytes.len() > 24 => {
                 complete |= bytes[24] == 0;
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! The running guest of a scenario, and what it tells of itself.
 
-use crate::run::Caller;
-use memtwin_bare::{Machine, PrepareError, Report, State};
+use crate::run::ReproCaller;
+use memtwin_bare::{BareMachine, JobState, PrepareError, Report};
 use memtwin_qemu::{BlockMemory, BlocksError, MemoryError, Process, blocks};
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_testbed::{Qemu, StartError};
@@ -14,19 +14,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long QEMU may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a guest may take until it is at work: firmware under a slow KVM takes seconds.
 const BOOT: Duration = Duration::from_secs(120);
 
 /// How often it is looked at.
-const TICK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running QEMU with a scenario's guest. Killed when it is dropped.
 #[derive(Debug)]
-pub struct Guest {
+pub struct ScenarioGuest {
     qemu: Qemu,
-    machine: Machine,
+    machine: BareMachine,
     memory: BlockMemory,
 }
 
@@ -73,12 +73,12 @@ pub enum GuestError {
     Interrupted,
 }
 
-impl Guest {
+impl ScenarioGuest {
     /// Starts it.
     pub fn start(
-        machine: Machine,
+        machine: BareMachine,
         arguments: &[String],
-        caller: &mut impl Caller,
+        caller: &mut impl ReproCaller,
     ) -> Result<Self, GuestError> {
         let folder = tempfile::tempdir().map_err(GuestError::Folder)?;
         let mut command = machine.command(&Qemu::qmp_in(folder.path()), folder.path())?;
@@ -86,7 +86,7 @@ impl Guest {
         caller.announce(&command);
         let qemu = Qemu::launch(folder, command)?;
         // An audit needs QEMU's monitor for itself: this connection ends here.
-        let mut qmp = Qmp::connect(&qemu.qmp(), PATIENCE)?;
+        let mut qmp = Qmp::connect(&qemu.qmp(), TIMEOUT)?;
         let blocks = blocks(&mut qmp)?;
         let main = machine.main_block();
         let block = blocks.iter().find(|block| block.name == main);
@@ -99,11 +99,11 @@ impl Guest {
     /// Waits until it is at work: until it has been over its range once, so that no page of it is
     /// touched for the first time any more; a walker, which takes a fresh page each time, until it
     /// has begun.
-    pub fn wait(&self, caller: &impl Caller) -> Result<Report, GuestError> {
+    pub fn wait(&self, caller: &impl ReproCaller) -> Result<Report, GuestError> {
         let began = Instant::now();
         loop {
             let report = self.report()?;
-            if let State::Failed(_) = report.state {
+            if let JobState::Failed(_) = report.state {
                 return Err(GuestError::Failed(report));
             }
             if self.machine.job.is_at_work(&report) {
@@ -115,7 +115,7 @@ impl Guest {
             if began.elapsed() > BOOT {
                 return Err(GuestError::Slow { report, after: BOOT });
             }
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -138,7 +138,7 @@ impl Guest {
             if self.ended()?.is_some() || began.elapsed() >= patience {
                 return Ok(self.ended()?.is_some());
             }
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 

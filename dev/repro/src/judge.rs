@@ -1,12 +1,12 @@
 //! What an audit's record says of a scenario.
 
 use memtwin_bare::{Expected, Loss};
-use memtwin_report::record::{Case, Kind, LostPage, RunRecord, Standing, Verdict};
+use memtwin_report::record::{Case, CaseStanding, LostPage, RecordedKind, RunRecord, Verdict};
 use std::fmt;
 
 /// What was found, beside what had to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ScenarioFindings {
     /// What was found, in a line.
     pub what: String,
     /// Whether a page was lost.
@@ -15,14 +15,14 @@ pub struct Found {
     pub unexpected: Vec<String>,
 }
 
-impl Found {
+impl ScenarioFindings {
     /// Whether it is what was expected.
     pub fn as_expected(&self) -> bool {
         self.unexpected.is_empty()
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for ScenarioFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         self.unexpected.iter().try_for_each(|problem| write!(f, "; {problem}"))
@@ -33,7 +33,7 @@ impl fmt::Display for Found {
 /// explains are lost; of a sound one, none is, and the audit's control was found. The log of a guest
 /// that does nothing (`idle`), or of one whose writes a bug hides, may name nothing at all, and an audit
 /// rightly calls the other blocks inconclusive then.
-pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> Found {
+pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> ScenarioFindings {
     let (controls, cases): (Vec<_>, Vec<_>) =
         record.cases.iter().partition(|case| case.name().ends_with("/control"));
     let loss = match expected {
@@ -67,12 +67,12 @@ pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> Found {
     // What a bug keeps from the log can't be kept back once more; and what was kept back of a guest
     // that was reset since may be as it was again.
     let may_lack = silent || matches!(expected, Expected::Reset { .. });
-    let blind = controls.iter().any(|control| control.standing() == Standing::Failed);
+    let blind = controls.iter().any(|control| control.standing() == CaseStanding::Failed);
     if blind || !may_lack && !controls.iter().any(|control| control.passed()) {
         unexpected.push("the audit's own control was not found".to_owned());
     }
     let lost = cases.iter().any(|case| !case.lost().is_empty());
-    Found { what: what(&cases), lost, unexpected }
+    ScenarioFindings { what: what(&cases), lost, unexpected }
 }
 
 /// What was found, in a line.
@@ -91,7 +91,7 @@ fn block(case: &Case) -> &str {
 
 /// Whether the log named a page of it after pre-copy.
 fn was_logged(case: &Case) -> bool {
-    case.rounds().iter().any(|round| round.kind != Kind::PreCopy && round.dirty_pages > 0)
+    case.rounds().iter().any(|round| round.kind != RecordedKind::PreCopy && round.dirty_pages > 0)
 }
 
 /// Whether there is a verdict at all.

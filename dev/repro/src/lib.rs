@@ -13,6 +13,6 @@ mod guest;
 mod judge;
 mod run;
 
-pub use guest::{Guest, GuestError};
-pub use judge::{Found, judge};
-pub use run::{Caller, Run, RunError, Seen};
+pub use guest::{GuestError, ScenarioGuest};
+pub use judge::{ScenarioFindings, judge};
+pub use run::{ReproCaller, ReproRun, RunError, RunEvidence};

@@ -1,8 +1,8 @@
 //! A scenario's run: guest, audit, judgement.
 
-use crate::guest::{Guest, GuestError};
-use crate::judge::{Found, judge};
-use memtwin_bare::{Expected, Job, Machine, Report};
+use crate::guest::{GuestError, ScenarioGuest};
+use crate::judge::{ScenarioFindings, judge};
+use memtwin_bare::{BareMachine, Expected, GuestJob, Report};
 use memtwin_qemu::MemoryError;
 use memtwin_report::RunRecord;
 use std::fs;
@@ -13,9 +13,9 @@ use std::time::Duration;
 
 /// What is run, and how.
 #[derive(Debug)]
-pub struct Run<'r> {
+pub struct ReproRun<'r> {
     /// The scenario's machine, perhaps with another QEMU.
-    pub machine: Machine,
+    pub machine: BareMachine,
     /// What is known of that QEMU.
     pub expected: Expected,
     /// The built program.
@@ -30,9 +30,9 @@ pub struct Run<'r> {
 
 /// What came of a run.
 #[derive(Debug)]
-pub struct Seen {
+pub struct RunEvidence {
     /// What was found.
-    pub found: Found,
+    pub found: ScenarioFindings,
     /// What the guest told before the audit, and after it if it was still there.
     pub told: (Report, Option<Report>),
 }
@@ -68,7 +68,7 @@ pub enum RunError {
 }
 
 /// Who has it run: what differs between a developer's command and a test.
-pub trait Caller {
+pub trait ReproCaller {
     /// This command is about to be run.
     fn announce(&mut self, command: &Command);
 
@@ -94,16 +94,16 @@ const MARGIN: Duration = Duration::from_secs(120);
 /// How long a QEMU that has broken off an audit may take to be seen to have died: it dumps its core.
 const DYING: Duration = Duration::from_secs(10);
 
-impl Run<'_> {
+impl ReproRun<'_> {
     /// Runs it.
-    pub fn run(&self, caller: &mut impl Caller) -> Result<Seen, RunError> {
-        let mut guest = Guest::start(self.machine.clone(), self.arguments, caller)?;
+    pub fn run(&self, caller: &mut impl ReproCaller) -> Result<RunEvidence, RunError> {
+        let mut guest = ScenarioGuest::start(self.machine.clone(), self.arguments, caller)?;
         let mut time = self.time;
         let mut tries = 1;
         loop {
             let before = guest.wait(caller)?;
             let Some(found) = self.audit(&mut guest, time, caller)? else {
-                return Ok(Seen { found: self.died(&mut guest)?, told: (before, None) });
+                return Ok(RunEvidence { found: self.died(&mut guest)?, told: (before, None) });
             };
             let after = guest.report()?;
             if self.is_by_chance() && !found.lost && tries < CHANCES {
@@ -113,7 +113,7 @@ impl Run<'_> {
             // What is lost was written; a reset's firmware may not be back yet to let the guest say so.
             let shows = found.lost || self.machine.job.has_worked(&before, &after);
             if shows || !found.as_expected() {
-                return Ok(Seen { found, told: (before, Some(after)) });
+                return Ok(RunEvidence { found, told: (before, Some(after)) });
             }
             if tries >= TRIES {
                 return Err(RunError::Idle { time, told: Box::new((before, after)) });
@@ -130,10 +130,10 @@ impl Run<'_> {
     /// An audit. Nothing if QEMU died.
     fn audit(
         &self,
-        guest: &mut Guest,
+        guest: &mut ScenarioGuest,
         time: Duration,
-        caller: &mut impl Caller,
-    ) -> Result<Option<Found>, RunError> {
+        caller: &mut impl ReproCaller,
+    ) -> Result<Option<ScenarioFindings>, RunError> {
         // One of an earlier run must not pass for this one's.
         let _ = fs::remove_file(self.record);
         let mut command = Command::new(self.memtwin);
@@ -153,13 +153,13 @@ impl Run<'_> {
         found.map(Some).map_err(|error| RunError::NoRecord { path: self.record.to_owned(), error })
     }
 
-    fn judged(&self) -> io::Result<Found> {
+    fn judged(&self) -> io::Result<ScenarioFindings> {
         let record: RunRecord = serde_json::from_slice(&fs::read(self.record)?)?;
-        Ok(judge(&record, &self.expected, self.machine.job == Job::Idle))
+        Ok(judge(&record, &self.expected, self.machine.job == GuestJob::Idle))
     }
 
     /// QEMU died: whether it was by the assertion that is known.
-    fn died(&self, guest: &mut Guest) -> Result<Found, GuestError> {
+    fn died(&self, guest: &mut ScenarioGuest) -> Result<ScenarioFindings, GuestError> {
         let (status, said) = guest
             .ended()?
             .map_or_else(Default::default, |(status, said)| (status.to_string(), said));
@@ -167,14 +167,14 @@ impl Run<'_> {
     }
 }
 
-fn death(status: &str, said: &str, expected: &Expected) -> Found {
+fn death(status: &str, said: &str, expected: &Expected) -> ScenarioFindings {
     let what = format!("QEMU died ({status}): {}", said.trim());
     let known = match expected {
         Expected::Aborts { assertion } => assertion.split(": ").all(|part| said.contains(part)),
         _ => false,
     };
     let unexpected = if known { Vec::new() } else { vec![format!("expected {expected}")] };
-    Found { what, lost: false, unexpected }
+    ScenarioFindings { what, lost: false, unexpected }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "it is called by C's rules, with addresses in it")]
 
-use crate::{kvm, pagemap, plan::Plan, real};
+use crate::{kvm, pagemap, plan::WithholdPlan, real};
 use libc::{c_int, c_ulong, c_void};
 
 /// ioctl(2), passed on to libc's, and its answer bent as planned.
@@ -16,7 +16,7 @@ use libc::{c_int, c_ulong, c_void};
 // without an argument leaves the register as it was; it is passed on and not looked at.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
-    let Some(plan) = Plan::of_environment() else {
+    let Some(plan) = WithholdPlan::of_environment() else {
         // SAFETY: the caller's promise, passed on.
         return unsafe { real::ioctl(fd, request, arg) };
     };

@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code, reason = "the requests' arguments are the caller's structures")]
 
-use crate::plan::{Plan, Progress};
+use crate::plan::{PlanProgress, WithholdPlan};
 use crate::{ledger, real};
 use libc::{c_int, c_ulong, c_void};
 use std::collections::HashMap;
@@ -53,28 +53,28 @@ struct ClearDirtyLog {
 }
 
 /// The machines by file descriptor, and how many were made.
-struct Machines {
+struct ShimMachines {
     made: u64,
-    by_fd: Option<HashMap<c_int, Machine>>,
+    by_fd: Option<HashMap<c_int, ShimMachine>>,
 }
 
 #[derive(Default)]
-struct Machine {
+struct ShimMachine {
     /// Which of this process's machines it is, from 1.
     number: u64,
     /// Getting does not clear: that is a request of its own.
     manual: bool,
-    slots: HashMap<u32, Slot>,
+    slots: HashMap<u32, ShimSlot>,
 }
 
 #[derive(Default)]
-struct Slot {
+struct ShimSlot {
     gpa: u64,
     bytes: u64,
-    progress: Progress,
+    progress: PlanProgress,
 }
 
-static MACHINES: Mutex<Machines> = Mutex::new(Machines { made: 0, by_fd: None });
+static MACHINES: Mutex<ShimMachines> = Mutex::new(ShimMachines { made: 0, by_fd: None });
 
 /// Looks at a request that went well, and bends its answer if it is the dirty log.
 ///
@@ -82,7 +82,7 @@ static MACHINES: Mutex<Machines> = Mutex::new(Machines { made: 0, by_fd: None })
 ///
 /// `arg` is what the request asks for, and the kernel has accepted it.
 pub(crate) unsafe fn answered(
-    plan: Plan,
+    plan: WithholdPlan,
     fd: c_int,
     request: c_ulong,
     arg: *mut c_void,
@@ -99,11 +99,11 @@ pub(crate) unsafe fn answered(
         return;
     }
     let mut machines = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);
-    let Machines { made, by_fd } = &mut *machines;
+    let ShimMachines { made, by_fd } = &mut *machines;
     let by_fd = by_fd.get_or_insert_default();
     if request == KVM_CREATE_VM {
         *made += 1;
-        by_fd.insert(answer, Machine { number: *made, ..Machine::default() });
+        by_fd.insert(answer, ShimMachine { number: *made, ..ShimMachine::default() });
         return;
     }
     // A vCPU, or a machine that was made before we were loaded.
@@ -112,13 +112,13 @@ pub(crate) unsafe fn answered(
     unsafe {
         match request {
             KVM_ENABLE_CAP => machine.enabled(*arg.cast::<EnableCap>()),
-            KVM_GET_DIRTY_LOG => machine.bend(plan, fd, *arg.cast::<DirtyLog>()),
+            KVM_GET_DIRTY_LOG => machine.filter_log(plan, fd, *arg.cast::<DirtyLog>()),
             _ => machine.plugged(*arg.cast::<MemoryRegion>()),
         }
     }
 }
 
-impl Machine {
+impl ShimMachine {
     fn enabled(&mut self, cap: EnableCap) {
         if cap.cap == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 {
             self.manual = cap.args[0] & 1 != 0;
@@ -138,7 +138,7 @@ impl Machine {
     /// # Safety
     ///
     /// `log` is the argument of a KVM_GET_DIRTY_LOG that went well.
-    unsafe fn bend(&mut self, plan: Plan, fd: c_int, log: DirtyLog) {
+    unsafe fn filter_log(&mut self, plan: WithholdPlan, fd: c_int, log: DirtyLog) {
         let Some(slot) = self.slots.get_mut(&log.slot) else { return };
         let page_size = page_size();
         let pages = slot.bytes / page_size;

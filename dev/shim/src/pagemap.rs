@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "the request's argument is the caller's structure")]
 
 use crate::kvm::page_size;
-use crate::plan::{Plan, Progress};
+use crate::plan::{PlanProgress, WithholdPlan};
 use crate::{ledger, real};
 use libc::{c_int, c_ulong, c_void};
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ struct ScanArg {
     start: u64,
     end: u64,
     walk_end: u64,
-    ranges: *mut Range,
+    ranges: *mut PageRegion,
     ranges_len: u64,
     max_pages: u64,
     category_inverted: u64,
@@ -34,7 +34,7 @@ struct ScanArg {
 /// The kernel's `struct page_region`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
+struct PageRegion {
     start: u64,
     end: u64,
     categories: u64,
@@ -44,7 +44,7 @@ struct Range {
 struct Scanned {
     /// The lowest address that was asked for: page 0.
     base: u64,
-    progress: Progress,
+    progress: PlanProgress,
 }
 
 static SCANNED: Mutex<Option<HashMap<PathBuf, Scanned>>> = Mutex::new(None);
@@ -54,7 +54,7 @@ static SCANNED: Mutex<Option<HashMap<PathBuf, Scanned>>> = Mutex::new(None);
 /// # Safety
 ///
 /// As for the request.
-pub(crate) unsafe fn scan(plan: Plan, fd: c_int, arg: *mut c_void) -> c_int {
+pub(crate) unsafe fn scan(plan: WithholdPlan, fd: c_int, arg: *mut c_void) -> c_int {
     let scan = arg.cast::<ScanArg>();
     // SAFETY: the caller's promise; each field is read or written before or after the kernel does.
     unsafe {
@@ -71,19 +71,25 @@ pub(crate) unsafe fn scan(plan: Plan, fd: c_int, arg: *mut c_void) -> c_int {
         ((*scan).ranges_len, (*scan).max_pages) = (room, most);
         let (Ok(reported), true) = (usize::try_from(answer), collects) else { return answer };
         let ranges = std::slice::from_raw_parts_mut((*scan).ranges, room as usize);
-        bend(plan, fd, (*scan).start, ranges, reported) as c_int
+        filter_log(plan, fd, (*scan).start, ranges, reported) as c_int
     }
 }
 
 /// Takes a page out of the first `reported` of `ranges`; returns how many there are then.
-fn bend(plan: Plan, fd: c_int, start: u64, ranges: &mut [Range], reported: usize) -> usize {
+fn filter_log(
+    plan: WithholdPlan,
+    fd: c_int,
+    start: u64,
+    ranges: &mut [PageRegion],
+    reported: usize,
+) -> usize {
     // The link names the process even where it was opened as /proc/self/pagemap.
     let Ok(pagemap) = std::fs::read_link(format!("/proc/self/fd/{fd}")) else { return reported };
     let mut scanned = SCANNED.lock().unwrap_or_else(PoisonError::into_inner);
     let scanned = scanned
         .get_or_insert_default()
         .entry(pagemap.clone())
-        .or_insert_with(|| Scanned { base: start, progress: Progress::default() });
+        .or_insert_with(|| Scanned { base: start, progress: PlanProgress::default() });
     scanned.base = scanned.base.min(start);
     let (base, size) = (scanned.base, page_size());
     let pages = ranges[..reported]
@@ -101,12 +107,12 @@ fn bend(plan: Plan, fd: c_int, start: u64, ranges: &mut [Range], reported: usize
 }
 
 /// Takes the page at `address` out of the first `reported` ranges, which has room for one more.
-fn without(ranges: &mut [Range], reported: usize, address: u64, size: u64) -> usize {
-    let holds = |range: &Range| (range.start..range.end).contains(&address);
+fn without(ranges: &mut [PageRegion], reported: usize, address: u64, size: u64) -> usize {
+    let holds = |range: &PageRegion| (range.start..range.end).contains(&address);
     let Some(at) = ranges[..reported].iter().position(holds) else { return reported };
     let whole = ranges[at];
-    let before = Range { end: address, ..whole };
-    let after = Range { start: address + size, ..whole };
+    let before = PageRegion { end: address, ..whole };
+    let after = PageRegion { start: address + size, ..whole };
     match (before.start < before.end, after.start < after.end) {
         (true, true) => {
             ranges.copy_within(at + 1..reported, at + 2);
@@ -134,8 +140,8 @@ mod tests {
 
     const SIZE: u64 = 0x1000;
 
-    fn ranges(of: &[(u64, u64)]) -> Vec<Range> {
-        let range = |&(from, to)| Range { start: from * SIZE, end: to * SIZE, categories: 2 };
+    fn ranges(of: &[(u64, u64)]) -> Vec<PageRegion> {
+        let range = |&(from, to)| PageRegion { start: from * SIZE, end: to * SIZE, categories: 2 };
         of.iter().map(range).collect()
     }
 

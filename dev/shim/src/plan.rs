@@ -9,20 +9,20 @@ const VARIABLE: &str = "MEMTWIN_SHIM";
 
 /// What to keep back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum WithholdPlan {
     /// The first page of the N-th collection that names any, counted from 1.
     Once(u64),
     /// This page, whenever it is named.
     Page(u64),
 }
 
-impl Plan {
+impl WithholdPlan {
     /// The plan of this process; none, if it is not told to lie.
     ///
     /// Panics, which ends the process, if the plan can't be read: a shim that quietly does
     /// nothing would make a test pass.
     pub(crate) fn of_environment() -> Option<Self> {
-        static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+        static PLAN: OnceLock<Option<WithholdPlan>> = OnceLock::new();
         *PLAN.get_or_init(|| {
             let text = std::env::var(VARIABLE).ok()?;
             let plan = Self::parse(&text);
@@ -42,19 +42,23 @@ impl Plan {
 
 /// How far the plan has come with one log.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct PlanProgress {
     collections: u64,
 }
 
-impl Progress {
+impl PlanProgress {
     /// The page to keep back of a collection that names `pages`, in rising order.
-    pub(crate) fn choose(&mut self, plan: Plan, pages: impl Iterator<Item = u64>) -> Option<u64> {
+    pub(crate) fn choose(
+        &mut self,
+        plan: WithholdPlan,
+        pages: impl Iterator<Item = u64>,
+    ) -> Option<u64> {
         let mut pages = pages.peekable();
         let first = *pages.peek()?;
         self.collections += 1;
         match plan {
-            Plan::Once(n) => (self.collections == n).then_some(first),
-            Plan::Page(page) => pages.find(|&named| named == page),
+            WithholdPlan::Once(n) => (self.collections == n).then_some(first),
+            WithholdPlan::Page(page) => pages.find(|&named| named == page),
         }
     }
 
@@ -70,17 +74,18 @@ mod tests {
 
     #[test]
     fn plans_are_read() {
-        assert_eq!(Plan::parse("once:3"), Some(Plan::Once(3)));
-        assert_eq!(Plan::parse("page:0"), Some(Plan::Page(0)));
+        assert_eq!(WithholdPlan::parse("once:3"), Some(WithholdPlan::Once(3)));
+        assert_eq!(WithholdPlan::parse("page:0"), Some(WithholdPlan::Page(0)));
         for wrong in ["", "once", "once:0", "once:x", "page:-1", "twice:1"] {
-            assert_eq!(Plan::parse(wrong), None, "{wrong}");
+            assert_eq!(WithholdPlan::parse(wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn once_waits_for_its_collection_and_empty_ones_do_not_count() {
-        let mut progress = Progress::default();
-        let mut choose = |pages: &[u64]| progress.choose(Plan::Once(2), pages.iter().copied());
+        let mut progress = PlanProgress::default();
+        let mut choose =
+            |pages: &[u64]| progress.choose(WithholdPlan::Once(2), pages.iter().copied());
         assert_eq!(choose(&[5]), None);
         assert_eq!(choose(&[]), None);
         assert_eq!(choose(&[7, 9]), Some(7));
@@ -89,8 +94,9 @@ mod tests {
 
     #[test]
     fn a_page_is_kept_back_each_time_and_no_other() {
-        let mut progress = Progress::default();
-        let mut choose = |pages: &[u64]| progress.choose(Plan::Page(9), pages.iter().copied());
+        let mut progress = PlanProgress::default();
+        let mut choose =
+            |pages: &[u64]| progress.choose(WithholdPlan::Page(9), pages.iter().copied());
         assert_eq!(choose(&[7, 9]), Some(9));
         assert_eq!(choose(&[7]), None);
         assert_eq!(choose(&[9]), Some(9));

@@ -6,18 +6,18 @@ use std::process::{Child, Command};
 
 /// A child process. Killed and reaped when dropped, killed by the kernel when we are.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct KeptChild {
     pub(crate) child: Child,
 }
 
-impl Kept {
+impl KeptChild {
     /// Starts it. Errors: it can't be started.
     pub(crate) fn spawn(mut command: Command) -> io::Result<Self> {
         Ok(Self { child: command.spawn_bound()? })
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeptChild {
     fn drop(&mut self) {
         // Both fail only if it has ended already.
         let _ = self.child.kill();

@@ -1,6 +1,6 @@
 //! A QEMU with a QMP socket.
 
-use crate::keeper::Kept;
+use crate::keeper::KeptChild;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 
 /// How long QEMU may take to make its socket, and how often it is looked for.
 const STARTING: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A QEMU that runs. Killed, with its directory removed, when dropped; killed by the kernel when
 /// the test's process dies.
 #[derive(Debug)]
 pub struct Qemu {
-    kept: Kept,
+    kept: KeptChild,
     dir: TempDir,
 }
 
@@ -76,7 +76,7 @@ impl Qemu {
             .stdin(Stdio::null())
             .stdout(File::create(dir.path().join("stdout"))?)
             .stderr(File::create(dir.path().join("stderr"))?);
-        let kept = Kept::spawn(command)
+        let kept = KeptChild::spawn(command)
             .map_err(|error| StartError(format!("{}: {error}", program.display())))?;
         let mut qemu = Self { kept, dir };
         let since = Instant::now();
@@ -88,7 +88,7 @@ impl Qemu {
             if since.elapsed() > STARTING {
                 return Err(StartError(format!("{}: no QMP socket", program.display())));
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(qemu)
     }

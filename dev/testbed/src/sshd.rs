@@ -1,7 +1,7 @@
 //! A real sshd: its keys, its configuration and its port are its own, and lie in a folder of its own.
 
 use crate::StartError;
-use crate::keeper::Kept;
+use crate::keeper::KeptChild;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ const SSHD: &str = "/usr/sbin/sshd";
 /// An sshd on the loopback interface, for this user. Killed when dropped.
 #[derive(Debug)]
 pub struct Sshd {
-    kept: Kept,
+    kept: KeptChild,
     dir: TempDir,
     port: u16,
 }
@@ -61,7 +61,7 @@ impl Sshd {
             .args(["-o", &format!("SetEnv=PATH={path}/usr/bin:/bin")])
             .stdin(Stdio::null())
             .stderr(Stdio::piped());
-        let mut kept = Kept::spawn(command)?;
+        let mut kept = KeptChild::spawn(command)?;
         let errors =
             kept.child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
         let mut lines = BufReader::new(errors).lines();

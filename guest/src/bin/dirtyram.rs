@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use memtwin_guest::clock::monotonic;
-use memtwin_guest::load::Load;
-use memtwin_guest::memory::Pages;
-use memtwin_guest::pace::{Achieved, Pace};
+use memtwin_guest::load::PageLoad;
+use memtwin_guest::memory::LoadPages;
+use memtwin_guest::pace::{AchievedLoad, LoadPace};
 use memtwin_guest::quantity;
-use memtwin_guest::stop::Stop;
-use memtwin_guest::usage::{Arguments, Fault, run};
+use memtwin_guest::stop::StopFlag;
+use memtwin_guest::usage::{Arguments, UsageFault, run};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -31,24 +31,30 @@ fn main() -> ExitCode {
     run("dirtyram", USAGE, dirtyram)
 }
 
-fn dirtyram() -> Result<(), Fault> {
+fn dirtyram() -> Result<(), UsageFault> {
     let arguments = Arguments::parse(std::env::args().skip(1), &["random"], &[])?;
     let [pages, dirty, interval] = arguments.words(["PAGES", "DIRTY", "INTERVAL_MS"])?;
-    let load = Load::new(quantity::parse(pages)?, quantity::parse(dirty)?);
-    let load = load.map_err(|error| Fault::Usage(error.to_string()))?;
+    let load = PageLoad::new(quantity::parse(pages)?, quantity::parse(dirty)?);
+    let load = load.map_err(|error| UsageFault::Usage(error.to_string()))?;
     let interval = Duration::from_millis(quantity::parse(interval)?);
-    let stop = Stop::listen().map_err(Fault::failed)?;
+    let stop = StopFlag::listen().map_err(UsageFault::failed)?;
 
-    let memory = Pages::allocate(load.pages(), arguments.has("random")).map_err(Fault::failed)?;
+    let memory =
+        LoadPages::allocate(load.pages(), arguments.has("random")).map_err(UsageFault::failed)?;
     say(&format!("dirtyram has {} pages, dirties {}", load.pages(), load.dirty()))?;
     dirty_until(&stop, load, interval, &memory)
 }
 
-fn dirty_until(stop: &Stop, load: Load, interval: Duration, memory: &Pages) -> Result<(), Fault> {
+fn dirty_until(
+    stop: &StopFlag,
+    load: PageLoad,
+    interval: Duration,
+    memory: &LoadPages,
+) -> Result<(), UsageFault> {
     const LINE: Duration = Duration::from_secs(1);
     let (began, base) = (Instant::now(), monotonic());
     let (mut pace, mut second, mut all) =
-        (Pace::new(interval), Achieved::default(), Achieved::default());
+        (LoadPace::new(interval), AchievedLoad::default(), AchievedLoad::default());
     let mut printed = Duration::ZERO;
     for n in 0u64.. {
         stop.sleep_until(began + pace.due());
@@ -76,7 +82,7 @@ fn dirty_until(stop: &Stop, load: Load, interval: Duration, memory: &Pages) -> R
     ))
 }
 
-fn say(line: &str) -> Result<(), Fault> {
+fn say(line: &str) -> Result<(), UsageFault> {
     writeln!(std::io::stdout(), "{line}")
-        .map_err(|error| Fault::Failed(format!("standard output: {error}")))
+        .map_err(|error| UsageFault::Failed(format!("standard output: {error}")))
 }

@@ -4,8 +4,8 @@
 
 use memtwin_guest::chain::Chain;
 use memtwin_guest::clock::monotonic;
-use memtwin_guest::stop::Stop;
-use memtwin_guest::usage::{Arguments, Fault, run};
+use memtwin_guest::stop::StopFlag;
+use memtwin_guest::usage::{Arguments, UsageFault, run};
 use std::fs::File;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -30,14 +30,14 @@ fn main() -> ExitCode {
     run("diskload", USAGE, diskload)
 }
 
-fn diskload() -> Result<(), Fault> {
+fn diskload() -> Result<(), UsageFault> {
     let arguments = Arguments::parse(std::env::args().skip(1), &[], &["interval", "batch"])?;
     let [path] = arguments.words(["FILE"])?;
     let interval = Duration::from_millis(arguments.number("interval")?.unwrap_or(100));
     let batch = arguments.number("batch")?.unwrap_or(4).max(1);
-    let stop = Stop::listen().map_err(Fault::failed)?;
+    let stop = StopFlag::listen().map_err(UsageFault::failed)?;
 
-    let failed = |error: std::io::Error| Fault::Failed(format!("{path}: {error}"));
+    let failed = |error: std::io::Error| UsageFault::Failed(format!("{path}: {error}"));
     let mut file = File::create(path).map_err(failed)?;
     // The name must be durable too.
     file.sync_all().map_err(failed)?;
@@ -68,8 +68,8 @@ fn sync_folder(path: &str) -> std::io::Result<()> {
     File::open(folder.unwrap_or(std::path::Path::new(".")))?.sync_all()
 }
 
-fn say(chain: &Chain, stall: Duration) -> Result<(), Fault> {
+fn say(chain: &Chain, stall: Duration) -> Result<(), UsageFault> {
     let (records, sum, stall) = (chain.next(), chain.sum(), stall.as_secs_f64() * 1e3);
     writeln!(std::io::stdout(), "diskload durable {records} sum {sum:016x} stall {stall:.1} ms")
-        .map_err(|error| Fault::Failed(format!("standard output: {error}")))
+        .map_err(|error| UsageFault::Failed(format!("standard output: {error}")))
 }

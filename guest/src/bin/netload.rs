@@ -4,9 +4,9 @@
 
 use memtwin_guest::clock::monotonic;
 use memtwin_guest::quantity;
-use memtwin_guest::stop::Stop;
+use memtwin_guest::stop::StopFlag;
 use memtwin_guest::stream::{Echo, RECORD, record};
-use memtwin_guest::usage::{Arguments, Fault, run};
+use memtwin_guest::usage::{Arguments, UsageFault, run};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::ExitCode;
@@ -35,19 +35,19 @@ fn main() -> ExitCode {
     run("netload", USAGE, netload)
 }
 
-fn netload() -> Result<(), Fault> {
+fn netload() -> Result<(), UsageFault> {
     let arguments = Arguments::parse(std::env::args().skip(1), &[], &["interval"])?;
     let interval = Duration::from_millis(arguments.number("interval")?.unwrap_or(20).max(1));
     match arguments.words(["serve|send", "WHERE"])? {
         ["serve", port] => serve(quantity::parse(port)?),
         ["send", to] => send(to, interval),
-        [what, _] => Err(Fault::Usage(format!("'{what}': expected serve or send"))),
+        [what, _] => Err(UsageFault::Usage(format!("'{what}': expected serve or send"))),
     }
 }
 
-fn serve(port: u64) -> Result<(), Fault> {
-    let port = u16::try_from(port).map_err(|_| Fault::Usage(format!("{port} is no port")))?;
-    let listener = TcpListener::bind(("0.0.0.0", port)).map_err(Fault::failed)?;
+fn serve(port: u64) -> Result<(), UsageFault> {
+    let port = u16::try_from(port).map_err(|_| UsageFault::Usage(format!("{port} is no port")))?;
+    let listener = TcpListener::bind(("0.0.0.0", port)).map_err(UsageFault::failed)?;
     for stream in listener.incoming().flatten() {
         thread::spawn(move || {
             // Whoever breaks off wants no more.
@@ -59,9 +59,9 @@ fn serve(port: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-fn send(to: &str, interval: Duration) -> Result<(), Fault> {
-    let stop = Stop::listen().map_err(Fault::failed)?;
-    let broken = |error: io::Error| Fault::Failed(format!("{to}: {error}"));
+fn send(to: &str, interval: Duration) -> Result<(), UsageFault> {
+    let stop = StopFlag::listen().map_err(UsageFault::failed)?;
+    let broken = |error: io::Error| UsageFault::Failed(format!("{to}: {error}"));
     let stream = TcpStream::connect(to).map_err(broken)?;
     stream.set_nodelay(true).map_err(broken)?;
     let (came, arrivals) = sync_channel(1024);
@@ -91,12 +91,12 @@ fn send(to: &str, interval: Duration) -> Result<(), Fault> {
         }
         match arrivals.recv_timeout(interval.min(due.saturating_duration_since(Instant::now()))) {
             Ok((at, Ok(bytes))) if !bytes.is_empty() => {
-                echo.take(at, &bytes).map_err(Fault::failed)?;
+                echo.take(at, &bytes).map_err(UsageFault::failed)?;
                 heard = Instant::now();
             }
             Ok((_, Err(error))) => return Err(broken(error)),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => {
-                return Err(Fault::Failed(format!("{to}: closed by the other side")));
+                return Err(UsageFault::Failed(format!("{to}: closed by the other side")));
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -110,12 +110,16 @@ fn send(to: &str, interval: Duration) -> Result<(), Fault> {
     }
     say(&echo, sent)?;
     let back = echo.records();
-    if back == sent { Ok(()) } else { Err(Fault::Failed(format!("{sent} sent, {back} came back"))) }
+    if back == sent {
+        Ok(())
+    } else {
+        Err(UsageFault::Failed(format!("{sent} sent, {back} came back")))
+    }
 }
 
-fn say(echo: &Echo, sent: u64) -> Result<(), Fault> {
+fn say(echo: &Echo, sent: u64) -> Result<(), UsageFault> {
     let silence = echo.silence(monotonic()).as_secs_f64() * 1e3;
     let back = echo.records();
     writeln!(io::stdout(), "netload {sent} sent {back} back silence {silence:.1} ms")
-        .map_err(|error| Fault::Failed(format!("standard output: {error}")))
+        .map_err(|error| UsageFault::Failed(format!("standard output: {error}")))
 }

@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use memtwin_guest::clock::{monotonic, wall};
-use memtwin_guest::stop::Stop;
-use memtwin_guest::usage::{Arguments, Fault, run};
-use memtwin_guest::window::{self, Updates, Where};
+use memtwin_guest::stop::StopFlag;
+use memtwin_guest::usage::{Arguments, UsageFault, run};
+use memtwin_guest::window::{self, Updates, WindowPlace};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -24,22 +24,22 @@ fn main() -> ExitCode {
     run("tstaeshm", USAGE, tstaeshm)
 }
 
-fn tstaeshm() -> Result<(), Fault> {
+fn tstaeshm() -> Result<(), UsageFault> {
     let valued = ["size", "seconds", "per-second", "seed"];
     let arguments = Arguments::parse(std::env::args().skip(1), &[], &valued)?;
     let [what, place] = arguments.words(["dirty|fill|sum", "ADDRESS|auto"])?;
-    let place = Where::parse(place)?;
+    let place = WindowPlace::parse(place)?;
     let size = arguments.number("size")?;
     let seed = arguments.number("seed")?;
     if !["dirty", "fill", "sum"].contains(&what) {
-        return Err(Fault::Usage(format!("'{what}': expected dirty, fill or sum")));
+        return Err(UsageFault::Usage(format!("'{what}': expected dirty, fill or sum")));
     }
     let (seconds, rate) = (arguments.number("seconds")?, arguments.number("per-second")?);
     if rate == Some(0) {
-        return Err(Fault::Usage("--per-second 0: expected at least 1".to_owned()));
+        return Err(UsageFault::Usage("--per-second 0: expected at least 1".to_owned()));
     }
-    let stop = Stop::listen().map_err(Fault::failed)?;
-    let (device, name) = window::open(place, size).map_err(Fault::failed)?;
+    let stop = StopFlag::listen().map_err(UsageFault::failed)?;
+    let (device, name) = window::open(place, size).map_err(UsageFault::failed)?;
 
     match what {
         "fill" => {
@@ -62,8 +62,8 @@ fn tstaeshm() -> Result<(), Fault> {
 
 fn update(
     updates: &mut Updates,
-    device: &memtwin_guest::device::Device,
-    stop: &Stop,
+    device: &memtwin_guest::device::MappedDevice,
+    stop: &StopFlag,
     end: Option<Duration>,
     rate: Option<u64>,
 ) {
@@ -80,7 +80,7 @@ fn update(
     }
 }
 
-fn say(line: &str) -> Result<(), Fault> {
+fn say(line: &str) -> Result<(), UsageFault> {
     writeln!(std::io::stdout(), "{line}")
-        .map_err(|error| Fault::Failed(format!("standard output: {error}")))
+        .map_err(|error| UsageFault::Failed(format!("standard output: {error}")))
 }

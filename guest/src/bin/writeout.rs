@@ -4,8 +4,8 @@
 
 use memtwin_guest::clock::{monotonic, wall};
 use memtwin_guest::heartbeat::{Gaps, Largest, line};
-use memtwin_guest::stop::Stop;
-use memtwin_guest::usage::{Arguments, Fault, run};
+use memtwin_guest::stop::StopFlag;
+use memtwin_guest::usage::{Arguments, UsageFault, run};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -23,21 +23,21 @@ and `gap N ms` before one that comes more than half an interval late.
            looks: `largest 1.234 ms`";
 
 /// How often the fine mode looks at the clock.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 fn main() -> ExitCode {
     run("writeout", USAGE, writeout)
 }
 
-fn writeout() -> Result<(), Fault> {
+fn writeout() -> Result<(), UsageFault> {
     let arguments = Arguments::parse(std::env::args().skip(1), &["fine"], &["interval"])?;
     let [] = arguments.words([])?;
     let interval = Duration::from_millis(arguments.number("interval")?.unwrap_or(1000));
     if interval.is_zero() {
-        return Err(Fault::Usage("--interval 0: expected at least 1".to_owned()));
+        return Err(UsageFault::Usage("--interval 0: expected at least 1".to_owned()));
     }
     let fine = arguments.has("fine");
-    let stop = Stop::listen().map_err(Fault::failed)?;
+    let stop = StopFlag::listen().map_err(UsageFault::failed)?;
 
     let (mut gaps, mut largest) = (Gaps::new(interval), Largest::default());
     let mut due = Instant::now();
@@ -48,12 +48,12 @@ fn writeout() -> Result<(), Fault> {
         let gap = gaps.beat(now).map(|gap| format!("gap {} ms\n", gap.as_millis()));
         let text = format!("{}{beat}\n", gap.unwrap_or_default());
         let written = std::io::stdout().write_all(text.as_bytes());
-        written.map_err(|error| Fault::Failed(format!("standard output: {error}")))?;
+        written.map_err(|error| UsageFault::Failed(format!("standard output: {error}")))?;
 
         // After a gap it goes on from now; nobody catches up on beats.
         due = (due + interval).max(Instant::now());
-        while fine && !stop.is_set() && Instant::now() + LOOK < due {
-            std::thread::sleep(LOOK);
+        while fine && !stop.is_set() && Instant::now() + POLL_INTERVAL < due {
+            std::thread::sleep(POLL_INTERVAL);
             largest.look(monotonic());
         }
         stop.sleep_until(due);

@@ -7,7 +7,7 @@ use crate::repro::Terminal;
 use crate::workspace::{built, root};
 use anyhow::{Context, bail};
 use memtwin_bare::{Expected, Scenario};
-use memtwin_repro::Run;
+use memtwin_repro::ReproRun;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> anyhow::Result<bool> {
     let memtwin = built("memtwin", interrupt)?;
     let folder = root().join("target/soak/audit");
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
-    let mut table = Table::default();
+    let mut table = ScenarioTable::default();
     for (scenario, expected) in scenarios {
         for n in 1..=soak.runs {
             if interrupt.is_set() {
@@ -76,7 +76,7 @@ fn once(
     interrupt: &Interrupt,
 ) -> Result<String, String> {
     let record = folder.join(format!("{scenario}-{n}.json"));
-    let run = Run {
+    let run = ReproRun {
         machine: scenario.machine(),
         expected: expected.clone(),
         memtwin,
@@ -102,7 +102,7 @@ fn once(
 
 /// What came of each scenario's runs.
 #[derive(Default)]
-struct Table(Vec<Row>);
+struct ScenarioTable(Vec<Row>);
 
 struct Row {
     scenario: Scenario,
@@ -111,7 +111,7 @@ struct Row {
     failures: Vec<(u32, String)>,
 }
 
-impl Table {
+impl ScenarioTable {
     fn add(&mut self, scenario: Scenario, n: u32, failure: Option<String>) {
         if self.0.last().is_none_or(|row| row.scenario != scenario) {
             self.0.push(Row { scenario, runs: 0, failures: Vec::new() });
@@ -128,7 +128,7 @@ impl Table {
     }
 }
 
-impl std::fmt::Display for Table {
+impl std::fmt::Display for ScenarioTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for Row { scenario, runs, failures } in &self.0 {
             writeln!(f, "{scenario:<22} {} of {runs} as expected", runs - failures.len())?;
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn one_failure_fails_all_and_is_shown() {
-        let mut table = Table::default();
+        let mut table = ScenarioTable::default();
         assert!(!table.passed(), "nothing was run");
         table.add(Scenario::Writer, 1, None);
         table.add(Scenario::Writer, 2, None);

@@ -3,7 +3,7 @@
 use super::options::Soak;
 use super::outcome::verdicts;
 use crate::interrupt::Interrupt;
-use crate::run::{Ended, run};
+use crate::run::{ProgramEnd, run};
 use anyhow::{Context, bail};
 use std::fs::{self, File};
 use std::path::Path;
@@ -49,7 +49,7 @@ impl<'s> Once<'s> {
         command.args(&self.soak.arguments).stdout(Stdio::null());
         command.stderr(File::create(&errors).context("can't make a file")?);
         let ended = run(&mut command, self.limit, interrupt)?;
-        if !matches!(&ended, Ended::By(status) if status.code() == Some(self.soak.exit)) {
+        if !matches!(&ended, ProgramEnd::By(status) if status.code() == Some(self.soak.exit)) {
             let said = fs::read_to_string(&errors).unwrap_or_default();
             eprint!("{said}");
             // Its verdicts may tell why.

@@ -10,8 +10,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(180);
 #[derive(Args)]
 pub(crate) struct Soak {
     /// What to repeat
-    #[arg(value_enum, default_value_t = What::Check)]
-    pub(super) what: What,
+    #[arg(value_enum, default_value_t = SoakTarget::Check)]
+    pub(super) what: SoakTarget,
     /// How often
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) runs: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Soak {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-pub(super) enum What {
+pub(super) enum SoakTarget {
     /// `memtwin check`: the same verdict for every case
     Check,
     /// `memtwin audit` of the layouts of QEMU that are sound: no lost page, and the control found

@@ -6,19 +6,19 @@ use std::fmt;
 
 /// What a run said of one case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Verdict {
+pub(super) struct CaseVerdict {
     word: String,
     pub(super) passed: bool,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for CaseVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.word, if self.passed { "passed" } else { "not passed" })
     }
 }
 
 /// What a run said, by case name.
-pub(super) type Verdicts = BTreeMap<String, Verdict>;
+pub(super) type Verdicts = BTreeMap<String, CaseVerdict>;
 
 /// Reads the verdicts from a run record.
 ///
@@ -30,7 +30,7 @@ pub(super) fn verdicts(record: &str) -> anyhow::Result<Verdicts> {
         let name = case["name"].as_str().context("a case without a name")?;
         let word = case["verdict"].as_str().context("a case without a verdict")?.to_owned();
         let passed = case["passed"].as_bool().context("a case that neither passed nor failed")?;
-        if verdicts.insert(name.to_owned(), Verdict { word, passed }).is_some() {
+        if verdicts.insert(name.to_owned(), CaseVerdict { word, passed }).is_some() {
             bail!("two cases named {name}");
         }
     }
@@ -56,7 +56,7 @@ impl Outcomes {
     }
 
     /// By case name and verdict, the runs that said so; `None` where a run had no such case.
-    fn by_case(&self) -> BTreeMap<&str, BTreeMap<Option<&Verdict>, Vec<u32>>> {
+    fn by_case(&self) -> BTreeMap<&str, BTreeMap<Option<&CaseVerdict>, Vec<u32>>> {
         let names = self.0.iter().flat_map(|(_, verdicts)| verdicts.keys());
         let mut cases: BTreeMap<_, BTreeMap<_, Vec<u32>>> =
             names.map(|name| (name.as_str(), BTreeMap::new())).collect();
@@ -77,7 +77,7 @@ impl fmt::Display for Outcomes {
         for (name, said) in &differing {
             writeln!(f, "{name}")?;
             for (verdict, runs) in *said {
-                let verdict = verdict.map_or("no such case".to_owned(), Verdict::to_string);
+                let verdict = verdict.map_or("no such case".to_owned(), CaseVerdict::to_string);
                 let runs: Vec<_> = runs.iter().map(u32::to_string).collect();
                 writeln!(f, "    {verdict:<28} runs {}", runs.join(" "))?;
             }

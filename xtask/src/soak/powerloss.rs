@@ -2,7 +2,7 @@
 
 use super::options::Soak;
 use crate::interrupt::Interrupt;
-use crate::run::{Ended, run};
+use crate::run::{ProgramEnd, run};
 use crate::workspace::root;
 use anyhow::Result;
 use std::process::Command;
@@ -28,7 +28,7 @@ pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> Result<bool> {
             .env("MEMTWIN_POWERLOSS_SEED", n.to_string())
             .current_dir(root());
         let ended = run(&mut command, limit, interrupt)?;
-        if ended == Ended::Interrupted {
+        if ended == ProgramEnd::Interrupted {
             return Ok(false);
         }
         failures += u32::from(!ended.is_success());

@@ -4,7 +4,7 @@
 
 use super::options::Soak;
 use crate::interrupt::Interrupt;
-use crate::run::{Ended, run};
+use crate::run::{ProgramEnd, run};
 use crate::workspace::root;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -83,7 +83,7 @@ const PROMISES: [Promise; 14] = [
 
 /// How many tests passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
+struct TestCount {
     passed: u64,
     failed: u64,
 }
@@ -92,10 +92,10 @@ struct Count {
 pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> Result<bool> {
     let limit = soak.limit.map_or(LIMIT, Duration::from_secs);
     let Some(built) = Built::all(limit, interrupt)? else { return Ok(false) };
-    let mut counts = [Count::default(); PROMISES.len()];
+    let mut counts = [TestCount::default(); PROMISES.len()];
     for n in 1..=soak.runs {
         // Tests that show two promises run once.
-        let mut done: HashMap<Tests, Count> = HashMap::new();
+        let mut done: HashMap<Tests, TestCount> = HashMap::new();
         for (promise, sum) in PROMISES.iter().zip(&mut counts) {
             for tests in promise.tests {
                 let count = match done.get(tests) {
@@ -107,13 +107,13 @@ pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> Result<bool> {
                 };
                 done.insert(*tests, count);
                 sum.passed += count.passed;
-                sum.failed += count.failed + u64::from(count == Count::default());
+                sum.failed += count.failed + u64::from(count == TestCount::default());
             }
             eprintln!("run {n:>3}: {}: {} passed, {} failed", promise.name, sum.passed, sum.failed);
         }
     }
     println!("| promise | tests passed in {} runs | failed |\n|---|---|---|", soak.runs);
-    for (promise, Count { passed, failed }) in PROMISES.iter().zip(&counts) {
+    for (promise, TestCount { passed, failed }) in PROMISES.iter().zip(&counts) {
         println!("| {} | {passed} | {failed} |", promise.name);
     }
     Ok(counts.iter().all(|count| count.failed == 0))
@@ -142,7 +142,7 @@ impl Built {
         command.arg("json-render-diagnostics").current_dir(root());
         command.stdout(File::create(out.path()).context("can't open it")?);
         match run(&mut command, limit, interrupt)? {
-            Ended::Interrupted => return Ok(None),
+            ProgramEnd::Interrupted => return Ok(None),
             ended => ensure!(ended.is_success(), "cargo test --no-run: {ended}"),
         }
         let lines = fs::read_to_string(out.path()).context("can't read it")?;
@@ -150,7 +150,12 @@ impl Built {
     }
 
     /// Runs the tests of one target once. `None`: interrupted.
-    fn run(&self, tests: &Tests, limit: Duration, interrupt: &Interrupt) -> Result<Option<Count>> {
+    fn run(
+        &self,
+        tests: &Tests,
+        limit: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<Option<TestCount>> {
         let (package, target, filter) = *tests;
         let package = package_name(package);
         let test = self.0.iter().find(|test| test.package == package && test.target == target);
@@ -160,7 +165,7 @@ impl Built {
         command.arg(filter).current_dir(&test.folder);
         command.stdout(File::create(out.path()).context("can't open it")?);
         let ended = run(&mut command, limit, interrupt)?;
-        if ended == Ended::Interrupted {
+        if ended == ProgramEnd::Interrupted {
             return Ok(None);
         }
         let mut count = count(&fs::read_to_string(out.path()).context("can't read it")?);
@@ -190,15 +195,15 @@ fn package_name(short: &str) -> String {
 }
 
 /// What `test result: ok. 3 passed; 0 failed; …` adds up to.
-fn count(out: &str) -> Count {
+fn count(out: &str) -> TestCount {
     let number = |line: &str, word: &str| -> u64 {
         let part = line.split(';').find(|part| part.trim_end().ends_with(word));
         let number = part.and_then(|part| part.split_whitespace().rev().nth(1));
         number.and_then(|number| number.parse().ok()).unwrap_or_default()
     };
     out.lines().filter(|line| line.starts_with("test result:")).fold(
-        Count::default(),
-        |sum, line| Count {
+        TestCount::default(),
+        |sum, line| TestCount {
             passed: sum.passed + number(line, "passed"),
             failed: sum.failed + number(line, "failed"),
         },
@@ -214,8 +219,8 @@ mod tests {
         let out = "running 3 tests\ntest a ... ok\n\ntest result: ok. 12 passed; 0 failed; 0 ignored; 0 \
                    measured; 1 filtered out; finished in 0.1s\n\ntest result: FAILED. 3 passed; 2 failed; 0 \
                    ignored";
-        assert_eq!(count(out), Count { passed: 15, failed: 2 });
-        assert_eq!(count("error: could not compile"), Count::default());
+        assert_eq!(count(out), TestCount { passed: 15, failed: 2 });
+        assert_eq!(count("error: could not compile"), TestCount::default());
     }
 
     /// The document names each of them.

@@ -46,9 +46,9 @@ pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> Result<bool> {
 }
 
 /// A child that does not outlive us.
-struct Held(Child);
+struct HeldChild(Child);
 
-impl Drop for Held {
+impl Drop for HeldChild {
     fn drop(&mut self) {
         // It may have ended.
         let _ = self.0.kill();
@@ -103,13 +103,13 @@ fn once(soak: &Soak, memtwin: &Path, interrupt: &Interrupt) -> Result<u64> {
 }
 
 impl Scene<'_> {
-    fn receiver(&self) -> Result<Held> {
+    fn receiver(&self) -> Result<HeldChild> {
         let mut command = Command::new(self.memtwin);
         command.arg("receive").arg(format!("127.0.0.1:{}", self.port)).arg(&self.twin);
         self.start(&mut command)
     }
 
-    fn sender(&self, more: &[String]) -> Result<Held> {
+    fn sender(&self, more: &[String]) -> Result<HeldChild> {
         let mut command = Command::new(self.memtwin);
         command.args(["replicate", "process"]).arg(format!("tcp://127.0.0.1:{}", self.port));
         command.args(["--size", "16M", "--interval", "5ms", "--guest-seconds", "2s", "--quiet"]);
@@ -117,10 +117,10 @@ impl Scene<'_> {
         self.start(&mut command)
     }
 
-    fn start(&self, command: &mut Command) -> Result<Held> {
+    fn start(&self, command: &mut Command) -> Result<HeldChild> {
         let errors = File::options().create(true).append(true).open(&self.errors)?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        Ok(Held(command.spawn_bound().with_context(|| format!("{command:?}"))?))
+        Ok(HeldChild(command.spawn_bound().with_context(|| format!("{command:?}"))?))
     }
 
     /// What both have said on standard error.
@@ -128,7 +128,7 @@ impl Scene<'_> {
         fs::read_to_string(&self.errors).unwrap_or_default()
     }
 
-    fn listens(&self, receiver: &mut Held) -> Result<()> {
+    fn listens(&self, receiver: &mut HeldChild) -> Result<()> {
         let began = Instant::now();
         while !self.said().contains("listening at") {
             if receiver.0.try_wait()?.is_some() || began.elapsed() > Duration::from_secs(30) {
@@ -139,7 +139,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    fn has_begun(&self, sender: &mut Held) -> Result<()> {
+    fn has_begun(&self, sender: &mut HeldChild) -> Result<()> {
         let first = self.twin.with_extension("first");
         while !first.exists() && !self.twin.exists() {
             if sender.0.try_wait()?.is_some() {
@@ -167,12 +167,12 @@ impl Scene<'_> {
         command.arg("verify").arg(against).arg(&self.twin);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         match run(&mut command, Duration::from_secs(60), interrupt)? {
-            crate::run::Ended::By(status) => Ok(status.code()),
+            crate::run::ProgramEnd::By(status) => Ok(status.code()),
             other => bail!("verify: {other}"),
         }
     }
 
-    fn end(&self, child: &mut Held, began: Instant, limit: Duration) -> Result<ExitStatus> {
+    fn end(&self, child: &mut HeldChild, began: Instant, limit: Duration) -> Result<ExitStatus> {
         loop {
             if let Some(status) = child.0.try_wait()? {
                 return Ok(status);

@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 
 /// Circles of more files than are allowed.
 pub(super) fn cycles(sources: &[SourceFile], allowed: usize) -> Vec<String> {
-    let modules: Vec<Module> = sources.iter().filter_map(Module::of).collect();
+    let modules: Vec<SourceModule> = sources.iter().filter_map(SourceModule::of).collect();
     let by_path: BTreeMap<&[String], usize> =
         modules.iter().enumerate().map(|(at, module)| (&module.path[..], at)).collect();
     let mut graph = DiGraphMap::<usize, &str>::new();
@@ -41,7 +41,7 @@ pub(super) fn cycles(sources: &[SourceFile], allowed: usize) -> Vec<String> {
 /// In which file a path's item is defined, as far as that is seen: what a module only passes on is looked for
 /// where it comes from.
 fn defined_in(
-    modules: &[Module<'_>],
+    modules: &[SourceModule<'_>],
     by_path: &BTreeMap<&[String], usize>,
     path: &[String],
     hops: usize,
@@ -56,7 +56,7 @@ fn defined_in(
 }
 
 /// A module, which is a file.
-struct Module<'s> {
+struct SourceModule<'s> {
     source: &'s SourceFile,
     /// From the crate's root on.
     path: Vec<String>,
@@ -66,7 +66,7 @@ struct Module<'s> {
     passed_on: BTreeMap<String, Vec<String>>,
 }
 
-impl<'s> Module<'s> {
+impl<'s> SourceModule<'s> {
     /// Errors: `None`, where it is no module of a library or does not parse.
     fn of(source: &'s SourceFile) -> Option<Self> {
         let parts: Vec<_> = source.path.iter().map(|part| part.to_string_lossy()).collect();
@@ -150,7 +150,7 @@ impl<'s> Module<'s> {
     }
 }
 
-impl<'ast> Visit<'ast> for Module<'_> {
+impl<'ast> Visit<'ast> for SourceModule<'_> {
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         // Tests and other modules within the file are the file.
         let is_test = item.attrs.iter().any(|attribute| attribute.path().is_ident("cfg"));

@@ -13,7 +13,7 @@ use memtwin_lab::remote_runner::{
 };
 use memtwin_lab::{Flavour, MachineError, Progress};
 use memtwin_report::Failure;
-use memtwin_report::record::Host as HostEntry;
+use memtwin_report::record::HostFacts;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,7 +135,7 @@ fn on_host(
         Err(_) if progress.is_cancelled() => return,
         Err(error) => return results.failed(&unknown, parts, &error),
     };
-    let label = |of: &HostEntry| label_of(&format!("{}k", of.page_size >> 10), host.name());
+    let label = |of: &HostFacts| label_of(&format!("{}k", of.page_size >> 10), host.name());
     let check = |part: &CheckPart, progress: &mut dyn Progress| {
         runner.check(&part.arguments, config.timeout, progress)
     };
@@ -146,7 +146,7 @@ fn on_host(
 fn each(
     parts: &[CheckPart],
     mut check: impl FnMut(&CheckPart, &mut dyn Progress) -> Result<RunOutput, RemoteError>,
-    label: &dyn Fn(&HostEntry) -> String,
+    label: &dyn Fn(&HostFacts) -> String,
     unknown: &str,
     results: &mut CheckResults,
     progress: &mut dyn Progress,

@@ -6,8 +6,8 @@ use crate::merged_report::{MergedRecord, MergedReport};
 use crate::run_result::machine_failure;
 use memtwin_lab::remote_runner::RemoteError;
 use memtwin_pages::Layout;
-use memtwin_report::record::Host;
-use memtwin_report::{Case, Trial};
+use memtwin_report::record::HostFacts;
+use memtwin_report::{Case, CaseBuilder};
 use serde_json::Value;
 
 /// What the checks came to.
@@ -37,9 +37,9 @@ impl CheckResults {
     pub(super) fn add(
         &mut self,
         record: Value,
-        label: impl Fn(&Host) -> String,
+        label: impl Fn(&HostFacts) -> String,
     ) -> Result<(String, Vec<String>), String> {
-        let rename = |host: &Host, name: &str| host_name(name, &label(host));
+        let rename = |host: &HostFacts, name: &str| host_name(name, &label(host));
         let MergedRecord { host, names, .. } = self.merged.add(record, rename)?;
         let label = label(&host);
         self.merged.board(label.clone(), host);
@@ -66,7 +66,7 @@ impl CheckResults {
     /// The same, with a reason.
     pub(super) fn unknown(&mut self, label: &str, parts: &[CheckPart], reason: &str) {
         for case in parts.iter().flat_map(|part| &part.names) {
-            let trial = Trial::new(host_name(case, label), "kvm", &Layout::default());
+            let trial = CaseBuilder::new(host_name(case, label), "kvm", &Layout::default());
             self.merged.case(trial.inconclusive(reason, Vec::new()));
         }
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::run_result::ExperimentReport;
     use memtwin_lab::MachineError;
-    use memtwin_replicate::Stop;
+    use memtwin_replicate::CancelToken;
     use memtwin_report::record::Verdict;
     use memtwin_report::{ExitCode, RunRecord};
     use std::collections::BTreeMap;
@@ -103,13 +103,13 @@ mod tests {
 
     #[test]
     fn a_board_that_dies_takes_no_other_result_with_it() {
-        let host = Host {
+        let host = HostFacts {
             arch: "aarch64".to_owned(),
             kernel: "6.12".to_owned(),
             page_size: 4096,
             cpus: 2,
         };
-        let trial = Trial::new("kvm/get/a", "kvm", &Layout::default());
+        let trial = CaseBuilder::new("kvm/get/a", "kvm", &Layout::default());
         let mut record = RunRecord::new("check", vec![trial.judged(Vec::new(), BTreeMap::new())]);
         record.host = host.clone();
         let record = serde_json::to_value(record).unwrap();
@@ -124,7 +124,7 @@ mod tests {
         results.failed("16k", &[part(&["kvm/get/a", "kvm/get/a/control"])], &error);
         results.skipped("64k", &[part(&["kvm/get/a"])], "not built");
         assert!(results.has_consoles);
-        let report = results.merged.report("lab run check".to_owned(), &Stop::default());
+        let report = results.merged.report("lab run check".to_owned(), &CancelToken::default());
         let ExperimentReport { record, code } = report;
         assert!(record.notes.iter().any(|line| line.contains("Kernel panic")));
         let verdicts: Vec<Verdict> = record.cases.iter().map(Case::verdict).collect();

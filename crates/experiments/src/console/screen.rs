@@ -2,7 +2,7 @@
 
 use super::hand::{ConsoleHand, interrupted};
 use memtwin_lab::Progress;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How often it is looked for what the console says.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How many looks the last words of a board that has ended may take.
 const LAST_LOOKS: u32 = 10;
 
@@ -65,7 +65,7 @@ impl<'s> ConsoleScreen<'s> {
         keyboard: &UnixStream,
         input: BorrowedFd<'_>,
         hand: &mut dyn ConsoleHand,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<(), Failure> {
         let mut typed = Vec::new();
         let mut chunk = [0; 4096];
@@ -123,7 +123,7 @@ impl<'s> ConsoleScreen<'s> {
         let mut looks = 0;
         while looks < LAST_LOOKS && !hand.is_done() {
             looks = if self.show(hand)? { 0 } else { looks + 1 };
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         self.ended();
         if hand.is_done() { Ok(()) } else { hand.ended() }
@@ -139,7 +139,7 @@ fn wait(
     let flags = if typing { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
     let mut ends = vec![PollFd::new(keyboard, flags)];
     ends.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
-    let look = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
+    let look = Timespec { tv_sec: 0, tv_nsec: POLL_INTERVAL.subsec_nanos().into() };
     match poll(&mut ends, Some(&look)) {
         Ok(_) => {}
         Err(Errno::INTR) => return Ok(ConsoleEvents { gone: false, input: false }),

@@ -63,7 +63,7 @@ impl FakeBoard {
         let path = |name| self.folder.path().join(name);
         let mut screen = ConsoleScreen::of(&path("log"), &mut shown, &mut silent).unwrap();
         let keyboard = keyboard(&path("keyboard")).unwrap().unwrap();
-        let attended = screen.attend(&keyboard, input.as_fd(), hand, &Stop::default());
+        let attended = screen.attend(&keyboard, input.as_fd(), hand, &CancelToken::default());
         (attended, String::from_utf8(shown).unwrap())
     }
 }
@@ -128,7 +128,7 @@ fn a_person_types_until_the_key_that_leaves() {
 #[test]
 fn a_look_ends_when_we_are_told_to() {
     let board = FakeBoard::new();
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let path = |name| board.folder.path().join(name);
     let (mut shown, mut silent) = (Vec::new(), Silent);
     let mut screen = ConsoleScreen::of(&path("log"), &mut shown, &mut silent).unwrap();

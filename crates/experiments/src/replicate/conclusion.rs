@@ -7,7 +7,7 @@ use crate::twin_file::TwinFile;
 use memtwin_lab::aeshmem::{Accel, Window, WindowGuest, updates};
 use memtwin_lab::{Arch, Progress};
 use memtwin_report::record::{GuestSum, PageAt, Verdict};
-use memtwin_report::{Case, Trial};
+use memtwin_report::{Case, CaseBuilder};
 use memtwin_session::Replicated;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -93,7 +93,7 @@ impl WindowReplication<'_> {
     }
 
     /// The judge's verdict, unless there is more to say.
-    fn case(&self, run: &WriterRun, case: Case, trial: Trial, same: bool) -> Case {
+    fn case(&self, run: &WriterRun, case: Case, trial: CaseBuilder, same: bool) -> Case {
         if case.control().is_some() {
             return case;
         }

@@ -14,8 +14,8 @@ use memtwin_lab::{MachineError, Progress};
 use memtwin_pages::Layout;
 use memtwin_qemu::blocks;
 use memtwin_qmp::Qmp;
-use memtwin_replicate::{Stop, Until};
-use memtwin_report::{Failure, Trial};
+use memtwin_replicate::{CancelToken, Until};
+use memtwin_report::{CaseBuilder, Failure};
 use memtwin_session::{QemuReplicateConfig, TwinTarget, replicate_qemu};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -71,7 +71,7 @@ pub(super) struct WindowReplication<'e> {
     pub(super) config: &'e ReplicateExperimentConfig,
     pub(super) setup: &'e Setup,
     pub(super) folder: &'e Path,
-    pub(super) stop: &'e Stop,
+    pub(super) stop: &'e CancelToken,
 }
 
 /// What was seen while the program wrote.
@@ -110,7 +110,7 @@ impl WindowReplication<'_> {
                 return Err(Failure::environment(error));
             }
             Err(error) => {
-                let trial = Trial::new("replicate/qemu", self.source(), &Layout::default());
+                let trial = CaseBuilder::new("replicate/qemu", self.source(), &Layout::default());
                 result.guest_failed(trial, &[], &error);
                 return Ok(result);
             }
@@ -142,7 +142,7 @@ impl WindowReplication<'_> {
         progress: &mut dyn Progress,
         result: &mut RunResult,
     ) -> Result<(), Failure> {
-        let none = || Trial::new(variant.name(), self.source(), &Layout::default());
+        let none = || CaseBuilder::new(variant.name(), self.source(), &Layout::default());
         let twin_target = match (variant, &self.config.to) {
             (Variant::Remote, Some(to)) => TwinTarget::Remote(to.clone()),
             _ => TwinTarget::file(twin.path()),
@@ -160,7 +160,7 @@ impl WindowReplication<'_> {
         let (memory, control) = (self.config.memory.as_path(), variant == Variant::Control);
         let (over, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
         let controller = WindowController { memory, window, control, over, rounds };
-        let enough = Stop::default();
+        let enough = CancelToken::default();
         let (replicated, written) = thread::scope(|scope| {
             let run = || replicate_qemu(&session, Some(&controller), &enough, &mut ());
             let replication = scope.spawn(run);

@@ -1,6 +1,6 @@
 //! How QEMU is called for a setup, and what is said of it.
 
-use super::setup::{Accel, MIB, Setup, Where, Window};
+use super::setup::{Accel, MIB, Setup, Window, WindowBacking};
 use crate::Arch;
 use std::ffi::OsString;
 use std::path::Path;
@@ -27,8 +27,8 @@ impl Setup {
     /// How the name of the memory file's RAMBlock ends.
     pub fn block(&self) -> &'static str {
         match self.layout {
-            Where::Ram => RAM,
-            Where::Ivshmem => DEVICE,
+            WindowBacking::Ram => RAM,
+            WindowBacking::Ivshmem => DEVICE,
         }
     }
 
@@ -70,7 +70,7 @@ impl Setup {
         };
         let (mut machine, mut line) =
             (machine.to_owned(), format!("console={terminal} rdinit=/init panic=-1 quiet"));
-        if self.layout == Where::Ram {
+        if self.layout == WindowBacking::Ram {
             machine.push_str(&format!(",memory-backend={RAM}"));
             line.push_str(&format!(" mem={}M", self.window().offset / MIB));
         }
@@ -89,7 +89,7 @@ impl Setup {
         ));
         backend.push(comma_doubled(files.memory));
         qemu.arg("-object").arg(backend);
-        if self.layout == Where::Ivshmem {
+        if self.layout == WindowBacking::Ivshmem {
             // Migratable only as the master.
             qemu.args(["-device", &format!("ivshmem-plain,memdev={DEVICE},master=on")]);
         }

@@ -31,7 +31,7 @@ impl Accel {
 
 /// Where the window lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Where {
+pub enum WindowBacking {
     /// The last part of the guest's only RAM block, which its kernel leaves alone.
     Ram,
     /// The memory of an ivshmem-plain device, a block of its own.
@@ -46,7 +46,7 @@ pub struct Choice {
     /// What runs its code.
     pub accel: Option<Accel>,
     /// Where its window lies.
-    pub layout: Option<Where>,
+    pub layout: Option<WindowBacking>,
     /// QEMU's name of its CPU.
     pub cpu: Option<String>,
     /// The window's size.
@@ -136,7 +136,7 @@ impl Window {
 pub struct Setup {
     pub(super) arch: Arch,
     pub(super) accel: Accel,
-    pub(super) layout: Where,
+    pub(super) layout: WindowBacking,
     pub(super) cpu: String,
     pub(super) ring: Option<u32>,
     bytes: u64,
@@ -175,10 +175,10 @@ impl Setup {
                 if cpu != "host" {
                     return Err(SetupError::Cpu { cpu });
                 }
-                (layout.unwrap_or(Where::Ivshmem), cpu)
+                (layout.unwrap_or(WindowBacking::Ivshmem), cpu)
             }
             Accel::Tcg => {
-                if layout == Some(Where::Ivshmem) {
+                if layout == Some(WindowBacking::Ivshmem) {
                     return Err(SetupError::SeveralBlocks);
                 }
                 let usual = if arch == Arch::Aarch64 { NO_HAFDBS[0] } else { "max" };
@@ -188,7 +188,7 @@ impl Setup {
                 if arch == Arch::Aarch64 && !NO_HAFDBS.contains(&model) {
                     return Err(SetupError::Walker { cpu });
                 }
-                (Where::Ram, cpu)
+                (WindowBacking::Ram, cpu)
             }
         };
         if accel == Accel::Tcg && ring.is_some() {
@@ -196,14 +196,14 @@ impl Setup {
         }
         // A PC's firmware keeps its tables at the end of RAM.
         let most = match (layout, arch) {
-            (Where::Ivshmem, _) => 256 * MIB,
-            (Where::Ram, Arch::Aarch64) => SPARE,
-            (Where::Ram, Arch::X86_64) => SPARE / 2,
+            (WindowBacking::Ivshmem, _) => 256 * MIB,
+            (WindowBacking::Ram, Arch::Aarch64) => SPARE,
+            (WindowBacking::Ram, Arch::X86_64) => SPARE / 2,
         };
         if bytes == 0 || !bytes.is_multiple_of(MIB) || bytes > most {
             return Err(SetupError::Bytes { bytes, most: most / MIB });
         }
-        if layout == Where::Ivshmem && !bytes.is_power_of_two() {
+        if layout == WindowBacking::Ivshmem && !bytes.is_power_of_two() {
             return Err(SetupError::NotAPower { bytes });
         }
         Ok(Self { arch, accel, layout, cpu, ring, bytes })
@@ -225,7 +225,7 @@ impl Setup {
     }
 
     /// Where its window lies.
-    pub fn layout(&self) -> Where {
+    pub fn layout(&self) -> WindowBacking {
         self.layout
     }
 
@@ -233,7 +233,7 @@ impl Setup {
     pub(super) fn ram(&self) -> u64 {
         match (self.layout, self.arch) {
             // The window at 0x20000000, as in 2014: a PC's RAM begins at 0.
-            (Where::Ram, Arch::X86_64) => 512 * MIB + SPARE,
+            (WindowBacking::Ram, Arch::X86_64) => 512 * MIB + SPARE,
             _ => 512 * MIB,
         }
     }
@@ -241,8 +241,8 @@ impl Setup {
     /// How large the memory file must be.
     pub fn memory_bytes(&self) -> u64 {
         match self.layout {
-            Where::Ram => self.ram(),
-            Where::Ivshmem => self.bytes,
+            WindowBacking::Ram => self.ram(),
+            WindowBacking::Ivshmem => self.bytes,
         }
     }
 
@@ -250,8 +250,8 @@ impl Setup {
     pub fn window(&self) -> Window {
         let Self { bytes, .. } = *self;
         match self.layout {
-            Where::Ivshmem => Window { address: None, offset: 0, bytes },
-            Where::Ram => {
+            WindowBacking::Ivshmem => Window { address: None, offset: 0, bytes },
+            WindowBacking::Ram => {
                 let begin = if self.arch == Arch::Aarch64 { 0x4000_0000 } else { 0 };
                 let offset = self.ram() - SPARE;
                 Window { address: Some(begin + offset), offset, bytes }

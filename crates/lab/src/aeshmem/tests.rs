@@ -1,7 +1,7 @@
 //! Which guests are chosen and refused, and how QEMU is called for them.
 
 use super::command::Files;
-use super::setup::{Accel, Choice, MIB, Setup, SetupError, Where, Window};
+use super::setup::{Accel, Choice, MIB, Setup, SetupError, Window, WindowBacking};
 use crate::Arch;
 use std::fs::File;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn on(host: &'static str, kvm: bool, choice: &Choice) -> Result<Setup, SetupErro
 #[test]
 fn under_tcg_there_is_one_block() {
     let arm = on("x86_64", true, &choice(Arch::Aarch64)).unwrap();
-    assert_eq!((arm.accel(), arm.layout()), (Accel::Tcg, Where::Ram));
+    assert_eq!((arm.accel(), arm.layout()), (Accel::Tcg, WindowBacking::Ram));
     let window = Window { address: Some(0x5f80_0000), offset: 504 * MIB, bytes: MIB };
     assert_eq!(arm.window(), window);
     assert_eq!(window.words(), "0x5f800000 --size 1048576");
@@ -38,7 +38,7 @@ fn under_tcg_there_is_one_block() {
 #[test]
 fn under_kvm_it_is_a_device() {
     let arm = on("aarch64", true, &choice(Arch::Aarch64)).unwrap();
-    assert_eq!((arm.accel(), arm.layout()), (Accel::Kvm, Where::Ivshmem));
+    assert_eq!((arm.accel(), arm.layout()), (Accel::Kvm, WindowBacking::Ivshmem));
     assert_eq!((arm.memory_bytes(), arm.window().words().as_str()), (MIB, "auto --size 1048576"));
     let words = line(&arm);
     assert!(words.contains("ivshmem-plain,memdev=aeshmem,master=on"), "{words}");
@@ -53,7 +53,7 @@ fn under_kvm_it_is_a_device() {
 #[test]
 fn what_is_unsound_is_refused() {
     let refused = |choice: &Choice| on("x86_64", true, choice).unwrap_err();
-    let ivshmem = Choice { layout: Some(Where::Ivshmem), ..choice(Arch::Aarch64) };
+    let ivshmem = Choice { layout: Some(WindowBacking::Ivshmem), ..choice(Arch::Aarch64) };
     assert!(matches!(refused(&ivshmem), SetupError::SeveralBlocks));
     for cpu in ["max", "neoverse-n1", "cortex-a76"] {
         let other = Choice { cpu: Some(cpu.to_owned()), ..choice(Arch::Aarch64) };

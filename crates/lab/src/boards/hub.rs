@@ -21,13 +21,13 @@ const LONGEST: usize = 4096 + 65536;
 const QUEUE: usize = 512;
 /// How long a sender is held up for one before its frame is dropped.
 const HOLD: u32 = 50;
-const TICK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 type Mac = [u8; 6];
 type Frame = Arc<Vec<u8>>;
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedHub {
     ports: Mutex<Vec<Arc<Line>>>,
     /// Which port an address was last seen at.
     seen: Mutex<HashMap<Mac, usize>>,
@@ -49,7 +49,7 @@ struct Line {
 
 /// The switch. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Hub(Arc<Shared>);
+pub struct Hub(Arc<SharedHub>);
 
 /// A board's place at it.
 #[derive(Clone, Debug)]
@@ -130,7 +130,7 @@ impl Drop for Hub {
 }
 
 /// Reads a port's frames until it goes, and passes them on.
-fn serve(shared: &Arc<Shared>, line: &Arc<Line>, stream: UnixStream) {
+fn serve(shared: &Arc<SharedHub>, line: &Arc<Line>, stream: UnixStream) {
     let (Ok(output), Ok(peer)) = (stream.try_clone(), stream.try_clone()) else { return };
     let (sender, frames) = mpsc::sync_channel(QUEUE);
     *locked(&line.peer) = Some((peer, sender));
@@ -174,7 +174,7 @@ fn write(mut stream: UnixStream, frames: &Receiver<Frame>) {
 }
 
 /// To where its address was seen; to all others if that is nowhere, or for all.
-fn pass(shared: &Shared, from: usize, frame: &Frame) {
+fn pass(shared: &SharedHub, from: usize, frame: &Frame) {
     let mac = |at: usize| frame.get(4 + at..10 + at).and_then(|mac| Mac::try_from(mac).ok());
     let (Some(to), Some(by)) = (mac(0), mac(6)) else { return };
     let known = {
@@ -207,7 +207,7 @@ fn deliver(line: &Line, frame: &Frame) {
             Err(TrySendError::Disconnected(_)) => return,
             Err(TrySendError::Full(back)) => frame = back,
         }
-        thread::sleep(TICK);
+        thread::sleep(POLL_INTERVAL);
     }
     line.dropped.fetch_add(1, Ordering::Relaxed);
 }
@@ -255,7 +255,7 @@ mod tests {
                 hub.port(name, &socket).unwrap();
                 let stream = UnixStream::connect(&socket).unwrap();
                 while locked(&hub.of(name).unwrap().0.peer).is_none() {
-                    thread::sleep(TICK);
+                    thread::sleep(POLL_INTERVAL);
                 }
                 Board(stream)
             })

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// How long it may take; without it each command has its own connection.
 const LIMIT: Duration = Duration::from_secs(60);
-const TICK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The connection, ended when this is dropped.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Master {
             if ended || began.elapsed() >= LIMIT {
                 return Ok(None);
             }
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(Some(master))
     }

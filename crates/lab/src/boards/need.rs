@@ -50,7 +50,7 @@ fn memory(spec: &LabSpec) -> Result<(), LabError> {
 
 /// How many MiB there are for us, by the machine and by every memory cgroup that we are in.
 fn available() -> Option<u64> {
-    memtwin_room::Room::of_self().tightest().map(|limit| limit.available >> 20)
+    memtwin_room::MemoryRoom::of_self().tightest().map(|limit| limit.available >> 20)
 }
 
 /// The 10 and 0 of `QEMU emulator version 10.0.2 (Debian …)`.

@@ -56,7 +56,7 @@ fn what_takes_too_long_or_is_not_wanted_is_killed() {
     let alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
     let began = Instant::now();
     while alive() && began.elapsed() < LONG {
-        std::thread::sleep(TICK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     assert!(!alive(), "its child lives on");
 

@@ -22,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(60);
 /// How long a relay goes on when one side has ended and the other is silent.
 const LINGER: Duration = Duration::from_secs(10);
 /// How often it is seen whether anyone still listens.
-const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const POLL_INTERVAL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// The stream that a relay, started by `command`, carries to a socket.
 pub(super) fn through(
@@ -118,7 +118,7 @@ pub fn relay(socket: &Path) -> io::Result<()> {
             // Nothing is asked of it but whether its reader is gone.
             PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty()),
         ];
-        match poll(&mut ends, Some(&TICK)) {
+        match poll(&mut ends, Some(&POLL_INTERVAL)) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
             Err(errno) => return Err(errno.into()),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long ssh may take to say which port it is.
 const CONNECT: Duration = Duration::from_secs(60);
 /// How often it is seen whether the wait is still wanted.
-const TICK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// What it says of it.
 const ALLOCATED: &str = "Allocated port ";
 
@@ -56,7 +56,7 @@ impl Reverse {
         let Some(told) = told else { return Err(unreachable(Vec::new())) };
         let began = Instant::now();
         loop {
-            match told.recv_timeout(TICK) {
+            match told.recv_timeout(POLL_INTERVAL) {
                 Ok(Ok(port)) => {
                     reverse.port = port;
                     return Ok(reverse);

@@ -51,7 +51,7 @@ pub fn build(
         tools(arch)?;
         (key, archive(&apt.unpacked(&package, progress)?)?)
     };
-    let room = Room::enter(&place.join("building"), progress)?;
+    let room = MemoryRoom::enter(&place.join("building"), progress)?;
     let image = make(&source, &room.folder, arch, jobs, progress)?;
     let cache = Cache::open(&place, progress)?;
     cache.entry(KIND, &key, progress, |folder, _| {
@@ -171,12 +171,12 @@ fn make(
     output.push(&build);
     let mut configure = kbuild(&source, arch);
     configure.arg(&output).env("KCONFIG_ALLCONFIG", &config).arg("allnoconfig");
-    command::run(&mut configure, LIMIT, &mut Counted { progress: &mut *progress, files: 0 })?;
+    command::run(&mut configure, LIMIT, &mut CountedBuild { progress: &mut *progress, files: 0 })?;
     refused(&build.join(".config"))?;
     progress.say("building a kernel with pages of 64 KiB: minutes");
     let mut image = kbuild(&source, arch);
     image.arg(&output).arg(format!("-j{jobs}")).arg("Image");
-    command::run(&mut image, LIMIT, &mut Counted { progress, files: 0 })?;
+    command::run(&mut image, LIMIT, &mut CountedBuild { progress, files: 0 })?;
     Ok(build.join("arch/arm64/boot/Image"))
 }
 
@@ -191,12 +191,12 @@ fn refused(config: &Path) -> Result<(), KernelError> {
 }
 
 /// Hears of each file that is built, and says how many.
-struct Counted<'p> {
+struct CountedBuild<'p> {
     progress: &'p mut dyn Progress,
     files: usize,
 }
 
-impl Progress for Counted<'_> {
+impl Progress for CountedBuild<'_> {
     fn say(&mut self, line: &str) {
         if line.starts_with("  CC ") || line.starts_with("  AS ") {
             self.files += 1;
@@ -212,12 +212,12 @@ impl Progress for Counted<'_> {
 }
 
 /// A folder to build in: ours alone, empty, and gone at the end.
-pub(crate) struct Room {
+pub(crate) struct MemoryRoom {
     pub(crate) folder: PathBuf,
     _lock: File,
 }
 
-impl Room {
+impl MemoryRoom {
     /// Takes it. What a build that was killed has left is removed.
     ///
     /// Errors: another program builds, or the folder can't be made.
@@ -237,7 +237,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for MemoryRoom {
     fn drop(&mut self) {
         // What stays is removed by the next who enters.
         let _ = fs::remove_dir_all(&self.folder);
@@ -265,9 +265,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("building");
         fs::create_dir_all(place.join("left")).unwrap();
-        let room = Room::enter(&place, &mut Silent).unwrap();
+        let room = MemoryRoom::enter(&place, &mut Silent).unwrap();
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
-        assert!(matches!(Room::enter(&place, &mut Silent), Err(KernelError::Busy { .. })));
+        assert!(matches!(MemoryRoom::enter(&place, &mut Silent), Err(KernelError::Busy { .. })));
         drop(room);
         assert!(!place.exists());
     }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// Which source `check` asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CheckSource {
+pub(crate) enum CheckSourceArg {
     /// The embedded guest on /dev/kvm
     Kvm,
     /// A plain process, tracked by userfaultfd and PAGEMAP_SCAN
@@ -67,7 +67,7 @@ pub(crate) struct Check {
     pub(crate) memory: Option<PathBuf>,
     /// Whose dirty log to check [default: kvm, or process where there is no KVM]
     #[arg(long, value_enum, conflicts_with = "mode")]
-    pub(crate) source: Option<CheckSource>,
+    pub(crate) source: Option<CheckSourceArg>,
     /// List the cases and run none
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -84,8 +84,8 @@ impl Check {
     pub(crate) fn into_config(self) -> CheckConfig {
         CheckConfig {
             source: self.source.map(|source| match source {
-                CheckSource::Kvm => session::CheckSource::Kvm,
-                CheckSource::Process => session::CheckSource::Process,
+                CheckSourceArg::Kvm => session::CheckSource::Kvm,
+                CheckSourceArg::Process => session::CheckSource::Process,
             }),
             modes: distinct_by(&self.mode, |mode| mode.name()),
             backings: distinct(&self.backing),

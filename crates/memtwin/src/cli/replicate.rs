@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// A source to replicate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum SourceArg {
     /// The embedded guest.
     Kvm,
     /// A plain process.
@@ -27,19 +27,19 @@ pub(crate) enum Source {
     Qemu(PathBuf),
 }
 
-fn source(given: OsString) -> Result<Source, &'static str> {
+fn source(given: OsString) -> Result<SourceArg, &'static str> {
     match given.to_str() {
-        Some("kvm") => Ok(Source::Kvm),
-        Some("process") => Ok(Source::Process),
+        Some("kvm") => Ok(SourceArg::Kvm),
+        Some("process") => Ok(SourceArg::Process),
         _ => path_after(&given, "qemu:")
-            .map(Source::Qemu)
+            .map(SourceArg::Qemu)
             .ok_or("expected kvm, process or qemu:QMP-SOCKET"),
     }
 }
 
 /// Where a twin goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Twin {
+pub(crate) enum TwinArg {
     /// A regular file.
     File(PathBuf),
     /// Another host, which keeps it.
@@ -48,14 +48,14 @@ pub(crate) enum Twin {
     Discard,
 }
 
-fn twin(given: OsString) -> Result<Twin, String> {
+fn twin(given: OsString) -> Result<TwinArg, String> {
     if let Some(path) = path_after(&given, "file:") {
-        return Ok(Twin::File(path));
+        return Ok(TwinArg::File(path));
     }
     match given.to_str() {
-        Some("discard") => Ok(Twin::Discard),
+        Some("discard") => Ok(TwinArg::Discard),
         Some(text) if text.starts_with("tcp:") || text.starts_with("ssh:") => {
-            text.parse().map(Twin::Remote).map_err(|error: TargetError| error.to_string())
+            text.parse().map(TwinArg::Remote).map_err(|error: TargetError| error.to_string())
         }
         _ => {
             Err("expected file:PATH, tcp://HOST:PORT, ssh://[USER@]HOST/PATH or discard".to_owned())
@@ -65,7 +65,7 @@ fn twin(given: OsString) -> Result<Twin, String> {
 
 /// What ends a replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Until {
+pub(crate) enum UntilArg {
     /// A clean log after at least one that was not
     Clean,
 }
@@ -75,18 +75,18 @@ pub(crate) enum Until {
 pub(crate) struct Replicate {
     /// The guest: `kvm` (embedded), `process`, or `qemu:QMP-SOCKET`, a QEMU that runs already
     #[arg(value_parser = OsStringValueParser::new().try_map(source))]
-    pub(crate) source: Source,
+    pub(crate) source: SourceArg,
     /// The twin: `file:PATH` (a file or a block device; of a QEMU: a directory with an image for each
     /// RAMBlock),
     /// `tcp://HOST:PORT` (a `memtwin receive` there), `ssh://[USER@]HOST/PATH` or `discard`
     #[arg(value_parser = OsStringValueParser::new().try_map(twin))]
-    pub(crate) twin: Twin,
+    pub(crate) twin: TwinArg,
     /// How long to sleep between rounds
     #[arg(long, default_value = "100ms", value_name = "TIME")]
     pub(crate) interval: Time,
     /// Stop at a clean log, pause the guest and judge
     #[arg(long, value_enum)]
-    pub(crate) until: Option<Until>,
+    pub(crate) until: Option<UntilArg>,
     /// Replicate so long at most, then pause the guest and judge
     #[arg(long, value_name = "TIME")]
     pub(crate) seconds: Option<Time>,
@@ -143,7 +143,7 @@ pub(crate) struct Replicate {
 impl Replicate {
     /// Errors if an option is of no use with the source, or the window's size is none.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        if let Source::Qemu(_) = self.source {
+        if let SourceArg::Qemu(_) = self.source {
             if self.guest_seconds.is_some() || self.pace.is_some() {
                 let what = "--guest-seconds and --pace are for guests of our own, and this one is a QEMU's";
                 return Err(Failure::usage(what));
@@ -163,8 +163,8 @@ impl Replicate {
         let (twin, until, time) = (self.twin_target()?, self.until(), self.limit());
         Ok(ReplicateConfig {
             guest: match self.source {
-                Source::Process => ReplicatedGuest::Process(helpers::writer_command()),
-                Source::Kvm | Source::Qemu(_) => ReplicatedGuest::Kvm(self.mode),
+                SourceArg::Process => ReplicatedGuest::Process(helpers::writer_command()),
+                SourceArg::Kvm | SourceArg::Qemu(_) => ReplicatedGuest::Kvm(self.mode),
             },
             twin,
             memory: self.memory,
@@ -203,18 +203,18 @@ impl Replicate {
 
     fn twin_target(&self) -> Result<TwinTarget, Failure> {
         Ok(match &self.twin {
-            Twin::File(path) => TwinTarget::File {
+            TwinArg::File(path) => TwinTarget::File {
                 path: path.clone(),
                 device: DeviceOptions { force: self.force_device, ..DeviceOptions::default() },
             },
-            Twin::Remote(target) => TwinTarget::Remote(Box::new(self.remote.config(target)?)),
-            Twin::Discard => TwinTarget::Discard,
+            TwinArg::Remote(target) => TwinTarget::Remote(Box::new(self.remote.config(target)?)),
+            TwinArg::Discard => TwinTarget::Discard,
         })
     }
 
     fn until(&self) -> engine::Until {
         match self.until {
-            Some(Until::Clean) => engine::Until::Clean,
+            Some(UntilArg::Clean) => engine::Until::Clean,
             None => engine::Until::Told,
         }
     }

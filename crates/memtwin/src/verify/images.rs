@@ -3,7 +3,7 @@
 
 use memtwin_report::ExitCode;
 use memtwin_report::Failure;
-use memtwin_verdict::{Comparison, Image, Kind, Steady};
+use memtwin_verdict::{Comparison, FileKind, Image, Steady};
 use std::path::Path;
 
 /// A file of a comparison.
@@ -41,7 +41,7 @@ impl<'p, I: Image> Compared<'p, I> {
         if found.identical() {
             return Ok(());
         }
-        match Kind::of(&self.image).map_err(|error| failed(self.path, &error))? {
+        match FileKind::of(&self.image).map_err(|error| failed(self.path, &error))? {
             None => Ok(()),
             Some(kind) => Err(failed(self.path, &format!("is {kind}"))),
         }

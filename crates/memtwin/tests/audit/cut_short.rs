@@ -2,9 +2,9 @@
 //! it was found.
 
 use crate::common::{Held, json, until};
-use crate::machine::{Machine, PC, all_identical, none_judged};
+use crate::machine::{BareMachine, PC, all_identical, none_judged};
 use crate::moment::{CONT, INT, KILL, Moment, STOP, TERM};
-use memtwin_bare::{Image, Job, Report};
+use memtwin_bare::{BareImage, GuestJob, Report};
 use memtwin_qemu::{parameters, status};
 use memtwin_qmp::Qmp;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn arguments(moment: Moment) -> &'static str {
 #[test]
 fn qemu_is_killed() {
     for moment in Moment::ALL {
-        let Some(mut machine) = Machine::writing("-m 64") else { return };
+        let Some(mut machine) = BareMachine::writing("-m 64") else { return };
         let mut audit = moment.frozen(&mut machine, arguments(moment));
         machine.qemu.kill();
         audit.signal(CONT);
@@ -32,7 +32,7 @@ fn qemu_is_killed() {
 /// Hours before the next round.
 #[test]
 fn qemu_is_killed_in_a_long_wait() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let mut audit = machine.auditing("--seconds 1h --rounds-per-second 0.001");
     assert!(Moment::Hold.wait(&mut machine, &mut audit));
     std::thread::sleep(Duration::from_millis(300));
@@ -49,7 +49,7 @@ fn ended_by(signal: i32, audit: &mut Held) {
 
 #[test]
 fn memtwin_is_interrupted_or_killed() {
-    let Some(mut machine) = Machine::writing("-m 64") else { return };
+    let Some(mut machine) = BareMachine::writing("-m 64") else { return };
     let before = machine.setup();
     for signal in [KILL, INT, TERM] {
         for moment in Moment::ALL {
@@ -69,7 +69,7 @@ fn memtwin_is_interrupted_or_killed() {
 /// Killed while it can't run, at the worst of moments.
 #[test]
 fn memtwin_is_killed_while_the_guest_stands_still() {
-    let Some(mut machine) = Machine::writing("-m 64") else { return };
+    let Some(mut machine) = BareMachine::writing("-m 64") else { return };
     let before = machine.setup();
     let mut audit = Moment::Stop.frozen(&mut machine, "--rounds 1");
     assert_eq!(machine.guardians().len(), 1);
@@ -81,7 +81,7 @@ fn memtwin_is_killed_while_the_guest_stands_still() {
 /// Stopped, and not killed: the guest does not stand still for as long.
 #[test]
 fn memtwin_is_stopped_while_the_guest_stands_still() {
-    let Some(mut machine) = Machine::writing("-m 64") else { return };
+    let Some(mut machine) = BareMachine::writing("-m 64") else { return };
     let before = machine.setup();
     let mut audit = Moment::Stop.frozen(&mut machine, "--rounds 1 --max-pause 2s");
     machine.writes();
@@ -101,12 +101,12 @@ fn memtwin_is_stopped_while_the_guest_stands_still() {
 fn memtwin_is_stopped_in_qemu_s_last_pass() {
     let image = tempfile::NamedTempFile::new().unwrap();
     // Far more than fits into the socket, so that the pass lasts; less than QEMU takes for too much.
-    let job = Job::Write { base: 16 << 20, pages: 50_000 };
-    std::fs::write(image.path(), Image::X86.with(job).unwrap()).unwrap();
+    let job = GuestJob::Write { base: 16 << 20, pages: 50_000 };
+    std::fs::write(image.path(), BareImage::X86.with(job).unwrap()).unwrap();
     let arguments = format!("-M pc -accel kvm -m 256 -kernel {}", image.path().display());
-    let Some(mut machine) = Machine::start(PC, &arguments) else { return };
-    let counter = Report::offset(Image::X86);
-    let runs = |machine: &mut Machine| {
+    let Some(mut machine) = BareMachine::start(PC, &arguments) else { return };
+    let counter = Report::offset(BareImage::X86);
+    let runs = |machine: &mut BareMachine| {
         let before = machine.word("pc.ram", counter + 8);
         until("the guest writes", || machine.word("pc.ram", counter + 8) != before);
     };
@@ -153,7 +153,7 @@ fn memtwin_is_stopped_in_qemu_s_last_pass() {
 /// Stopped while the guest runs, it does no harm: it goes on when it is continued.
 #[test]
 fn memtwin_is_stopped_while_the_guest_runs() {
-    let Some(mut machine) = Machine::writing("-m 64") else { return };
+    let Some(mut machine) = BareMachine::writing("-m 64") else { return };
     let mut audit = Moment::Hold.frozen(&mut machine, "--seconds 2");
     // Longer than it may with a guest that stands still.
     std::thread::sleep(Duration::from_secs(4));
@@ -167,7 +167,7 @@ fn memtwin_is_stopped_while_the_guest_runs() {
 /// A signal that comes before there is anything to report is an interruption too.
 #[test]
 fn memtwin_is_interrupted_at_once() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     for delay in [1, 3, 10, 20, 30, 50, 80, 120] {
         let mut audit = machine.auditing(LONG);

@@ -1,7 +1,7 @@
 //! Machines of several kinds, and guests that do nothing.
 
 use crate::common::expect;
-use crate::machine::{ARM, Machine, PC, WRITTEN, all_identical, case, none_judged};
+use crate::machine::{ARM, BareMachine, PC, WRITTEN, all_identical, case, none_judged};
 use memtwin_report::record::Verdict;
 
 /// An idle guest puts no log to the test: that is no pass.
@@ -9,7 +9,7 @@ use memtwin_report::record::Verdict;
 fn a_guest_that_stands_still_is_inconclusive() {
     let arm = "-M virt -cpu cortex-a72 -m 32 -S";
     for (program, arguments) in [(ARM, arm), (PC, "-M q35 -accel kvm -m 32 -S")] {
-        let Some(mut machine) = Machine::start(program, arguments) else { continue };
+        let Some(mut machine) = BareMachine::start(program, arguments) else { continue };
         let before = machine.setup();
         assert_eq!(before.guest, "prelaunch");
         expect(11, &mut machine.audit("--seconds 1"));
@@ -25,7 +25,7 @@ fn a_guest_that_stands_still_is_inconclusive() {
 fn memory_without_a_name_is_skipped() {
     let spare = "-m 32,slots=4,maxmem=1G -object memory-backend-ram,id=spare,size=16M \
         -object memory-backend-ram,id=pm,size=8M -device virtio-pmem-pci,memdev=pm";
-    let Some(mut machine) = Machine::writing(spare) else { return };
+    let Some(mut machine) = BareMachine::writing(spare) else { return };
     let before = machine.setup();
     expect(0, &mut machine.audit("--rounds 2"));
     machine.is_as(&before);
@@ -46,7 +46,7 @@ fn q35_with_flash_and_a_shared_device() {
         -device ivshmem-plain,memdev=shm,master=on \
         -object memory-backend-ram,id=more,size=16M -numa node,memdev=more \
         -object memory-backend-ram,id=less,size=16M -numa node,memdev=less";
-    let Some(mut machine) = Machine::start(PC, more) else { return };
+    let Some(mut machine) = BareMachine::start(PC, more) else { return };
     let before = machine.setup();
     machine.writes_to("more");
     expect(0, &mut machine.audit("--rounds 3"));
@@ -63,7 +63,7 @@ fn q35_with_flash_and_a_shared_device() {
 #[test]
 fn a_pc_that_runs_from_flash() {
     let more = "-M pc -accel kvm -m 32 -drive if=pflash,format=raw,file=firmware";
-    let Some(mut machine) = Machine::start(PC, more) else { return };
+    let Some(mut machine) = BareMachine::start(PC, more) else { return };
     machine.writes();
     let before = machine.setup();
     expect(0, &mut machine.audit("--rounds 2"));
@@ -76,7 +76,7 @@ fn a_pc_that_runs_from_flash() {
 #[test]
 fn an_arm_board_with_flash() {
     let more = "-M virt -cpu cortex-a72 -m 32 -S -drive if=pflash,format=raw,file=flash";
-    let Some(mut machine) = Machine::start(ARM, more) else { return };
+    let Some(mut machine) = BareMachine::start(ARM, more) else { return };
     let before = machine.setup();
     let (out, _) = expect(11, &mut machine.audit("--rounds 1"));
     machine.is_as(&before);
@@ -87,7 +87,7 @@ fn an_arm_board_with_flash() {
 
 #[test]
 fn a_guest_that_somebody_has_paused_stays_so() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     machine.qmp.execute::<serde_json::Value>("stop", ()).unwrap();
     let before = machine.setup();
     assert_eq!(before.guest, "paused");
@@ -120,7 +120,7 @@ fn an_arm_board_with_pages_of_one_kilobyte() {
         "-M versatilepb,audiodev=a -audiodev none,id=a -m 32 -kernel {}",
         image.path().display()
     );
-    let Some(mut machine) = Machine::start(ARM, &arguments) else { return };
+    let Some(mut machine) = BareMachine::start(ARM, &arguments) else { return };
     let before = machine.setup();
     expect(0, &mut machine.audit("--rounds 3"));
     machine.is_as(&before);

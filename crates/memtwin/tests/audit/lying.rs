@@ -2,7 +2,7 @@
 //! page that the guest leaves alone, after pre-copy has passed it: no log ever names it.
 
 use crate::common::Held;
-use crate::machine::{Machine, case};
+use crate::machine::{BareMachine, case};
 use crate::moment::Moment;
 use memtwin_pages::Gpa;
 use memtwin_report::record::{LostPage, Verdict};
@@ -11,7 +11,7 @@ const PAGE: u64 = 0x0123_4000;
 const BYTES: [u8; 5] = [1, 2, 3, 4, 5];
 
 /// Audits while the page is changed; returns what was said.
-fn lied_to(machine: &mut Machine, arguments: &str) -> String {
+fn lied_to(machine: &mut BareMachine, arguments: &str) -> String {
     let before = machine.setup();
     let mut audit: Held = machine.auditing(arguments);
     assert!(Moment::Hold.wait(machine, &mut audit));
@@ -23,7 +23,7 @@ fn lied_to(machine: &mut Machine, arguments: &str) -> String {
 }
 
 /// Exactly that page is lost, and what else there is was found identical.
-fn exactly_that_page(machine: &Machine) -> LostPage {
+fn exactly_that_page(machine: &BareMachine) -> LostPage {
     let record = machine.record();
     let ram = case(&record, "audit/pc.ram");
     assert_eq!(ram.verdict(), Verdict::Differs);
@@ -36,7 +36,7 @@ fn exactly_that_page(machine: &Machine) -> LostPage {
 
 #[test]
 fn a_page_that_the_log_never_named_is_named() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let out = lied_to(&mut machine, "--seconds 3");
     assert!(out.contains("0x1234000"), "{out}");
     let lost = exactly_that_page(&machine);
@@ -51,7 +51,7 @@ fn a_page_that_the_log_never_named_is_named() {
 /// The second stop's pre-copy brings the page into the twin; that makes nothing undone.
 #[test]
 fn a_loss_once_seen_stays() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let out = lied_to(&mut machine, "--rounds 12 --pause-every 6");
     assert_eq!(out.matches("the guest stood still for").count(), 2, "{out}");
     let lost = exactly_that_page(&machine);
@@ -63,7 +63,7 @@ fn a_loss_once_seen_stays() {
 #[test]
 fn a_page_that_is_cleared_is_a_loss_unless_it_may_have_been_given_up() {
     let cleared = |device: &str, code: i32, to: &[u8; 5]| -> Option<(Verdict, String)> {
-        let mut machine = Machine::writing(device)?;
+        let mut machine = BareMachine::writing(device)?;
         machine.poke("pc.ram", PAGE + 0x321, &BYTES);
         let mut audit: Held = machine.auditing("--seconds 3");
         assert!(Moment::Hold.wait(&mut machine, &mut audit));
@@ -85,7 +85,7 @@ fn a_page_that_is_cleared_is_a_loss_unless_it_may_have_been_given_up() {
 /// The other way round: a page that the log does name is no loss, whoever writes it besides.
 #[test]
 fn a_page_that_the_guest_writes_too_is_not_named() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let mut audit = machine.auditing("--seconds 3");
     assert!(Moment::Hold.wait(&mut machine, &mut audit));
     machine.poke("pc.ram", 0x20000 + 0x321, &BYTES);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub(crate) const PC: &str = "qemu-system-x86_64";
 pub(crate) const ARM: &str = "qemu-system-aarch64";
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A PC whose firmware is the guest: see [`firmware`].
 pub(crate) const WRITING: &str = "-M pc -accel kvm -m 32 -bios firmware";
@@ -34,14 +34,14 @@ pub(crate) struct Setup {
     fds: usize,
 }
 
-pub(crate) struct Machine {
+pub(crate) struct BareMachine {
     pub(crate) qemu: Qemu,
     /// The second monitor.
     pub(crate) qmp: Qmp,
     memory: File,
 }
 
-impl Machine {
+impl BareMachine {
     /// A machine with these arguments; None, with the reason printed, where it can't be had.
     pub(crate) fn start(program: &'static str, arguments: &str) -> Option<Self> {
         let mut needs = vec![Need::Program(program), Need::Root];
@@ -58,7 +58,7 @@ impl Machine {
         let second = qemu.dir().join("second");
         let mut qmp = None;
         until("there is a second monitor", || {
-            qmp = Qmp::connect(&second, PATIENCE).ok();
+            qmp = Qmp::connect(&second, TIMEOUT).ok();
             qmp.is_some()
         });
         let qmp = qmp.unwrap();
@@ -128,7 +128,7 @@ impl Machine {
         }
         assert_eq!(self.setup(), *before);
         // The connection that sees it must be free too.
-        Qmp::connect(&self.qemu.qmp(), PATIENCE).unwrap();
+        Qmp::connect(&self.qemu.qmp(), TIMEOUT).unwrap();
     }
 
     /// The guardians of our audits: children of any Memtwin that was told of our directory.

@@ -1,7 +1,7 @@
 //! An audit and memory: it takes what the guest has and no more, asks first, and goes first.
 
 use crate::common::{Held, memtwin, run, text, until};
-use crate::machine::{Machine, PC, firmware};
+use crate::machine::{BareMachine, PC, firmware};
 use memtwin_qemu::status;
 use memtwin_qmp::Qmp;
 use memtwin_testbed::{MemoryCgroup, Need, Qemu, lacks, program};
@@ -62,7 +62,7 @@ fn status_of(pid: u32, name: &str) -> Option<u64> {
 
 #[test]
 fn memory_that_the_guest_never_touched_is_not_taken() {
-    let Some(mut machine) = Machine::writing("-m 4G") else { return };
+    let Some(mut machine) = BareMachine::writing("-m 4G") else { return };
     let before = machine.setup();
     let (mut audit, mut most) = (machine.auditing("--rounds 2"), 0);
     let mut code = None;
@@ -88,7 +88,7 @@ fn score(pid: u32) -> String {
 /// settings back, is not.
 #[test]
 fn it_goes_first_and_its_guardian_does_not() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let (ours, qemu) = (score(std::process::id()), score(machine.qemu.pid()));
     let before = machine.setup();
     let mut audit: Held = machine.auditing("--seconds 100");

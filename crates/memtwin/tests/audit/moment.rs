@@ -1,7 +1,7 @@
 //! The moments of an audit, as the second monitor sees them.
 
 use crate::common::{Held, until};
-use crate::machine::Machine;
+use crate::machine::BareMachine;
 use memtwin_qemu::{RunState, migration, parameters, status};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Moment {
     pub(crate) const ALL: [Self; 3] = [Self::PreCopy, Self::Hold, Self::Stop];
 
     /// Waits for it, and says whether it is seen before the audit is over.
-    pub(crate) fn wait(self, machine: &mut Machine, audit: &mut Held) -> bool {
+    pub(crate) fn wait(self, machine: &mut BareMachine, audit: &mut Held) -> bool {
         let mut over = false;
         until("the moment", || {
             over = audit.0.try_wait().unwrap().is_some();
@@ -29,7 +29,7 @@ impl Moment {
         !over
     }
 
-    pub(crate) fn is_now(self, machine: &mut Machine) -> bool {
+    pub(crate) fn is_now(self, machine: &mut BareMachine) -> bool {
         let qmp = &mut machine.qmp;
         match self {
             Self::PreCopy => migration(qmp).unwrap().status.is_under_way(),
@@ -40,7 +40,7 @@ impl Moment {
 
     /// An audit that is at this moment and stays there: Memtwin itself was stopped. Its guest is
     /// `machine`'s. Tries again if the moment was over before.
-    pub(crate) fn frozen(self, machine: &mut Machine, arguments: &str) -> Held {
+    pub(crate) fn frozen(self, machine: &mut BareMachine, arguments: &str) -> Held {
         for _ in 0..20 {
             let mut audit = machine.auditing(arguments);
             if self.wait(machine, &mut audit) {

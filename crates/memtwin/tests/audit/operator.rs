@@ -3,10 +3,11 @@
 //! what the operator has set stays.
 
 use crate::common::{Held, until};
-use crate::machine::{Machine, PC, WRITING};
+use crate::machine::{BareMachine, PC, WRITING};
 use crate::moment::INT;
 use memtwin_qemu::{
-    Capabilities, RunState, Status, capabilities, migration, parameters, set_capabilities, status,
+    Capabilities, MigrationStatus, RunState, capabilities, migration, parameters, set_capabilities,
+    status,
 };
 use memtwin_qmp::QmpError;
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ const DOWNTIME: u64 = 777;
 
 impl Moment {
     /// Whether it is now, as far as a second monitor can tell.
-    fn is_now(self, machine: &mut Machine, began: Instant) -> bool {
+    fn is_now(self, machine: &mut BareMachine, began: Instant) -> bool {
         let qmp = &mut machine.qmp;
         let set = |qmp: &mut _, name: &str| parameters(qmp).map(|all| all[name].as_u64());
         match self {
@@ -55,7 +56,7 @@ impl Moment {
     }
 
     /// An audit that is at this moment, unless it was over before.
-    fn reached(self, machine: &mut Machine) -> Held {
+    fn reached(self, machine: &mut BareMachine) -> Held {
         let long = matches!(self, Self::Round | Self::Undoing);
         let arguments = if long { "--seconds 1h" } else { "--rounds 2" };
         let began = Instant::now();
@@ -70,13 +71,13 @@ impl Moment {
     }
 }
 
-fn say(machine: &mut Machine, command: &str, arguments: Value) -> Result<Value, QmpError> {
+fn say(machine: &mut BareMachine, command: &str, arguments: Value) -> Result<Value, QmpError> {
     machine.qmp.execute(command, arguments)
 }
 
 /// Whether each guest writes, over the same time.
-fn write(source: &mut Machine, destination: &mut Machine) -> (bool, bool) {
-    let words = |source: &mut Machine, destination: &mut Machine| {
+fn write(source: &mut BareMachine, destination: &mut BareMachine) -> (bool, bool) {
+    let words = |source: &mut BareMachine, destination: &mut BareMachine| {
         let last = crate::machine::WRITTEN.end - 4096;
         (source.word("pc.ram", last), destination.word("pc.ram", last))
     };
@@ -87,33 +88,37 @@ fn write(source: &mut Machine, destination: &mut Machine) -> (bool, bool) {
 }
 
 /// The parameters, and the capabilities too.
-fn nothing_of_ours_stays(machine: &mut Machine, before: &(Capabilities, [u64; 2]), what: &str) {
+fn nothing_of_ours_stays(machine: &mut BareMachine, before: &(Capabilities, [u64; 2]), what: &str) {
     until("the guardian is gone", || machine.guardians().is_empty());
     nothing_of_ours_is_set(machine, before, what);
     assert_eq!(capabilities(&mut machine.qmp).unwrap(), before.0, "{what}");
 }
 
 /// Each is what it was before, or what the operator has set.
-fn nothing_of_ours_is_set(machine: &mut Machine, before: &(Capabilities, [u64; 2]), what: &str) {
+fn nothing_of_ours_is_set(
+    machine: &mut BareMachine,
+    before: &(Capabilities, [u64; 2]),
+    what: &str,
+) {
     let (bandwidth, downtime) = values(machine);
     assert!([before.1[0], BANDWIDTH].contains(&bandwidth), "{what}: max-bandwidth {bandwidth}");
     assert!([before.1[1], DOWNTIME].contains(&downtime), "{what}: downtime-limit {downtime}");
 }
 
-fn values(machine: &mut Machine) -> (u64, u64) {
+fn values(machine: &mut BareMachine) -> (u64, u64) {
     let all = parameters(&mut machine.qmp).unwrap();
     let value = |name: &str| all[name].as_u64().unwrap();
     (value("max-bandwidth"), value("downtime-limit"))
 }
 
-fn settings(machine: &mut Machine) -> (Capabilities, [u64; 2]) {
+fn settings(machine: &mut BareMachine) -> (Capabilities, [u64; 2]) {
     let (bandwidth, downtime) = values(machine);
     (capabilities(&mut machine.qmp).unwrap(), [bandwidth, downtime])
 }
 
 /// An action that leaves the guest where it is, at each moment.
-fn at_each_moment(act: impl Fn(&mut Machine), guest: &[&str]) {
-    let Some(mut machine) = Machine::writing("") else { return };
+fn at_each_moment(act: impl Fn(&mut BareMachine), guest: &[&str]) {
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = settings(&mut machine);
     for moment in MOMENTS {
         let mut audit = moment.reached(&mut machine);
@@ -157,7 +162,7 @@ fn the_operator_lets_it_run() {
 
 #[test]
 fn the_operator_sets_parameters() {
-    let set = |machine: &mut Machine| {
+    let set = |machine: &mut BareMachine| {
         let theirs = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME });
         say(machine, "migrate-set-parameters", theirs).unwrap();
     };
@@ -167,7 +172,7 @@ fn the_operator_sets_parameters() {
 #[test]
 fn the_operator_ends_qemu() {
     for moment in MOMENTS {
-        let Some(mut machine) = Machine::writing("") else { return };
+        let Some(mut machine) = BareMachine::writing("") else { return };
         let mut audit = moment.reached(&mut machine);
         let _ = say(&mut machine, "quit", json!({}));
         let code = audit.end().code();
@@ -180,9 +185,9 @@ fn the_operator_ends_qemu() {
 #[test]
 fn the_operator_migrates_the_guest_away() {
     for moment in MOMENTS {
-        let Some(mut source) = Machine::writing("") else { return };
+        let Some(mut source) = BareMachine::writing("") else { return };
         let incoming = format!("{WRITING} -incoming unix:arrival");
-        let mut destination = Machine::start(PC, &incoming).unwrap();
+        let mut destination = BareMachine::start(PC, &incoming).unwrap();
         let before = settings(&mut source);
         let mut audit = moment.reached(&mut source);
         let went = migrated_away(&mut source, &destination);
@@ -204,7 +209,7 @@ fn the_operator_migrates_the_guest_away() {
 }
 
 /// As an operator does it who finds another migration under way. Whether it has completed.
-fn migrated_away(source: &mut Machine, destination: &Machine) -> bool {
+fn migrated_away(source: &mut BareMachine, destination: &BareMachine) -> bool {
     let to = format!("unix:{}", destination.qemu.dir().join("arrival").display());
     let since = Instant::now();
     loop {
@@ -226,6 +231,6 @@ fn migrated_away(source: &mut Machine, destination: &Machine) -> bool {
             continue;
         }
         until("it has ended", || !migration(&mut source.qmp).unwrap().status.is_under_way());
-        return migration(&mut source.qmp).unwrap().status == Status::Completed;
+        return migration(&mut source.qmp).unwrap().status == MigrationStatus::Completed;
     }
 }

@@ -1,13 +1,13 @@
 //! Somebody else at a second monitor, in the middle of an audit; and a guest that ends or reboots.
 
 use crate::common::expect;
-use crate::machine::{Machine, all_identical, none_judged};
+use crate::machine::{BareMachine, all_identical, none_judged};
 use crate::moment::{CONT, Moment};
 use memtwin_qemu::{migration, status};
 use memtwin_report::record::Verdict;
 use serde_json::Value;
 
-fn execute(machine: &mut Machine, command: &str) -> Result<Value, memtwin_qmp::QmpError> {
+fn execute(machine: &mut BareMachine, command: &str) -> Result<Value, memtwin_qmp::QmpError> {
     machine.qmp.execute(command, ())
 }
 
@@ -15,7 +15,7 @@ fn execute(machine: &mut Machine, command: &str) -> Result<Value, memtwin_qmp::Q
 #[test]
 fn somebody_pauses_the_guest() {
     for arguments in ["--seconds 3", "--rounds 4 --pause-every 2"] {
-        let Some(mut machine) = Machine::writing("") else { return };
+        let Some(mut machine) = BareMachine::writing("") else { return };
         let mut before = machine.setup();
         let mut audit = machine.auditing(arguments);
         assert!(Moment::Hold.wait(&mut machine, &mut audit));
@@ -37,7 +37,7 @@ fn somebody_pauses_the_guest() {
 /// no guest that stands still.
 #[test]
 fn somebody_lets_the_guest_run_under_our_eyes() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut inconclusive = 0;
     for _ in 0..5 {
@@ -73,7 +73,7 @@ fn somebody_lets_the_guest_run_under_our_eyes() {
 
 #[test]
 fn somebody_cancels_the_migration() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut audit = machine.auditing("--seconds 1h");
     assert!(Moment::Hold.wait(&mut machine, &mut audit));
@@ -87,7 +87,7 @@ fn somebody_cancels_the_migration() {
 /// An odd one, which QEMU allows: pause it, let it go to its end, cancel, let it run.
 #[test]
 fn somebody_ends_it_behind_our_back_while_we_sleep() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut audit = machine.auditing("--seconds 1m");
     assert!(Moment::Hold.wait(&mut machine, &mut audit));
@@ -109,7 +109,7 @@ fn somebody_ends_it_behind_our_back_while_we_sleep() {
 
 #[test]
 fn the_guest_reboots() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut audit = machine.auditing("--seconds 3");
     assert!(Moment::Hold.wait(&mut machine, &mut audit));
@@ -124,7 +124,7 @@ fn the_guest_reboots() {
 
 #[test]
 fn the_guest_shuts_down() {
-    let Some(mut machine) = Machine::writing("-no-reboot") else { return };
+    let Some(mut machine) = BareMachine::writing("-no-reboot") else { return };
     let mut audit = machine.auditing("--seconds 1h");
     assert!(Moment::Hold.wait(&mut machine, &mut audit));
     execute(&mut machine, "system_reset").unwrap();
@@ -135,7 +135,7 @@ fn the_guest_shuts_down() {
 /// Two at once: the second is told, and the first is not disturbed.
 #[test]
 fn two_audits_at_once() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut audit = machine.auditing("--seconds 1h");
     assert!(Moment::Hold.wait(&mut machine, &mut audit));

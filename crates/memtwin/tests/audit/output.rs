@@ -1,13 +1,13 @@
 //! What an audit says, in each form; and that a dry run only says it.
 
 use crate::common::{expect, memtwin, text};
-use crate::machine::{Machine, all_identical};
-use memtwin_qemu::{Status, migration};
+use crate::machine::{BareMachine, all_identical};
+use memtwin_qemu::{MigrationStatus, migration};
 use memtwin_report::RunRecord;
 
 #[test]
 fn a_dry_run_changes_nothing() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let (out, err) = expect(0, &mut machine.audit("--dry-run"));
     assert_eq!(err, "");
@@ -16,13 +16,13 @@ fn a_dry_run_changes_nothing() {
     {
         assert!(out.contains(part), "{part}: {out}");
     }
-    assert_eq!(migration(&mut machine.qmp).unwrap().status, Status::None);
+    assert_eq!(migration(&mut machine.qmp).unwrap().status, MigrationStatus::None);
     machine.is_as(&before);
 }
 
 #[test]
 fn each_form() {
-    let Some(machine) = Machine::writing("") else { return };
+    let Some(machine) = BareMachine::writing("") else { return };
     let audit = |arguments: &[&str]| {
         let mut command = memtwin();
         command.arg("audit").arg(machine.qemu.qmp()).args(["--rounds", "2", "--quiet"]);
@@ -46,7 +46,7 @@ fn each_form() {
 /// Whoever pipes it into something that ends early.
 #[test]
 fn nobody_reads_the_results() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut audit = machine.auditing("--rounds 1");
     drop(audit.0.stdout.take());

@@ -1,7 +1,7 @@
 //! How long the guest stands still: nothing that we wait for, and nothing that is done to us, holds it up.
 
 use crate::common::{Held, disk::Disk, expect, memtwin, text, until};
-use crate::machine::{Machine, PC, none_judged};
+use crate::machine::{BareMachine, PC, none_judged};
 use crate::moment::{CONT, INT, KILL, STOP};
 use memtwin_child::Spawn;
 use memtwin_qemu::{parameters, status};
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 /// `memtwin replicate qemu:SOCKET TWIN`, a few rounds.
-fn replicate(machine: &Machine, twin: &str) -> Command {
+fn replicate(machine: &BareMachine, twin: &str) -> Command {
     let mut command = memtwin();
     command.arg("replicate").arg(format!("qemu:{}", machine.qemu.qmp().display())).arg(twin);
     command.args(["--quiet", "--rounds", "3", "--interval", "50ms", "--max-pause", "1m"]);
@@ -22,7 +22,7 @@ fn replicate(machine: &Machine, twin: &str) -> Command {
 }
 
 /// Waits until QEMU was let to its last pass, or the command has ended.
-fn lets_it_end(machine: &mut Machine, command: &mut Held) {
+fn lets_it_end(machine: &mut BareMachine, command: &mut Held) {
     until("QEMU may end", || {
         let all = parameters(&mut machine.qmp);
         let may_end =
@@ -32,7 +32,7 @@ fn lets_it_end(machine: &mut Machine, command: &mut Held) {
 }
 
 /// It stood still for us once, and runs.
-fn has_been_let_run(machine: &mut Machine) {
+fn has_been_let_run(machine: &mut BareMachine) {
     let mut resumed = false;
     until("the guest was paused and let run", || {
         let runs = status(&mut machine.qmp).unwrap().running;
@@ -46,7 +46,7 @@ fn has_been_let_run(machine: &mut Machine) {
 /// for ever, and the guest does not.
 #[test]
 fn a_twin_s_frozen_disk_does_not_hold_the_guest_up() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let disk = Disk::new(128);
     let twin = format!("file:{}", disk.file("twin").display());
@@ -78,7 +78,7 @@ fn receiver(twin: &std::path::Path) -> (Held, String) {
 
 #[test]
 fn a_receiver_that_is_stopped_does_not_hold_the_guest_up() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let (mut receiver, twin) = receiver(&machine.qemu.dir().join("twin"));
     let mut replication = Held::spawn(&mut replicate(&machine, &twin));
@@ -95,7 +95,7 @@ fn a_receiver_that_is_stopped_does_not_hold_the_guest_up() {
 /// A receiver's frozen disk is the same to us as one that is stopped.
 #[test]
 fn a_receiver_s_frozen_disk_does_not_hold_the_guest_up() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let disk = Disk::new(160);
     let (mut receiver, twin) = receiver(&disk.file("twin"));
@@ -113,7 +113,7 @@ fn a_receiver_s_frozen_disk_does_not_hold_the_guest_up() {
 /// was.
 #[test]
 fn results_are_written_when_qemu_is_as_it_was() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let disk = Disk::new(32);
     let record = disk.file("record.json");
@@ -133,7 +133,7 @@ fn results_are_written_when_qemu_is_as_it_was() {
 /// A terminal that takes no more (Ctrl-S): a full pipe on standard error, where progress goes.
 #[test]
 fn progress_that_nobody_takes_does_not_hold_the_guest_up() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let (reader, writer) = std::io::pipe().unwrap();
     rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
@@ -165,7 +165,7 @@ fn progress_that_nobody_takes_does_not_hold_the_guest_up() {
 /// A guardian that is stopped can do nothing, and holds nobody up.
 #[test]
 fn a_guardian_that_is_stopped_holds_nobody_up() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut audit = machine.auditing("--seconds 2");
     until("there is a guardian", || machine.guardians().len() == 1);
@@ -179,7 +179,7 @@ fn a_guardian_that_is_stopped_holds_nobody_up() {
 /// More memory than can be compared in the time: no verdict, no long pause, and a word that helps.
 #[test]
 fn a_bound_that_is_too_short_is_kept_and_told() {
-    let Some(mut machine) = Machine::writing("-m 512") else { return };
+    let Some(mut machine) = BareMachine::writing("-m 512") else { return };
     let before = machine.setup();
     expect(11, &mut machine.audit("--rounds 2 --max-pause 1ms"));
     machine.is_as(&before);
@@ -198,7 +198,7 @@ fn a_bound_that_is_too_short_is_kept_and_told() {
 /// QEMU's memory under RCU, its migration among them.
 #[test]
 fn another_client_s_commands_do_not_wait_for_us() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     machine.qmp.set_patience(Duration::from_secs(15));
     let mut audit = machine.auditing("--seconds 4 --rounds-per-second 10");
     until("it is held", || {
@@ -222,7 +222,7 @@ fn another_client_s_commands_do_not_wait_for_us() {
 /// Everybody who knew what there is to undo is killed (a cgroup's kill): the next run puts it back.
 #[test]
 fn what_a_killed_audit_and_guardian_have_left_is_put_back_by_the_next() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut audit = machine.auditing("--seconds 1h");
     until("it is held", || {
@@ -246,7 +246,7 @@ fn what_a_killed_audit_and_guardian_have_left_is_put_back_by_the_next() {
 #[test]
 fn two_audits_on_two_monitors() {
     let third = "-qmp unix:third,server=on,wait=off";
-    let Some(mut machine) = Machine::writing(third) else { return };
+    let Some(mut machine) = BareMachine::writing(third) else { return };
     let before = machine.setup();
     let mut audit = machine.auditing("--seconds 1h");
     until("it is held", || {
@@ -274,7 +274,7 @@ fn two_audits_on_two_monitors() {
 #[test]
 fn two_audits_that_begin_at_the_same_moment() {
     let third = "-qmp unix:third,server=on,wait=off";
-    let Some(mut machine) = Machine::writing(third) else { return };
+    let Some(mut machine) = BareMachine::writing(third) else { return };
     let before = machine.setup();
     let elsewhere = tempfile::tempdir().unwrap();
     for _ in 0..8 {
@@ -295,7 +295,7 @@ fn two_audits_that_begin_at_the_same_moment() {
 /// cpr-reboot pauses the guest at the beginning of a migration, for as long as its memory takes.
 #[test]
 fn a_mode_that_pauses_the_guest_is_reset_and_put_back() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let mode = serde_json::json!({ "mode": "cpr-reboot" });
     let _: serde_json::Value = machine.qmp.execute("migrate-set-parameters", mode).unwrap();
     let before = machine.setup();
@@ -314,7 +314,7 @@ fn a_mode_that_pauses_the_guest_is_reset_and_put_back() {
 #[test]
 fn a_dimm_that_is_plugged_between_two_stops() {
     let more = "-M pc -accel kvm -m 32M,slots=2,maxmem=1G -bios firmware";
-    let Some(mut machine) = Machine::start(PC, more) else { return };
+    let Some(mut machine) = BareMachine::start(PC, more) else { return };
     machine.writes();
     let backend =
         serde_json::json!({ "qom-type": "memory-backend-ram", "id": "m", "size": 128 << 20 });

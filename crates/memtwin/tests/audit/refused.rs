@@ -1,8 +1,8 @@
 //! What stands in the way: each is said in one line with a way out, exit 3, and nothing changed.
 
 use crate::common::{Place, expect, memtwin};
-use crate::machine::{Machine, PC};
-use memtwin_qemu::Status;
+use crate::machine::{BareMachine, PC};
+use memtwin_qemu::MigrationStatus;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -45,7 +45,7 @@ fn a_guest_that_qemu_does_not_survive_migrating() {
     let plugged = "-object memory-backend-ram,id=m,size=128M,reserve=off \
                    -device virtio-mem-pci,id=vm,memdev=m";
     let arguments = format!("-M pc -accel tcg -m 32M,maxmem=4G -bios firmware {plugged}");
-    let Some(mut machine) = Machine::start(PC, &arguments) else { return };
+    let Some(mut machine) = BareMachine::start(PC, &arguments) else { return };
     let before = machine.setup();
     refused(&mut machine.audit(""), &["virtio-mem (vm) under TCG", "use KVM"]);
     assert_eq!(machine.setup(), before);
@@ -53,7 +53,7 @@ fn a_guest_that_qemu_does_not_survive_migrating() {
 
 #[test]
 fn somebody_else_migrates() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let path = machine.qemu.dir().join("slow");
     let _nobody_reads = UnixListener::bind(&path).unwrap();
     let uri = serde_json::json!({ "uri": format!("unix:{}", path.display()) });
@@ -61,13 +61,13 @@ fn somebody_else_migrates() {
     let mut fds = 0;
     crate::common::until("it migrates", || {
         fds = fs::read_dir(format!("/proc/{}/fd", machine.qemu.pid())).unwrap().count();
-        memtwin_qemu::migration(&mut machine.qmp).unwrap().status == Status::Active
+        memtwin_qemu::migration(&mut machine.qmp).unwrap().status == MigrationStatus::Active
     });
     let before = machine.setup();
     refused(&mut machine.audit(""), &["is under way ('active')", "migrate_cancel"]);
     assert_eq!(machine.setup(), before);
     let status = memtwin_qemu::migration(&mut machine.qmp).unwrap().status;
-    assert_eq!(status, Status::Active, "theirs goes on");
+    assert_eq!(status, MigrationStatus::Active, "theirs goes on");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_blocker_is_quoted() {
     let peer = "-object memory-backend-file,id=m,size=1M,mem-path=shared,share=on \
         -device ivshmem-plain,memdev=m,master=off";
     for (device, words) in [(nvme, "nvme"), (peer, "peer mode")] {
-        let Some(mut machine) = Machine::writing(device) else { return };
+        let Some(mut machine) = BareMachine::writing(device) else { return };
         let before = machine.setup();
         refused(&mut machine.audit(""), &["QEMU can't migrate this guest", words]);
         machine.is_as(&before);
@@ -85,12 +85,12 @@ fn a_blocker_is_quoted() {
 
 #[test]
 fn the_wrong_process() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let ours = std::process::id();
     refused(&mut machine.audit(&format!("--pid {ours}")), &["is not this QEMU", "--pid"]);
     refused(&mut machine.audit("--pid 4194304"), &["has ended"]);
-    let Some(other) = Machine::start(PC, "-M pc -accel kvm -m 16 -S") else { return };
+    let Some(other) = BareMachine::start(PC, "-M pc -accel kvm -m 16 -S") else { return };
     let wrong = format!("--pid {}", other.qemu.pid());
     refused(&mut machine.audit(&wrong), &["is not this QEMU"]);
     machine.is_as(&before);
@@ -99,7 +99,7 @@ fn the_wrong_process() {
 
 #[test]
 fn an_ordinary_user_may_not_read_root_s_memory() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let open = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -119,7 +119,7 @@ fn an_ordinary_user_may_not_read_root_s_memory() {
 
 #[test]
 fn no_room_for_the_twin() {
-    let Some(mut machine) = Machine::writing("-m 256") else { return };
+    let Some(mut machine) = BareMachine::writing("-m 256") else { return };
     let before = machine.setup();
     let mut audit = Command::new("prlimit");
     audit.arg("--as=200000000").arg(env!("CARGO_BIN_EXE_memtwin")).arg("audit");
@@ -131,7 +131,7 @@ fn no_room_for_the_twin() {
 
 #[test]
 fn a_record_that_can_t_be_saved_is_told_before_anything_is_changed() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let mut audit = memtwin();
     audit.arg("audit").arg(machine.qemu.qmp()).args(["--json", "/no/such/directory/x"]);
@@ -146,7 +146,7 @@ fn what_is_a_monitor_of_another_form_and_what_is_none() {
         -serial unix:serial,server=on,wait=off -device virtio-serial \
         -chardev socket,path=agent,server=on,wait=off,id=qga0 \
         -device virtserialport,chardev=qga0,name=org.qemu.guest_agent.0";
-    let Some(mut machine) = Machine::writing(sockets) else { return };
+    let Some(mut machine) = BareMachine::writing(sockets) else { return };
     let before = machine.setup();
     let at = |name: &str| {
         let mut audit = memtwin();
@@ -164,7 +164,7 @@ fn what_is_a_monitor_of_another_form_and_what_is_none() {
 /// Something carries bytes to and fro, and no descriptors.
 #[test]
 fn what_stands_between_us_and_qemu_is_named() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let between = machine.qemu.dir().join("between");
     let listener = UnixListener::bind(&between).unwrap();

@@ -1,11 +1,11 @@
 //! `memtwin replicate qemu:SOCKET`, without a Linux guest: how it ends.
 
 use crate::common::{Held, expect, json, memtwin, until, verdicts};
-use crate::machine::Machine;
+use crate::machine::BareMachine;
 use memtwin_qemu::{RunState, parameters};
 use std::process::Command;
 
-fn replicate(machine: &Machine, twin: &str, more: &str) -> Command {
+fn replicate(machine: &BareMachine, twin: &str, more: &str) -> Command {
     let mut command = memtwin();
     command.arg("replicate").arg(format!("qemu:{}", machine.qemu.qmp().display())).arg(twin);
     command.args(["--quiet", "--interval", "50ms", "--max-pause", "1m", "--json"]);
@@ -16,7 +16,7 @@ fn replicate(machine: &Machine, twin: &str, more: &str) -> Command {
 /// Its guest writes all the time, so its log is never clean; with and without a twin.
 #[test]
 fn a_log_that_is_never_clean_does_not_converge() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let file = format!("file:{}", machine.qemu.dir().join("twin").display());
     for twin in ["discard", &file] {
@@ -35,7 +35,7 @@ fn a_log_that_is_never_clean_does_not_converge() {
 /// is said.
 #[test]
 fn one_that_ends_early_says_so() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let file = format!("file:{}", machine.qemu.dir().join("twin").display());
     let mut replication = Held::spawn(&mut replicate(&machine, &file, "--seconds 1h"));
     until("it is held", || {

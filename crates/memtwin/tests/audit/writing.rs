@@ -1,12 +1,12 @@
 //! A guest that writes, and a log that tells the truth.
 
 use crate::common::{expect, run};
-use crate::machine::{Machine, all_identical, case};
-use memtwin_report::record::Kind;
+use crate::machine::{BareMachine, all_identical, case};
+use memtwin_report::record::RecordedKind;
 
 #[test]
 fn every_block_is_identical_and_qemu_is_as_before() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     assert_eq!(before.guest, "running");
     let (out, _) = expect(0, &mut machine.audit("--rounds 3"));
@@ -17,7 +17,8 @@ fn every_block_is_identical_and_qemu_is_as_before() {
     let record = machine.record();
     all_identical(&record);
     let ram = case(&record, "audit/pc.ram");
-    let deltas: Vec<_> = ram.rounds().iter().filter(|round| round.kind == Kind::Delta).collect();
+    let deltas: Vec<_> =
+        ram.rounds().iter().filter(|round| round.kind == RecordedKind::Delta).collect();
     assert!(deltas.len() > 1 && deltas.iter().all(|round| round.dirty_pages >= 100), "{ram:?}");
     assert!(ram.rounds()[0].sent_pages >= (32 << 20) / ram.page_size(), "{ram:?}");
     assert_eq!(ram.exercised(), Some(true));
@@ -34,7 +35,7 @@ fn every_block_is_identical_and_qemu_is_as_before() {
 
 #[test]
 fn it_is_judged_at_several_stops_of_one_run() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let before = machine.setup();
     let (out, _) =
         expect(0, &mut machine.audit("--rounds 5 --pause-every 2 --rounds-per-second 9"));
@@ -45,14 +46,14 @@ fn it_is_judged_at_several_stops_of_one_run() {
     all_identical(&record);
     let rounds = case(&record, "audit/pc.ram").rounds();
     let count = |kind| rounds.iter().filter(|round| round.kind == kind).count();
-    assert_eq!((count(Kind::PreCopy), count(Kind::Delta)), (3, 5));
-    assert!(count(Kind::Final) >= 3);
+    assert_eq!((count(RecordedKind::PreCopy), count(RecordedKind::Delta)), (3, 5));
+    assert!(count(RecordedKind::Final) >= 3);
     assert!(rounds.iter().enumerate().all(|(n, round)| round.n as usize == n));
 }
 
 #[test]
 fn settings_of_somebody_else_are_put_back() {
-    let Some(mut machine) = Machine::writing("") else { return };
+    let Some(mut machine) = BareMachine::writing("") else { return };
     let tls = "{\"capabilities\": [{\"capability\": \"xbzrle\", \"state\": true},
         {\"capability\": \"auto-converge\", \"state\": true},
         {\"capability\": \"events\", \"state\": true},

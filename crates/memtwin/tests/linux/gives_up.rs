@@ -5,7 +5,7 @@ use crate::common::{Held, Place, expect, json, memtwin, text, until};
 use crate::guest::Talk;
 use memtwin_lab::image::{ImageSpec, SUITE};
 use memtwin_lab::{Arch, Cache, Flavour, Machine};
-use memtwin_qemu::{Status, migration};
+use memtwin_qemu::{MigrationStatus, migration};
 use memtwin_qmp::Qmp;
 use serde_json::{Value, json as value};
 use std::fs::{self, File};
@@ -95,7 +95,7 @@ impl Guest {
     }
 
     fn goes_on(&mut self) -> bool {
-        migration(&mut self.qmp).unwrap().status == Status::Active
+        migration(&mut self.qmp).unwrap().status == MigrationStatus::Active
     }
 
     /// Waits until QEMU has collected its log so many times more.

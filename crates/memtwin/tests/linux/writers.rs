@@ -5,7 +5,7 @@ use crate::common::{Held, json, memtwin, text, until, verdicts};
 use crate::flood::Flood;
 use crate::guest::Guest;
 use memtwin_lab::Arch;
-use memtwin_qemu::{Status, migration};
+use memtwin_qemu::{MigrationStatus, migration};
 use memtwin_qmp::Qmp;
 use std::io::Read;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Audit {
 
     /// Whether QEMU is in pre-copy for it: it is not over.
     fn goes_on(&mut self) -> bool {
-        migration(&mut self.monitor).unwrap().status == Status::Active
+        migration(&mut self.monitor).unwrap().status == MigrationStatus::Active
     }
 
     /// Its end: every block judged, none with a lost page, and the control found. `reset`: the machine

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-const TICK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What all that is at work knows.
 #[derive(Debug, Default)]
-struct State {
+struct JobState {
     /// The cable is cut. A new one may be laid.
     cut: AtomicBool,
     /// No new one is.
@@ -27,7 +27,7 @@ struct State {
 /// The cable.
 #[derive(Debug)]
 pub(crate) struct Cable {
-    state: Arc<State>,
+    state: Arc<JobState>,
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
     accepts: Option<JoinHandle<()>>,
 }
@@ -37,7 +37,7 @@ impl Cable {
     pub(crate) fn new(from: &Path, to: &Path) -> Self {
         let listener = UnixListener::bind(from).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let state = Arc::new(State { limit: u64::MAX.into(), ..State::default() });
+        let state = Arc::new(JobState { limit: u64::MAX.into(), ..JobState::default() });
         let workers = Arc::new(Mutex::new(Vec::new()));
         let accepts = thread::spawn({
             let (state, workers, to) = (Arc::clone(&state), Arc::clone(&workers), to.to_owned());
@@ -84,12 +84,12 @@ impl Drop for Cable {
 fn accept(
     listener: &UnixListener,
     to: &PathBuf,
-    state: &Arc<State>,
+    state: &Arc<JobState>,
     workers: &Mutex<Vec<JoinHandle<()>>>,
 ) {
     while !state.over.load(Ordering::SeqCst) {
         let Ok((source, _)) = listener.accept() else {
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
             continue;
         };
         if state.gone.load(Ordering::SeqCst) {
@@ -112,18 +112,18 @@ fn accept(
 fn carry(
     from: &mut UnixStream,
     to: &mut UnixStream,
-    state: &State,
+    state: &JobState,
     cut: &AtomicBool,
     counts: bool,
 ) {
-    from.set_read_timeout(Some(TICK)).unwrap();
+    from.set_read_timeout(Some(POLL_INTERVAL)).unwrap();
     let mut bytes = vec![0; 1 << 16];
     while !state.over.load(Ordering::SeqCst) {
         if state.cut.load(Ordering::SeqCst) {
             cut.store(true, Ordering::SeqCst);
         }
         if cut.load(Ordering::SeqCst) {
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
             continue;
         }
         let read = match from.read(&mut bytes) {

@@ -7,8 +7,8 @@ use memtwin_migrate::{
     FailureReason, GuestLocation, MigrationEvent, MigrationOutcome, MigrationSettings, Side,
     migrate,
 };
-use memtwin_qemu::Status;
-use memtwin_replicate::Stop;
+use memtwin_qemu::MigrationStatus;
+use memtwin_replicate::CancelToken;
 use memtwin_testbed::{Need, lacks};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -58,7 +58,7 @@ fn cut_in_postcopy(cut: impl Fn(&Cable)) -> Option<(Pair, Side, MigrationOutcome
         match event {
             // Not before: QEMU takes nothing up again whose devices have not arrived.
             MigrationEvent::Look(told)
-                if told.status == Status::PostcopyActive
+                if told.status == MigrationStatus::PostcopyActive
                     && told.ram.is_some_and(|ram| ram.transferred > 4 << 20)
                     && !was_cut =>
             {
@@ -112,7 +112,7 @@ fn cut_in_the_last_pass(by_itself: bool) {
     let cable = cable(&pair, &mut settings);
     cable.cut_after(1 << 20);
     pair.source.qmp.set_patience(Duration::from_secs(2));
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let interrupt = thread::spawn({
         let (is_cut, stop) = (cable.is_cut(), stop.clone());
         move || {

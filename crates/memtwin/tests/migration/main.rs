@@ -15,7 +15,7 @@ use memtwin_migrate::{
     FailureReason, GuestLocation, MigrationEvent, MigrationSettings, Side, SideError, migrate,
 };
 use memtwin_qemu::RunState;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_testbed::{Need, lacks};
 use std::path::Path;
 use std::time::Duration;
@@ -270,7 +270,7 @@ fn an_interrupt_leaves_the_guest_where_it_is() {
     }
     let mut pair = Pair::new(&pc(""));
     let mut destination = pair.destination(&pc("")).unwrap();
-    let (settings, stop, mut done) = (pair.slow(), Stop::default(), false);
+    let (settings, stop, mut done) = (pair.slow(), CancelToken::default(), false);
     let mut hear = |event: MigrationEvent<'_>, _: &mut Side, _: &mut Side| {
         if amid(&event, &mut done) {
             stop.set();

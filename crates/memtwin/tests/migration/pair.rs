@@ -6,7 +6,7 @@ use memtwin_migrate::{
     MigrationEvent, MigrationOutcome, MigrationSettings, STALL_TIMEOUT, Side, SideError, SideSpec,
     migrate,
 };
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -100,7 +100,8 @@ pub(crate) fn run(
     settings: &MigrationSettings,
     hear: &mut dyn FnMut(MigrationEvent<'_>, &mut Side, &mut Side),
 ) -> MigrationOutcome {
-    let moved = migrate(&mut pair.source, destination, settings, &Stop::default(), hear).unwrap();
+    let moved =
+        migrate(&mut pair.source, destination, settings, &CancelToken::default(), hear).unwrap();
     assert_eq!(moved.doubled, 0);
     moved
 }

@@ -3,7 +3,7 @@
 //! run it too.
 
 use super::outcome::{FailureReason, GuestLocation};
-use super::phase::{LoadState, Phase};
+use super::phase::{LoadState, MigrationPhase};
 use super::{GLANCE_TIMEOUT, MigrationDriver, POLL_INTERVAL, SETTLE_TIMEOUT, ask};
 use crate::side::Side;
 use memtwin_qmp::QmpError;
@@ -25,7 +25,7 @@ impl MigrationDriver<'_> {
     /// The destination runs the guest: a source that does not know of it must not go on when it hears of the
     /// link.
     pub(super) fn leave_at_destination(&mut self) -> GuestLocation {
-        self.enter(Phase::DestinationRunning);
+        self.enter(MigrationPhase::DestinationRunning);
         self.source.cut_off();
         self.outcome.resumed.get_or_insert_with(Instant::now);
         GuestLocation::Destination
@@ -35,7 +35,7 @@ impl MigrationDriver<'_> {
     /// disk. Where the guest is.
     pub(super) fn give_up_unheard(&mut self, error: &QmpError) -> GuestLocation {
         let unanswered = format!("the source does not answer any more: {error}");
-        if self.phase == Phase::Postcopy {
+        if self.phase == MigrationPhase::Postcopy {
             return GuestLocation::Nowhere(FailureReason::Failed(format!(
                 "{unanswered}; in postcopy the guest's memory is on both sides"
             )));

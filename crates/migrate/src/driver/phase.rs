@@ -1,11 +1,11 @@
 //! The phases of a migration, and who may run the guest in each: never both sides, and the source takes it
 //! back only where the destination can't have run it.
 
-use memtwin_qemu::{GuestStatus, RunState, Status};
+use memtwin_qemu::{GuestStatus, MigrationStatus, RunState};
 
 /// Where a migration is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum MigrationPhase {
     /// Both sides receive their settings; the source has not been told to migrate.
     SettingUp,
     /// The source runs the guest, and sends round by round. Before the first one, it connects.
@@ -44,7 +44,7 @@ pub(crate) enum Runner {
     Destination,
 }
 
-impl Phase {
+impl MigrationPhase {
     /// Who may run the guest in this phase: decided here alone.
     pub(crate) fn may_run(self, start: DestinationStart) -> Runner {
         match (self, start) {
@@ -60,7 +60,7 @@ impl Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SourceState {
     /// It goes on, in this phase.
-    UnderWay(Phase),
+    UnderWay(MigrationPhase),
     /// Everything was sent.
     Completed,
     /// It was cancelled; the source runs the guest.
@@ -70,26 +70,26 @@ pub(super) enum SourceState {
 }
 
 impl SourceState {
-    pub(super) fn of(status: &Status) -> Self {
+    pub(super) fn of(status: &MigrationStatus) -> Self {
         match status {
-            Status::Completed => Self::Completed,
-            Status::Cancelled => Self::Cancelled,
-            Status::Failed => Self::Failed,
-            Status::PostcopyActive
-            | Status::PostcopyPaused
-            | Status::PostcopyRecover
-            | Status::PostcopyRecoverSetup => Self::UnderWay(Phase::Postcopy),
-            Status::Device => Self::UnderWay(Phase::SwitchOver),
+            MigrationStatus::Completed => Self::Completed,
+            MigrationStatus::Cancelled => Self::Cancelled,
+            MigrationStatus::Failed => Self::Failed,
+            MigrationStatus::PostcopyActive
+            | MigrationStatus::PostcopyPaused
+            | MigrationStatus::PostcopyRecover
+            | MigrationStatus::PostcopyRecoverSetup => Self::UnderWay(MigrationPhase::Postcopy),
+            MigrationStatus::Device => Self::UnderWay(MigrationPhase::SwitchOver),
             // One that waits before its last pass has not sent it; one of a name that we don't know is
             // given up as any other.
-            Status::None
-            | Status::Setup
-            | Status::Cancelling
-            | Status::Active
-            | Status::Colo
-            | Status::PreSwitchover
-            | Status::WaitUnplug
-            | Status::Other(_) => Self::UnderWay(Phase::PreCopy),
+            MigrationStatus::None
+            | MigrationStatus::Setup
+            | MigrationStatus::Cancelling
+            | MigrationStatus::Active
+            | MigrationStatus::Colo
+            | MigrationStatus::PreSwitchover
+            | MigrationStatus::WaitUnplug
+            | MigrationStatus::Other(_) => Self::UnderWay(MigrationPhase::PreCopy),
         }
     }
 }
@@ -138,14 +138,14 @@ impl LoadState {
 mod tests {
     use super::*;
 
-    const ALL: [Phase; 7] = [
-        Phase::SettingUp,
-        Phase::PreCopy,
-        Phase::SwitchOver,
-        Phase::BothStopped,
-        Phase::Postcopy,
-        Phase::DestinationRunning,
-        Phase::RollingBack,
+    const ALL: [MigrationPhase; 7] = [
+        MigrationPhase::SettingUp,
+        MigrationPhase::PreCopy,
+        MigrationPhase::SwitchOver,
+        MigrationPhase::BothStopped,
+        MigrationPhase::Postcopy,
+        MigrationPhase::DestinationRunning,
+        MigrationPhase::RollingBack,
     ];
 
     #[test]
@@ -154,23 +154,26 @@ mod tests {
             for phase in ALL {
                 let sent_all = matches!(
                     phase,
-                    Phase::SwitchOver
-                        | Phase::BothStopped
-                        | Phase::Postcopy
-                        | Phase::DestinationRunning
+                    MigrationPhase::SwitchOver
+                        | MigrationPhase::BothStopped
+                        | MigrationPhase::Postcopy
+                        | MigrationPhase::DestinationRunning
                 );
                 assert_eq!(phase.may_run(start) == Runner::Source, !sent_all, "{phase:?}");
             }
         }
         // One that runs by itself is never taken for one that waits.
-        let by_itself = |phase: &Phase| phase.may_run(DestinationStart::ByItself);
+        let by_itself = |phase: &MigrationPhase| phase.may_run(DestinationStart::ByItself);
         assert!(ALL.iter().all(|phase| by_itself(phase) != Runner::Neither));
     }
 
     #[test]
     fn an_unknown_status_is_no_end() {
-        let tomorrow = Status::Other("of-tomorrow".to_owned());
-        assert_eq!(SourceState::of(&tomorrow), SourceState::UnderWay(Phase::PreCopy));
-        assert_eq!(SourceState::of(&Status::Device), SourceState::UnderWay(Phase::SwitchOver));
+        let tomorrow = MigrationStatus::Other("of-tomorrow".to_owned());
+        assert_eq!(SourceState::of(&tomorrow), SourceState::UnderWay(MigrationPhase::PreCopy));
+        assert_eq!(
+            SourceState::of(&MigrationStatus::Device),
+            SourceState::UnderWay(MigrationPhase::SwitchOver)
+        );
     }
 }

@@ -6,7 +6,7 @@
 use super::outcome::FailureReason;
 use super::{Exit, MigrationDriver, ask};
 use crate::side::Side;
-use memtwin_qemu::Status;
+use memtwin_qemu::MigrationStatus;
 use memtwin_qmp::QmpError;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -35,12 +35,12 @@ impl MigrationDriver<'_> {
     /// Looks after a postcopy that sends, or has sent nothing for so long, or has broken off.
     pub(super) fn tend_postcopy(
         &mut self,
-        status: &Status,
+        status: &MigrationStatus,
         silent: Duration,
         broken: &mut BrokenPostcopy,
     ) -> Result<(), Exit> {
-        if *status != Status::PostcopyActive {
-            return self.take_up(*status == Status::PostcopyPaused, broken);
+        if *status != MigrationStatus::PostcopyActive {
+            return self.take_up(*status == MigrationStatus::PostcopyPaused, broken);
         }
         if silent.is_zero() {
             *broken = BrokenPostcopy::default();

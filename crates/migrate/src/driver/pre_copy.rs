@@ -3,7 +3,7 @@
 
 use super::give_up::DestinationState;
 use super::outcome::FailureReason;
-use super::phase::{LoadState, Phase, Runner, SourceState};
+use super::phase::{LoadState, MigrationPhase, Runner, SourceState};
 use super::postcopy::BrokenPostcopy;
 use super::stall::StallDetector;
 use super::{Exit, MigrationDriver, MigrationEvent, POLL_INTERVAL, SETTLE_TIMEOUT, ask};
@@ -50,7 +50,7 @@ impl MigrationDriver<'_> {
                 SourceState::Failed => return Err(self.failed(cancelled)),
                 SourceState::UnderWay(phase) => self.enter(phase),
             }
-            if self.phase == Phase::Postcopy {
+            if self.phase == MigrationPhase::Postcopy {
                 // Its memory is on both sides: to cancel it now would lose the guest.
                 self.tend_postcopy(&status, silent, &mut broken)?;
                 if broken.is_new() {

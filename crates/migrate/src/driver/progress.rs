@@ -1,7 +1,7 @@
 //! The course of a migration, round by round, as `query-migrate` tells it from outside: a round ends
 //! when QEMU has collected its dirty log once more (`dirty-sync-count`).
 
-use memtwin_qemu::{Migration, Ram};
+use memtwin_qemu::{Migration, RamCounters};
 use std::time::{Duration, Instant};
 
 /// A round of pre-copy, as far as can be seen from outside: rounds that are shorter than the time
@@ -38,8 +38,8 @@ pub struct MigrationProgress {
     pub rounds: Vec<PrecopyRound>,
     /// What QEMU said last.
     pub last: Migration,
-    begun: Option<(Instant, Ram)>,
-    seen: Option<(Instant, Ram)>,
+    begun: Option<(Instant, RamCounters)>,
+    seen: Option<(Instant, RamCounters)>,
     /// Bytes that were dirty when a round ended, as soon as that was seen: what the next begins with.
     pub(crate) dirty_again: Vec<u64>,
 }
@@ -54,7 +54,7 @@ impl MigrationProgress {
             self.last.ram = before;
             return None;
         };
-        let (began, base) = *self.begun.get_or_insert((now, Ram::default()));
+        let (began, base) = *self.begun.get_or_insert((now, RamCounters::default()));
         // The first collection is that of all pages, and is made before anything is sent.
         let is_next = ram.dirty_sync_count > base.dirty_sync_count.max(1);
         self.seen = Some((now, ram));
@@ -72,7 +72,13 @@ impl MigrationProgress {
         (ram.transferred > base.transferred).then(|| self.enter(began, base, now, ram))
     }
 
-    fn enter(&mut self, began: Instant, base: Ram, now: Instant, ram: Ram) -> PrecopyRound {
+    fn enter(
+        &mut self,
+        began: Instant,
+        base: RamCounters,
+        now: Instant,
+        ram: RamCounters,
+    ) -> PrecopyRound {
         let round = PrecopyRound {
             n: self.rounds.len() as u64,
             pages: ram.normal.saturating_sub(base.normal),
@@ -97,10 +103,15 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn told(sync: u64, transferred: u64, normal: u64) -> Migration {
-        let ram =
-            Ram { dirty_sync_count: sync, transferred, normal, page_size: 4096, ..Ram::default() };
+        let ram = RamCounters {
+            dirty_sync_count: sync,
+            transferred,
+            normal,
+            page_size: 4096,
+            ..RamCounters::default()
+        };
         Migration {
-            ram: Some(Ram { dirty_pages_rate: 1000, mbps: 8.0, remaining: 1 << 20, ..ram }),
+            ram: Some(RamCounters { dirty_pages_rate: 1000, mbps: 8.0, remaining: 1 << 20, ..ram }),
             ..Migration::default()
         }
     }

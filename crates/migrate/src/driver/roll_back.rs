@@ -2,7 +2,7 @@
 
 use super::give_up::ended;
 use super::outcome::{FailureReason, GuestLocation};
-use super::phase::{Phase, Runner};
+use super::phase::{MigrationPhase, Runner};
 use super::{MigrationDriver, POLL_INTERVAL, SETTLE_TIMEOUT, ask};
 use crate::side::Side;
 use memtwin_qmp::QmpError;
@@ -31,7 +31,7 @@ impl MigrationDriver<'_> {
         if !ended(self.destination) || !never_ran {
             return GuestLocation::Nowhere(why);
         }
-        self.enter(Phase::RollingBack);
+        self.enter(MigrationPhase::RollingBack);
         match ask(&mut self.source.qmp, "cont", json!({})) {
             Ok(()) => self.runs_on_at_source(why),
             Err(_) => GuestLocation::Nowhere(died(self.source).unwrap_or(why)),

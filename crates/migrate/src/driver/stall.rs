@@ -1,6 +1,6 @@
 //! How long a migration has sent nothing: what tells a link that is cut from one that is slow.
 
-use memtwin_qemu::{Migration, Status};
+use memtwin_qemu::{Migration, MigrationStatus};
 use std::time::{Duration, Instant};
 
 /// The most that passes between two looks while the source answers. If it does not, it may be waiting for
@@ -21,7 +21,10 @@ impl StallDetector {
         let sent = told.ram.map_or(0, |ram| ram.transferred);
         let since = self.looked.replace(now).map_or(Duration::ZERO, |last| now - last);
         // Before that it connects, which has a limit of its own; after it nothing is left to be sent.
-        let sends = matches!(told.status, Status::Active | Status::Device | Status::PostcopyActive);
+        let sends = matches!(
+            told.status,
+            MigrationStatus::Active | MigrationStatus::Device | MigrationStatus::PostcopyActive
+        );
         if sends && sent == self.sent {
             self.silent += since.min(LONGEST_GAP);
         } else {
@@ -34,10 +37,10 @@ impl StallDetector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use memtwin_qemu::Ram;
+    use memtwin_qemu::RamCounters;
 
-    fn told(status: Status, transferred: u64) -> Migration {
-        let ram = Ram { transferred, ..Ram::default() };
+    fn told(status: MigrationStatus, transferred: u64) -> Migration {
+        let ram = RamCounters { transferred, ..RamCounters::default() };
         Migration { status, ram: Some(ram), ..Migration::default() }
     }
 
@@ -48,13 +51,13 @@ mod tests {
             let silent = silence.see(began + Duration::from_millis(ms), &told(status, sent));
             silent.as_millis()
         };
-        assert_eq!(see(0, Status::Setup, 0), 0);
-        assert_eq!(see(100, Status::Active, 1), 0);
-        assert_eq!(see(200, Status::Active, 1), 100);
-        assert_eq!(see(900, Status::Device, 1), 800);
-        assert_eq!(see(1000, Status::Active, 2), 0);
+        assert_eq!(see(0, MigrationStatus::Setup, 0), 0);
+        assert_eq!(see(100, MigrationStatus::Active, 1), 0);
+        assert_eq!(see(200, MigrationStatus::Active, 1), 100);
+        assert_eq!(see(900, MigrationStatus::Device, 1), 800);
+        assert_eq!(see(1000, MigrationStatus::Active, 2), 0);
         // It did not answer for a minute.
-        assert_eq!(see(61_000, Status::Active, 2), 10_000);
-        assert_eq!(see(61_100, Status::Cancelling, 2), 0);
+        assert_eq!(see(61_000, MigrationStatus::Active, 2), 10_000);
+        assert_eq!(see(61_100, MigrationStatus::Cancelling, 2), 0);
     }
 }

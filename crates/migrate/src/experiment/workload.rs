@@ -8,7 +8,7 @@ use crate::guest::heartbeat;
 use crate::side::Side;
 use crate::verdict::judge::GuestReport;
 use memtwin_lab::Progress;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl MigrationExperiment<'_> {
     pub(crate) fn told(&self, console: &Console, progress: &mut dyn Progress) -> GuestReport {
         let mut account = GuestReport::default();
         // Interrupted or not: it is bounded, and tells what there is to tell.
-        let mut hush = SilentProgress(&Stop::default());
+        let mut hush = SilentProgress(&CancelToken::default());
         let mut ask = || -> Result<(), ConsoleError> {
             for n in 0..self.loads().len() {
                 let (_, said) =

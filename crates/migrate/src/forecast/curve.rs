@@ -1,7 +1,7 @@
 //! A dirty-rate curve: how many bytes of distinct pages a guest dirties within a time. It bends, since a
 //! page that is dirtied twice is sent once: a rate alone says nothing of a working set.
 
-use memtwin_qemu::{Dirtied, DirtyRateError, dirtied};
+use memtwin_qemu::{DirtyRate, DirtyRateError, dirtied};
 use memtwin_qmp::Qmp;
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Curve {
     /// What was measured: the times rise, the bytes do not fall.
-    points: Vec<Dirtied>,
+    points: Vec<DirtyRate>,
     /// No more than that is dirtied in any time: the guest has no more.
     memory: u64,
 }
 
 impl Curve {
     /// A curve through these points, for a guest with so many bytes of memory.
-    pub fn new(points: impl IntoIterator<Item = Dirtied>, memory: u64) -> Self {
-        let mut points: Vec<Dirtied> = points.into_iter().collect();
+    pub fn new(points: impl IntoIterator<Item = DirtyRate>, memory: u64) -> Self {
+        let mut points: Vec<DirtyRate> = points.into_iter().collect();
         points.sort_by_key(|point| point.within);
         let mut most = 0;
         for point in &mut points {
@@ -47,26 +47,26 @@ impl Curve {
         let mut points = Vec::new();
         for (limits, times) in TIMES {
             let within = downtime_limit.mul_f64(limits).clamp(SHORTEST, LONGEST);
-            let mut sum = Dirtied { within: Duration::ZERO, bytes: 0 };
+            let mut sum = DirtyRate { within: Duration::ZERO, bytes: 0 };
             for _ in 0..times {
                 let one = dirtied(qmp, within)?;
-                sum = Dirtied { within: sum.within + one.within, bytes: sum.bytes + one.bytes };
+                sum = DirtyRate { within: sum.within + one.within, bytes: sum.bytes + one.bytes };
             }
             let bytes = sum.bytes / u64::from(times);
-            points.push(Dirtied { within: sum.within / times, bytes });
+            points.push(DirtyRate { within: sum.within / times, bytes });
         }
         Ok(Self::new(points, memory))
     }
 
     /// What was measured.
-    pub fn points(&self) -> &[Dirtied] {
+    pub fn points(&self) -> &[DirtyRate] {
         &self.points
     }
 
     /// Bytes of distinct pages that are dirtied within a time: a straight line between two points, from
     /// nothing at the beginning, and on as between the last two; never more than the guest has.
     pub fn within(&self, time: Duration) -> f64 {
-        let at = |point: &Dirtied| (point.within.as_secs_f64(), point.bytes as f64);
+        let at = |point: &DirtyRate| (point.within.as_secs_f64(), point.bytes as f64);
         let x = time.as_secs_f64();
         let mut before = (0.0, 0.0);
         let mut slope = 0.0;
@@ -90,7 +90,7 @@ pub(crate) mod tests {
 
     /// A curve through points of milliseconds and megabytes.
     pub(crate) fn curve(points: &[(u64, u64)]) -> Curve {
-        let point = |&(ms, mb): &(u64, u64)| Dirtied {
+        let point = |&(ms, mb): &(u64, u64)| DirtyRate {
             within: Duration::from_millis(ms),
             bytes: mb * 1_000_000,
         };

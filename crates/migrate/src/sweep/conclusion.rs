@@ -16,7 +16,7 @@ use memtwin_lab::Progress;
 use memtwin_pages::Layout;
 use memtwin_report::Failure;
 use memtwin_report::record::{Achieved, Smallest, Sweep};
-use memtwin_report::{Case, Trial};
+use memtwin_report::{Case, CaseBuilder};
 
 impl SweepRun<'_> {
     /// Ends it, and judges what is to be judged.
@@ -42,7 +42,8 @@ impl SweepRun<'_> {
         let lines = joined(&self.heard);
         let beats = heartbeat::heartbeats(&lines);
         let name = self.experiment.environment.name.clone();
-        let trial = |part: &str| Trial::new(format!("migrate/{part}"), &name, &Layout::default());
+        let trial =
+            |part: &str| CaseBuilder::new(format!("migrate/{part}"), &name, &Layout::default());
         // Without load and limit it must move; else nothing was swept.
         let not_converged = sweep.cells.is_empty();
         let closing = table::lines(&sweep);

@@ -3,7 +3,7 @@
 
 use super::bandwidth::BandwidthLimit;
 use super::load::{LoadSpec, RunningLoad, kept};
-use super::search::{Attempt, IntervalSearch};
+use super::search::{IntervalSearch, SweepAttempt};
 use super::{GIGABIT, attempt};
 use crate::bit_rate::BitRate;
 use crate::config::{GuestLoad, MigrationConfig, SweepConfig};
@@ -17,7 +17,7 @@ use crate::report::MigrationReport;
 use crate::side::Side;
 use crate::verdict::clocks;
 use memtwin_lab::Progress;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use memtwin_report::record::{CurvePoint, SweepCell, SweepLoad, Unloaded};
 use std::time::Duration;
@@ -68,7 +68,7 @@ pub(crate) fn run(
     config: &MigrationConfig,
     swept: &SweepConfig,
     environment: &mut Environment,
-    stop: &Stop,
+    stop: &CancelToken,
     progress: &mut dyn Progress,
 ) -> Result<MigrationReport, Failure> {
     let loads = MigrationExperiment { config, environment: &mut *environment, stop }.loads();
@@ -165,14 +165,14 @@ impl SweepRun<'_> {
     }
 
     /// What came of a cell, as far as its load was the one that was asked for, before and meanwhile.
-    fn came(&self, cell: &SweepCell) -> Attempt {
+    fn came(&self, cell: &SweepCell) -> SweepAttempt {
         let load = self.loads.iter().find(|load| load.interval_ms == cell.interval_ms);
         let before = load.is_some_and(|load| load.kept);
         match cell.observed.moved {
-            true if before && kept(&cell.observed.load) => Attempt::Converged,
+            true if before && kept(&cell.observed.load) => SweepAttempt::Converged,
             // Whether it kept its intervals or not: one that did would move no sooner.
-            false => Attempt::Not,
-            true => Attempt::NotThatLoad,
+            false => SweepAttempt::Not,
+            true => SweepAttempt::NotThatLoad,
         }
     }
 

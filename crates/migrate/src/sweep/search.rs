@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// What came of an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
+pub(super) enum SweepAttempt {
     /// The guest moved, and the load was the one that was asked for.
     Converged,
     /// The guest did not move.
@@ -20,7 +20,7 @@ pub(super) enum Attempt {
 pub(super) struct IntervalSearch {
     low: u64,
     high: u64,
-    known: BTreeMap<u64, Attempt>,
+    known: BTreeMap<u64, SweepAttempt>,
 }
 
 impl IntervalSearch {
@@ -34,7 +34,7 @@ impl IntervalSearch {
     }
 
     /// What came of an interval.
-    pub(super) fn enter(&mut self, interval: u64, came: Attempt) {
+    pub(super) fn enter(&mut self, interval: u64, came: SweepAttempt) {
         if (self.low..=self.high).contains(&interval) {
             self.known.insert(interval, came);
         }
@@ -52,24 +52,24 @@ impl IntervalSearch {
 
     /// The smallest interval which converged, and above which none did not.
     pub(super) fn smallest(&self) -> Option<u64> {
-        let fits = self.known.iter().rev().take_while(|(_, came)| **came != Attempt::Not);
-        fits.filter(|(_, came)| **came == Attempt::Converged).last().map(|(at, _)| *at)
+        let fits = self.known.iter().rev().take_while(|(_, came)| **came != SweepAttempt::Not);
+        fits.filter(|(_, came)| **came == SweepAttempt::Converged).last().map(|(at, _)| *at)
     }
 
     /// The largest below that which did not; of all, if there is none.
     pub(super) fn below(&self) -> Option<u64> {
         let smallest = self.smallest().unwrap_or(u64::MAX);
         let mut below = self.known.range(..smallest).rev();
-        below.find(|(_, came)| **came != Attempt::Converged).map(|(at, _)| *at)
+        below.find(|(_, came)| **came != SweepAttempt::Converged).map(|(at, _)| *at)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Attempt::{Converged, Not, NotThatLoad};
+    use SweepAttempt::{Converged, Not, NotThatLoad};
 
-    fn with(known: &[(u64, Attempt)]) -> IntervalSearch {
+    fn with(known: &[(u64, SweepAttempt)]) -> IntervalSearch {
         let mut search = IntervalSearch::new(1, 50);
         known.iter().for_each(|(interval, came)| search.enter(*interval, *came));
         search

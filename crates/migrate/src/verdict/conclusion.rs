@@ -12,7 +12,7 @@ use crate::report::MigrationReport;
 use memtwin_lab::Progress;
 use memtwin_pages::Layout;
 use memtwin_report::Failure;
-use memtwin_report::{Case, Trial};
+use memtwin_report::{Case, CaseBuilder};
 use std::time::Duration;
 
 impl MigrationExperiment<'_> {
@@ -26,7 +26,8 @@ impl MigrationExperiment<'_> {
         progress: &mut dyn Progress,
     ) -> Result<MigrationReport, Failure> {
         let name = self.environment.name.clone();
-        let trial = |part: &str| Trial::new(format!("migrate/{part}"), &name, &Layout::default());
+        let trial =
+            |part: &str| CaseBuilder::new(format!("migrate/{part}"), &name, &Layout::default());
         let beats = heartbeat::heartbeats(lines);
         let mut found = MigrationReport::default();
         let (mut pulses, alone) = (Vec::new(), hops.len() == 1);

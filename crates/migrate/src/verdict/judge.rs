@@ -12,7 +12,7 @@ use memtwin_lab::{CommandError, Silent};
 use memtwin_pages::{Layout, Region};
 use memtwin_replicate::RoundKind;
 use memtwin_report::record::{LostPage, PageAt};
-use memtwin_report::{Case, Trial};
+use memtwin_report::{Case, CaseBuilder};
 use memtwin_verdict::Difference;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(crate) fn closing(moved: &MigrationOutcome) -> Vec<String> {
 
 /// RAM's case, and its control's.
 pub(crate) fn ram(name: &str, source: &str, moved: &MigrationOutcome) -> Vec<Case> {
-    let empty = || Trial::new(name, source, &Layout::default());
+    let empty = || CaseBuilder::new(name, source, &Layout::default());
     let verdict = match &moved.ram {
         None => {
             let reason = match &moved.location {
@@ -76,13 +76,13 @@ pub(crate) fn ram(name: &str, source: &str, moved: &MigrationOutcome) -> Vec<Cas
         Some(Err(error)) => return vec![empty().inconclusive(error, Vec::new())],
         Some(Ok(verdict)) => verdict,
     };
-    let trial = Trial::new(name, source, &verdict.layout).rounds(&rounds(moved));
+    let trial = CaseBuilder::new(name, source, &verdict.layout).rounds(&rounds(moved));
     let mut cases = vec![trial.judged(lost(verdict), BTreeMap::new())];
     if let Some((id, page, found)) = &moved.control {
         let region = verdict.layout.region(*id);
         let injected = PageAt { region: region.name().to_owned(), gpa: region.gpa_of(*page) };
-        let trial =
-            Trial::new(format!("{name}/control"), source, &verdict.layout).control([injected]);
+        let trial = CaseBuilder::new(format!("{name}/control"), source, &verdict.layout)
+            .control([injected]);
         cases.push(match found {
             Ok(found) => trial.judged(lost(found), BTreeMap::new()),
             Err(error) => trial.inconclusive(error, Vec::new()),
@@ -134,7 +134,7 @@ fn lost(verdict: &RamVerdict) -> Vec<LostPage> {
 /// The disk's: the file system is consistent, and what was said to be durable is there. Judged on a copy.
 pub(crate) fn disk(
     environment: &Environment,
-    trial: Trial,
+    trial: CaseBuilder,
     lines: &[ConsoleLine],
     closing: &mut Vec<String>,
 ) -> Case {
@@ -174,7 +174,7 @@ pub(crate) fn disk(
 
 /// The guest's: it runs in one place, its heart beats without a gap in its numbers, its kernel is content.
 pub(crate) fn guest(
-    trial: Trial,
+    trial: CaseBuilder,
     pulses: &[(&MigrationOutcome, Option<HeartbeatStats>)],
     account: &GuestReport,
     closing: &mut Vec<String>,

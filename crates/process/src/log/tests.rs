@@ -8,9 +8,9 @@ use rustix::fs::MemfdFlags;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-struct Named(PageSet);
+struct NamedPages(PageSet);
 
-impl Collector for Named {
+impl Collector for NamedPages {
     fn pages(&mut self, _region: RegionId, bitmap: &[u64]) {
         self.0.insert_words(bitmap);
     }
@@ -21,7 +21,7 @@ impl Collector for Named {
 }
 
 /// A window of this process, of which the lower half has pages, and its log.
-fn window(pages: usize) -> (Mapping, Log) {
+fn window(pages: usize) -> (Mapping, ProcessLog) {
     let len = pages * host_page_size();
     let file = rustix::fs::memfd_create("memtwin-test", MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&file, len as u64).unwrap();
@@ -32,12 +32,12 @@ fn window(pages: usize) -> (Mapping, Log) {
     let uffd = Userfaultfd::enable(uffd::create().unwrap()).unwrap();
     let pagemap = Pagemap::open(Path::new("/proc/self/pagemap")).unwrap();
     let size = PageSize::new(host_page_size() as u64).unwrap();
-    let log = Log::new(uffd, pagemap, mapping.address(), len as u64, size);
+    let log = ProcessLog::new(uffd, pagemap, mapping.address(), len as u64, size);
     (mapping, log)
 }
 
-fn collected(log: &mut Log, pages: usize) -> Vec<u64> {
-    let mut named = Named(PageSet::new(pages as u64));
+fn collected(log: &mut ProcessLog, pages: usize) -> Vec<u64> {
+    let mut named = NamedPages(PageSet::new(pages as u64));
     log.collect(&mut named).unwrap();
     named.0.iter().collect()
 }
@@ -81,7 +81,7 @@ fn switched_off_it_can_not_be_asked_and_switched_on_again_it_is_clean() {
     mapping.write(0, b"new");
     log.stop().unwrap();
     log.stop().unwrap();
-    let mut named = Named(PageSet::new(8));
+    let mut named = NamedPages(PageSet::new(8));
     let error = log.collect(&mut named).unwrap_err();
     assert_eq!(error.errno(), Some(libc::EPERM), "{error}");
     log.start().unwrap();
@@ -98,7 +98,7 @@ fn what_was_found_before_an_error_is_named() {
     // The last page is no longer registered: the scan comes that far and fails.
     let page = host_page_size() as u64;
     log.uffd.unregister(mapping.address() + 7 * page, page).unwrap();
-    let mut named = Named(PageSet::new(8));
+    let mut named = NamedPages(PageSet::new(8));
     assert!(log.collect(&mut named).is_err());
     assert_eq!(named.0.iter().collect::<Vec<_>>(), [2]);
 }

@@ -2,16 +2,20 @@
 
 use super::*;
 use memtwin_mapping::host_page_size;
-use memtwin_stressor::{Controls, Window};
+use memtwin_stressor::{Controls, WriterWindow};
 
 /// A window of zeros, the controls of its writers, and the writers.
-fn writers(stressor: Stressor, count: usize, pages: u64) -> (Arc<Mapping>, Controls, Vec<Writer>) {
+fn writers(
+    stressor: Stressor,
+    count: usize,
+    pages: u64,
+) -> (Arc<Mapping>, Controls, Vec<PageWriter>) {
     let window = Arc::new(Mapping::anonymous(pages as usize * host_page_size(), 1).unwrap());
     let page = Arc::new(Mapping::anonymous(Controls::bytes(count), 1).unwrap());
     let shift = host_page_size().trailing_zeros();
-    let seen = Window { base: window.address(), pages, shift };
+    let seen = WriterWindow { base: window.address(), pages, shift };
     let controls = Controls::new(Arc::clone(&page), count, stressor, seen, 7);
-    let writer = |i| Writer::new(Arc::clone(&window), Arc::clone(&page), i * control::BLOCK);
+    let writer = |i| PageWriter::new(Arc::clone(&window), Arc::clone(&page), i * control::BLOCK);
     let writers = (0..count).map(writer).collect();
     (window, controls, writers)
 }
@@ -23,7 +27,7 @@ fn memory(window: &Mapping) -> Vec<u8> {
 }
 
 /// The pages that one turn changed.
-fn changed(window: &Mapping, turn: impl FnOnce() -> Turn) -> (Turn, Vec<usize>) {
+fn changed(window: &Mapping, turn: impl FnOnce() -> WriterStep) -> (WriterStep, Vec<usize>) {
     let before = memory(window);
     let turn = turn();
     let pages = before
@@ -43,11 +47,11 @@ fn every_turn_changes_the_pages_that_it_counts() {
         for i in 0..300 {
             let (turn, pages) = changed(&window, || writers[i % 2].turn());
             match turn {
-                Turn::Wrote(count) => assert_eq!(pages.len() as u64, count, "{stressor}"),
-                Turn::NotMine | Turn::Finished => {
+                WriterStep::Wrote(count) => assert_eq!(pages.len() as u64, count, "{stressor}"),
+                WriterStep::NotMine | WriterStep::Finished => {
                     assert_eq!((stressor, pages), (Stressor::Once, vec![]));
                 }
-                Turn::Unable => assert_eq!((stressor, pages), (Stressor::Walker, vec![])),
+                WriterStep::Unable => assert_eq!((stressor, pages), (Stressor::Walker, vec![])),
             }
         }
     }
@@ -74,7 +78,7 @@ fn once_is_once_for_any_number_of_writers() {
             loop {
                 let (turn, pages) = changed(&window, || writer.turn());
                 pages.into_iter().for_each(|page| times[page] += 1);
-                if turn == Turn::Finished {
+                if turn == WriterStep::Finished {
                     break;
                 }
             }
@@ -88,7 +92,7 @@ fn zero_leaves_a_zero_page_every_other_time() {
     let (window, _controls, mut writers) = writers(Stressor::Zero, 1, 1);
     window.write(0, &vec![9; host_page_size()]);
     for round in 0..6 {
-        assert_eq!(writers[0].turn(), Turn::Wrote(1));
+        assert_eq!(writers[0].turn(), WriterStep::Wrote(1));
         assert_eq!(memory(&window).iter().all(|&byte| byte == 0), round % 2 == 0);
     }
 }

@@ -15,7 +15,7 @@ mod held;
 mod twin;
 
 use libtest_mimic::{Arguments, Trial};
-use memtwin_process::{Config, ProcessGuest, StartError};
+use memtwin_process::{Config, ProcessGuest, WriterStartError};
 use memtwin_stressor::Stressor;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -98,13 +98,16 @@ fn what_can_not_be_is_refused() {
     let bytes = memtwin_mapping::host_page_size() as u64;
     let one_page = spawn(Config { bytes, stressor: Stressor::Straddle, ..config() });
     assert!(one_page.is_skip(), "{one_page}");
-    assert!(matches!(spawn(Config { threads: 0, ..config() }), StartError::NoThreads));
-    assert!(matches!(spawn(Config { bytes: 1000, ..config() }), StartError::Region(_)));
+    assert!(matches!(spawn(Config { threads: 0, ..config() }), WriterStartError::NoThreads));
+    assert!(matches!(spawn(Config { bytes: 1000, ..config() }), WriterStartError::Region(_)));
     let file = Some(tempfile::tempfile().unwrap());
-    assert!(matches!(spawn(Config { file, ..config() }), StartError::ShortFile { found: 0, .. }));
+    assert!(matches!(
+        spawn(Config { file, ..config() }),
+        WriterStartError::ShortFile { found: 0, .. }
+    ));
 
     let wrong = |command| ProcessGuest::spawn(command, config()).unwrap_err();
-    assert!(matches!(wrong(Command::new("/nonexistent")), StartError::Spawn { .. }));
+    assert!(matches!(wrong(Command::new("/nonexistent")), WriterStartError::Spawn { .. }));
     let ended = wrong(Command::new("false")).to_string();
     assert!(ended.contains("exit status: 1"), "{ended}");
 }

@@ -5,7 +5,8 @@ use memtwin_mapping::host_page_size;
 use memtwin_pages::{Layout, RegionId};
 use memtwin_process::{Config, ProcessGuest};
 use memtwin_replicate::{
-    Collector, GuestState, Replication, Sink, SinkError, Source, SourceError, Stop, Written,
+    CancelToken, Collector, GuestState, Replication, Sink, SinkError, Source, SourceError,
+    WriteOutcome,
 };
 use memtwin_stressor::Stressor;
 use std::time::Duration;
@@ -20,10 +21,15 @@ impl Sink for Plain {
         Ok(())
     }
 
-    fn write(&mut self, _region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        _region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         let at = first as usize * host_page_size();
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
-        Ok(Written { false_dirty: 0, bytes: bytes.len() as u64 })
+        Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 })
     }
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
@@ -91,7 +97,7 @@ struct Outcome {
 
 /// Starts the guest once the twin is whole, runs some rounds while it writes, and compares.
 fn run(guest: ProcessGuest, kept_back: Option<u64>) -> Outcome {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut dirty = 0;
     let mut replication = Replication::start(Liar(guest, kept_back), Plain::default(), ()).unwrap();
     replication.round(&stop).unwrap();
@@ -106,7 +112,7 @@ fn run(guest: ProcessGuest, kept_back: Option<u64>) -> Outcome {
     if kept_back.is_some() {
         wait_for("the end", || replication.guest().unwrap() == GuestState::Stopped);
     }
-    let mut still = replication.stand_still(&stop).unwrap();
+    let mut still = replication.pause_and_settle(&stop).unwrap();
     let mut memory = vec![0; still.sink().0.len()];
     still.source().read(RegionId(0), 0, &mut memory).unwrap();
     let pages = memory.chunks(host_page_size()).zip(still.sink().0.chunks(host_page_size()));

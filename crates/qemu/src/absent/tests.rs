@@ -1,7 +1,7 @@
 #![allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
 
 use super::*;
-use memtwin_mapping::{Advice, Mapping};
+use memtwin_mapping::{Mapping, MappingAdvice};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 
 /// A page of the host: what a pagemap has entries of.
@@ -24,7 +24,7 @@ const PAGES: u64 = ENTRIES as u64 * 2 + 100;
 #[test]
 fn private_memory_is_absent_until_it_is_touched() {
     let memory = Mapping::anonymous((PAGES * page()) as usize, 1).unwrap();
-    memory.advise(Advice::BasePages, 0, memory.len()).unwrap();
+    memory.advise(MappingAdvice::BasePages, 0, memory.len()).unwrap();
     assert_eq!(absent_here(&memory), [0..PAGES]);
     for at in [0, 3, ENTRIES as u64, PAGES - 1] {
         memory.write((at * page()) as usize + 5, &[7]);

@@ -1,7 +1,7 @@
 //! QMP as QEMU speaks it.
 
-use crate::{ARM, PATIENCE, PC, machine, wait_for};
-use memtwin_qemu::{RunState, Status, kvm, migration, status, target, version};
+use crate::{ARM, PC, TIMEOUT, machine, wait_for};
+use memtwin_qemu::{MigrationStatus, RunState, kvm, migration, status, target, version};
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_testbed::Qemu;
 use serde_json::{Value, json};
@@ -22,13 +22,13 @@ fn what_qemu_says_of_itself() {
         assert!(version(&mut qmp).unwrap().major >= 7);
         let state = status(&mut qmp).unwrap();
         assert_eq!((state.running, state.status), (false, RunState::Prelaunch));
-        assert_eq!(migration(&mut qmp).unwrap().status, Status::None);
+        assert_eq!(migration(&mut qmp).unwrap().status, MigrationStatus::None);
         assert_eq!(qmp.peer_pid().unwrap(), Some(qemu.pid()));
         let error = qmp.execute::<Value>("no-such-command", ()).unwrap_err();
         assert!(error.is_unknown_command(), "{error}");
         assert_eq!(qmp.hmp("info status").unwrap().trim(), "VM status: paused (prelaunch)");
         qmp.execute::<Value>("cont", ()).unwrap();
-        let resumed = qmp.wait_event(PATIENCE, |event| event.name == "RESUME").unwrap();
+        let resumed = qmp.wait_event(TIMEOUT, |event| event.name == "RESUME").unwrap();
         assert!(resumed.unwrap().timestamp.seconds > 0);
         assert!(status(&mut qmp).unwrap().running);
     }
@@ -40,7 +40,7 @@ fn a_second_client_is_told_that_it_is_busy() {
     let error = Qmp::connect(&qemu.qmp(), Duration::from_millis(200)).unwrap_err();
     assert!(matches!(error, QmpError::Busy { .. }), "{error}");
     drop(qmp);
-    Qmp::connect(&qemu.qmp(), PATIENCE).unwrap();
+    Qmp::connect(&qemu.qmp(), TIMEOUT).unwrap();
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_guardian_goes_on_in_the_middle_of_a_command() {
     for half in halves {
         let taken = socket.take().unwrap();
         rustix::io::write(&taken, half.as_bytes()).unwrap();
-        let mut next = Qmp::resume_on(taken, PATIENCE).unwrap();
+        let mut next = Qmp::resume_on(taken, TIMEOUT).unwrap();
         assert_eq!(status(&mut next).unwrap().status, RunState::Running, "{half}");
         next.send_fd("any", qemu_log(&qemu).as_fd()).unwrap();
         socket = Some(next.try_clone().unwrap());
@@ -61,7 +61,7 @@ fn a_guardian_goes_on_in_the_middle_of_a_command() {
     // And where the client died before it had entered command mode.
     drop(socket);
     let raw = UnixStream::connect(qemu.qmp()).unwrap();
-    let mut next = Qmp::resume_on(raw.into(), PATIENCE).unwrap();
+    let mut next = Qmp::resume_on(raw.into(), TIMEOUT).unwrap();
     status(&mut next).unwrap();
 }
 
@@ -75,14 +75,14 @@ fn a_migration_goes_to_a_descriptor_of_ours() {
     let mut magic = [0; 8];
     here.read_exact(&mut magic).unwrap();
     assert_eq!(magic, *b"QEVM\0\0\0\x03");
-    wait_for("pre-copy", || migration(&mut qmp).unwrap().status == Status::Active);
+    wait_for("pre-copy", || migration(&mut qmp).unwrap().status == MigrationStatus::Active);
     let ram = migration(&mut qmp).unwrap().ram.unwrap();
     assert!(ram.total > 64 << 20 && ram.page_size == 4096, "{ram:?}");
     qmp.execute::<Value>("migrate_cancel", ()).unwrap();
     // Read on, or the cancelling waits for room.
     let rest = std::thread::spawn(move || here.read_to_end(&mut Vec::new()));
     wait_for("the end", || !migration(&mut qmp).unwrap().status.is_under_way());
-    assert_eq!(migration(&mut qmp).unwrap().status, Status::Cancelled);
+    assert_eq!(migration(&mut qmp).unwrap().status, MigrationStatus::Cancelled);
     let _ = rest.join();
 }
 
@@ -92,7 +92,7 @@ fn a_qemu_that_is_killed_is_gone() {
     qemu.kill();
     let error = status(&mut qmp).unwrap_err();
     assert!(error.is_gone(), "{error}");
-    let error = Qmp::connect(&qemu.qmp(), PATIENCE).unwrap_err();
+    let error = Qmp::connect(&qemu.qmp(), TIMEOUT).unwrap_err();
     assert!(matches!(error, QmpError::NobodyListens { .. }), "{error}");
 }
 

@@ -15,7 +15,7 @@ use memtwin_qmp::Qmp;
 use memtwin_testbed::{Need, Qemu, lacks};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const PC: &str = "qemu-system-x86_64";
 const ARM: &str = "qemu-system-aarch64";
 
@@ -28,7 +28,7 @@ fn machine(program: &'static str, arguments: &str) -> Option<(Qemu, Qmp)> {
     }
     let arguments: Vec<_> = arguments.split_whitespace().collect();
     let qemu = Qemu::start(program, &arguments).unwrap();
-    let qmp = Qmp::connect(&qemu.qmp(), PATIENCE).unwrap();
+    let qmp = Qmp::connect(&qemu.qmp(), TIMEOUT).unwrap();
     Some((qemu, qmp))
 }
 
@@ -43,7 +43,7 @@ fn process(qmp: &mut Qmp, blocks: &[Block]) -> std::sync::Arc<Process> {
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let since = std::time::Instant::now();
     while !done() {
-        assert!(since.elapsed() < PATIENCE, "{what} did not happen");
+        assert!(since.elapsed() < TIMEOUT, "{what} did not happen");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

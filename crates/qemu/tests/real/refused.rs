@@ -1,6 +1,6 @@
 //! Finding the process where the socket does not name it, and being refused.
 
-use crate::{PATIENCE, PC, block, machine};
+use crate::{PC, TIMEOUT, block, machine};
 use memtwin_qemu::{BlockMemory, MemoryError, Process, blocks};
 use memtwin_qmp::Qmp;
 use memtwin_testbed::{Need, Qemu, lacks};
@@ -31,7 +31,7 @@ fn a_qemu_that_was_given_its_connection_is_found() {
     // Another one like it, which must not be taken.
     let other = Qemu::start(PC, &KVM_PC).unwrap();
     drop(its);
-    let mut qmp = Qmp::resume_on(ours.into(), PATIENCE).unwrap();
+    let mut qmp = Qmp::resume_on(ours.into(), TIMEOUT).unwrap();
     assert_eq!(qmp.peer_pid().unwrap(), Some(std::process::id()));
     let blocks = blocks(&mut qmp).unwrap();
     if blocks.iter().all(|block| block.hva.is_none() && block.windows.is_empty()) {
@@ -69,7 +69,7 @@ fn of_two_alike_only_the_one_behind_the_monitor_is_taken() {
         (Qemu::launch(dir, command).unwrap(), ours)
     };
     let (right, ours) = start();
-    let mut qmp = Qmp::connect(&right.qmp(), PATIENCE).unwrap();
+    let mut qmp = Qmp::connect(&right.qmp(), TIMEOUT).unwrap();
     let ram = block(&blocks(&mut qmp).unwrap(), "pc.ram").clone();
     drop(qmp);
     let alike = |(qemu, _): &(Qemu, UnixStream)| {
@@ -77,8 +77,8 @@ fn of_two_alike_only_the_one_behind_the_monitor_is_taken() {
     };
     // Threads take their memory when they get to it: most are alike, not each one.
     let (wrong, _others) = (0..50).map(|_| start()).find(alike).unwrap();
-    let by_its_socket = Qmp::connect(&right.qmp(), PATIENCE).unwrap();
-    let by_another = Qmp::resume_on(ours.into(), PATIENCE).unwrap();
+    let by_its_socket = Qmp::connect(&right.qmp(), TIMEOUT).unwrap();
+    let by_another = Qmp::resume_on(ours.into(), TIMEOUT).unwrap();
     for mut qmp in [by_its_socket, by_another] {
         let mut blocks = blocks(&mut qmp).unwrap();
         // What makes it hard: by these addresses the wrong one is as good.
@@ -114,7 +114,7 @@ const AS_NOBODY: &str = "MEMTWIN_TEST_SOCKET";
 #[ignore = "run by an_ordinary_user_is_told_why_not"]
 fn as_nobody() {
     let Some(socket) = std::env::var_os(AS_NOBODY) else { return };
-    let mut qmp = Qmp::connect(Path::new(&socket), PATIENCE).unwrap();
+    let mut qmp = Qmp::connect(Path::new(&socket), TIMEOUT).unwrap();
     let blocks = blocks(&mut qmp).unwrap();
     let error = Process::find(&mut qmp, &blocks).unwrap_err();
     assert!(matches!(error, MemoryError::Refused { .. }), "{error}");

@@ -1,7 +1,7 @@
 //! Migration settings are changed, and put back.
 
 use crate::{PC, machine};
-use memtwin_qemu::{Settings, SettingsError, capabilities, migration, parameters};
+use memtwin_qemu::{QemuSettings, SettingsError, capabilities, migration, parameters};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -12,11 +12,11 @@ fn they_are_put_back_as_they_were() {
     let Some((_qemu, mut qmp)) = machine(PC, "-M pc -accel kvm -m 64 -S") else { return };
     // Somebody has settings of their own.
     let theirs =
-        Settings::new().capability("auto-converge", true).parameter("max-bandwidth", 7 << 20);
+        QemuSettings::new().capability("auto-converge", true).parameter("max-bandwidth", 7 << 20);
     theirs.apply(&mut qmp).unwrap();
     let before = (capabilities(&mut qmp).unwrap(), parameters(&mut qmp).unwrap());
 
-    let ours = Settings::new()
+    let ours = QemuSettings::new()
         .capability("return-path", true)
         .capability("auto-converge", false)
         .capability("xbzrle", false)
@@ -29,7 +29,8 @@ fn they_are_put_back_as_they_were() {
     assert_eq!(parameters(&mut qmp).unwrap()["downtime-limit"], 1);
 
     // What a guardian would get.
-    let saved: Settings = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
+    let saved: QemuSettings =
+        serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
     assert_eq!(saved.capabilities.len() + saved.parameters.len(), 5);
     saved.apply(&mut qmp).unwrap();
     assert_eq!((capabilities(&mut qmp).unwrap(), parameters(&mut qmp).unwrap()), before);
@@ -39,13 +40,14 @@ fn they_are_put_back_as_they_were() {
 fn what_qemu_does_not_know_or_refuses_changes_nothing() {
     let Some((_qemu, mut qmp)) = machine(PC, "-M pc -accel kvm -m 64 -S") else { return };
     let before = (capabilities(&mut qmp).unwrap(), parameters(&mut qmp).unwrap());
-    let unknown = Settings::new().capability("of-tomorrow", true).capability("xbzrle", true);
+    let unknown = QemuSettings::new().capability("of-tomorrow", true).capability("xbzrle", true);
     let error = unknown.before(&mut qmp).unwrap_err();
     assert!(matches!(error, SettingsError::Unknown { kind: "capability", .. }), "{error}");
     assert!(unknown.apply(&mut qmp).is_err());
     // Postcopy and background snapshots exclude each other.
-    let refused =
-        Settings::new().capability("background-snapshot", true).capability("postcopy-ram", true);
+    let refused = QemuSettings::new()
+        .capability("background-snapshot", true)
+        .capability("postcopy-ram", true);
     let error = refused.apply(&mut qmp).unwrap_err();
     assert!(matches!(error, SettingsError::Qmp(_)), "{error}");
     assert_eq!((capabilities(&mut qmp).unwrap(), parameters(&mut qmp).unwrap()), before);
@@ -55,7 +57,7 @@ fn what_qemu_does_not_know_or_refuses_changes_nothing() {
 #[test]
 fn while_a_migration_is_under_way_parameters_are_put_back_all_the_same() {
     let Some((_qemu, mut qmp)) = machine(PC, "-M pc -accel kvm -m 64 -S") else { return };
-    let ours = Settings::new().capability("return-path", true).parameter("downtime-limit", 1);
+    let ours = QemuSettings::new().capability("return-path", true).parameter("downtime-limit", 1);
     let saved = ours.before(&mut qmp).unwrap();
     ours.apply(&mut qmp).unwrap();
     let (mut here, there) = UnixStream::pair().unwrap();

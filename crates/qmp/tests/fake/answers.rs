@@ -1,6 +1,6 @@
 //! Commands and what may come back.
 
-use crate::{PATIENCE, SHORT, Server, reads_well};
+use crate::{SHORT, Server, TIMEOUT, reads_well};
 use memtwin_qmp::QmpError;
 use rustix::fs::fstat;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -99,7 +99,7 @@ fn a_time_out_names_the_command_and_a_late_answer_is_dropped() {
     let error = qmp.execute::<Value>("stop", ()).unwrap_err();
     assert!(matches!(error, QmpError::Timeout { .. }), "{error}");
     reads_well(&error, &["stop", "100ms"]);
-    qmp.set_patience(PATIENCE);
+    qmp.set_patience(TIMEOUT);
     assert_eq!(qmp.execute::<Value>("query-status", ()).unwrap(), "right");
     server.done();
 }

@@ -1,6 +1,6 @@
 //! More events than anybody can take.
 
-use crate::{PATIENCE, Peer, SHORT, Server};
+use crate::{Peer, SHORT, Server, TIMEOUT};
 use memtwin_qmp::QmpError;
 use serde_json::{Value, json};
 use std::os::fd::AsFd;
@@ -33,7 +33,7 @@ fn an_answer_is_found_in_a_flood_and_other_events_are_kept() {
     assert_eq!(qmp.execute::<u32>("query-migrate", ()).unwrap(), 1);
     let stop = qmp.wait_event(SHORT, |event| event.name == "STOP").unwrap().unwrap();
     assert_eq!((&stop.data["pass"], stop.timestamp.seconds), (&json!(50_000), 1));
-    assert!(qmp.wait_event(PATIENCE, |event| event.name == "RESUME").unwrap().is_some());
+    assert!(qmp.wait_event(TIMEOUT, |event| event.name == "RESUME").unwrap().is_some());
     let rest = qmp.events();
     assert_eq!((rest.len(), &rest[0].data["pass"]), (1, &json!(99_999)));
     assert_eq!((qmp.kept_events().dropped(), qmp.kept_events().is_empty()), (0, true));
@@ -92,6 +92,6 @@ fn the_socket_can_be_polled_and_an_event_be_missed_in_time() {
     let (server, mut qmp) = Server::ready(|mut peer| peer.wait_for_end());
     assert!(qmp.wait_event(SHORT, |_| true).unwrap().is_none());
     rustix::net::shutdown(qmp.as_fd(), rustix::net::Shutdown::Both).unwrap();
-    assert!(qmp.wait_event(PATIENCE, |_| true).unwrap_err().is_gone());
+    assert!(qmp.wait_event(TIMEOUT, |_| true).unwrap_err().is_gone());
     server.done();
 }

@@ -1,6 +1,6 @@
 //! Everything that can be behind a path that is no QMP ready for us.
 
-use crate::{GREETING, PATIENCE, Peer, SHORT, Server, reads_well};
+use crate::{GREETING, Peer, SHORT, Server, TIMEOUT, reads_well};
 use memtwin_qmp::{Qmp, QmpError};
 use rustix::process::geteuid;
 use std::fs;
@@ -144,7 +144,7 @@ fn a_server_that_is_busy() {
             }
         }
     });
-    Qmp::connect(&path, PATIENCE).unwrap();
+    Qmp::connect(&path, TIMEOUT).unwrap();
     server.join().unwrap();
 }
 

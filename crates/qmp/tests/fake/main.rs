@@ -18,7 +18,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Enough for a machine that does much else; nothing waits for it if all goes well.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// For what is not going to happen.
 const SHORT: Duration = Duration::from_millis(100);
@@ -54,7 +54,7 @@ impl Server {
     }
 
     fn connect(&self) -> Result<Qmp, QmpError> {
-        Qmp::connect(&self.path(), PATIENCE)
+        Qmp::connect(&self.path(), TIMEOUT)
     }
 
     /// Ends the test if the server saw something wrong.

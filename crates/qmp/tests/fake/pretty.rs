@@ -1,6 +1,6 @@
 //! A monitor that prints its messages over several lines (`pretty=on`).
 
-use crate::{GREETING, PATIENCE, Peer, SHORT, Server};
+use crate::{GREETING, Peer, SHORT, Server, TIMEOUT};
 use memtwin_qmp::{Qmp, QmpError};
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ fn its_messages_are_understood() {
     assert_eq!(qmp.events()[0].data, stop()["data"]);
     assert!(qmp.wait_event(SHORT, |event| event.name == "STOP").unwrap().is_none());
     go.send(()).unwrap();
-    let event = qmp.wait_event(PATIENCE, |event| event.name == "STOP").unwrap().unwrap();
+    let event = qmp.wait_event(TIMEOUT, |event| event.name == "STOP").unwrap().unwrap();
     assert_eq!(event.timestamp.microseconds, 2);
     assert!(matches!(qmp.execute::<Value>("x", ()), Err(QmpError::Refused { .. })));
     assert_eq!(qmp.execute::<u32>("y", ()).unwrap(), 7);
@@ -71,7 +71,7 @@ fn a_successor_finds_the_next_message() {
     });
     let socket = first.try_clone().unwrap();
     drop(first);
-    let mut second = Qmp::resume_on(socket, PATIENCE).unwrap();
+    let mut second = Qmp::resume_on(socket, TIMEOUT).unwrap();
     assert_eq!(second.execute::<Value>("query-status", ()).unwrap(), "fresh");
     server.done();
 }

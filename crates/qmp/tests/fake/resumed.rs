@@ -1,6 +1,6 @@
 //! Taking a connection over from a client that was interrupted.
 
-use crate::{GREETING, PATIENCE, Peer, SHORT, Server, reads_well};
+use crate::{GREETING, Peer, SHORT, Server, TIMEOUT, reads_well};
 use memtwin_qmp::{Qmp, QmpError};
 use serde_json::{Value, json};
 use std::io::{BufRead, Read};
@@ -32,7 +32,7 @@ fn stale_answers_and_half_a_line_are_skipped() {
     let socket = first.try_clone().unwrap();
     drop(first);
     rustix::io::write(&socket, b"{\"execu").unwrap();
-    let mut second = Qmp::resume_on(socket, PATIENCE).unwrap();
+    let mut second = Qmp::resume_on(socket, TIMEOUT).unwrap();
     assert_eq!(second.execute::<Value>("query-status", ()).unwrap(), "fresh");
     server.done();
 }
@@ -42,7 +42,7 @@ fn a_dead_connection_is_told() {
     let (server, first) = Server::ready(drop);
     let socket = first.try_clone().unwrap();
     server.done();
-    assert!(Qmp::resume_on(socket, PATIENCE).unwrap_err().is_gone());
+    assert!(Qmp::resume_on(socket, TIMEOUT).unwrap_err().is_gone());
 }
 
 /// Half a command stays behind when its time is over: the next begins anew.
@@ -64,7 +64,7 @@ fn a_command_that_was_cut_off_does_not_spoil_the_next() {
     let error = qmp.execute::<Value>("x", json!({"long": "x".repeat(4 << 20)})).unwrap_err();
     assert!(matches!(error, QmpError::Timeout { .. }), "{error}");
     go.send(()).unwrap();
-    qmp.set_patience(PATIENCE);
+    qmp.set_patience(TIMEOUT);
     assert_eq!(qmp.execute::<u32>("y", ()).unwrap(), 7);
     assert_eq!(qmp.execute::<u32>("y", ()).unwrap(), 8);
     server.done();
@@ -87,7 +87,7 @@ fn an_urgent_command_goes_out_of_band() {
         assert_eq!((&command["exec-oob"], command.get("execute")), (&json!("yank"), None));
         peer.answer(&command, json!({}));
     });
-    let mut urgent = Qmp::urgent_on(ours.into(), PATIENCE).unwrap();
+    let mut urgent = Qmp::urgent_on(ours.into(), TIMEOUT).unwrap();
     urgent.execute_urgently::<Value>("yank", json!({ "instances": [] })).unwrap();
     server.join().unwrap();
 }
@@ -103,7 +103,7 @@ fn a_monitor_without_out_of_band_is_refused() {
         let error = json!({"class": "GenericError", "desc": "capability 'oob' not available"});
         peer.say(format!("{}\n", json!({"error": error, "id": command["id"]})));
     });
-    let error = Qmp::urgent_on(ours.into(), PATIENCE).unwrap_err();
+    let error = Qmp::urgent_on(ours.into(), TIMEOUT).unwrap_err();
     reads_well(&error, &["qmp_capabilities", "'oob' not available"]);
     server.join().unwrap();
 }

@@ -10,9 +10,9 @@ use super::received_image::ReceivedImage;
 use super::shared_writer::SharedWriter;
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_twin::{TwinImage, TwinPath};
-use memtwin_wire::{Base, Records, Round, Shape};
+use memtwin_wire::{JournalBase, PageRecords, RoundEnd, TwinShape};
 use std::sync::{Arc, Mutex};
 
 /// How many bytes of rounds may wait to be applied; then the sender waits.
@@ -30,7 +30,7 @@ pub(super) struct CommittedTwin {
     pub(super) kept: TwinImage,
     /// The last round that has ended in the journal.
     pub(super) held: u32,
-    shape: Shape,
+    shape: TwinShape,
     image: ReceivedImage,
     written: Arc<Mutex<NonzeroBlocks>>,
     journal: RoundJournal,
@@ -68,7 +68,7 @@ impl CommittedTwin {
         let CommittedParts { header, round, kept, image, written, journal, journals, tail } = parts;
         let mut this = Self {
             session: header.session,
-            shape: Shape::of(&header.layout),
+            shape: TwinShape::of(&header.layout),
             layout: header.layout,
             kept,
             held: round,
@@ -95,7 +95,7 @@ impl CommittedTwin {
         config: &ReceiverConfig,
         shared_writer: &SharedWriter,
     ) -> Result<Self, RemoteError> {
-        let shape = Shape::of(&left.header.layout);
+        let shape = TwinShape::of(&left.header.layout);
         let mut written = NonzeroBlocks::everything(&shape);
         let image = ReceivedImage::of(&kept)?;
         left.tail.apply(left.journal.bytes(), &shape, &image, &mut written, &|| ())?;
@@ -129,14 +129,14 @@ impl CommittedTwin {
 
     /// Takes the records of a frame. They are checked before any is kept.
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
-        let blocks: u64 = Records::from_peer(body, &self.shape)?.map(|it| it.blocks().2).sum();
+        let blocks: u64 = PageRecords::from_peer(body, &self.shape)?.map(|it| it.blocks().2).sum();
         self.journal.records(body)?;
         self.blocks += blocks;
         Ok(())
     }
 
     /// Ends a round. It will be acknowledged when it is durable.
-    pub(super) fn end(&mut self, round: Round) -> Result<(), RemoteError> {
+    pub(super) fn end(&mut self, round: RoundEnd) -> Result<(), RemoteError> {
         check_blocks(round, self.blocks)?;
         if round.round <= self.held {
             return Err(RemoteError::order(format!(
@@ -164,7 +164,7 @@ impl CommittedTwin {
         let header = JournalHeader {
             session: self.session,
             layout: self.layout.clone(),
-            base: Base { round: self.held, image: self.kept.number() },
+            base: JournalBase { round: self.held, image: self.kept.number() },
         };
         self.disk = None;
         let (journal, tail) =
@@ -205,7 +205,7 @@ impl CommittedTwin {
         self.kept
     }
 
-    pub(super) fn shape(&self) -> &Shape {
+    pub(super) fn shape(&self) -> &TwinShape {
         &self.shape
     }
 
@@ -220,7 +220,11 @@ impl CommittedTwin {
     }
 
     /// The BLAKE3 of a whole region.
-    pub(super) fn digest(&self, region: RegionId, stop: &Stop) -> Result<[u8; 32], RemoteError> {
+    pub(super) fn digest(
+        &self,
+        region: RegionId,
+        stop: &CancelToken,
+    ) -> Result<[u8; 32], RemoteError> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; HASH];
         let mut at = self.shape.offset(region, 0);

@@ -1,7 +1,7 @@
 //! How to receive.
 
 use super::PointHook;
-use crate::frames::PATIENCE;
+use crate::frames::TIMEOUT;
 use memtwin_twin::DeviceOptions;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Default for ReceiverConfig {
     fn default() -> Self {
         Self {
             wait: Duration::from_secs(60),
-            patience: PATIENCE,
+            patience: TIMEOUT,
             introduction: Duration::from_secs(60),
             journal_bytes: 64 << 20,
             device: DeviceOptions::default(),

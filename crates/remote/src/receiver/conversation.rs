@@ -7,8 +7,8 @@ use super::serving_queue::{IntroductionStep, PendingPeer, ServingQueue};
 use super::shared_writer::{SharedWriter, locked};
 use crate::RemoteError;
 use crate::frames::FrameReader;
-use memtwin_replicate::Stop;
-use memtwin_wire::{Answer, Asked, Kind, Message, Unsqueeze, WireError};
+use memtwin_replicate::CancelToken;
+use memtwin_wire::{BlockAnswer, BlockQuery, Decompressor, FrameKind, WireError, WireMessage};
 
 /// Who and what a sender is served with.
 pub(super) struct PeerConversation<'r> {
@@ -16,7 +16,7 @@ pub(super) struct PeerConversation<'r> {
     pub(super) config: &'r ReceiverConfig,
     pub(super) shared_writer: &'r SharedWriter,
     pub(super) queue: &'r ServingQueue,
-    pub(super) stop: &'r Stop,
+    pub(super) stop: &'r CancelToken,
 }
 
 impl PeerConversation<'_> {
@@ -32,7 +32,7 @@ impl PeerConversation<'_> {
         *locked(self.shared_writer) = Some(writer);
         let served = layout.and_then(|layout| {
             self.twin.layout(session, layout)?;
-            say(self.shared_writer, &Message::Ready)?;
+            say(self.shared_writer, &WireMessage::Ready)?;
             self.converse(&mut reader)
         });
         if let Err(error) = &served {
@@ -43,7 +43,7 @@ impl PeerConversation<'_> {
 
     fn converse(&mut self, reader: &mut FrameReader) -> Result<(), RemoteError> {
         let (twin, stop) = (&mut *self.twin, self.stop);
-        let mut unsqueeze = Unsqueeze::default();
+        let mut unsqueeze = Decompressor::default();
         loop {
             let kind = reader.next(stop, || ())?;
             // Whoever sends without a pause is not to be heard to the end.
@@ -52,35 +52,38 @@ impl PeerConversation<'_> {
             }
             twin.check_disk()?;
             match reader.message(kind)? {
-                Message::Data(kind, body) => twin.records(unsqueeze.body(kind, body)?)?,
-                Message::RoundEnd(round) => {
+                WireMessage::Data(kind, body) => twin.records(unsqueeze.body(kind, body)?)?,
+                WireMessage::RoundEnd(round) => {
                     twin.end(round)?;
                     self.queue.know(twin.session());
                 }
-                Message::Ping(token) => say(self.shared_writer, &Message::Pong(token))?,
-                Message::AskDigests(asked) => {
+                WireMessage::Ping(token) => say(self.shared_writer, &WireMessage::Pong(token))?,
+                WireMessage::AskDigests(asked) => {
                     let digests = digests(twin, asked, stop)?;
-                    let answer = Answer { asked, bytes: &digests };
-                    say(self.shared_writer, &Message::Digests(answer))?;
+                    let answer = BlockAnswer { asked, bytes: &digests };
+                    say(self.shared_writer, &WireMessage::Digests(answer))?;
                 }
-                Message::Fetch(asked) => {
+                WireMessage::Fetch(asked) => {
                     let bytes = fetch(twin, asked)?;
-                    say(self.shared_writer, &Message::Bytes(Answer { asked, bytes: &bytes }))?;
+                    say(
+                        self.shared_writer,
+                        &WireMessage::Bytes(BlockAnswer { asked, bytes: &bytes }),
+                    )?;
                 }
-                Message::Verdict { outcome, reason, digests } => {
+                WireMessage::Verdict { outcome, reason, digests } => {
                     let digests = digests.as_chunks::<32>().0;
                     let kept = twin.judged(outcome, &reason.to_string(), digests, stop)?;
                     let why = kept.as_ref().err().map_or("", String::as_str).into();
-                    say(self.shared_writer, &Message::Confirm { kept: kept.is_ok(), why })?;
+                    say(self.shared_writer, &WireMessage::Confirm { kept: kept.is_ok(), why })?;
                 }
-                Message::Bye => {
+                WireMessage::Bye => {
                     return if twin.is_over() {
                         Ok(())
                     } else {
                         Err(RemoteError::order("BYE before a verdict"))
                     };
                 }
-                Message::Refuse { code, why } => {
+                WireMessage::Refuse { code, why } => {
                     return Err(RemoteError::Refused { code, why: why.to_string() });
                 }
                 other => {
@@ -92,16 +95,20 @@ impl PeerConversation<'_> {
     }
 }
 
-fn say(shared_writer: &SharedWriter, message: &Message<'_>) -> Result<(), RemoteError> {
+fn say(shared_writer: &SharedWriter, message: &WireMessage<'_>) -> Result<(), RemoteError> {
     match &mut *locked(shared_writer) {
         Some(writer) => writer.send(message),
         None => Err(RemoteError::Closed),
     }
 }
 
-fn digests(twin: &ReceivedTwin, asked: Asked, stop: &Stop) -> Result<Vec<u8>, RemoteError> {
+fn digests(
+    twin: &ReceivedTwin,
+    asked: BlockQuery,
+    stop: &CancelToken,
+) -> Result<Vec<u8>, RemoteError> {
     let whole = twin.settled()?;
-    let (region, blocks) = asked.check(whole.shape(), Kind::AskDigests)?;
+    let (region, blocks) = asked.check(whole.shape(), FrameKind::AskDigests)?;
     let block = whole.shape().block(region);
     let mut digests = Vec::with_capacity(asked.count as usize * 32);
     let mut buffer = vec![0; block];
@@ -120,9 +127,9 @@ fn digests(twin: &ReceivedTwin, asked: Asked, stop: &Stop) -> Result<Vec<u8>, Re
     Ok(digests)
 }
 
-fn fetch(twin: &ReceivedTwin, asked: Asked) -> Result<Vec<u8>, RemoteError> {
+fn fetch(twin: &ReceivedTwin, asked: BlockQuery) -> Result<Vec<u8>, RemoteError> {
     let whole = twin.settled()?;
-    let (region, blocks) = asked.check(whole.shape(), Kind::Fetch)?;
+    let (region, blocks) = asked.check(whole.shape(), FrameKind::Fetch)?;
     // At most 512 KiB of them, by the check.
     let mut bytes = vec![0; blocks as usize * whole.shape().block(region)];
     whole.read(region, asked.first, &mut bytes)?;

@@ -10,7 +10,7 @@ use super::received_image::ReceivedImage;
 use super::shared_writer::{SharedWriter, locked};
 use super::{PointHook, ReceiverPoint};
 use crate::RemoteError;
-use memtwin_wire::{Message, Shape};
+use memtwin_wire::{TwinShape, WireMessage};
 use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -59,7 +59,7 @@ pub(super) struct DiskWorker {
     pub(super) tail: JournalReader,
     pub(super) image: ReceivedImage,
     pub(super) written: Arc<Mutex<NonzeroBlocks>>,
-    pub(super) shape: Shape,
+    pub(super) shape: TwinShape,
     pub(super) shared_writer: SharedWriter,
     pub(super) at: PointHook,
 }
@@ -164,7 +164,7 @@ impl DiskWorker {
 pub(super) fn acknowledge(shared_writer: &SharedWriter, round: u32) {
     if let Some(writer) = &mut *locked(shared_writer) {
         // Where the connection is broken, the next one's WELCOME tells.
-        let _ = writer.send(&Message::Ack(round));
+        let _ = writer.send(&WireMessage::Ack(round));
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use memtwin_pages::{Gpa, Layout, PageSize, Region};
     use memtwin_twin::TwinPath;
-    use memtwin_wire::Base;
+    use memtwin_wire::JournalBase;
     use rustix::fs::{Mode, OFlags, open};
 
     #[test]
@@ -183,8 +183,8 @@ mod tests {
         let place = TwinPath::exact(&dir.path().join("twin")).unwrap();
         let region = Region::new("a", Gpa(0), 4096, PageSize::new(4096).unwrap()).unwrap();
         let layout = Layout::new(vec![region]);
-        let shape = Shape::of(&layout);
-        let base = Base { round: 0, image: [0; 16] };
+        let shape = TwinShape::of(&layout);
+        let base = JournalBase { round: 0, image: [0; 16] };
         let header = JournalHeader { session: [1; 16], layout, base };
         let (_journal, tail) =
             RoundJournal::prepare(&place, &header).unwrap().install(&place).unwrap();

@@ -9,7 +9,7 @@ use super::received_image::ReceivedImage;
 use crate::RemoteError;
 use memtwin_pages::{Layout, PageSet, Run};
 use memtwin_twin::{TwinError, TwinImage, TwinStore};
-use memtwin_wire::{Record, Records, Round, Shape};
+use memtwin_wire::{PageRecord, PageRecords, RoundEnd, TwinShape};
 use rustix::io::Errno;
 
 /// A first round on its way.
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 pub(super) struct InitialCopy {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
-    shape: Shape,
+    shape: TwinShape,
     kept: TwinImage,
     image: ReceivedImage,
     covered: Vec<PageSet>,
@@ -47,7 +47,7 @@ impl InitialCopy {
     ) -> Result<Self, RemoteError> {
         let bytes = layout.bytes();
         let kept = store.reserve(&layout).map_err(|error| no_room(store, error, bytes))?;
-        let shape = Shape::of(&layout);
+        let shape = TwinShape::of(&layout);
         let covered = shape.counts().map(PageSet::new).collect();
         // A new file is all zero, and a device is what it was.
         let written = match store.is_device() {
@@ -62,10 +62,10 @@ impl InitialCopy {
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
         // All of them are checked before the first is written.
         let shape = &self.shape;
-        let records = Records::from_peer(body, shape)?;
-        let has_delta = |record: Record<'_>| {
+        let records = PageRecords::from_peer(body, shape)?;
+        let has_delta = |record: PageRecord<'_>| {
             let (region, first, _) = record.blocks();
-            matches!(record, Record::Delta { .. }) && !self.covered[region.0].contains(first)
+            matches!(record, PageRecord::Delta { .. }) && !self.covered[region.0].contains(first)
         };
         if records.clone().any(has_delta) {
             return Err(RemoteError::order("a delta of a block that was never sent"));
@@ -80,7 +80,7 @@ impl InitialCopy {
     }
 
     /// Ends it, if every block is there, and as many as the sender says.
-    pub(super) fn end(self, round: Round) -> Result<CompleteInitialCopy, RemoteError> {
+    pub(super) fn end(self, round: RoundEnd) -> Result<CompleteInitialCopy, RemoteError> {
         check_blocks(round, self.blocks)?;
         let covered: u64 = self.covered.iter().map(PageSet::count).sum();
         if covered != self.shape.blocks() {
@@ -113,7 +113,7 @@ fn no_room(store: &TwinStore, error: TwinError, needed: u64) -> RemoteError {
 }
 
 /// A round has as many blocks as the sender says.
-pub(super) fn check_blocks(round: Round, got: u64) -> Result<(), RemoteError> {
+pub(super) fn check_blocks(round: RoundEnd, got: u64) -> Result<(), RemoteError> {
     if round.blocks == got {
         return Ok(());
     }

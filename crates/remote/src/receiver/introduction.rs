@@ -6,9 +6,9 @@ use crate::RemoteError;
 use crate::allowance::PeerAllowance;
 use crate::frames::{FrameReader, FrameWriter};
 use memtwin_pages::Layout;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_wire::{
-    Hello, Key, Kind, Message, Versions, Welcome, WireError, decode_layout, negotiate,
+    FrameKind, Hello, SealKey, Versions, Welcome, WireError, WireMessage, decode_layout, negotiate,
 };
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 const PARTING: Duration = Duration::from_millis(500);
 
 /// Hears a stranger's HELLO. It is sent nothing before.
-pub(super) fn hello(reader: &mut FrameReader, stop: &Stop) -> Result<Hello, RemoteError> {
+pub(super) fn hello(reader: &mut FrameReader, stop: &CancelToken) -> Result<Hello, RemoteError> {
     let expected = "HELLO";
     match reader.next(stop, || ())? {
-        kind @ Kind::Hello => match reader.message(kind)? {
-            Message::Hello(hello) => Ok(hello),
+        kind @ FrameKind::Hello => match reader.message(kind)? {
+            WireMessage::Hello(hello) => Ok(hello),
             other => Err(WireError::Unexpected { expected, got: other.kind() }.into()),
         },
         got => Err(WireError::Unexpected { expected, got }.into()),
@@ -34,27 +34,27 @@ pub(super) fn regions(
     hello: &Hello,
     holds: Option<u32>,
     config: &ReceiverConfig,
-    stop: &Stop,
+    stop: &CancelToken,
 ) -> Result<Layout, RemoteError> {
     let version = negotiate(Versions::OURS, hello.versions)?;
     let nonce = match config.nonce {
         Some(nonce) => nonce,
         None => crate::sender::nonce()?,
     };
-    writer.send(&Message::Welcome(Welcome { version, nonce, holds }))?;
-    let key = Key::of_connection(&hello.session, &hello.nonce, &nonce);
+    writer.send(&WireMessage::Welcome(Welcome { version, nonce, holds }))?;
+    let key = SealKey::of_connection(&hello.session, &hello.nonce, &nonce);
     reader.rekey(key);
     writer.rekey(key);
     reader.allow(PeerAllowance::INTRODUCTION, config.introduction);
     loop {
         let kind = reader.next(stop, || ())?;
         match reader.message(kind)? {
-            Message::Layout(body) => {
+            WireMessage::Layout(body) => {
                 let layout = decode_layout(body)?;
                 reader.known();
                 return Ok(layout);
             }
-            Message::Ping(token) => writer.send(&Message::Pong(token))?,
+            WireMessage::Ping(token) => writer.send(&WireMessage::Pong(token))?,
             other => {
                 return Err(WireError::Unexpected { expected: "LAYOUT", got: other.kind() }.into());
             }
@@ -67,13 +67,13 @@ pub(super) fn regions(
 pub(super) fn refuse(
     error: &RemoteError,
     reader: &mut FrameReader,
-    stop: &Stop,
-    say: impl FnOnce(&Message<'_>) -> Result<(), RemoteError>,
+    stop: &CancelToken,
+    say: impl FnOnce(&WireMessage<'_>) -> Result<(), RemoteError>,
 ) {
     let Some(code) = error.code() else { return };
     let why = error.to_string();
     // Who does not listen is not told.
-    if say(&Message::Refuse { code, why: why.as_str().into() }).is_ok() {
+    if say(&WireMessage::Refuse { code, why: why.as_str().into() }).is_ok() {
         let until = Instant::now() + PARTING;
         // Damaged or not, whatever comes is let go.
         while Instant::now() < until && reader.drain(stop) {}

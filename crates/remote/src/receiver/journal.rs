@@ -11,8 +11,8 @@ use crate::RemoteError;
 use memtwin_pages::Layout;
 use memtwin_twin::TwinPath;
 use memtwin_wire::{
-    Base, Direction, Hello, Inbox, Key, Kind, Message, Opener, Records, Round, Sealer, Shape,
-    Versions, WireError, encode_layout,
+    Direction, FrameKind, Hello, Inbox, JournalBase, Opener, PageRecords, RoundEnd, SealKey,
+    Sealer, TwinShape, Versions, WireError, WireMessage, encode_layout,
 };
 use std::fs::File;
 use std::io;
@@ -43,7 +43,7 @@ pub(super) struct RoundJournal {
 pub(super) struct JournalHeader {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
-    pub(super) base: Base,
+    pub(super) base: JournalBase,
 }
 
 /// A journal that a killed receiver has left, as it was found: nothing of it is changed yet.
@@ -97,7 +97,7 @@ impl RoundJournal {
     ) -> Result<PreparedJournal, RemoteError> {
         let file = place.create(NEW)?;
         let path = place.path(JOURNAL);
-        let key = Key::of_journal(&header.session);
+        let key = SealKey::of_journal(&header.session);
         let mut sealer = Sealer::new(key, Direction::FromSender);
         let mut bytes = MAGIC.to_vec();
         let mut layout = Vec::new();
@@ -105,9 +105,9 @@ impl RoundJournal {
         let (session, nonce) = (header.session, [0; 16]);
         let hello = Hello { versions: Versions::OURS, session, nonce };
         // The first frame names the session from which the key of the others comes.
-        let mut opening = Sealer::new(Key::OPENING, Direction::FromSender);
-        bytes.extend(Message::Hello(hello).sealed(&mut opening));
-        for message in [Message::Layout(&layout), Message::Base(header.base)] {
+        let mut opening = Sealer::new(SealKey::OPENING, Direction::FromSender);
+        bytes.extend(WireMessage::Hello(hello).sealed(&mut opening));
+        for message in [WireMessage::Layout(&layout), WireMessage::Base(header.base)] {
             bytes.extend(message.sealed(&mut sealer));
         }
         let failed = |errno| RemoteError::Disk { doing: "write", path: path.clone(), errno };
@@ -133,14 +133,15 @@ impl RoundJournal {
             };
             return Err(RemoteError::Path { path, what });
         };
-        let shape = Shape::of(&header.layout);
+        let shape = TwinShape::of(&header.layout);
         let begin = walk.at;
         let (mut round, mut whole) = (header.base.round, (walk.at, walk.frames));
         // Up to the first thing that is not right: that is where the receiver died.
         while let Some(kind) = walk.next()? {
-            match Message::read(kind, walk.inbox.body()) {
-                Ok(Message::Data(Kind::Data, body)) if Records::check(body, &shape).is_ok() => {}
-                Ok(Message::RoundEnd(end)) if end.round > round => {
+            match WireMessage::read(kind, walk.inbox.body()) {
+                Ok(WireMessage::Data(FrameKind::Data, body))
+                    if PageRecords::check(body, &shape).is_ok() => {}
+                Ok(WireMessage::RoundEnd(end)) if end.round > round => {
                     round = end.round;
                     whole = (walk.at, walk.frames);
                 }
@@ -156,12 +157,12 @@ impl RoundJournal {
 
     /// Adds the records of a round that is not over.
     pub(super) fn records(&mut self, body: &[u8]) -> Result<(), RemoteError> {
-        self.frame(&Message::Data(Kind::Data, body))
+        self.frame(&WireMessage::Data(FrameKind::Data, body))
     }
 
     /// Ends a round. Returns where it ends.
-    pub(super) fn round(&mut self, round: Round) -> Result<u64, RemoteError> {
-        self.frame(&Message::RoundEnd(round))?;
+    pub(super) fn round(&mut self, round: RoundEnd) -> Result<u64, RemoteError> {
+        self.frame(&WireMessage::RoundEnd(round))?;
         self.write()?;
         self.whole = (self.end, self.sealer.clone());
         Ok(self.end)
@@ -186,7 +187,7 @@ impl RoundJournal {
         self.file.try_clone().map_err(|errno| self.failed("duplicate", errno))
     }
 
-    fn frame(&mut self, message: &Message<'_>) -> Result<(), RemoteError> {
+    fn frame(&mut self, message: &WireMessage<'_>) -> Result<(), RemoteError> {
         let frame = message.sealed(&mut self.sealer);
         self.gathered.extend_from_slice(&frame);
         if self.gathered.len() >= GATHER { self.write() } else { Ok(()) }
@@ -214,7 +215,7 @@ impl FoundJournal {
         let failed = |errno| RemoteError::Disk { doing: "cut", path: path.clone(), errno };
         file.set_len(end).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        let key = Key::of_journal(&header.session);
+        let key = SealKey::of_journal(&header.session);
         let sealer = Sealer::after(frames, key, Direction::FromSender);
         let tail = JournalReader::new(file.try_clone().map_err(failed)?, path.clone(), begin, key);
         let whole = (end, sealer.clone());
@@ -233,7 +234,7 @@ pub(super) struct JournalReader {
 }
 
 impl JournalReader {
-    fn new(file: File, path: PathBuf, at: u64, key: Key) -> Self {
+    fn new(file: File, path: PathBuf, at: u64, key: SealKey) -> Self {
         let mut opener = Opener::new(key, Direction::FromSender);
         opener.skip(HEADER_FRAMES);
         Self { file, path, at, inbox: Inbox::new(opener) }
@@ -244,7 +245,7 @@ impl JournalReader {
     pub(super) fn apply(
         &mut self,
         end: u64,
-        shape: &Shape,
+        shape: &TwinShape,
         image: &ReceivedImage,
         written: &mut NonzeroBlocks,
         half: &dyn Fn(),
@@ -254,15 +255,15 @@ impl JournalReader {
         image.check_length()?;
         loop {
             match self.inbox.take_frame()? {
-                Some(Kind::Data) => {
-                    for (i, record) in Records::check(self.inbox.body(), shape)?.enumerate() {
+                Some(FrameKind::Data) => {
+                    for (i, record) in PageRecords::check(self.inbox.body(), shape)?.enumerate() {
                         if i == 1 {
                             half();
                         }
                         image.apply(&record, shape, written)?;
                     }
                 }
-                Some(Kind::RoundEnd) => {}
+                Some(FrameKind::RoundEnd) => {}
                 Some(got) => return Err(WireError::Unexpected { expected: "DATA", got }.into()),
                 None if self.at == end => return Ok(()),
                 None => {

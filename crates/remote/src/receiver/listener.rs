@@ -8,7 +8,7 @@ use super::serving_queue::{IntroductionStep, PendingPeer, ServingQueue, SessionS
 use crate::frames::{FrameReader, FrameWriter};
 use crate::stream::StreamCloser;
 use crate::{PeerStream, RemoteError, TlsServer};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_wire::Direction;
 use std::fmt;
 use std::io;
@@ -69,8 +69,8 @@ impl Listener {
         scope: &'s Scope<'s, '_>,
         queue: &Arc<ServingQueue>,
         config: &ReceiverConfig,
-        stop: &Stop,
-        over: &Stop,
+        stop: &CancelToken,
+        over: &CancelToken,
     ) -> Result<(), RemoteError> {
         let host = PeerIntroducer {
             queue: Arc::clone(queue),
@@ -104,8 +104,8 @@ impl Listener {
 struct PeerIntroducer {
     queue: Arc<ServingQueue>,
     config: ReceiverConfig,
-    stop: Stop,
-    over: Stop,
+    stop: CancelToken,
+    over: CancelToken,
 }
 
 impl PeerIntroducer {

@@ -5,7 +5,7 @@
 //! once the image of a receiver that was killed.
 
 use memtwin_pages::{PageSet, RegionId, Run};
-use memtwin_wire::Shape;
+use memtwin_wire::TwinShape;
 
 /// The blocks that may hold anything but zeros.
 #[derive(Debug)]
@@ -13,12 +13,12 @@ pub(super) struct NonzeroBlocks(Vec<PageSet>);
 
 impl NonzeroBlocks {
     /// Of a new file.
-    pub(super) fn nothing(shape: &Shape) -> Self {
+    pub(super) fn nothing(shape: &TwinShape) -> Self {
         Self(shape.counts().map(PageSet::new).collect())
     }
 
     /// Of a file of which nothing is known.
-    pub(super) fn everything(shape: &Shape) -> Self {
+    pub(super) fn everything(shape: &TwinShape) -> Self {
         let mut this = Self::nothing(shape);
         this.0.iter_mut().for_each(PageSet::fill);
         this
@@ -52,7 +52,7 @@ mod tests {
     fn a_block_is_zeroed_once_for_each_time_that_it_is_written() {
         let page = PageSize::new(4096).unwrap();
         let region = Region::new("a", Gpa(0), 1000 * 4096, page).unwrap();
-        let shape = Shape::of(&Layout::new(vec![region]));
+        let shape = TwinShape::of(&Layout::new(vec![region]));
         let all = Run { first: 0, count: 1000 };
         let zeroed = |written: &mut NonzeroBlocks| {
             let mut blocks = 0;

@@ -5,7 +5,7 @@ use crate::RemoteError;
 use memtwin_mapping::Mapping;
 use memtwin_pages::Run;
 use memtwin_twin::{TwinImage, is_memory};
-use memtwin_wire::{Record, Shape};
+use memtwin_wire::{PageRecord, TwinShape};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -71,18 +71,18 @@ impl ReceivedImage {
     /// Writes what a record says, where that is not there already.
     pub(super) fn apply(
         &self,
-        record: &Record<'_>,
-        shape: &Shape,
+        record: &PageRecord<'_>,
+        shape: &TwinShape,
         written: &mut NonzeroBlocks,
     ) -> Result<(), RemoteError> {
         let (region, first, count) = record.blocks();
         let (at, blocks) = (shape.offset(region, first), Run { first, count });
         match record {
-            Record::Full { bytes, .. } => {
+            PageRecord::Full { bytes, .. } => {
                 written.note(region, blocks);
                 self.put(bytes, at)
             }
-            Record::Zero { .. } => written.clear(region, blocks, |run| {
+            PageRecord::Zero { .. } => written.clear(region, blocks, |run| {
                 let mut at = shape.offset(region, run.first);
                 let mut left = run.count * shape.block(region) as u64;
                 while left > 0 {
@@ -92,7 +92,7 @@ impl ReceivedImage {
                 }
                 Ok(())
             }),
-            Record::Delta { delta, .. } => {
+            PageRecord::Delta { delta, .. } => {
                 written.note(region, blocks);
                 delta.runs().try_for_each(|(from, bytes)| self.put_word(bytes, at + from as u64))
             }

@@ -2,7 +2,7 @@
 
 use super::committed_twin::CommittedTwin;
 use memtwin_pages::Layout;
-use memtwin_wire::Outcome;
+use memtwin_wire::TwinVerdict;
 
 /// What there is at PATH.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct FinishedSession {
     pub(super) session: [u8; 16],
     pub(super) layout: Layout,
     pub(super) held: u32,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: TwinVerdict,
     pub(super) reason: String,
     pub(super) kept: Result<(), String>,
 }

@@ -11,9 +11,9 @@ use super::shared_writer::SharedWriter;
 use super::{ReceiveEnd, ReceiverPoint};
 use crate::RemoteError;
 use memtwin_pages::Layout;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_twin::{StoreRole, TwinPlace, TwinStore};
-use memtwin_wire::{Base, Outcome, Round};
+use memtwin_wire::{JournalBase, RoundEnd, TwinVerdict};
 use std::path::{Path, PathBuf};
 
 /// A receiver's file or device, and what belongs to it.
@@ -172,7 +172,7 @@ impl ReceivedTwin {
         if let ReceivedState::Committed(whole) = &self.state { whole.check() } else { Ok(()) }
     }
 
-    pub(super) fn end(&mut self, round: Round) -> Result<(), RemoteError> {
+    pub(super) fn end(&mut self, round: RoundEnd) -> Result<(), RemoteError> {
         match (self.first.take(), &mut self.state) {
             (Some(first), _) => self.go_live(first.end(round)?),
             (None, ReceivedState::Committed(whole)) => whole.end(round),
@@ -187,7 +187,7 @@ impl ReceivedTwin {
         let unkept = |error| RemoteError::from(error).unkept();
         kept.checkpoint(round).map_err(unkept)?;
         self.config.at.reached(ReceiverPoint::FirstSynced);
-        let base = Base { round, image: kept.number() };
+        let base = JournalBase { round, image: kept.number() };
         let header = JournalHeader { session, layout, base };
         let journals = self.store.journal(&kept).map_err(unkept)?;
         let prepared = RoundJournal::prepare(&journals, &header).map_err(RemoteError::unkept)?;
@@ -234,19 +234,19 @@ impl ReceivedTwin {
     /// The judge has spoken. Whether the file is kept as complete, or why not.
     pub(super) fn judged(
         &mut self,
-        outcome: Outcome,
+        outcome: TwinVerdict,
         reason: &str,
         digests: &[[u8; 32]],
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<Result<(), String>, RemoteError> {
         if let ReceivedState::Finished(over) = self.of_served()? {
             return Ok(over.kept.clone());
         }
         let whole = self.settled()?;
         let kept = match outcome {
-            Outcome::Identical => check(whole, digests, stop)?,
-            Outcome::Differs => Err("the judge found pages that differ".to_owned()),
-            Outcome::Inconclusive => Err("there is no verdict".to_owned()),
+            TwinVerdict::Identical => check(whole, digests, stop)?,
+            TwinVerdict::Differs => Err("the judge found pages that differ".to_owned()),
+            TwinVerdict::Inconclusive => Err("there is no verdict".to_owned()),
         };
         self.config.at.reached(ReceiverPoint::Judged);
         let ReceivedState::Committed(whole) = &mut self.state else {
@@ -266,7 +266,7 @@ impl ReceivedTwin {
         };
         let outcome = match (&kept, outcome) {
             // Its bytes are not those that the judge has seen: no pass.
-            (Err(_), Outcome::Identical) => Outcome::Differs,
+            (Err(_), TwinVerdict::Identical) => TwinVerdict::Differs,
             (_, outcome) => outcome,
         };
         // In the directory of the twin, whose name may have changed too.

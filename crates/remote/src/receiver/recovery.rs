@@ -6,14 +6,14 @@ use super::config::ReceiverConfig;
 use super::journal::{FoundJournal, JOURNAL, JournalHeader, RoundJournal};
 use super::shared_writer::SharedWriter;
 use crate::RemoteError;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use memtwin_twin::{TwinStore, TwinTrailer};
 
 /// Whether the file has the digests of the memory.
 pub(super) fn check(
     whole: &CommittedTwin,
     digests: &[[u8; 32]],
-    stop: &Stop,
+    stop: &CancelToken,
 ) -> Result<Result<(), String>, RemoteError> {
     if digests.len() != whole.layout.len() {
         return Err(RemoteError::order(format!(

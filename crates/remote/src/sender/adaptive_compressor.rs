@@ -7,7 +7,7 @@
 use super::Compression;
 use super::sender_link::SenderLink;
 use crate::RemoteError;
-use memtwin_wire::{HEAD, Method, Squeeze};
+use memtwin_wire::{CompressionMethod, Compressor, HEAD};
 use std::time::Instant;
 
 /// A trial in so many frames: the first number at the beginning and after a change, up to the
@@ -25,8 +25,8 @@ const LEAST: usize = 512;
 #[derive(Debug)]
 pub(super) struct AdaptiveCompressor {
     wanted: Compression,
-    squeeze: Squeeze,
-    method: Method,
+    squeeze: Compressor,
+    method: CompressionMethod,
     /// How many frames until the next trial, and how many there were between it and the last.
     left: u32,
     every: u32,
@@ -38,9 +38,9 @@ impl AdaptiveCompressor {
     pub(super) fn new(wanted: Compression) -> Self {
         let method = match wanted {
             Compression::Always(method) => method,
-            Compression::Auto => Method::None,
+            Compression::Auto => CompressionMethod::None,
         };
-        Self { wanted, squeeze: Squeeze::default(), method, left: 1, every: SOONEST, link: 0.0 }
+        Self { wanted, squeeze: Compressor::default(), method, left: 1, every: SOONEST, link: 0.0 }
     }
 
     /// Sends a frame of records.
@@ -59,7 +59,7 @@ impl AdaptiveCompressor {
             }
             self.left -= 1;
         }
-        let method = if frame.len() < LEAST { Method::None } else { self.method };
+        let method = if frame.len() < LEAST { CompressionMethod::None } else { self.method };
         let (bytes, began) = match self.squeeze.frame(method, frame) {
             Some(squeezed) => {
                 let began = Instant::now();
@@ -68,7 +68,7 @@ impl AdaptiveCompressor {
             }
             None => {
                 let began = Instant::now();
-                link.send_frame(Method::None.kind(), frame)?;
+                link.send_frame(CompressionMethod::None.kind(), frame)?;
                 (frame.len(), began)
             }
         };
@@ -89,9 +89,9 @@ impl AdaptiveCompressor {
     }
 
     /// The method that costs least for a frame like this one.
-    fn try_all(&mut self, frame: &[u8]) -> Method {
-        let mut best = (self.link * frame.len() as f64, Method::None);
-        for method in [Method::Lz4, Method::Zstd] {
+    fn try_all(&mut self, frame: &[u8]) -> CompressionMethod {
+        let mut best = (self.link * frame.len() as f64, CompressionMethod::None);
+        for method in [CompressionMethod::Lz4, CompressionMethod::Zstd] {
             let began = Instant::now();
             let Some(squeezed) = self.squeeze.frame(method, frame) else { continue };
             let bytes = squeezed.len() - HEAD;

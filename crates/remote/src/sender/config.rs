@@ -1,6 +1,6 @@
 //! How to send.
 
-use crate::frames::PATIENCE;
+use crate::frames::TIMEOUT;
 use crate::{RemoteTarget, Security};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub enum Compression {
     /// By what pays, on this link and this processor.
     Auto,
     /// Always so.
-    Always(memtwin_wire::Method),
+    Always(memtwin_wire::CompressionMethod),
 }
 
 /// How to send.
@@ -49,7 +49,7 @@ impl SenderConfig {
             compression: Compression::Auto,
             bandwidth: None,
             retry: Duration::from_secs(60),
-            patience: PATIENCE,
+            patience: TIMEOUT,
             ssh: "ssh".into(),
             ssh_said: |reconnector| tracing::warn!(reconnector, "ssh"),
         }

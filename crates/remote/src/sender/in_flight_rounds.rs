@@ -103,7 +103,7 @@ impl InFlightRounds {
     }
 
     /// Names what was lost, once. Returns how many pages that is.
-    pub(super) fn give_back(&mut self, into: &mut dyn Collector) -> u64 {
+    pub(super) fn take_undelivered(&mut self, into: &mut dyn Collector) -> u64 {
         let mut pages = 0;
         for (i, set) in self.lost.iter_mut().enumerate() {
             let count = set.count();
@@ -146,7 +146,7 @@ mod tests {
 
     fn given_back(in_flight: &mut InFlightRounds) -> Vec<u64> {
         let mut named = Named(Vec::new());
-        let count = in_flight.give_back(&mut named);
+        let count = in_flight.take_undelivered(&mut named);
         assert_eq!(count, named.0.len() as u64);
         named.0
     }

@@ -4,7 +4,7 @@ use super::SenderConfig;
 use super::figures::FigureMeter;
 use super::sender_link::SenderLink;
 use crate::RemoteError;
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ impl Reconnector {
         &mut self,
         config: &SenderConfig,
         session: &[u8; 16],
-        stop: &Stop,
+        stop: &CancelToken,
         meter: &FigureMeter,
         mut error: RemoteError,
     ) -> Result<(), RemoteError> {

@@ -5,8 +5,8 @@ use crate::RemoteError;
 use crate::dial::dial;
 use crate::frames::{FrameReader, FrameWriter};
 use crate::stream::StreamCloser;
-use memtwin_replicate::Stop;
-use memtwin_wire::{Direction, Hello, Key, Kind, Message, Versions, WireError};
+use memtwin_replicate::CancelToken;
+use memtwin_wire::{Direction, FrameKind, Hello, SealKey, Versions, WireError, WireMessage};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,7 @@ struct HeardAnswers {
 #[derive(Default)]
 struct AnswerState {
     acked: Option<u32>,
-    answers: VecDeque<(Kind, Vec<u8>)>,
+    answers: VecDeque<(FrameKind, Vec<u8>)>,
     /// Why nothing more will be heard. It stays, for everyone who asks.
     broken: Option<Arc<RemoteError>>,
 }
@@ -70,7 +70,7 @@ impl SenderLink {
         config: &SenderConfig,
         session: &[u8; 16],
         layout: Option<&[u8]>,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<(Self, Option<u32>), RemoteError> {
         let stream = dial(&config.target, &config.security, (&config.ssh, config.ssh_said), stop)?;
         let closer = stream.closer.clone();
@@ -90,18 +90,18 @@ impl SenderLink {
         config: &SenderConfig,
         session: &[u8; 16],
         stream: crate::PeerStream,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<(Self, Option<u32>), RemoteError> {
         let patience = config.patience;
         let mut reader = FrameReader::new(stream.read, Direction::FromReceiver, patience);
         let mut writer =
             FrameWriter::new(stream.write, Direction::FromSender, patience, stop.clone());
         let hello = Hello { versions: Versions::OURS, session: *session, nonce: nonce()? };
-        writer.send(&Message::Hello(hello))?;
+        writer.send(&WireMessage::Hello(hello))?;
         let kind = reader.next(stop, || ())?;
         let welcome = match reader.message(kind)? {
-            Message::Welcome(welcome) => welcome,
-            Message::Refuse { code, why } => {
+            WireMessage::Welcome(welcome) => welcome,
+            WireMessage::Refuse { code, why } => {
                 return Err(RemoteError::Refused { code, why: why.to_string() });
             }
             other => {
@@ -120,7 +120,7 @@ impl SenderLink {
             }
             .into());
         }
-        let key = Key::of_connection(session, &hello.nonce, &welcome.nonce);
+        let key = SealKey::of_connection(session, &hello.nonce, &welcome.nonce);
         reader.rekey(key);
         reader.known();
         writer.rekey(key);
@@ -139,16 +139,24 @@ impl SenderLink {
     }
 
     /// Says what the regions are, and waits until there is room for them.
-    pub(super) fn introduce(&mut self, layout: &[u8], stop: &Stop) -> Result<(), RemoteError> {
-        self.ask(&Message::Layout(layout), Kind::Ready, stop).map(|_| ())
+    pub(super) fn introduce(
+        &mut self,
+        layout: &[u8],
+        stop: &CancelToken,
+    ) -> Result<(), RemoteError> {
+        self.ask(&WireMessage::Layout(layout), FrameKind::Ready, stop).map(|_| ())
     }
 
-    pub(super) fn send(&mut self, message: &Message<'_>) -> Result<(), RemoteError> {
+    pub(super) fn send(&mut self, message: &WireMessage<'_>) -> Result<(), RemoteError> {
         self.check()?;
         lock(&self.writer).send(message).map_err(|error| self.why(error))
     }
 
-    pub(super) fn send_frame(&mut self, kind: Kind, frame: &mut [u8]) -> Result<(), RemoteError> {
+    pub(super) fn send_frame(
+        &mut self,
+        kind: FrameKind,
+        frame: &mut [u8],
+    ) -> Result<(), RemoteError> {
         self.check()?;
         lock(&self.writer).send_frame(kind, frame).map_err(|error| self.why(error))
     }
@@ -156,9 +164,9 @@ impl SenderLink {
     /// Says something and waits for an answer of this kind.
     pub(super) fn ask(
         &mut self,
-        message: &Message<'_>,
-        expected: Kind,
-        stop: &Stop,
+        message: &WireMessage<'_>,
+        expected: FrameKind,
+        stop: &CancelToken,
     ) -> Result<Vec<u8>, RemoteError> {
         self.send(message)?;
         loop {
@@ -178,7 +186,7 @@ impl SenderLink {
     }
 
     /// Waits until another round than this is acknowledged, or a moment.
-    pub(super) fn wait(&self, before: Option<u32>, stop: &Stop) -> Result<(), RemoteError> {
+    pub(super) fn wait(&self, before: Option<u32>, stop: &CancelToken) -> Result<(), RemoteError> {
         let state = self.heard.lock();
         state.check()?;
         let (state, _) = self
@@ -235,7 +243,12 @@ impl Drop for SenderLink {
 }
 
 /// Hears until the connection breaks.
-fn hear(reader: &mut FrameReader, heard: &HeardAnswers, writer: &Mutex<FrameWriter>, stop: &Stop) {
+fn hear(
+    reader: &mut FrameReader,
+    heard: &HeardAnswers,
+    writer: &Mutex<FrameWriter>,
+    stop: &CancelToken,
+) {
     let mut signed = Instant::now();
     loop {
         let told = reader.next(stop, || {
@@ -243,7 +256,7 @@ fn hear(reader: &mut FrameReader, heard: &HeardAnswers, writer: &Mutex<FrameWrit
                 signed = Instant::now();
                 // Who is sending right now needs no other sign, and what is wrong shows elsewhere.
                 if let Ok(mut writer) = writer.try_lock() {
-                    let _ = writer.send(&Message::Ping(0));
+                    let _ = writer.send(&WireMessage::Ping(0));
                 }
             }
         });
@@ -260,17 +273,24 @@ fn hear(reader: &mut FrameReader, heard: &HeardAnswers, writer: &Mutex<FrameWrit
     }
 }
 
-fn understand(reader: &FrameReader, kind: Kind, heard: &HeardAnswers) -> Result<(), RemoteError> {
+fn understand(
+    reader: &FrameReader,
+    kind: FrameKind,
+    heard: &HeardAnswers,
+) -> Result<(), RemoteError> {
     match reader.message(kind)? {
-        Message::Ack(round) => {
+        WireMessage::Ack(round) => {
             let mut state = heard.lock();
             state.acked = state.acked.max(Some(round));
         }
-        Message::Pong(_) => return Ok(()),
-        Message::Ready | Message::Digests(_) | Message::Bytes(_) | Message::Confirm { .. } => {
+        WireMessage::Pong(_) => return Ok(()),
+        WireMessage::Ready
+        | WireMessage::Digests(_)
+        | WireMessage::Bytes(_)
+        | WireMessage::Confirm { .. } => {
             heard.lock().answers.push_back((kind, reader.body().to_vec()));
         }
-        Message::Refuse { code, why } => {
+        WireMessage::Refuse { code, why } => {
             return Err(RemoteError::Refused { code, why: why.to_string() });
         }
         other => {

@@ -7,15 +7,15 @@ use super::twin_shadow::{KnownBlock, TwinShadow, is_zero};
 use super::{MOST_ROUNDS, OpenedSender, RemoteTwin};
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_replicate::{Collector, Sink, SinkError, Written};
-use memtwin_wire::{Message, RecordWriter, Round, Shape, encode_layout};
+use memtwin_replicate::{Collector, Sink, SinkError, WriteOutcome};
+use memtwin_wire::{RecordWriter, RoundEnd, TwinShape, WireMessage, encode_layout};
 use std::time::Instant;
 
 impl Sink for RemoteTwin {
     fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
         let mut body = Vec::new();
         encode_layout(layout, &mut body).map_err(RemoteError::from)?;
-        let shape = Shape::of(layout);
+        let shape = TwinShape::of(layout);
         self.opened = Some(OpenedSender {
             in_flight: InFlightRounds::new(layout),
             shadow: self.config.delta.then(|| TwinShadow::new(&shape)),
@@ -47,7 +47,12 @@ impl Sink for RemoteTwin {
         }
     }
 
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         self.connected(|opened, link, meter| {
             let before = opened.writer.bytes();
             let block = opened.shape.block(region);
@@ -86,7 +91,7 @@ impl Sink for RemoteTwin {
                 }
             }
             meter.took(pages);
-            Ok(Written { false_dirty: same, bytes: opened.writer.bytes() - before })
+            Ok(WriteOutcome { false_dirty: same, bytes: opened.writer.bytes() - before })
         })
     }
 
@@ -109,7 +114,7 @@ impl Sink for RemoteTwin {
             let blocks = opened.writer.blocks();
             // A round of which the twin has everything already needs no word.
             if blocks > 0 {
-                link.send(&Message::RoundEnd(Round { round, blocks }))?;
+                link.send(&WireMessage::RoundEnd(RoundEnd { round, blocks }))?;
             }
             opened.writer.restart();
             opened.in_flight.ended(round, blocks > 0);
@@ -132,9 +137,9 @@ impl Sink for RemoteTwin {
         })
     }
 
-    fn give_back(&mut self, into: &mut dyn Collector) {
+    fn take_undelivered(&mut self, into: &mut dyn Collector) {
         if let Some(opened) = &mut self.opened {
-            let pages = opened.in_flight.give_back(into);
+            let pages = opened.in_flight.take_undelivered(into);
             self.meter.sent_again(pages);
         }
     }

@@ -9,7 +9,7 @@ use super::RemoteTwin;
 use crate::RemoteError;
 use memtwin_pages::RegionId;
 use memtwin_verdict::Image;
-use memtwin_wire::{Answer, Asked, Kind, Message};
+use memtwin_wire::{BlockAnswer, BlockQuery, FrameKind, WireMessage};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -115,11 +115,17 @@ impl TwinRegion<'_> {
 
     fn digests(&self, first: u64, each: u64, count: u64) -> io::Result<Vec<[u8; 32]>> {
         // All are small by the constants above.
-        let asked =
-            Asked { region: self.region.0 as u64, first, each: each as u32, count: count as u32 };
-        let body = self.answer(&Message::AskDigests(asked), Kind::Digests)?;
-        match Message::read(Kind::Digests, &body) {
-            Ok(Message::Digests(Answer { asked: answered, bytes })) if answered == asked => {
+        let asked = BlockQuery {
+            region: self.region.0 as u64,
+            first,
+            each: each as u32,
+            count: count as u32,
+        };
+        let body = self.answer(&WireMessage::AskDigests(asked), FrameKind::Digests)?;
+        match WireMessage::read(FrameKind::Digests, &body) {
+            Ok(WireMessage::Digests(BlockAnswer { asked: answered, bytes }))
+                if answered == asked =>
+            {
                 Ok(bytes.as_chunks::<32>().0.to_vec())
             }
             _ => Err(wrong()),
@@ -163,17 +169,17 @@ impl TwinRegion<'_> {
 
     fn fetch(&self, first: u64, count: u64) -> io::Result<Vec<u8>> {
         let region = self.region.0 as u64;
-        let asked = Asked { region, first, each: 1, count: count as u32 };
-        let body = self.answer(&Message::Fetch(asked), Kind::Bytes)?;
-        match Message::read(Kind::Bytes, &body) {
-            Ok(Message::Bytes(Answer { asked: answered, bytes })) if answered == asked => {
+        let asked = BlockQuery { region, first, each: 1, count: count as u32 };
+        let body = self.answer(&WireMessage::Fetch(asked), FrameKind::Bytes)?;
+        match WireMessage::read(FrameKind::Bytes, &body) {
+            Ok(WireMessage::Bytes(BlockAnswer { asked: answered, bytes })) if answered == asked => {
                 Ok(bytes.to_vec())
             }
             _ => Err(wrong()),
         }
     }
 
-    fn answer(&self, question: &Message<'_>, expected: Kind) -> io::Result<Vec<u8>> {
+    fn answer(&self, question: &WireMessage<'_>, expected: FrameKind) -> io::Result<Vec<u8>> {
         self.twin.ask(question, expected).map_err(io::Error::other)
     }
 }

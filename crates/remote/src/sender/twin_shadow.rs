@@ -2,7 +2,7 @@
 //! necessarily of all of it: what is not known is sent whole.
 
 use memtwin_pages::{PageSet, RegionId, Run};
-use memtwin_wire::Shape;
+use memtwin_wire::TwinShape;
 
 /// A copy of the twin, of the guest's memory in size; memory that is not written costs nothing.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) enum KnownBlock<'s> {
 }
 
 impl TwinShadow {
-    pub(super) fn new(shape: &Shape) -> Self {
+    pub(super) fn new(shape: &TwinShape) -> Self {
         let region = |(i, count): (usize, u64)| {
             let id = RegionId(i);
             let block = shape.block(id);

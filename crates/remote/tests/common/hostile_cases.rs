@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
-use crate::peer::{Peer, full, layout, record, round_end, varint};
-use memtwin_wire::{Kind, Message, RefuseCode};
+use crate::peer::{SocketPeer, full, layout, record, round_end, varint};
+use memtwin_wire::{FrameKind, RefuseCode, WireMessage};
 use std::net::SocketAddr;
 
 pub(crate) type Case = (&'static str, Box<dyn Fn(SocketAddr)>);
@@ -16,7 +16,7 @@ pub(crate) fn sixteen() -> Vec<u8> {
 /// Bytes in place of a HELLO.
 fn raw(name: &'static str, bytes: Vec<u8>) -> Case {
     let said = move |address| {
-        let mut peer = Peer::calls(address);
+        let mut peer = SocketPeer::calls(address);
         peer.raw(&bytes);
         peer.until_dropped();
     };
@@ -24,9 +24,9 @@ fn raw(name: &'static str, bytes: Vec<u8>) -> Case {
 }
 
 /// One frame in place of a HELLO, changed after it was sealed.
-fn head(name: &'static str, kind: Kind, body: &'static [u8], harm: fn(&mut Vec<u8>)) -> Case {
+fn head(name: &'static str, kind: FrameKind, body: &'static [u8], harm: fn(&mut Vec<u8>)) -> Case {
     let said = move |address| {
-        let mut peer = Peer::calls(address);
+        let mut peer = SocketPeer::calls(address);
         let mut frame = peer.frame(kind, body);
         harm(&mut frame);
         peer.raw(&frame);
@@ -38,11 +38,11 @@ fn head(name: &'static str, kind: Kind, body: &'static [u8], harm: fn(&mut Vec<u
 /// A HELLO that speaks these versions, of which ours is none.
 fn versions(name: &'static str, low: u16, high: u16) -> Case {
     let said = move |address| {
-        let mut peer = Peer::calls(address);
+        let mut peer = SocketPeer::calls(address);
         let body = [b"MEMTWIN\n", &low.to_le_bytes()[..], &high.to_le_bytes(), &[1; 32]].concat();
-        peer.send(Kind::Hello, &body);
+        peer.send(FrameKind::Hello, &body);
         let (kind, _) = peer.hear().unwrap();
-        assert_eq!(kind, Kind::Refuse);
+        assert_eq!(kind, FrameKind::Refuse);
         peer.until_dropped();
     };
     (name, Box::new(said))
@@ -51,29 +51,29 @@ fn versions(name: &'static str, low: u16, high: u16) -> Case {
 /// A LAYOUT that is refused.
 fn regions(name: &'static str, body: Vec<u8>) -> Case {
     let said = move |address| {
-        let mut peer = Peer::calls(address);
+        let mut peer = SocketPeer::calls(address);
         peer.hello();
-        peer.send(Kind::Layout, &body);
-        assert!(peer.hears(Kind::Refuse), "not refused");
+        peer.send(FrameKind::Layout, &body);
+        assert!(peer.hears(FrameKind::Refuse), "not refused");
         peer.until_dropped();
     };
     (name, Box::new(said))
 }
 
 /// Frames after READY, the last of which is refused.
-fn first(name: &'static str, frames: Vec<(Kind, Vec<u8>)>) -> Case {
+fn first(name: &'static str, frames: Vec<(FrameKind, Vec<u8>)>) -> Case {
     let said = move |address| {
-        let mut peer = Peer::calls(address);
+        let mut peer = SocketPeer::calls(address);
         peer.begin(&sixteen());
         frames.iter().for_each(|(kind, body)| peer.send(*kind, body));
-        assert!(peer.hears(Kind::Refuse), "not refused");
+        assert!(peer.hears(FrameKind::Refuse), "not refused");
         peer.until_dropped();
     };
     (name, Box::new(said))
 }
 
 fn data(name: &'static str, body: Vec<u8>) -> Case {
-    first(name, vec![(Kind::Data, body)])
+    first(name, vec![(FrameKind::Data, body)])
 }
 
 /// A body that claims to open to this length.
@@ -89,16 +89,21 @@ pub(crate) fn before_hello() -> Vec<Case> {
         raw("noise", noise),
         raw("http", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10)),
         raw("a TLS hello", tls),
-        head("another magic", Kind::Hello, b"MEMTWIN1____________________________________", |_| ()),
-        head("a head with a wrong sum", Kind::Hello, &[1; 44], |frame| frame[20] ^= 1),
-        head("a body with a wrong sum", Kind::Hello, &[1; 44], |frame| frame[30] ^= 1),
-        head("a HELLO too long", Kind::Hello, &[1; 4001], |_| ()),
-        head("a HELLO too short", Kind::Hello, b"MEMTWIN\n", |_| ()),
-        head("pages first", Kind::Data, b"", |_| ()),
-        head("a question first", Kind::Fetch, &[0; 13], |_| ()),
-        head("a verdict first", Kind::Verdict, &[2, 0], |_| ()),
-        head("a WELCOME", Kind::Welcome, &[0; 23], |_| ()),
-        head("a frame of a journal", Kind::Base, &[0; 20], |_| ()),
+        head(
+            "another magic",
+            FrameKind::Hello,
+            b"MEMTWIN1____________________________________",
+            |_| (),
+        ),
+        head("a head with a wrong sum", FrameKind::Hello, &[1; 44], |frame| frame[20] ^= 1),
+        head("a body with a wrong sum", FrameKind::Hello, &[1; 44], |frame| frame[30] ^= 1),
+        head("a HELLO too long", FrameKind::Hello, &[1; 4001], |_| ()),
+        head("a HELLO too short", FrameKind::Hello, b"MEMTWIN\n", |_| ()),
+        head("pages first", FrameKind::Data, b"", |_| ()),
+        head("a question first", FrameKind::Fetch, &[0; 13], |_| ()),
+        head("a verdict first", FrameKind::Verdict, &[2, 0], |_| ()),
+        head("a WELCOME", FrameKind::Welcome, &[0; 23], |_| ()),
+        head("a frame of a journal", FrameKind::Base, &[0; 20], |_| ()),
         versions("2 to 5", 2, 5),
         versions("0 to 0", 0, 0),
         versions("5 to 1", 5, 1),
@@ -110,8 +115,8 @@ pub(crate) fn before_hello() -> Vec<Case> {
                 // A length past the largest, an unknown kind, a bit that must be zero, a later number.
                 let harms: [(usize, u8); 5] = [(2, 0x11), (3, 0xff), (4, 0x99), (5, 1), (8, 1)];
                 for (at, byte) in harms {
-                    let mut peer = Peer::calls(address);
-                    let mut frame = peer.frame(Kind::Hello, &[1; 44]);
+                    let mut peer = SocketPeer::calls(address);
+                    let mut frame = peer.frame(FrameKind::Hello, &[1; 44]);
                     frame[at] = byte;
                     let seed = crc32c_of(&[&[0; 16], &b"S"[..], &frame[..20]].concat());
                     frame[20..24].copy_from_slice(&seed.to_le_bytes());
@@ -123,26 +128,26 @@ pub(crate) fn before_hello() -> Vec<Case> {
         (
             "a second HELLO",
             Box::new(|address| {
-                let mut peer = Peer::calls(address);
+                let mut peer = SocketPeer::calls(address);
                 peer.hello();
-                peer.send(Kind::Hello, &[1; 44]);
-                assert!(peer.hears(Kind::Refuse));
+                peer.send(FrameKind::Hello, &[1; 44]);
+                assert!(peer.hears(FrameKind::Refuse));
                 peer.until_dropped();
             }),
         ),
         (
             "signs of life and nothing else",
             Box::new(|address| {
-                let mut peer = Peer::calls(address);
+                let mut peer = SocketPeer::calls(address);
                 peer.hello();
-                (0..300).for_each(|_| peer.say(&Message::Ping(1)));
+                (0..300).for_each(|_| peer.say(&WireMessage::Ping(1)));
                 peer.until_dropped();
             }),
         ),
         (
             "hung up half way",
             Box::new(|address| {
-                let mut peer = Peer::calls(address);
+                let mut peer = SocketPeer::calls(address);
                 peer.hello();
                 peer.raw(&[3; 10]);
             }),
@@ -184,8 +189,14 @@ pub(crate) fn first_rounds() -> Vec<Case> {
     let nothing = || record(2, &[0, 0, 16], &[]);
     let bomb = [&[0x1f, 0, 1, 0][..], &[0xff; 4100], &[0]].concat();
     vec![
-        first("incomplete", vec![(Kind::Data, full(0, 15)), (Kind::RoundEnd, round_end(0, 15))]),
-        first("a wrong count", vec![(Kind::Data, full(0, 16)), (Kind::RoundEnd, round_end(0, 17))]),
+        first(
+            "incomplete",
+            vec![(FrameKind::Data, full(0, 15)), (FrameKind::RoundEnd, round_end(0, 15))],
+        ),
+        first(
+            "a wrong count",
+            vec![(FrameKind::Data, full(0, 16)), (FrameKind::RoundEnd, round_end(0, 17))],
+        ),
         data("past the end", full(1, 16)),
         data("another region", record(2, &[1, 0, 1], &[])),
         data("2^63 zeros", record(2, &[0, 0, 1 << 63], &[])),
@@ -196,40 +207,40 @@ pub(crate) fn first_rounds() -> Vec<Case> {
         data("half good", [full(0, 8), full(15, 2)].concat()),
         data("an unknown tag", record(9, &[0, 0], &[])),
         data("a long number", [&[2][..], &[0xff; 11]].concat()),
-        first("an LZ4 bomb", vec![(Kind::DataLz4, squeezed(1 << 20, &bomb))]),
-        first("LZ4 of 4 GiB", vec![(Kind::DataLz4, squeezed(u32::MAX, &[0]))]),
-        first("broken zstd", vec![(Kind::DataZstd, squeezed(100, &[7; 50]))]),
-        first("no length", vec![(Kind::DataZstd, vec![1, 2])]),
-        first("an end alone", vec![(Kind::RoundEnd, round_end(0, 0))]),
-        first("the last round", vec![(Kind::RoundEnd, round_end(u32::MAX, u64::MAX))]),
-        first("a verdict", vec![(Kind::Verdict, vec![2, 0])]),
-        first("an identical verdict", vec![(Kind::Verdict, [&[0, 0][..], &[0; 64]].concat())]),
+        first("an LZ4 bomb", vec![(FrameKind::DataLz4, squeezed(1 << 20, &bomb))]),
+        first("LZ4 of 4 GiB", vec![(FrameKind::DataLz4, squeezed(u32::MAX, &[0]))]),
+        first("broken zstd", vec![(FrameKind::DataZstd, squeezed(100, &[7; 50]))]),
+        first("no length", vec![(FrameKind::DataZstd, vec![1, 2])]),
+        first("an end alone", vec![(FrameKind::RoundEnd, round_end(0, 0))]),
+        first("the last round", vec![(FrameKind::RoundEnd, round_end(u32::MAX, u64::MAX))]),
+        first("a verdict", vec![(FrameKind::Verdict, vec![2, 0])]),
+        first("an identical verdict", vec![(FrameKind::Verdict, [&[0, 0][..], &[0; 64]].concat())]),
         first(
             "digests",
-            vec![(Kind::AskDigests, [&[0][..], &[0; 8], &[1, 0, 0, 0, 1, 0, 0, 0]].concat())],
+            vec![(FrameKind::AskDigests, [&[0][..], &[0; 8], &[1, 0, 0, 0, 1, 0, 0, 0]].concat())],
         ),
-        first("a fetch", vec![(Kind::Fetch, [&[0][..], &[0; 8], &[1, 0, 0, 0]].concat())]),
-        first("a goodbye", vec![(Kind::Bye, Vec::new())]),
-        first("a WELCOME of a sender", vec![(Kind::Welcome, vec![0; 23])]),
-        first("an ACK of a sender", vec![(Kind::Ack, vec![0; 4])]),
-        first("a frame of a journal", vec![(Kind::Base, vec![0; 20])]),
-        first("other regions", vec![(Kind::Layout, sixteen())]),
+        first("a fetch", vec![(FrameKind::Fetch, [&[0][..], &[0; 8], &[1, 0, 0, 0]].concat())]),
+        first("a goodbye", vec![(FrameKind::Bye, Vec::new())]),
+        first("a WELCOME of a sender", vec![(FrameKind::Welcome, vec![0; 23])]),
+        first("an ACK of a sender", vec![(FrameKind::Ack, vec![0; 4])]),
+        first("a frame of a journal", vec![(FrameKind::Base, vec![0; 20])]),
+        first("other regions", vec![(FrameKind::Layout, sixteen())]),
         (
             "a refusal",
             Box::new(|address| {
-                let mut peer = Peer::calls(address);
+                let mut peer = SocketPeer::calls(address);
                 peer.begin(&sixteen());
                 let why = "\x1b[2J".into();
-                peer.say(&Message::Refuse { code: RefuseCode::Over, why });
+                peer.say(&WireMessage::Refuse { code: RefuseCode::Over, why });
                 peer.until_dropped();
             }),
         ),
         (
             "hung up in the middle",
             Box::new(|address| {
-                let mut peer = Peer::calls(address);
+                let mut peer = SocketPeer::calls(address);
                 peer.begin(&sixteen());
-                peer.send(Kind::Data, &full(0, 8));
+                peer.send(FrameKind::Data, &full(0, 8));
             }),
         ),
     ]

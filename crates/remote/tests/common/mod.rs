@@ -8,9 +8,9 @@ use memtwin_remote::{
     Listener, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTarget, RemoteTwin, Security,
     SenderConfig, TwinReceiver,
 };
-use memtwin_replicate::{Collector, GuestState, Replication, Source, SourceError, Stop};
+use memtwin_replicate::{CancelToken, Collector, GuestState, Replication, Source, SourceError};
 use memtwin_verdict::Image as _;
-use memtwin_wire::Outcome;
+use memtwin_wire::TwinVerdict;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -153,7 +153,7 @@ pub(crate) fn receiver_config() -> ReceiverConfig {
 /// A receiver in a thread.
 pub(crate) struct Receiving {
     pub(crate) address: SocketAddr,
-    pub(crate) stop: Stop,
+    pub(crate) stop: CancelToken,
     thread: JoinHandle<Result<ReceiveEnd, RemoteError>>,
 }
 
@@ -166,7 +166,7 @@ impl Receiving {
     pub(crate) fn through(mut door: Listener, path: &Path, config: ReceiverConfig) -> Self {
         let address = door.address().unwrap();
         let mut receiver = TwinReceiver::new(path, config).unwrap();
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let stops = stop.clone();
         let thread = std::thread::spawn(move || receiver.run(&mut door, &stops));
         Self { address, stop, thread }
@@ -204,14 +204,14 @@ pub(crate) fn replicate(
     rounds: u32,
     writes: usize,
 ) -> Result<Sent, Box<dyn std::error::Error + Send + Sync>> {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut twin = RemoteTwin::connect(config, stop.clone())?;
     let mut replication = Replication::start(guest, &mut twin, ())?;
     for _ in 0..=rounds {
         replication.source_mut().write(writes);
         replication.round(&stop)?;
     }
-    let mut still = replication.stand_still(&stop)?;
+    let mut still = replication.pause_and_settle(&stop)?;
     let regions = still.source().memory.clone();
     let mut judged = Vec::new();
     for (i, memory) in regions.iter().enumerate() {
@@ -232,7 +232,7 @@ pub(crate) fn replicate(
     let digests: Vec<[u8; 32]> =
         regions.iter().map(|memory| *blake3::hash(memory).as_bytes()).collect();
     let memory = regions.concat();
-    let outcome = if memory == judged { Outcome::Identical } else { Outcome::Differs };
+    let outcome = if memory == judged { TwinVerdict::Identical } else { TwinVerdict::Differs };
     let kept = twin.finish(outcome, "", &digests)?;
     Ok(Sent { memory, twin: judged, figures: twin.figures(), kept })
 }

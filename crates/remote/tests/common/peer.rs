@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
 use memtwin_wire::{
-    Direction, HEAD, Hello, Inbox, Key, Kind, Message, Opener, Sealer, Versions, Welcome,
+    Direction, FrameKind, HEAD, Hello, Inbox, Opener, SealKey, Sealer, Versions, Welcome,
+    WireMessage,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A peer.
-pub(crate) struct Peer {
+pub(crate) struct SocketPeer {
     pub(crate) socket: TcpStream,
     sealer: Sealer,
     inbox: Inbox,
@@ -22,16 +23,16 @@ pub(crate) struct Peer {
     since: Instant,
 }
 
-impl Peer {
+impl SocketPeer {
     pub(crate) fn calls(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         socket.set_write_timeout(Some(LIMIT)).unwrap();
         let session = std::array::from_fn(|_| fastrand::u8(..));
-        let inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromReceiver));
+        let inbox = Inbox::new(Opener::new(SealKey::OPENING, Direction::FromReceiver));
         Self {
             socket,
-            sealer: Sealer::new(Key::OPENING, Direction::FromSender),
+            sealer: Sealer::new(SealKey::OPENING, Direction::FromSender),
             inbox,
             session,
             since: Instant::now(),
@@ -43,24 +44,24 @@ impl Peer {
         let _ = self.socket.write_all(bytes);
     }
 
-    pub(crate) fn frame(&mut self, kind: Kind, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn frame(&mut self, kind: FrameKind, body: &[u8]) -> Vec<u8> {
         let mut frame = [&[0; HEAD][..], body].concat();
         self.sealer.seal(kind, &mut frame);
         frame
     }
 
-    pub(crate) fn send(&mut self, kind: Kind, body: &[u8]) {
+    pub(crate) fn send(&mut self, kind: FrameKind, body: &[u8]) {
         let frame = self.frame(kind, body);
         self.raw(&frame);
     }
 
-    pub(crate) fn say(&mut self, message: &Message<'_>) {
+    pub(crate) fn say(&mut self, message: &WireMessage<'_>) {
         let frame = message.sealed(&mut self.sealer);
         self.raw(&frame);
     }
 
     /// The next frame; `None` when the receiver has hung up.
-    pub(crate) fn hear(&mut self) -> Option<(Kind, Vec<u8>)> {
+    pub(crate) fn hear(&mut self) -> Option<(FrameKind, Vec<u8>)> {
         loop {
             // A receiver that only gives signs of life has not hung up either.
             assert!(self.since.elapsed() < LIMIT, "the receiver does not hang up");
@@ -77,7 +78,7 @@ impl Peer {
     }
 
     /// Whether a frame of this kind comes before the receiver hangs up.
-    pub(crate) fn hears(&mut self, wanted: Kind) -> bool {
+    pub(crate) fn hears(&mut self, wanted: FrameKind) -> bool {
         while let Some((kind, _)) = self.hear() {
             if kind == wanted {
                 return true;
@@ -95,12 +96,14 @@ impl Peer {
     pub(crate) fn hello(&mut self) {
         let nonce = [7; 16];
         let hello = Hello { versions: Versions::OURS, session: self.session, nonce };
-        self.say(&Message::Hello(hello));
+        self.say(&WireMessage::Hello(hello));
         let (kind, body) = self.hear().unwrap();
-        let Ok(Message::Welcome(Welcome { nonce: theirs, .. })) = Message::read(kind, &body) else {
+        let Ok(WireMessage::Welcome(Welcome { nonce: theirs, .. })) =
+            WireMessage::read(kind, &body)
+        else {
             panic!("{kind:?} in place of WELCOME")
         };
-        let key = Key::of_connection(&self.session, &nonce, &theirs);
+        let key = SealKey::of_connection(&self.session, &nonce, &theirs);
         self.sealer.rekey(key);
         self.inbox.rekey(key);
     }
@@ -108,8 +111,8 @@ impl Peer {
     /// Up to READY.
     pub(crate) fn begin(&mut self, layout: &[u8]) {
         self.hello();
-        self.send(Kind::Layout, layout);
-        assert!(self.hears(Kind::Ready));
+        self.send(FrameKind::Layout, layout);
+        assert!(self.hears(FrameKind::Ready));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every lost page, named: the list is complete however long it is.
 
-use super::table::{Cell, Table, paint};
+use super::table::{Cell, TextTable, paint};
 use crate::record::Case;
 use crate::text::{count, one_line};
 use anstyle::{AnsiColor, Style};
@@ -41,9 +41,9 @@ fn heading(
     writeln!(to, "{}: {}", one_line(case.name()), paint(what, style, colour))
 }
 
-fn lost_pages(case: &Case) -> Table {
+fn lost_pages(case: &Case) -> TextTable {
     let hint = if case.unexplained().any(|lost| lost.hint.is_some()) { "HINT" } else { "" };
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "REGION",
         ">GPA",
         ">PAGE",
@@ -72,8 +72,8 @@ fn lost_pages(case: &Case) -> Table {
 }
 
 /// The bytes of the pages whose bytes were kept: the first ones.
-fn details(case: &Case) -> Table {
-    let mut table = Table::new(&["REGION", ">OFFSET", ">BYTES", "TWIN", "MEMORY", "FROM BYTE"]);
+fn details(case: &Case) -> TextTable {
+    let mut table = TextTable::new(&["REGION", ">OFFSET", ">BYTES", "TWIN", "MEMORY", "FROM BYTE"]);
     for (lost, detail) in case.unexplained().filter_map(|lost| Some((lost, lost.detail.as_ref()?)))
     {
         let ranges: Vec<String> = detail
@@ -93,8 +93,8 @@ fn details(case: &Case) -> Table {
     table
 }
 
-fn missed_pages(case: &Case) -> Table {
-    let mut table = Table::new(&["REGION", ">GPA", ">PAGE"]);
+fn missed_pages(case: &Case) -> TextTable {
+    let mut table = TextTable::new(&["REGION", ">GPA", ">PAGE"]);
     for page in case.missed() {
         table.row([
             Cell::plain(one_line(&page.region)),

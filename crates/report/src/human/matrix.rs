@@ -1,8 +1,8 @@
 //! The matrix of a run on several page sizes, the seed's: a cell for each host, granule and size of
 //! virtual addresses, read from the names of the cases (`…/granule=16k/va=47/host=4k`).
 
-use super::table::{Cell, Table};
-use crate::record::{Case, RunRecord, Standing};
+use super::table::{Cell, TextTable};
+use crate::record::{Case, CaseStanding, RunRecord};
 use crate::text::one_line;
 use anstyle::{AnsiColor, Style};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ type RowKey = (String, String);
 
 /// What the cases of a combination came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
+struct CombinationSum {
     passed: u64,
     failed: u64,
     inconclusive: u64,
@@ -27,7 +27,7 @@ pub(super) fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io:
     if !record.has_matrix() {
         return Ok(());
     }
-    let mut rows: BTreeMap<RowKey, BTreeMap<String, Sum>> = BTreeMap::new();
+    let mut rows: BTreeMap<RowKey, BTreeMap<String, CombinationSum>> = BTreeMap::new();
     for case in &record.cases {
         let word = |key| parameter(case.name(), key).unwrap_or(USUAL).to_owned();
         let row = rows.entry((word("host"), word("granule"))).or_default();
@@ -41,11 +41,11 @@ pub(super) fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io:
     let headings: Vec<String> =
         ["HOST", "GRANULE"].map(str::to_owned).into_iter().chain(bits).collect();
     let headings: Vec<String> = headings.iter().map(|heading| one_line(heading)).collect();
-    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut table = TextTable::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
     let mut rows: Vec<_> = rows.iter().collect();
     rows.sort_by_key(|((host, granule), _)| (order(host), order(granule)));
     for ((host, granule), sums) in rows {
-        let cell = |bits: &&String| sums.get(*bits).map_or(Cell::plain("."), Sum::cell);
+        let cell = |bits: &&String| sums.get(*bits).map_or(Cell::plain("."), CombinationSum::cell);
         let words = [host, granule].map(|word| Cell::plain(one_line(word)));
         table.push(words.into_iter().chain(columns.iter().map(cell)).collect());
     }
@@ -65,13 +65,13 @@ fn order(word: &str) -> (u64, &str) {
     (word[..digits].parse().unwrap_or(u64::MAX), word)
 }
 
-impl Sum {
+impl CombinationSum {
     fn add(&mut self, case: &Case) {
         let count = match case.standing() {
-            Standing::Passed => &mut self.passed,
-            Standing::Failed => &mut self.failed,
-            Standing::Inconclusive => &mut self.inconclusive,
-            Standing::Skipped => &mut self.skipped,
+            CaseStanding::Passed => &mut self.passed,
+            CaseStanding::Failed => &mut self.failed,
+            CaseStanding::Inconclusive => &mut self.inconclusive,
+            CaseStanding::Skipped => &mut self.skipped,
         };
         *count += 1;
     }
@@ -95,15 +95,15 @@ impl Sum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Trial;
+    use crate::CaseBuilder;
     use memtwin_pages::Layout;
 
     fn name(host: &str, granule: &str, va: u8, ending: &str) -> String {
         format!("kvm/get/shm/vcpus=1/once/granule={granule}/va={va}/host={host}{ending}")
     }
 
-    fn trial(name: String) -> Trial {
-        Trial::new(name, "kvm", &Layout::default())
+    fn trial(name: String) -> CaseBuilder {
+        CaseBuilder::new(name, "kvm", &Layout::default())
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The last lines: what the run came to.
 
 use super::table::paint;
+use crate::case_tally::CaseTally;
 use crate::record::RunRecord;
-use crate::tally::Tally;
 use crate::text::count;
 use anstyle::AnsiColor;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use std::io::{self, Write};
 pub(crate) const KVM_NOT_TESTED: &str = "KVM NOT TESTED";
 
 pub(super) fn write(record: &RunRecord, to: &mut dyn Write, colour: bool) -> io::Result<()> {
-    let tally = Tally::of(&record.cases);
+    let tally = CaseTally::of(&record.cases);
     let mut parts = Vec::new();
     let some = |n: u64, what: &str| (n > 0).then(|| format!("{n} {what}"));
     let idle = match tally.idle {

@@ -28,12 +28,12 @@ impl Cell {
 
 /// Rows under a header. A heading that begins with `>` is of a column that is aligned right.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct TextTable {
     right: Vec<bool>,
     rows: Vec<Vec<Cell>>,
 }
 
-impl Table {
+impl TextTable {
     pub(super) fn new(headings: &[&str]) -> Self {
         let bold = Style::new().bold();
         let heading = |text: &&str| Cell::styled(text.trim_start_matches('>'), bold);

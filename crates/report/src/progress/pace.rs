@@ -11,7 +11,7 @@ const MOST: u32 = 256;
 
 /// Lets something happen once per interval.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct UpdateLimiter {
     every: Duration,
     shown: Option<Instant>,
     looked: Option<Instant>,
@@ -19,7 +19,7 @@ pub(super) struct Pace {
     left: u32,
 }
 
-impl Pace {
+impl UpdateLimiter {
     pub(super) fn new(every: Duration) -> Self {
         Self { every, shown: None, looked: None, stride: 1, left: 0 }
     }
@@ -33,7 +33,7 @@ impl Pace {
         due.then_some(now)
     }
 
-    /// As [`Pace::look`], for events that may be many: mostly it only counts. The faster they
+    /// As [`UpdateLimiter::look`], for events that may be many: mostly it only counts. The faster they
     /// come, the more go by before the clock is asked again.
     pub(super) fn glance(&mut self, clock: impl FnOnce() -> Instant) -> Option<Instant> {
         if self.left > 0 {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     /// So many events, so far apart: how often the clock was asked, and how often it was time.
-    fn run(pace: &mut Pace, events: u32, apart: Duration) -> (u32, u32) {
+    fn run(pace: &mut UpdateLimiter, events: u32, apart: Duration) -> (u32, u32) {
         let (began, mut asked, mut shown) = (Instant::now(), 0, 0);
         for i in 0..events {
             let clock = || {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn fast_events_hardly_ask_for_the_time() {
-        let mut pace = Pace::new(Duration::from_millis(100));
+        let mut pace = UpdateLimiter::new(Duration::from_millis(100));
         let (asked, shown) = run(&mut pace, 1_000_000, Duration::from_micros(1));
         assert!(asked < 1_000_000 / 100, "asked {asked} times");
         assert!((10..=11).contains(&shown), "shown {shown} times in a second");
@@ -78,13 +78,13 @@ mod tests {
 
     #[test]
     fn slow_events_are_each_looked_at() {
-        let mut pace = Pace::new(Duration::from_millis(100));
+        let mut pace = UpdateLimiter::new(Duration::from_millis(100));
         assert_eq!(run(&mut pace, 50, Duration::from_millis(100)), (50, 50));
     }
 
     #[test]
     fn events_that_turn_slow_are_soon_looked_at_again() {
-        let mut pace = Pace::new(Duration::from_millis(100));
+        let mut pace = UpdateLimiter::new(Duration::from_millis(100));
         run(&mut pace, 100_000, Duration::from_micros(1));
         let (asked, _) = run(&mut pace, 2 * MOST, Duration::from_millis(100));
         assert!(asked >= MOST, "asked {asked} times");

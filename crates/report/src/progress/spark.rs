@@ -6,12 +6,12 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 
 /// The last few of a series of numbers.
 #[derive(Debug)]
-pub(super) struct Spark {
+pub(super) struct Sparkline {
     numbers: VecDeque<u64>,
     most: usize,
 }
 
-impl Spark {
+impl Sparkline {
     /// Keeps at most so many.
     pub(super) fn new(most: usize) -> Self {
         Self { numbers: VecDeque::with_capacity(most), most }
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn bars_are_as_high_as_their_numbers() {
-        let mut spark = Spark::new(4);
+        let mut spark = Sparkline::new(4);
         assert_eq!(spark.bars(), "");
         spark.push(0);
         assert_eq!(spark.bars(), "▁");

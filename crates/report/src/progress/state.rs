@@ -1,8 +1,8 @@
 //! What is known of the case that runs, and the line that says it.
 
-use super::spark::Spark;
+use super::spark::Sparkline;
 use crate::text::count;
-use memtwin_replicate::{Event, RoundKind};
+use memtwin_replicate::{ReplicationEvent, RoundKind};
 use std::time::{Duration, Instant};
 
 /// So many rounds are shown as bars.
@@ -15,7 +15,7 @@ const BAR: usize = 12;
 const SPEED_OVER: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct LiveLine {
     cases: usize,
     number: usize,
     name: String,
@@ -23,7 +23,7 @@ pub(super) struct State {
     round: u32,
     /// The pages that the log named in the last committed round.
     dirty: u64,
-    recent: Spark,
+    recent: Sparkline,
     /// Pages copied of pages to copy, in the round that runs.
     copied: (u64, u64),
     /// Pages copied in the rounds before it.
@@ -34,7 +34,7 @@ pub(super) struct State {
     paused: bool,
 }
 
-impl State {
+impl LiveLine {
     pub(super) fn new(cases: usize) -> Self {
         Self {
             cases,
@@ -42,7 +42,7 @@ impl State {
             name: String::new(),
             round: 0,
             dirty: 0,
-            recent: Spark::new(ROUNDS_SHOWN),
+            recent: Sparkline::new(ROUNDS_SHOWN),
             copied: (0, 0),
             sent: 0,
             mark: None,
@@ -66,15 +66,15 @@ impl State {
         *self = Self { name, number: self.number + 1, ..Self::new(self.cases) };
     }
 
-    pub(super) fn hear(&mut self, event: &Event<'_>) {
+    pub(super) fn hear(&mut self, event: &ReplicationEvent<'_>) {
         match event {
-            Event::Started(layout) => self.copied = (0, layout.pages()),
-            Event::Collected { round, .. } => {
+            ReplicationEvent::Started(layout) => self.copied = (0, layout.pages()),
+            ReplicationEvent::Collected { round, .. } => {
                 self.round = *round;
                 self.copied.0 = 0;
             }
-            Event::Copied { pages, of } => self.copied = (*pages, *of),
-            Event::Round(round) => {
+            ReplicationEvent::Copied { pages, of } => self.copied = (*pages, *of),
+            ReplicationEvent::Round(round) => {
                 self.round = round.n;
                 self.dirty = round.dirty_pages;
                 self.sent += round.sent_pages;
@@ -84,9 +84,9 @@ impl State {
                     self.recent.push(round.dirty_pages);
                 }
             }
-            Event::Shares { .. } => {}
-            Event::Paused => self.paused = true,
-            Event::Resumed(_) => self.paused = false,
+            ReplicationEvent::Shares { .. } => {}
+            ReplicationEvent::Paused => self.paused = true,
+            ReplicationEvent::Resumed(_) => self.paused = false,
         }
     }
 
@@ -180,24 +180,24 @@ mod tests {
 
     #[test]
     fn the_line_tells_of_the_rounds() {
-        let mut state = State::new(3);
+        let mut state = LiveLine::new(3);
         state.case("kvm/get".into());
         assert_eq!(state.line(), "████████████ [1/3] kvm/get  pre-copy");
         let began = Instant::now();
         state.measure(began);
-        state.hear(&Event::Copied { pages: 64, of: 256 });
+        state.hear(&ReplicationEvent::Copied { pages: 64, of: 256 });
         assert_eq!(state.line(), "███░░░░░░░░░ [1/3] kvm/get  pre-copy");
-        state.hear(&Event::Round(&round(0, RoundKind::PreCopy, 256)));
-        state.hear(&Event::Collected { round: 1, named: &[] });
-        state.hear(&Event::Round(&round(1, RoundKind::Delta, 44)));
+        state.hear(&ReplicationEvent::Round(&round(0, RoundKind::PreCopy, 256)));
+        state.hear(&ReplicationEvent::Collected { round: 1, named: &[] });
+        state.hear(&ReplicationEvent::Round(&round(1, RoundKind::Delta, 44)));
         state.measure(began + Duration::from_secs(2));
-        state.hear(&Event::Paused);
-        state.hear(&Event::Round(&round(2, RoundKind::Final, 0)));
+        state.hear(&ReplicationEvent::Paused);
+        state.hear(&ReplicationEvent::Round(&round(2, RoundKind::Final, 0)));
         assert_eq!(
             state.line(),
             "████████████ [1/3] kvm/get  round 2  0 dirty █▁  150 pages/s  guest paused"
         );
-        state.hear(&Event::Resumed(Duration::ZERO));
+        state.hear(&ReplicationEvent::Resumed(Duration::ZERO));
         assert!(state.line().ends_with("150 pages/s"));
         state.case("kvm/clear".into());
         assert!(state.line().ends_with("[2/3] kvm/clear  pre-copy"));
@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn a_lone_case_has_no_number() {
-        let mut state = State::new(1);
+        let mut state = LiveLine::new(1);
         state.case("replicate/process".into());
-        state.hear(&Event::Round(&round(1, RoundKind::Delta, 1)));
+        state.hear(&ReplicationEvent::Round(&round(1, RoundKind::Delta, 1)));
         assert_eq!(state.plain_line(), "replicate/process: round 1, 1 dirty page");
     }
 }

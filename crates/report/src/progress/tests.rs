@@ -1,7 +1,7 @@
 //! What is seen on a terminal, in a log file, and with `--quiet`.
 
 use super::*;
-use crate::record::Trial;
+use crate::record::CaseBuilder;
 use indicatif::InMemoryTerm;
 use memtwin_pages::Layout;
 use memtwin_replicate::{Round, RoundKind};
@@ -45,7 +45,9 @@ fn round(n: u32, dirty_pages: u64) -> Round {
 }
 
 fn identical(name: &str, rounds: &[Round]) -> Case {
-    Trial::new(name, "kvm", &Layout::default()).rounds(rounds).judged(Vec::new(), BTreeMap::new())
+    CaseBuilder::new(name, "kvm", &Layout::default())
+        .rounds(rounds)
+        .judged(Vec::new(), BTreeMap::new())
 }
 
 fn on_terminal(cases: usize) -> (Progress, InMemoryTerm) {
@@ -59,7 +61,7 @@ fn a_terminal_has_one_live_line() {
     let (mut progress, term) = on_terminal(2);
     progress.case("kvm/get/shm/vcpus=1/random");
     assert!(term.contents().ends_with("[1/2] kvm/get/shm/vcpus=1/random  pre-copy"));
-    progress.event(&Event::Round(&round(1, 300)));
+    progress.event(&ReplicationEvent::Round(&round(1, 300)));
     let line = term.contents();
     assert!(line.ends_with("round 1  300 dirty █"), "{line:?}");
     assert_eq!(line.lines().count(), 1);
@@ -70,7 +72,7 @@ fn dropped_it_leaves_the_terminal_as_it_was() {
     let (mut progress, term) = on_terminal(2);
     progress.case("kvm/get/shm/vcpus=1/random");
     progress.note("KVM: the ring is not supported");
-    progress.event(&Event::Paused);
+    progress.event(&ReplicationEvent::Paused);
     assert!(term.contents().contains("pre-copy"), "nothing is there that could be cleared");
     drop(progress);
     assert_eq!(term.contents(), "KVM: the ring is not supported");
@@ -83,7 +85,7 @@ fn a_log_file_has_a_line_for_each_case() {
     let rounds = [round(0, 0), round(1, 300)];
     for name in ["kvm/get\n", "kvm/clear"] {
         progress.case(name);
-        rounds.iter().for_each(|round| progress.event(&Event::Round(round)));
+        rounds.iter().for_each(|round| progress.event(&ReplicationEvent::Round(round)));
         progress.finish_case(&identical(name, &rounds));
     }
     assert_eq!(
@@ -103,8 +105,10 @@ fn a_lone_case_says_at_most_a_line_a_second() {
     let began = Instant::now();
     for n in 0..250 {
         let now = || began + Duration::from_millis(10) * n;
-        progress.hear(&Event::Copied { pages: 1, of: 100 }, || unreachable!("nothing to show"));
-        progress.hear(&Event::Round(&round(n, 100)), now);
+        progress.hear(&ReplicationEvent::Copied { pages: 1, of: 100 }, || {
+            unreachable!("nothing to show")
+        });
+        progress.hear(&ReplicationEvent::Round(&round(n, 100)), now);
     }
     assert_eq!(
         log.lines(),
@@ -120,6 +124,6 @@ fn a_lone_case_says_at_most_a_line_a_second() {
 fn quiet_is_quiet_and_does_not_even_ask_for_the_time() {
     let mut progress = Progress::new(ProgressMode::Quiet, 1);
     progress.case("kvm/get");
-    progress.hear(&Event::Round(&round(0, 1)), || unreachable!("nothing to show"));
+    progress.hear(&ReplicationEvent::Round(&round(0, 1)), || unreachable!("nothing to show"));
     assert!(matches!(progress.view, View::Quiet));
 }

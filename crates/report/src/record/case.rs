@@ -1,7 +1,7 @@
 //! A case: one source, one way of running it, one verdict.
 
 use super::page::{LostPage, PageAt, hex_gpa};
-use super::{Digests, GuestSum, RoundEntry};
+use super::{GuestSum, RegionDigests, RoundEntry};
 use memtwin_pages::Gpa;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ impl fmt::Display for Verdict {
 
 /// What a case means for the run: the verdict, read in the light of what the case was there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum CaseStanding {
     /// `identical`; of a control: what was injected was found, and nothing else.
     Passed,
     /// `differs`; of a control: something else was found.
@@ -67,14 +67,14 @@ pub struct RegionEntry {
 
 /// What was injected on purpose, and what the judge, who was not told, found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Control {
+pub struct ControlResult {
     /// The pages that were suppressed.
     pub injected: BTreeSet<PageAt>,
     /// The pages that were seen to be lost.
     pub found: BTreeSet<PageAt>,
 }
 
-impl Control {
+impl ControlResult {
     /// Whether the check has shown that it can fail: something was injected, and exactly that was
     /// found.
     pub fn proves(&self) -> bool {
@@ -89,7 +89,7 @@ impl Control {
 
 /// A case of a run.
 ///
-/// Made by [`Case::skipped`] or a [`Trial`](super::Trial), or read from a record that does not
+/// Made by [`Case::skipped`] or a [`CaseBuilder`](super::Trial), or read from a record that does not
 /// contradict itself: `lost_pages`, `found` and `passed` always follow from the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "super::unchecked::Unchecked")]
@@ -104,8 +104,8 @@ pub struct Case {
     pub(super) lost_pages: u64,
     pub(super) lost: Vec<LostPage>,
     pub(super) discarded_pages: u64,
-    pub(super) digest: BTreeMap<String, Digests>,
-    pub(super) control: Option<Control>,
+    pub(super) digest: BTreeMap<String, RegionDigests>,
+    pub(super) control: Option<ControlResult>,
     pub(super) passed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exercised: Option<bool>,
@@ -197,7 +197,7 @@ impl Case {
     }
 
     /// The digests, by region.
-    pub fn digest(&self) -> &BTreeMap<String, Digests> {
+    pub fn digest(&self) -> &BTreeMap<String, RegionDigests> {
         &self.digest
     }
 
@@ -207,7 +207,7 @@ impl Case {
     }
 
     /// What was injected and found, if the case is a control and ran.
-    pub fn control(&self) -> Option<&Control> {
+    pub fn control(&self) -> Option<&ControlResult> {
         self.control.as_ref()
     }
 
@@ -229,12 +229,12 @@ impl Case {
     }
 
     /// What the case means for the run.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> CaseStanding {
         match self.verdict {
-            Verdict::Skipped => Standing::Skipped,
-            Verdict::Inconclusive => Standing::Inconclusive,
-            Verdict::Identical | Verdict::Differs if self.passed => Standing::Passed,
-            Verdict::Identical | Verdict::Differs => Standing::Failed,
+            Verdict::Skipped => CaseStanding::Skipped,
+            Verdict::Inconclusive => CaseStanding::Inconclusive,
+            Verdict::Identical | Verdict::Differs if self.passed => CaseStanding::Passed,
+            Verdict::Identical | Verdict::Differs => CaseStanding::Failed,
         }
     }
 
@@ -270,7 +270,7 @@ impl Case {
     }
 
     /// Whether the verdict and the control make the case a success.
-    pub(super) fn success(verdict: Verdict, control: Option<&Control>) -> bool {
+    pub(super) fn success(verdict: Verdict, control: Option<&ControlResult>) -> bool {
         match (verdict, control) {
             (Verdict::Identical, None) => true,
             (Verdict::Differs, Some(control)) => control.proves(),

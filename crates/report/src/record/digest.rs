@@ -10,7 +10,7 @@ pub struct Blake3(pub [u8; 32]);
 
 /// Both digests of the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digest {
+pub struct RecordedDigest {
     /// The BLAKE3 digest, as lower-case hex.
     pub blake3: Blake3,
     /// The BSD checksum, as `sum -r` prints it.
@@ -19,14 +19,14 @@ pub struct Digest {
 
 /// A region's digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digests {
+pub struct RegionDigests {
     /// Of the guest's memory.
-    pub memory: Digest,
+    pub memory: RecordedDigest,
     /// Of its twin.
-    pub twin: Digest,
+    pub twin: RecordedDigest,
 }
 
-impl Digests {
+impl RegionDigests {
     /// Whether memory and twin are the same.
     pub fn agree(&self) -> bool {
         self.memory == self.twin

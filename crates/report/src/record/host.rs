@@ -5,7 +5,7 @@ use std::thread;
 
 /// What there is to know about a machine when its verdict is compared with another's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
+pub struct HostFacts {
     /// The architecture: `aarch64`, `x86_64`.
     pub arch: String,
     /// The kernel's release, as `uname -r` says it.
@@ -16,7 +16,7 @@ pub struct Host {
     pub cpus: u64,
 }
 
-impl Host {
+impl HostFacts {
     /// This machine, asked now.
     pub fn this_machine() -> Self {
         Self {
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_the_one_that_the_kernel_describes() {
-        let host = Host::this_machine();
+        let host = HostFacts::this_machine();
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
         assert_eq!(host.kernel, release.trim_end());
         assert!(host.page_size.is_power_of_two());

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Which part a round plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum RecordedKind {
     /// Every page: round 0.
     PreCopy,
     /// While the guest ran.
@@ -22,7 +22,7 @@ pub struct RoundEntry {
     /// Its number; pre-copy is 0.
     pub n: u32,
     /// Which part it plays.
-    pub kind: Kind,
+    pub kind: RecordedKind,
     /// How many pages the log named.
     pub dirty_pages: u64,
     /// How many pages were copied.
@@ -41,7 +41,7 @@ pub struct RoundEntry {
     pub total_us: u64,
 }
 
-impl From<RoundKind> for Kind {
+impl From<RoundKind> for RecordedKind {
     fn from(kind: RoundKind) -> Self {
         match kind {
             RoundKind::PreCopy => Self::PreCopy,
@@ -71,7 +71,7 @@ impl From<&Round> for RoundEntry {
 /// Whether a log was put to the test: it named a page after pre-copy, which copies every page
 /// whatever the log says.
 pub(super) fn is_exercised(rounds: &[RoundEntry]) -> bool {
-    rounds.iter().any(|round| round.kind != Kind::PreCopy && round.dirty_pages > 0)
+    rounds.iter().any(|round| round.kind != RecordedKind::PreCopy && round.dirty_pages > 0)
 }
 
 fn micros(time: Duration) -> u64 {
@@ -104,7 +104,7 @@ mod tests {
                 + r#""zero_pages":4,"bytes":5,"collect_us":6,"copy_us":7,"total_us":8000}"#
         );
         let names = [RoundKind::PreCopy, RoundKind::Delta]
-            .map(|kind| serde_json::to_string(&Kind::from(kind)).unwrap());
+            .map(|kind| serde_json::to_string(&RecordedKind::from(kind)).unwrap());
         assert_eq!(names, [r#""precopy""#, r#""delta""#]);
     }
 }

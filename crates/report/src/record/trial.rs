@@ -1,8 +1,8 @@
 //! A case while it runs: collects what is known of it, and ends as a [`Case`].
 
-use super::case::{Case, Control, RegionEntry, Verdict};
+use super::case::{Case, ControlResult, RegionEntry, Verdict};
 use super::rounds::is_exercised;
-use super::{Digests, LostPage, PageAt, RoundEntry};
+use super::{LostPage, PageAt, RegionDigests, RoundEntry};
 use memtwin_pages::{Layout, Region};
 use memtwin_replicate::Round;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use std::fmt;
 /// The verdict is not given but follows: nobody can call a case identical that has lost a page.
 #[derive(Clone, Debug)]
 #[must_use = "a trial says nothing until it is judged"]
-pub struct Trial {
+pub struct CaseBuilder {
     name: String,
     source: String,
     page_size: u64,
@@ -24,7 +24,7 @@ pub struct Trial {
     discarded_pages: u64,
 }
 
-impl Trial {
+impl CaseBuilder {
     /// A case of this source. The layout is empty if the source never came to declare it.
     pub fn new(name: impl Into<String>, source: impl Into<String>, layout: &Layout) -> Self {
         let regions = layout.iter().map(|(_, region)| RegionEntry {
@@ -76,7 +76,7 @@ impl Trial {
     ///
     /// Without a lost page the case is `identical`, unless the digests say otherwise: then the
     /// memory changed between the two passes, and it is `inconclusive`.
-    pub fn judged(self, lost: Vec<LostPage>, digest: BTreeMap<String, Digests>) -> Case {
+    pub fn judged(self, lost: Vec<LostPage>, digest: BTreeMap<String, RegionDigests>) -> Case {
         let torn = digest.iter().find(|(_, digests)| !digests.agree());
         let (verdict, reason) = match (lost.is_empty(), torn) {
             (false, _) => (Verdict::Differs, None),
@@ -119,11 +119,11 @@ impl Trial {
         verdict: Verdict,
         reason: Option<String>,
         lost: Vec<LostPage>,
-        digest: BTreeMap<String, Digests>,
+        digest: BTreeMap<String, RegionDigests>,
     ) -> Case {
         let exercised = self.says_exercised.then(|| is_exercised(&self.rounds));
         let found = || lost.iter().map(LostPage::at).collect();
-        let control = self.injected.map(|injected| Control { injected, found: found() });
+        let control = self.injected.map(|injected| ControlResult { injected, found: found() });
         Case {
             name: self.name,
             source: self.source,

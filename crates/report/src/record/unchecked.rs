@@ -1,8 +1,8 @@
 //! A case as it was read, before it is believed.
 
-use super::case::{Case, Control, RegionEntry, Verdict};
+use super::case::{Case, ControlResult, RegionEntry, Verdict};
 use super::rounds::is_exercised;
-use super::{Digests, GuestSum, LostPage, PageAt, RoundEntry};
+use super::{GuestSum, LostPage, PageAt, RegionDigests, RoundEntry};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,8 @@ pub(super) struct Unchecked {
     /// Absent from records of before there was such a thing.
     #[serde(default)]
     discarded_pages: u64,
-    digest: BTreeMap<String, Digests>,
-    control: Option<Control>,
+    digest: BTreeMap<String, RegionDigests>,
+    control: Option<ControlResult>,
     passed: bool,
     #[serde(default)]
     exercised: Option<bool>,
@@ -80,7 +80,7 @@ impl Unchecked {
                 return Some("the pages that the control found are not the lost ones".to_owned());
             }
         }
-        let agree = self.digest.values().all(Digests::agree);
+        let agree = self.digest.values().all(RegionDigests::agree);
         let possible = match verdict {
             Verdict::Identical => listed == 0 && agree,
             Verdict::Differs => listed > 0 || self.reason.is_some(),

@@ -6,7 +6,7 @@
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use memtwin_replicate::{Round, RoundKind};
 use memtwin_report::record::{
-    Blake3, Digest, Digests, Host, LostPage, PageAt, SchemaVersion, Trial,
+    Blake3, CaseBuilder, HostFacts, LostPage, PageAt, RecordedDigest, RegionDigests, SchemaVersion,
 };
 use memtwin_report::{Case, RunRecord};
 use std::collections::BTreeMap;
@@ -61,13 +61,17 @@ pub(crate) fn rounds() -> Vec<Round> {
     ]
 }
 
-pub(crate) fn digest(memory: u8, twin: u8) -> BTreeMap<String, Digests> {
-    let digest = |byte: u8| Digest { blake3: Blake3([byte; 32]), bsd_sum: u16::from(byte) * 257 };
-    BTreeMap::from([("aeshmem".to_owned(), Digests { memory: digest(memory), twin: digest(twin) })])
+pub(crate) fn digest(memory: u8, twin: u8) -> BTreeMap<String, RegionDigests> {
+    let digest =
+        |byte: u8| RecordedDigest { blake3: Blake3([byte; 32]), bsd_sum: u16::from(byte) * 257 };
+    BTreeMap::from([(
+        "aeshmem".to_owned(),
+        RegionDigests { memory: digest(memory), twin: digest(twin) },
+    )])
 }
 
-pub(crate) fn trial(name: &str) -> Trial {
-    Trial::new(name, "kvm", &layout()).rounds(&rounds())
+pub(crate) fn trial(name: &str) -> CaseBuilder {
+    CaseBuilder::new(name, "kvm", &layout()).rounds(&rounds())
 }
 
 pub(crate) fn identical() -> Case {
@@ -123,7 +127,12 @@ pub(crate) fn run(cases: Vec<Case>) -> RunRecord {
         schema_version: SchemaVersion,
         command: "check".into(),
         version: "0.1.0".into(),
-        host: Host { arch: "aarch64".into(), kernel: "6.12.1".into(), page_size: PAGE, cpus: 2 },
+        host: HostFacts {
+            arch: "aarch64".into(),
+            kernel: "6.12.1".into(),
+            page_size: PAGE,
+            cpus: 2,
+        },
         boards: Default::default(),
         cases,
         notes: Vec::new(),

@@ -5,9 +5,9 @@ use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
 
-struct Host(TempDir);
+struct FakeHost(TempDir);
 
-impl Host {
+impl FakeHost {
     fn new(cgroup: &str, mountinfo: &str) -> Self {
         let this = Self(tempfile::tempdir().unwrap());
         this.file("proc/self/cgroup", cgroup).file("proc/self/mountinfo", mountinfo);
@@ -43,7 +43,7 @@ const HYBRID: &str = "\
 
 #[test]
 fn each_group_of_version_1_up_to_the_root_limits() {
-    let host = Host::new("4:memory:/a/b\n1:cpu:/other\n0::/\n", HYBRID);
+    let host = FakeHost::new("4:memory:/a/b\n1:cpu:/other\n0::/\n", HYBRID);
     let root = "sys/fs/cgroup/memory";
     host.one(&format!("{root}/a/b"), 800 * MIB, 700 * MIB, "inactive_file 9\n");
     let stat = format!(
@@ -66,7 +66,7 @@ fn each_group_of_version_1_up_to_the_root_limits() {
 #[test]
 fn the_smaller_of_high_and_max_of_version_2_limits() {
     let mounts = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
-    let host = Host::new("0::/user.slice/x.scope\n", mounts);
+    let host = FakeHost::new("0::/user.slice/x.scope\n", mounts);
     let leaf = "sys/fs/cgroup/user.slice/x.scope";
     host.file(&format!("{leaf}/memory.max"), "max\n");
     host.file(&format!("{leaf}/memory.high"), &format!("{}\n", 300 * MIB));
@@ -85,7 +85,7 @@ fn the_smaller_of_high_and_max_of_version_2_limits() {
 #[test]
 fn in_a_container_the_mount_is_the_top() {
     let mounts = "9 8 0:1 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
-    let host = Host::new("4:memory:/docker/abc/child\n", mounts);
+    let host = FakeHost::new("4:memory:/docker/abc/child\n", mounts);
     host.one("sys/fs/cgroup/memory/child", 70 * MIB, 0, "");
     host.one("sys/fs/cgroup/memory", 60 * MIB, 0, "");
     assert_eq!(host.limits().iter().map(|limit| limit.0).collect::<Vec<_>>(), [70, 60]);
@@ -98,10 +98,10 @@ fn in_a_container_the_mount_is_the_top() {
 
 #[test]
 fn without_a_memory_controller_there_is_no_limit() {
-    assert!(Host::new("", "").limits().is_empty());
-    assert!(Host::new("1:cpu:/a\n0::/\n", HYBRID).limits().is_empty());
-    assert!(Host::new("4:memory:/a\n", "").limits().is_empty());
-    let host = Host::new("4:memory:/a\n", HYBRID);
+    assert!(FakeHost::new("", "").limits().is_empty());
+    assert!(FakeHost::new("1:cpu:/a\n0::/\n", HYBRID).limits().is_empty());
+    assert!(FakeHost::new("4:memory:/a\n", "").limits().is_empty());
+    let host = FakeHost::new("4:memory:/a\n", HYBRID);
     host.file("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "not a number");
     assert!(host.limits().is_empty());
 }

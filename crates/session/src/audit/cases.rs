@@ -5,7 +5,7 @@ use crate::paused_read::unclear;
 use crate::verdict::{CaseFacts, Override, verdict_of};
 use memtwin_pages::{Layout, Region};
 use memtwin_qemu::Block;
-use memtwin_report::{Case, Trial};
+use memtwin_report::{Case, CaseBuilder};
 
 impl BlockFindings {
     /// The block's case. `trouble`: why the audit broke off, if it did.
@@ -16,7 +16,7 @@ impl BlockFindings {
         nothing_logged: Option<Override>,
     ) -> Case {
         let name = self.region.name().to_owned();
-        let trial = Trial::new(format!("audit/{name}"), source, &alone(&self.region))
+        let trial = CaseBuilder::new(format!("audit/{name}"), source, &alone(&self.region))
             .rounds(&self.rounds)
             .one_of_several();
         let (missing, unclear_pages) = (self.missing.len() as u64, self.unclear.len() as u64);
@@ -43,7 +43,7 @@ impl ControlFindings {
     pub(super) fn case(self, source: &str) -> Case {
         let Self { region, injected, found, digests } = self;
         let name = region.name().to_owned();
-        let trial = Trial::new(format!("audit/{name}/control"), source, &alone(&region));
+        let trial = CaseBuilder::new(format!("audit/{name}/control"), source, &alone(&region));
         let facts = CaseFacts {
             overrides: injected
                 .is_empty()
@@ -75,7 +75,7 @@ pub(super) fn not_judged(
         match trouble {
             Some(reason) if entries.is_empty() => {
                 let facts = CaseFacts { broken: Some(reason.to_owned()), ..CaseFacts::default() };
-                Some(verdict_of(Trial::new(name, source, &Layout::default()), facts))
+                Some(verdict_of(CaseBuilder::new(name, source, &Layout::default()), facts))
             }
             _ if entries.iter().any(|entry| entry.region.name() == block.name) => None,
             trouble => {

@@ -12,7 +12,7 @@ use memtwin_pages::{Layout, PageSet, Region};
 use memtwin_qemu::Block;
 use memtwin_replicate::{Round, RoundKind};
 use memtwin_report::Case;
-use memtwin_report::record::{Detail, Digests, LostPage, PageAt};
+use memtwin_report::record::{Detail, LostPage, PageAt, RegionDigests};
 use memtwin_verdict::{Comparison, Difference, Image};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,14 +52,14 @@ pub(super) struct BlockFindings {
     pub(super) discarded: PageSet,
     /// Pages that differ and that the guest may have given up.
     pub(super) unclear: BTreeSet<u64>,
-    pub(super) digests: Option<Digests>,
+    pub(super) digests: Option<RegionDigests>,
 }
 
 pub(super) struct ControlFindings {
     pub(super) region: Region,
     pub(super) injected: Vec<PageAt>,
     pub(super) found: Vec<LostPage>,
-    pub(super) digests: Digests,
+    pub(super) digests: RegionDigests,
 }
 
 impl AuditFindings {

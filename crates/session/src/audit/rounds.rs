@@ -1,12 +1,12 @@
 //! The rounds of each block: an observer that keeps every region's part in them.
 
-use memtwin_replicate::{Event, Observer, Round, Share};
+use memtwin_replicate::{Observer, RegionRound, ReplicationEvent, Round};
 
 /// Every committed round with each region's part in it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RegionRounds {
-    shares: Vec<Share>,
-    rounds: Vec<(Round, Vec<Share>)>,
+    shares: Vec<RegionRound>,
+    rounds: Vec<(Round, Vec<RegionRound>)>,
 }
 
 impl RegionRounds {
@@ -33,10 +33,12 @@ impl RegionRounds {
 }
 
 impl Observer for RegionRounds {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
         match event {
-            Event::Shares { of, .. } => self.shares = of.to_vec(),
-            Event::Round(round) => self.rounds.push((**round, std::mem::take(&mut self.shares))),
+            ReplicationEvent::Shares { of, .. } => self.shares = of.to_vec(),
+            ReplicationEvent::Round(round) => {
+                self.rounds.push((**round, std::mem::take(&mut self.shares)))
+            }
             _ => {}
         }
     }

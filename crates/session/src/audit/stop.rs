@@ -13,8 +13,8 @@ use crate::read_twin::TwinPart;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::balloon;
-use memtwin_replicate::{Plan, Stop, Until};
-use memtwin_tap::Tap;
+use memtwin_replicate::{CancelToken, RoundPlan, Until};
+use memtwin_tap::MigrationTap;
 use memtwin_twin::WithheldTwin;
 use memtwin_verdict::{CompareError, Image as _, Overlay, Side, compare};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ pub(super) struct AuditStop<'s> {
     /// How the guardian is started.
     pub(super) guardian: &'s HelperCommand,
     /// Set when a signal came.
-    pub(super) stop: &'s Stop,
+    pub(super) stop: &'s CancelToken,
 }
 
 /// Why there was no stop.
@@ -67,7 +67,7 @@ impl AuditStop<'_> {
         let target = attached.target(self.max_pause).map_err(not_begun)?;
         let Attached { qmp, blocks, .. } = attached;
         let balloon = balloon(qmp).map_err(not_begun)?;
-        let tap = Tap::open(qmp, &target, blocks, self.guardian.command(), self.stop)
+        let tap = MigrationTap::open(qmp, &target, blocks, self.guardian.command(), self.stop)
             .map_err(not_begun)?;
         let layout = tap.regions().clone();
         let memories = Attached::memories(blocks, &process, &layout).map_err(not_begun)?;
@@ -103,7 +103,7 @@ impl AuditStop<'_> {
 
     fn plan(&self) -> SessionPlan<'static> {
         SessionPlan {
-            rounds: Plan {
+            rounds: RoundPlan {
                 interval: self.interval,
                 until: Until::Told,
                 rounds: self.rounds,

@@ -12,8 +12,8 @@ use memtwin_kvm::LogStorage;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::Layout;
 use memtwin_process::ProcessGuest;
-use memtwin_replicate::{Plan, Round, RoundError, Source, Stop, Until};
-use memtwin_report::{Case, Recorder, Trial};
+use memtwin_replicate::{CancelToken, Round, RoundError, RoundPlan, Source, Until};
+use memtwin_report::{Case, CaseBuilder, Recorder};
 use memtwin_stressor::Stressor;
 use memtwin_twin::{Injector, MemoryTwin};
 use memtwin_vmm::{Backing, KvmGuest};
@@ -40,7 +40,7 @@ pub(crate) struct CheckRun<'r> {
     /// Why no ring of this host can earn a pass, if so.
     pub(crate) ring_broken: Option<String>,
     /// Set when a signal came.
-    pub(crate) stop: &'r Stop,
+    pub(crate) stop: &'r CancelToken,
 }
 
 /// A guest that could not be made.
@@ -126,7 +126,7 @@ impl CheckRun<'_> {
             Err(NoGuest::Skip(reason)) => Some(Case::skipped(name, source, reason)),
             Err(NoGuest::Failed(reason)) => {
                 let facts = CaseFacts { broken: Some(reason), ..CaseFacts::default() };
-                Some(verdict_of(Trial::new(name, source, &Layout::default()), facts))
+                Some(verdict_of(CaseBuilder::new(name, source, &Layout::default()), facts))
             }
             Ok(guest) if spec.control => {
                 self.judge(spec, Injector::new(guest, INJECTED, self.seed), observer)
@@ -144,7 +144,7 @@ impl CheckRun<'_> {
     ) -> Option<Case> {
         let mut recorder = Recorder::default();
         let mut judge = InPlaceJudge::new(spec.control);
-        let trial = Trial::new(spec.to_string(), spec.log.source_name(), guest.layout());
+        let trial = CaseBuilder::new(spec.to_string(), spec.log.source_name(), guest.layout());
         let is_once = spec.stressor == Stressor::Once;
         let pages = guest.layout().pages();
         let session = Session {
@@ -205,7 +205,7 @@ impl CheckRun<'_> {
         let by_itself = spec.stressor == Stressor::Once && !told;
         let default = if told || by_itself { None } else { Some(DEFAULT_ROUNDS) };
         SessionPlan {
-            rounds: Plan {
+            rounds: RoundPlan {
                 interval: config.interval,
                 until: Until::Told,
                 rounds: config.rounds.or(default),

@@ -88,10 +88,10 @@ fn round(mut watch: &DiscardWatch<'_>, pages: &[u64]) {
     for page in pages {
         named.insert(*page);
     }
-    watch.event(&Event::Collected { round: 1, named: &[named] });
+    watch.event(&ReplicationEvent::Collected { round: 1, named: &[named] });
     // The next look is due whenever the last one was.
     watch.state().next = Instant::now();
-    watch.event(&Event::Round(&ROUND));
+    watch.event(&ReplicationEvent::Round(&ROUND));
 }
 
 #[test]

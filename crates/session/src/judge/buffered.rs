@@ -12,9 +12,9 @@ use crate::verdict::{CaseFacts, Override};
 use memtwin_pages::{Layout, PageSet, Region, RegionId};
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{
-    BufferedSource, Observer, Replication, RoundError, Sink, SourceError, Stop,
+    BufferedSource, CancelToken, Observer, Replication, RoundError, Sink, SourceError,
 };
-use memtwin_tap::Tap;
+use memtwin_tap::MigrationTap;
 use memtwin_verdict::{CompareError, Image, compare};
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl<'j> BufferedJudge<'j> {
     /// Errors: it can't be read, or not in time.
     fn read(
         &self,
-        source: &mut BufferedSource<Tap<'_>>,
+        source: &mut BufferedSource<MigrationTap<'_>>,
         came: &[PageSet],
     ) -> Result<Vec<DetachedRead>, RoundError> {
         let by = source.inner_mut().resume_by();
@@ -110,7 +110,7 @@ impl<'j> BufferedJudge<'j> {
     /// Errors: one of the two can't be read.
     fn compare_all<K: ReadTwin, O: Observer>(
         &mut self,
-        replication: &Replication<BufferedSource<Tap<'_>>, K, O>,
+        replication: &Replication<BufferedSource<MigrationTap<'_>>, K, O>,
     ) -> Result<(), JudgeError> {
         let read = std::mem::take(&mut self.read);
         for (parts, (id, region)) in read.into_iter().zip(self.layout.iter()) {
@@ -131,17 +131,20 @@ impl<'j> BufferedJudge<'j> {
     }
 }
 
-impl<K: ReadTwin + Sink> Judge<BufferedSource<Tap<'_>>, K> for BufferedJudge<'_> {
+impl<K: ReadTwin + Sink> Judge<BufferedSource<MigrationTap<'_>>, K> for BufferedJudge<'_> {
     fn stop<O: Observer>(
         &mut self,
-        replication: &mut Replication<BufferedSource<Tap<'_>>, K, O>,
-        stop: &Stop,
+        replication: &mut Replication<BufferedSource<MigrationTap<'_>>, K, O>,
+        stop: &CancelToken,
     ) -> Result<(), RoundError> {
         self.read = replication.read_paused(stop, |source, came| self.read(source, came))?;
         replication.settle(stop)
     }
 
-    fn compare<O: Observer>(&mut self, replication: &Replication<BufferedSource<Tap<'_>>, K, O>) {
+    fn compare<O: Observer>(
+        &mut self,
+        replication: &Replication<BufferedSource<MigrationTap<'_>>, K, O>,
+    ) {
         let compared = self.compare_all(replication);
         self.trouble = compared.err().map(|error| error.to_string());
     }

@@ -8,8 +8,8 @@ use crate::paused_read::{DetachedRead, PausedRead, read_all};
 use crate::read_twin::TwinPart;
 use memtwin_pages::{Layout, Region};
 use memtwin_qemu::BlockMemory;
-use memtwin_replicate::{Observer, Replication, RoundError, Stop};
-use memtwin_tap::{Counters, PausedInterval, Tap};
+use memtwin_replicate::{CancelToken, Observer, Replication, RoundError};
+use memtwin_tap::{Counters, MigrationTap, PausedInterval};
 use memtwin_twin::WithheldTwin;
 use memtwin_verdict::CompareError;
 use std::time::Duration;
@@ -84,15 +84,15 @@ impl<'j> CapturedJudge<'j> {
     }
 }
 
-impl<'q> Judge<Tap<'q>, &mut WithheldTwin> for CapturedJudge<'_> {
+impl<'q> Judge<MigrationTap<'q>, &mut WithheldTwin> for CapturedJudge<'_> {
     fn stop<O: Observer>(
         &mut self,
-        replication: &mut Replication<Tap<'q>, &mut WithheldTwin, O>,
-        stop: &Stop,
+        replication: &mut Replication<MigrationTap<'q>, &mut WithheldTwin, O>,
+        stop: &CancelToken,
     ) -> Result<(), RoundError> {
         // There since it was opened.
         let parts = TwinPart::all(replication.sink(), self.layout);
-        let mut paused = replication.stand_still(stop)?;
+        let mut paused = replication.pause_and_settle(stop)?;
         let bound = PauseBound::new(self.layout.bytes(), paused.source().resume_by());
         let watched = (self.discards, &bound);
         match read_all(&mut paused, self.layout, self.memories, &parts, watched) {
@@ -107,7 +107,10 @@ impl<'q> Judge<Tap<'q>, &mut WithheldTwin> for CapturedJudge<'_> {
         paused.release()
     }
 
-    fn compare<O: Observer>(&mut self, replication: &Replication<Tap<'q>, &mut WithheldTwin, O>) {
+    fn compare<O: Observer>(
+        &mut self,
+        replication: &Replication<MigrationTap<'q>, &mut WithheldTwin, O>,
+    ) {
         self.timing = Some(StopTiming {
             paused: replication.source().paused(),
             compared: self.compared,

@@ -6,7 +6,7 @@ use crate::guest::{GuestControl, ReadMemory};
 use crate::read_twin::ReadTwin;
 use crate::session::SessionEnd;
 use crate::verdict::CaseFacts;
-use memtwin_replicate::{Observer, Replication, RoundError, Source, Still, Stop};
+use memtwin_replicate::{CancelToken, Observer, PausedGuest, Replication, RoundError, Source};
 use memtwin_report::record::PageAt;
 
 /// Compares memory and twin while the guest is paused, at each stop.
@@ -51,7 +51,7 @@ where
     S: Source + GuestControl + ReadMemory,
     K: ReadTwin,
 {
-    fn look<O: Observer>(&mut self, paused: &mut Still<'_, S, K, O>) {
+    fn look<O: Observer>(&mut self, paused: &mut PausedGuest<'_, S, K, O>) {
         let looked = self.findings.look(paused);
         let trouble = looked.err().map(|error| error.to_string());
         self.trouble = self.trouble.take().or(trouble);
@@ -60,9 +60,9 @@ where
     fn stop<O: Observer>(
         &mut self,
         replication: &mut Replication<S, K, O>,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<(), RoundError> {
-        let mut paused = replication.stand_still(stop)?;
+        let mut paused = replication.pause_and_settle(stop)?;
         Judge::look(self, &mut paused);
         if self.is_control {
             let pages = paused.compare(|paused| paused.source().injected())??;

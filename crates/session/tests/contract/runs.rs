@@ -2,8 +2,8 @@
 
 use crate::twins::{FailingTwin, KeptTwin, TwinKind};
 use memtwin_pages::Layout;
-use memtwin_replicate::{Event, Observer, Plan, Source, Stop, Until};
-use memtwin_report::{Case, Recorder, Trial};
+use memtwin_replicate::{CancelToken, Observer, ReplicationEvent, RoundPlan, Source, Until};
+use memtwin_report::{Case, CaseBuilder, Recorder};
 use memtwin_session::{
     CaseFacts, GuestControl, InPlaceJudge, LastStop, Override, OwnGuest, Provenance, ReadMemory,
     ReadTwin, Session, SessionPlan,
@@ -48,13 +48,13 @@ pub(crate) struct Done {
 
 /// Asks for a stop when a round is over.
 struct Interrupter<'s> {
-    stop: &'s Stop,
+    stop: &'s CancelToken,
     after: Option<u32>,
 }
 
 impl Observer for Interrupter<'_> {
-    fn event(&mut self, event: &Event<'_>) {
-        if let (Event::Round(round), Some(after)) = (event, self.after)
+    fn event(&mut self, event: &ReplicationEvent<'_>) {
+        if let (ReplicationEvent::Round(round), Some(after)) = (event, self.after)
             && round.n >= after
         {
             self.stop.set();
@@ -81,8 +81,8 @@ impl Run {
         guest: G,
         twin: &mut K,
         layout: &Layout,
-    ) -> (Trial, CaseFacts) {
-        let stop = Stop::default();
+    ) -> (CaseBuilder, CaseFacts) {
+        let stop = CancelToken::default();
         let mut judge = InPlaceJudge::new(self.is_control);
         let mut recorder = Recorder::default();
         let source = guest.provenance().source;
@@ -92,7 +92,7 @@ impl Run {
             sink: FailingTwin { twin, fail_round: self.fail_round },
             observer: (&mut recorder, interrupter),
             plan: SessionPlan {
-                rounds: Plan {
+                rounds: RoundPlan {
                     interval: Duration::from_millis(1),
                     until: Until::Told,
                     rounds: Some(12),
@@ -111,6 +111,6 @@ impl Run {
         let mut facts = judge.facts(&end);
         let nothing = facts.injected.as_ref().is_some_and(Vec::is_empty);
         facts.overrides.extend(nothing.then_some(Override::NothingSuppressed));
-        (Trial::new("contract", source, layout).rounds(recorder.rounds()), facts)
+        (CaseBuilder::new("contract", source, layout).rounds(recorder.rounds()), facts)
     }
 }

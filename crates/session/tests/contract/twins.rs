@@ -4,8 +4,8 @@ use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_remote::{
     Listener, ReceiveEnd, ReceiverConfig, RemoteTarget, Security, SenderConfig, TwinReceiver,
 };
-use memtwin_replicate::{Collector, Sink, SinkError, Stop, Written};
-use memtwin_report::{Case, Trial};
+use memtwin_replicate::{CancelToken, Collector, Sink, SinkError, WriteOutcome};
+use memtwin_report::{Case, CaseBuilder};
 use memtwin_session::{CaseFacts, OpenTwin, ReadTwin, TwinReadError, TwinTarget, verdict_of};
 use memtwin_twin::MemoryTwin;
 use memtwin_verdict::Image;
@@ -50,7 +50,7 @@ impl KeptTwin {
     pub(crate) fn make(kind: TwinKind) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = dir.path().join("twin");
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         let mut receiver = None;
         let twin = match kind {
             TwinKind::Memory => return Self::Memory(MemoryTwin::new()),
@@ -69,7 +69,7 @@ impl KeptTwin {
     /// The case, and whether a complete twin is left, if any is to be.
     pub(crate) fn conclude(
         self,
-        trial: &Trial,
+        trial: &CaseBuilder,
         facts: CaseFacts,
         layout: &Layout,
     ) -> (Case, Option<bool>) {
@@ -103,7 +103,8 @@ fn receive(path: PathBuf) -> (TwinTarget, JoinHandle<ReceiveEnd>) {
     let mut door = Listener::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
     let address = door.address().unwrap();
     let mut receiver = TwinReceiver::new(path, ReceiverConfig::default()).unwrap();
-    let thread = std::thread::spawn(move || receiver.run(&mut door, &Stop::default()).unwrap());
+    let thread =
+        std::thread::spawn(move || receiver.run(&mut door, &CancelToken::default()).unwrap());
     let target = RemoteTarget::Tcp { host: address.ip().to_string(), port: address.port() };
     (TwinTarget::Remote(Box::new(SenderConfig::new(target, Security::Plain))), thread)
 }
@@ -118,7 +119,12 @@ impl<K: Sink> Sink for FailingTwin<'_, K> {
     fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
         self.twin.open(layout)
     }
-    fn write(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<Written, SinkError> {
+    fn write(
+        &mut self,
+        region: RegionId,
+        first: u64,
+        bytes: &[u8],
+    ) -> Result<WriteOutcome, SinkError> {
         self.twin.write(region, first, bytes)
     }
     fn prefetch(&self, region: RegionId, pages: Run) {
@@ -133,8 +139,8 @@ impl<K: Sink> Sink for FailingTwin<'_, K> {
     fn settle(&mut self) -> Result<(), SinkError> {
         self.twin.settle()
     }
-    fn give_back(&mut self, into: &mut dyn Collector) {
-        self.twin.give_back(into);
+    fn take_undelivered(&mut self, into: &mut dyn Collector) {
+        self.twin.take_undelivered(into);
     }
 }
 

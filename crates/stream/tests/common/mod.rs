@@ -9,7 +9,8 @@ pub(crate) mod watch;
 pub(crate) use watch::{cut, watch};
 
 use memtwin_stream::{
-    BlockEntry, Command, DecodeError, Decoder, FeedError, Limits, SectionKind, Visitor,
+    BlockEntry, DecodeError, Decoder, FeedError, SectionKind, StreamCommand, StreamLimits,
+    StreamVisitor,
 };
 
 /// Something that a visitor was told.
@@ -20,7 +21,7 @@ pub(crate) enum Call {
     Page { block: usize, offset: u64, bytes: Vec<u8> },
     Fill { block: usize, offset: u64, byte: u8 },
     Section { kind: SectionKind, pages: u64 },
-    Command(Command),
+    Command(StreamCommand),
 }
 
 /// Writes down what it is told, and fails at one call if it is to.
@@ -44,7 +45,7 @@ impl Calls {
     }
 }
 
-impl Visitor for Calls {
+impl StreamVisitor for Calls {
     type Error = Full;
 
     fn machine(&mut self, name: &str) {
@@ -67,7 +68,7 @@ impl Visitor for Calls {
         self.note(Call::Section { kind, pages })
     }
 
-    fn command(&mut self, command: Command) -> Result<(), Full> {
+    fn command(&mut self, command: StreamCommand) -> Result<(), Full> {
         self.note(Call::Command(command))
     }
 }
@@ -78,7 +79,7 @@ pub(crate) fn decode<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Vec<Call>, Decoder, Result<(), DecodeError>) {
     let mut calls = Calls::default();
-    let mut decoder = Decoder::new(Limits::default(), page_bytes);
+    let mut decoder = Decoder::new(StreamLimits::default(), page_bytes);
     for piece in pieces {
         match decoder.feed(piece, &mut calls) {
             Ok(()) => {}

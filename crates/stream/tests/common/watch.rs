@@ -4,7 +4,8 @@
 #![allow(clippy::expect_used, reason = "a test ends at what must not be")]
 
 use memtwin_stream::{
-    BlockEntry, Command, DecodeError, Decoder, FeedError, Limits, SectionKind, Visitor,
+    BlockEntry, DecodeError, Decoder, FeedError, SectionKind, StreamCommand, StreamLimits,
+    StreamVisitor,
 };
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -43,7 +44,7 @@ impl Watch {
     }
 }
 
-impl Visitor for Watch {
+impl StreamVisitor for Watch {
     type Error = Infallible;
 
     fn machine(&mut self, name: &str) {
@@ -52,9 +53,9 @@ impl Visitor for Watch {
 
     fn blocks(&mut self, blocks: &[BlockEntry]) -> Result<(), Infallible> {
         assert!(self.blocks.is_none(), "the blocks come once");
-        assert!(blocks.len() <= Limits::default().blocks);
+        assert!(blocks.len() <= StreamLimits::default().blocks);
         let total: u64 = blocks.iter().map(|block| block.used_bytes).sum();
-        assert!(total <= Limits::default().ram_bytes);
+        assert!(total <= StreamLimits::default().ram_bytes);
         for block in blocks {
             block.name.hash(&mut self.digest);
             (block.used_bytes, block.gpa, block.page_bytes).hash(&mut self.digest);
@@ -90,7 +91,7 @@ impl Visitor for Watch {
         Ok(())
     }
 
-    fn command(&mut self, command: Command) -> Result<(), Infallible> {
+    fn command(&mut self, command: StreamCommand) -> Result<(), Infallible> {
         command.hash(&mut self.digest);
         Ok(())
     }
@@ -99,7 +100,7 @@ impl Visitor for Watch {
 /// Decodes the pieces, up to the first error.
 pub(crate) fn watch<'a>(page_bytes: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> Told {
     let mut watch = Watch { page_bytes: 1024, ..Watch::default() };
-    let mut decoder = Decoder::new(Limits::default(), page_bytes);
+    let mut decoder = Decoder::new(StreamLimits::default(), page_bytes);
     let mut end = Ok(());
     for piece in pieces {
         let before = decoder.offset();

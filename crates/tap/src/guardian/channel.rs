@@ -23,7 +23,7 @@ pub(super) struct GuardianChannel(OwnedFd);
 
 /// What listening came to.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum ChannelEvent {
     /// A message.
     Word(String),
     /// A message, and what came with it.
@@ -66,11 +66,11 @@ impl GuardianChannel {
     /// Waits for a message, for so long at most.
     ///
     /// Errors: a message that nobody here sends, or the system's.
-    pub(super) fn receive(&self, patience: Option<Duration>) -> io::Result<Heard> {
+    pub(super) fn receive(&self, patience: Option<Duration>) -> io::Result<ChannelEvent> {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
         match poll(&mut fds, patience.as_ref()) {
-            Ok(0) | Err(Errno::INTR) => return Ok(Heard::Nothing),
+            Ok(0) | Err(Errno::INTR) => return Ok(ChannelEvent::Nothing),
             Ok(_) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -83,8 +83,8 @@ impl GuardianChannel {
         });
         let length = match received {
             // As one that had not heard all that we said leaves it.
-            Ok(received) if received.bytes == 0 => return Ok(Heard::End),
-            Err(Errno::CONNRESET) => return Ok(Heard::End),
+            Ok(received) if received.bytes == 0 => return Ok(ChannelEvent::End),
+            Err(Errno::CONNRESET) => return Ok(ChannelEvent::End),
             Ok(received) => received.bytes,
             Err(errno) => return Err(errno.into()),
         };
@@ -98,7 +98,7 @@ impl GuardianChannel {
             })
             .flatten()
             .collect();
-        Ok(if fds.is_empty() { Heard::Word(word) } else { Heard::WithFds(word, fds) })
+        Ok(if fds.is_empty() { ChannelEvent::Word(word) } else { ChannelEvent::WithFds(word, fds) })
     }
 }
 
@@ -116,8 +116,8 @@ mod tests {
         ours.send("one", &[]).unwrap();
         ours.send("two", &[other.as_fd()]).unwrap();
         drop(other);
-        assert!(matches!(theirs.receive(None).unwrap(), Heard::Word(word) if word == "one"));
-        let Heard::WithFds(word, fds) = theirs.receive(None).unwrap() else {
+        assert!(matches!(theirs.receive(None).unwrap(), ChannelEvent::Word(word) if word == "one"));
+        let ChannelEvent::WithFds(word, fds) = theirs.receive(None).unwrap() else {
             panic!("no descriptor")
         };
         assert_eq!(word, "two");
@@ -130,10 +130,10 @@ mod tests {
     fn silence_is_no_end_and_an_end_is_one_even_with_words_unheard() {
         let (ours, theirs) = GuardianChannel::pair().unwrap();
         let theirs = GuardianChannel::over(theirs);
-        assert!(matches!(ours.receive(Some(Duration::ZERO)).unwrap(), Heard::Nothing));
+        assert!(matches!(ours.receive(Some(Duration::ZERO)).unwrap(), ChannelEvent::Nothing));
         ours.send("unheard", &[]).unwrap();
         drop(theirs);
-        assert!(matches!(ours.receive(None).unwrap(), Heard::End));
+        assert!(matches!(ours.receive(None).unwrap(), ChannelEvent::End));
         assert!(ours.send("after the end", &[]).is_err());
     }
 }

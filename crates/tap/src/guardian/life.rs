@@ -1,11 +1,11 @@
 //! A guardian's life.
 
-use super::channel::{GuardianChannel, Heard};
+use super::channel::{ChannelEvent, GuardianChannel};
 use super::state::state_of;
-use super::{DISMISSED, ENDED, Orders, TAKE_OVER, TAKE_OVER_TIMEOUT, UNWATCH, WATCH};
-use crate::note::Note;
+use super::{DISMISSED, ENDED, GuardianOrders, TAKE_OVER, TAKE_OVER_TIMEOUT, UNWATCH, WATCH};
 use crate::socket::StreamSocket;
 use crate::undo::{Undo, UndoError};
+use crate::undo_note::UndoNote;
 use memtwin_qmp::Qmp;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,13 +27,13 @@ pub fn guardian_main() -> io::Result<()> {
     // Whoever it is after our death: then the channel has ended as well.
     let parent = rustix::process::getppid();
     // Without the first word we were killed before anything was changed.
-    let Heard::WithFds(orders, fds) = channel.receive(None)? else { return Ok(()) };
+    let ChannelEvent::WithFds(orders, fds) = channel.receive(None)? else { return Ok(()) };
     let [stream, note]: [OwnedFd; 2] =
         fds.try_into().map_err(|_| io::Error::other("orders without a stream and a note"))?;
-    let Orders { undo, note: path } = serde_json::from_str(&orders)?;
+    let GuardianOrders { undo, note: path } = serde_json::from_str(&orders)?;
     let stream = StreamSocket::over(stream);
-    let note = Note::over(path, note);
-    let watched = Watched { channel, stream: &stream, parent };
+    let note = UndoNote::over(path, note);
+    let watched = WatchedState { channel, stream: &stream, parent };
     if matches!(watched.is_dismissed(), Ok(true)) {
         return Ok(());
     }
@@ -66,29 +66,29 @@ fn take_over(undo: &Undo, stream: &StreamSocket, qmp: OwnedFd) -> Result<(), Und
 }
 
 /// What a guardian looks at while we live.
-struct Watched<'s> {
+struct WatchedState<'s> {
     channel: GuardianChannel,
     stream: &'s StreamSocket,
     parent: Option<rustix::process::Pid>,
 }
 
-impl Watched<'_> {
+impl WatchedState<'_> {
     /// Listens, and ends the stream when it must, until we dismiss it, hand over or are gone.
     fn is_dismissed(&self) -> io::Result<bool> {
         let mut end_at: Option<Instant> = None;
         loop {
             let left = end_at.map(|at| at.saturating_duration_since(Instant::now()));
             match self.channel.receive(left)? {
-                Heard::Word(word) if word == DISMISSED => return Ok(true),
-                Heard::Word(word) if word == TAKE_OVER => return Ok(false),
-                Heard::Word(word) if word == UNWATCH => end_at = None,
-                Heard::Word(word) => {
+                ChannelEvent::Word(word) if word == DISMISSED => return Ok(true),
+                ChannelEvent::Word(word) if word == TAKE_OVER => return Ok(false),
+                ChannelEvent::Word(word) if word == UNWATCH => end_at = None,
+                ChannelEvent::Word(word) => {
                     if let Some(Ok(pause)) = word.strip_prefix(WATCH).map(str::parse) {
                         end_at = Instant::now().checked_add(Duration::from_millis(pause));
                     }
                 }
-                Heard::End => return Ok(false),
-                Heard::WithFds(..) | Heard::Nothing => {}
+                ChannelEvent::End => return Ok(false),
+                ChannelEvent::WithFds(..) | ChannelEvent::Nothing => {}
             }
             if end_at.is_some_and(|at| Instant::now() >= at) {
                 self.stream.end();

@@ -31,9 +31,9 @@ mod tests {
         assert_eq!((state_in(b""), state_in(b"7 (x)")), (None, None));
     }
 
-    struct Killed(Child);
+    struct KilledGuardian(Child);
 
-    impl Drop for Killed {
+    impl Drop for KilledGuardian {
         fn drop(&mut self) {
             let _ = self.0.kill();
             let _ = self.0.wait();
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_stopped_shows_it() {
-        let child = Killed(Command::new("sleep").arg("1000").spawn_bound().unwrap());
+        let child = KilledGuardian(Command::new("sleep").arg("1000").spawn_bound().unwrap());
         let pid = Pid::from_child(&child.0);
         kill_process(pid, Signal::STOP).unwrap();
         let began = Instant::now();

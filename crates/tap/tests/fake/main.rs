@@ -7,15 +7,15 @@ mod server;
 
 use memtwin_pages::RegionId;
 use memtwin_qmp::Qmp;
-use memtwin_replicate::{Delivery, RoundKind, SinkError, Source, Stop};
-use memtwin_tap::{OpenError, Tap, Target};
+use memtwin_replicate::{CancelToken, PageReceiver, RoundKind, SinkError, Source};
+use memtwin_tap::{MigrationTap, OpenError, TapTarget};
 use server::{Faults, Server, State};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 /// Nothing waits for it if all goes well.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a tap changes with.
 const CHANGES: [&str; 4] =
@@ -31,16 +31,16 @@ fn guardian() -> Command {
 
 fn connected(faults: Faults) -> (Server, Qmp) {
     let server = Server::start(faults);
-    let qmp = Qmp::connect(&server.path(), PATIENCE).unwrap();
+    let qmp = Qmp::connect(&server.path(), TIMEOUT).unwrap();
     (server, qmp)
 }
 
 /// The fake is in this process.
-fn target(server: &Server) -> Target {
-    Target {
+fn target(server: &Server) -> TapTarget {
+    TapTarget {
         monitor: server.path(),
         pid: std::process::id(),
-        max_pause: PATIENCE,
+        max_pause: TIMEOUT,
         notes: server.path().parent().unwrap().into(),
     }
 }
@@ -49,7 +49,8 @@ fn target(server: &Server) -> Target {
 fn failed(faults: Faults) -> (OpenError, State) {
     let (server, mut qmp) = connected(faults);
     let error =
-        Tap::open(&mut qmp, &target(&server), &[], guardian(), &Stop::default()).unwrap_err();
+        MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &CancelToken::default())
+            .unwrap_err();
     drop(qmp);
     let state = std::sync::Arc::into_inner(server.done()).unwrap().into_inner().unwrap();
     (error, state)
@@ -67,7 +68,9 @@ fn is_as_it_was(state: &State) {
 #[test]
 fn a_fake_that_refuses_nothing_is_tapped_and_left_as_it_was() {
     let (server, mut qmp) = connected(Faults::default());
-    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &Stop::default()).unwrap();
+    let mut tap =
+        MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &CancelToken::default())
+            .unwrap();
     assert_eq!(tap.machine(), "none");
     {
         let state = server.state.lock().unwrap();
@@ -129,13 +132,18 @@ fn a_migration_that_fails_before_its_first_page_says_why() {
 #[test]
 fn nothing_is_changed_without_a_guardian_or_beside_another_migration() {
     let (server, mut qmp) = connected(Faults::default());
-    let stop = Stop::default();
-    let error =
-        Tap::open(&mut qmp, &target(&server), &[], Command::new("/no/such/guardian"), &stop)
-            .unwrap_err();
+    let stop = CancelToken::default();
+    let error = MigrationTap::open(
+        &mut qmp,
+        &target(&server),
+        &[],
+        Command::new("/no/such/guardian"),
+        &stop,
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("guardian"), "{error}");
     server.state.lock().unwrap().status = "active";
-    let error = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap_err();
+    let error = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap_err();
     assert!(matches!(error, OpenError::Busy { .. }), "{error:?}");
     let notes = fs::read_dir(target(&server).notes).unwrap();
     let is_note = |name: std::ffi::OsString| name.to_string_lossy().starts_with("qemu-");
@@ -156,8 +164,9 @@ const AT_THE_END: [(&str, usize); 3] =
 fn a_monitor_that_closes_and_does_not_come_back_is_no_end_that_hangs_and_is_told() {
     for close in AT_THE_END {
         let (server, mut qmp) = connected(Faults { close: Some(close), ..Faults::default() });
-        let stop = Stop::default();
-        let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        let stop = CancelToken::default();
+        let mut tap =
+            MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
         let error = tap.close().unwrap_err().to_string();
         for part in ["goes on trying", "migrate-set-capabilities", "\"max-bandwidth\":134217728"] {
             assert!(error.contains(part), "{close:?}: {error}");
@@ -174,8 +183,9 @@ fn a_monitor_s_connection_that_dies_is_made_again() {
     for close in AT_THE_END {
         let faults = Faults { close: Some(close), lives: true, ..Faults::default() };
         let (server, mut qmp) = connected(faults);
-        let stop = Stop::default();
-        let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        let stop = CancelToken::default();
+        let mut tap =
+            MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
         // What is asked after all was put back may fail.
         let _ = tap.close();
         drop(tap);
@@ -188,8 +198,8 @@ fn a_monitor_s_connection_that_dies_is_made_again() {
 #[test]
 fn a_migration_that_is_not_ours_is_left_alone() {
     let (server, mut qmp) = connected(Faults::default());
-    let stop = Stop::default();
-    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let stop = CancelToken::default();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
     let before = {
         let mut state = server.state.lock().unwrap();
         // Ours was cancelled, and another one began, with settings of its own but for one.
@@ -220,8 +230,8 @@ fn a_migration_that_is_not_ours_is_left_alone() {
 #[test]
 fn settings_that_somebody_else_has_made_meanwhile_stay() {
     let (server, mut qmp) = connected(Faults::default());
-    let stop = Stop::default();
-    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let stop = CancelToken::default();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
     {
         let mut state = server.state.lock().unwrap();
         assert_eq!(state.parameters["mode"], "normal");
@@ -243,8 +253,8 @@ fn settings_that_somebody_else_has_made_meanwhile_stay() {
 #[test]
 fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
     let (server, mut qmp) = connected(Faults::default());
-    let stop = Stop::default();
-    let tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let stop = CancelToken::default();
+    let tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
     let note = fs::read_dir(&target(&server).notes)
         .unwrap()
         .find_map(|entry| {
@@ -264,10 +274,10 @@ fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
         state.parameters.insert("max-bandwidth".to_owned(), 10.into());
         state.parameters.insert("downtime-limit".to_owned(), 1.into());
     }
-    let mut qmp = Qmp::connect(&second.path(), PATIENCE).unwrap();
+    let mut qmp = Qmp::connect(&second.path(), TIMEOUT).unwrap();
     let path = target(&second).notes.join(note.file_name().unwrap());
     fs::write(path, left).unwrap();
-    let mut tap = Tap::open(&mut qmp, &target(&second), &[], guardian(), &stop).unwrap();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&second), &[], guardian(), &stop).unwrap();
     tap.close().unwrap();
     drop(tap);
     drop(qmp);
@@ -281,14 +291,15 @@ fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
 fn a_qemu_that_leaves_pre_copy_by_itself_was_not_held() {
     for (by_itself, running) in [(true, true), (false, false)] {
         let (server, mut qmp) = connected(Faults::default());
-        let stop = Stop::default();
-        let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        let stop = CancelToken::default();
+        let mut tap =
+            MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
         {
             let mut state = server.state.lock().unwrap();
             (state.running, state.runs_after) = (false, running);
         }
-        let deliverer = tap.deliverer().unwrap();
-        deliverer.deliver(RoundKind::Final, &mut Nowhere, &stop).unwrap();
+        let push_source = tap.push_source().unwrap();
+        push_source.deliver(RoundKind::Final, &mut Nowhere, &stop).unwrap();
         let closed = tap.close();
         assert_eq!(closed.is_err(), by_itself, "{closed:?}");
         if let Err(error) = closed {
@@ -305,15 +316,15 @@ fn a_qemu_that_leaves_pre_copy_by_itself_was_not_held() {
 #[test]
 fn counts_that_do_not_agree_are_no_pass() {
     let (server, mut qmp) = connected(Faults::default());
-    let stop = Stop::default();
-    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let stop = CancelToken::default();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
     {
         let mut state = server.state.lock().unwrap();
         state.running = false;
         state.sent += 1;
     }
-    let deliverer = tap.deliverer().unwrap();
-    let error = deliverer.deliver(RoundKind::Final, &mut Nowhere, &stop).unwrap_err().to_string();
+    let push_source = tap.push_source().unwrap();
+    let error = push_source.deliver(RoundKind::Final, &mut Nowhere, &stop).unwrap_err().to_string();
     assert!(error.contains("pages were lost between QEMU and here"), "{error}");
     drop(tap);
     drop(qmp);
@@ -323,7 +334,7 @@ fn counts_that_do_not_agree_are_no_pass() {
 /// Takes pages and keeps none.
 struct Nowhere;
 
-impl Delivery for Nowhere {
+impl PageReceiver for Nowhere {
     fn pages(&mut self, _: RegionId, _: u64, _: &[u8]) -> Result<(), SinkError> {
         Ok(())
     }
@@ -337,15 +348,17 @@ impl Delivery for Nowhere {
 /// which these events came after it.
 fn stood_still(after: &[&'static str]) -> bool {
     let (server, mut qmp) = connected(Faults::default());
-    let mut tap = Tap::open(&mut qmp, &target(&server), &[], guardian(), &Stop::default()).unwrap();
+    let mut tap =
+        MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &CancelToken::default())
+            .unwrap();
     {
         let mut state = server.state.lock().unwrap();
         state.running = false;
         // Somebody else had paused it before, for a moment.
         state.events = vec!["STOP", "RESUME", "STOP"];
     }
-    let deliverer = tap.deliverer().unwrap();
-    deliverer.deliver(RoundKind::Final, &mut Nowhere, &Stop::default()).unwrap();
+    let push_source = tap.push_source().unwrap();
+    push_source.deliver(RoundKind::Final, &mut Nowhere, &CancelToken::default()).unwrap();
     tap.confirm_still().unwrap();
     server.state.lock().unwrap().events = after.to_vec();
     let confirmed = tap.confirm_still();

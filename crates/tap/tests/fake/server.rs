@@ -1,6 +1,6 @@
 //! A QMP server that has a migration's settings and a recorded stream, and does what a test says.
 
-use memtwin_stream::{BlockEntry, Decoder, Limits, Visitor};
+use memtwin_stream::{BlockEntry, Decoder, StreamLimits, StreamVisitor};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -238,7 +238,7 @@ fn until_it_fails(socket: OwnedFd, shared: &Mutex<State>) {
 
 fn pages_of(stream: &[u8]) -> u64 {
     struct Count(u64);
-    impl Visitor for Count {
+    impl StreamVisitor for Count {
         type Error = std::convert::Infallible;
 
         fn blocks(&mut self, _: &[BlockEntry]) -> Result<(), Self::Error> {
@@ -256,6 +256,6 @@ fn pages_of(stream: &[u8]) -> u64 {
         }
     }
     let mut count = Count(0);
-    Decoder::new(Limits::default(), 4096).feed(stream, &mut count).unwrap();
+    Decoder::new(StreamLimits::default(), 4096).feed(stream, &mut count).unwrap();
     count.0
 }

@@ -2,7 +2,7 @@
 
 use super::{check_length, put};
 use crate::TwinError;
-use memtwin_replicate::Written;
+use memtwin_replicate::WriteOutcome;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -23,7 +23,7 @@ impl BufferedPages {
         at: u64,
         bytes: &[u8],
         page: usize,
-    ) -> Result<Written, TwinError> {
+    ) -> Result<WriteOutcome, TwinError> {
         self.there.resize(bytes.len(), 0);
         if let Err(errno) = file.read_exact_at(&mut self.there, at) {
             check_length(file, name, len)?;
@@ -32,7 +32,7 @@ impl BufferedPages {
         let pages = bytes.len() / page;
         let range = |i: usize| i * page..(i + 1) * page;
         let same = |i: usize| self.there[range(i)] == bytes[range(i)];
-        let mut written = Written::default();
+        let mut written = WriteOutcome::default();
         let mut next = 0;
         while next < pages {
             if same(next) {

@@ -8,7 +8,7 @@
 use super::check_length;
 use crate::TwinError;
 use memtwin_mapping::Mapping;
-use memtwin_replicate::Written;
+use memtwin_replicate::WriteOutcome;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl MappedPages {
         at: u64,
         bytes: &[u8],
         page: usize,
-    ) -> Result<Written, TwinError> {
+    ) -> Result<WriteOutcome, TwinError> {
         if !self.checked {
             check_length(file, name, len)?;
             self.checked = true;
@@ -39,7 +39,7 @@ impl MappedPages {
             Some(mapping) => mapping,
             none => none.insert(map(file, name, len)?),
         };
-        let mut written = Written::default();
+        let mut written = WriteOutcome::default();
         // Fits: the whole file is mapped.
         for (at, page) in (at as usize..).step_by(page).zip(bytes.chunks_exact(page)) {
             if mapping.equals(at, page) {

@@ -6,7 +6,7 @@ use crate::page_store::PageAccess;
 use crate::trailer::TRAILER;
 use crate::{Discard, FileTwin, MemoryTwin, TwinError, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_replicate::{Sink, SinkError, Written};
+use memtwin_replicate::{Sink, SinkError, WriteOutcome};
 use proptest::prelude::*;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -75,7 +75,7 @@ fn follow(twin: &mut impl Twin, script: &Script) -> Result<(), TestCaseError> {
         for piece in (Run { first: 0, count: region.pages() }).pieces(script.piece) {
             let bytes = &model[id.0][piece.first as usize * page..piece.end() as usize * page];
             let written = twin.write(id, piece.first, bytes).unwrap();
-            prop_assert_eq!(written, Written { false_dirty: 0, bytes: bytes.len() as u64 });
+            prop_assert_eq!(written, WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 });
         }
     }
     twin.commit(0).unwrap();
@@ -102,7 +102,7 @@ fn follow(twin: &mut impl Twin, script: &Script) -> Result<(), TestCaseError> {
             let same = before.chunks(page).zip(after.chunks(page)).filter(|(a, b)| a == b).count();
             let written = twin.write(id, first, after).unwrap();
             let bytes = (count - same as u64) * page as u64;
-            prop_assert_eq!(written, Written { false_dirty: same as u64, bytes });
+            prop_assert_eq!(written, WriteOutcome { false_dirty: same as u64, bytes });
         }
         twin.commit(round).unwrap();
         read_back(&reader, &layout, &model)?;
@@ -178,9 +178,16 @@ fn and_a_bad_twin_does_not() {
         fn open(&mut self, layout: &Layout) -> Result<(), SinkError> {
             self.0.open(layout)
         }
-        fn write(&mut self, id: RegionId, first: u64, of: &[u8]) -> Result<Written, SinkError> {
+        fn write(
+            &mut self,
+            id: RegionId,
+            first: u64,
+            of: &[u8],
+        ) -> Result<WriteOutcome, SinkError> {
             let mut written = match self.1 {
-                Fault::Forgets if self.2 == 1 => Written { false_dirty: 0, bytes: of.len() as u64 },
+                Fault::Forgets if self.2 == 1 => {
+                    WriteOutcome { false_dirty: 0, bytes: of.len() as u64 }
+                }
                 _ => self.0.write(id, first, of)?,
             };
             written.false_dirty += u64::from(self.1 == Fault::Miscounts);
@@ -208,6 +215,6 @@ fn and_a_bad_twin_does_not() {
 fn discard_takes_everything_and_writes_nothing() {
     let layout = super::small();
     Discard.open(&layout).unwrap();
-    assert_eq!(Discard.write(RegionId(0), 0, &[1; 8192]).unwrap(), Written::default());
+    assert_eq!(Discard.write(RegionId(0), 0, &[1; 8192]).unwrap(), WriteOutcome::default());
     Discard.commit(0).unwrap();
 }

@@ -4,7 +4,7 @@
 use super::guest::{Guest, PAGE, PAGES, Page};
 use crate::{Injector, MemoryTwin, offset_of};
 use memtwin_pages::RegionId;
-use memtwin_replicate::{Collector, Replication, Source, Still, Stop};
+use memtwin_replicate::{CancelToken, Collector, PausedGuest, Replication, Source};
 use proptest::prelude::*;
 use std::os::unix::fs::FileExt;
 
@@ -14,12 +14,12 @@ type Run = Replication<Injector<Guest>, MemoryTwin, ()>;
 fn started(pages: u64, seed: u64) -> Run {
     let source = Injector::new(Guest::new(), pages, seed);
     let mut run = Replication::start(source, MemoryTwin::new(), ()).unwrap();
-    run.round(&Stop::default()).unwrap();
+    run.round(&CancelToken::default()).unwrap();
     run
 }
 
 /// A judge who reads the guest through the injector, as any judge of a source does.
-fn lost(still: &mut Still<'_, Injector<Guest>, MemoryTwin, ()>) -> Vec<Page> {
+fn lost(still: &mut PausedGuest<'_, Injector<Guest>, MemoryTwin, ()>) -> Vec<Page> {
     let twin = still.sink().reader().unwrap();
     let layout = still.layout().clone();
     let mut lost = Vec::new();
@@ -38,7 +38,7 @@ fn lost(still: &mut Still<'_, Injector<Guest>, MemoryTwin, ()>) -> Vec<Page> {
 
 /// What a judge finds, and what the injector says before and after.
 fn judged(run: &mut Run) -> Vec<Page> {
-    let mut still = run.stand_still(&Stop::default()).unwrap();
+    let mut still = run.pause_and_settle(&CancelToken::default()).unwrap();
     let injected = still.source().injected().unwrap();
     assert_eq!(lost(&mut still), injected);
     assert_eq!(still.source().injected().unwrap(), injected, "a judge's reading changes nothing");
@@ -74,7 +74,7 @@ proptest! {
         steps in steps(), pages in 0..6u64, seed in any::<u64>(),
     ) {
         let mut run = started(pages, seed);
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         for step in steps {
             match step {
                 Step::Write(page, value) => run.source_mut().inner_mut().write(page, value),
@@ -98,7 +98,7 @@ proptest! {
 
 #[test]
 fn as_many_as_asked_for_and_none_that_did_not_change() {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut run = started(3, 1);
     let dirty = |run: &mut Run, pages: std::ops::Range<u64>, value| {
         let guest = run.source_mut().inner_mut();
@@ -128,7 +128,7 @@ fn a_page_that_changed_back_is_not_counted() {
     for page in [one, two] {
         run.source_mut().inner_mut().write(page, 1);
     }
-    run.round(&Stop::default()).unwrap();
+    run.round(&CancelToken::default()).unwrap();
     assert_eq!(judged(&mut run), [one, two]);
     run.source_mut().inner_mut().write(one, 7);
     assert_eq!(judged(&mut run), [two]);
@@ -142,7 +142,7 @@ fn a_page_that_is_owed_is_no_victim() {
     let guest = run.source_mut().inner_mut();
     guest.write(page, 7);
     guest.fails = true;
-    run.round(&Stop::default()).unwrap_err();
+    run.round(&CancelToken::default()).unwrap_err();
     run.source_mut().inner_mut().write(page, 1);
     assert_eq!(judged(&mut run), []);
     run.source_mut().inner_mut().write(page, 2);

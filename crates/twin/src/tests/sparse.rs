@@ -5,7 +5,7 @@ use crate::{MemoryTwin, SparseMemory};
 use memtwin_mapping::host_page_size;
 use memtwin_pages::RegionId;
 use memtwin_replicate::Sink;
-use memtwin_room::{Room, Watch};
+use memtwin_room::{MemoryRoom, RoomWatch};
 use proptest::prelude::*;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -83,8 +83,8 @@ fn left(dir: &std::path::Path, mib: u64) {
 fn it_ends_before_memory_does() {
     let dir = tempfile::tempdir().unwrap();
     left(dir.path(), 512);
-    let room = Room::at(dir.path(), "self");
-    let mut twin = MemoryTwin::watched(Watch::of(room));
+    let room = MemoryRoom::at(dir.path(), "self");
+    let mut twin = MemoryTwin::watched(RoomWatch::of(room));
     let page = host_page_size() as u64;
     let pages = MIB / page;
     twin.open(&layout(&[(64 * pages, page)])).unwrap();

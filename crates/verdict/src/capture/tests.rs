@@ -54,8 +54,8 @@ fn what_can_not_be_compared_is_an_error() {
     assert_eq!(captured(&[1], &[1]).unwrap(), 0);
 
     /// Says that it is longer than it is.
-    struct Short;
-    impl Image for Short {
+    struct ShortMemory;
+    impl Image for ShortMemory {
         fn len(&self) -> io::Result<u64> {
             Ok(1 << 20)
         }
@@ -64,7 +64,7 @@ fn what_can_not_be_compared_is_an_error() {
         }
     }
     let twin = vec![0; 1 << 20];
-    let error = capture(&Short, &twin, page_size(), &Discards::none()).unwrap_err();
+    let error = capture(&ShortMemory, &twin, page_size(), &Discards::none()).unwrap_err();
     assert!(matches!(error, CompareError::Read { side: Side::Memory, .. }), "{error}");
 }
 

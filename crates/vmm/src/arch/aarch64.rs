@@ -10,15 +10,15 @@ mod registers;
 mod shape;
 mod tables;
 
-use crate::machine::{CONTROL_GPA, Machine, SYSTEM_GPA, Slots};
-use crate::{Granule, StartError, Translation};
+use crate::machine::{CONTROL_GPA, KvmMachine, Memslots, SYSTEM_GPA};
+use crate::{Granule, GuestStartError, Translation};
 use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, kvm_vcpu_init};
 use kvm_ioctls::VcpuFd;
 use memtwin_stressor::control::BLOCK;
 use memtwin_stressor::{Controls, Stressor};
 use registers::{get, set};
-use shape::{Shape, Walker};
-use tables::Tables;
+use shape::{TranslationShape, Walker};
+use tables::PageTables;
 
 /// Why /dev/kvm may be missing.
 pub(crate) const NO_DEVICE: &str = "no such device; the kernel must have been started at EL2 (on \
@@ -36,22 +36,22 @@ const USUAL: Translation = Translation { granule: Granule::K4, va_bits: 48 };
 
 /// What the guest runs.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub(crate) struct GuestProgram {
     stressor: Stressor,
     translation: Translation,
-    shape: Shape,
+    shape: TranslationShape,
     tcr: u64,
 }
 
-impl Program {
+impl GuestProgram {
     /// The program of a stressor. Errors if there is no such translation.
     pub(crate) fn new(
         stressor: Stressor,
         translation: Option<Translation>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, GuestStartError> {
         let translation = translation.unwrap_or(USUAL);
-        let shape = Shape::of(translation)
-            .map_err(|reason| StartError::NoTranslation { translation, reason })?;
+        let shape = TranslationShape::of(translation)
+            .map_err(|reason| GuestStartError::NoTranslation { translation, reason })?;
         Ok(Self { stressor, translation, shape, tcr: 0 })
     }
 
@@ -61,14 +61,14 @@ impl Program {
     }
 
     /// Makes a vCPU that can be asked what it is.
-    pub(crate) fn init(&self, machine: &Machine, vcpu: &VcpuFd) -> Result<(), StartError> {
+    pub(crate) fn init(&self, machine: &KvmMachine, vcpu: &VcpuFd) -> Result<(), GuestStartError> {
         let mut target = kvm_vcpu_init::default();
         machine
             .vm()
             .get_preferred_target(&mut target)
-            .map_err(StartError::kvm("KVM_ARM_PREFERRED_TARGET"))?;
+            .map_err(GuestStartError::kvm("KVM_ARM_PREFERRED_TARGET"))?;
         target.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
-        vcpu.vcpu_init(&target).map_err(StartError::kvm("KVM_ARM_VCPU_INIT"))
+        vcpu.vcpu_init(&target).map_err(GuestStartError::kvm("KVM_ARM_VCPU_INIT"))
     }
 
     /// Writes the code and the page tables, and for [`Stressor::Walker`] the window's own tables.
@@ -76,20 +76,20 @@ impl Program {
     /// Errors with the reason if the vCPUs, of which each is as the first, can't do it.
     pub(crate) fn load(
         &mut self,
-        slots: &Slots,
+        slots: &Memslots,
         controls: &Controls,
         vcpus: &[VcpuFd],
-    ) -> Result<(), StartError> {
+    ) -> Result<(), GuestStartError> {
         let Some(vcpu) = vcpus.first() else { return Ok(()) };
-        let refuse = |reason| StartError::NoStressor { stressor: self.stressor, reason };
+        let refuse = |reason| GuestStartError::NoStressor { stressor: self.stressor, reason };
         let mmfr0 = get(vcpu, registers::MMFR0)?;
         let translation = self.translation;
         self.shape
             .offered(mmfr0, get(vcpu, registers::MMFR2)?)
-            .map_err(|reason| StartError::NoTranslation { translation, reason })?;
+            .map_err(|reason| GuestStartError::NoTranslation { translation, reason })?;
 
         slots.system.write(tables::CODE, code::bytes());
-        let mut tables = Tables::new(&slots.system, self.shape);
+        let mut tables = PageTables::new(&slots.system, self.shape);
         let window = slots.window.len() as u64;
         tables.map_identity(window).map_err(refuse)?;
         let mut walker = Walker::Nothing;
@@ -120,10 +120,10 @@ impl Program {
     }
 
     /// Puts a vCPU at the code's first instruction, with its control block in X0.
-    pub(crate) fn set_up(&self, vcpu: &VcpuFd, index: usize) -> Result<(), StartError> {
+    pub(crate) fn set_up(&self, vcpu: &VcpuFd, index: usize) -> Result<(), GuestStartError> {
         set(vcpu, registers::MAIR, MAIR)?;
         set(vcpu, registers::TCR, self.tcr)?;
-        set(vcpu, registers::TTBR0, Tables::top())?;
+        set(vcpu, registers::TTBR0, PageTables::top())?;
         let sctlr = get(vcpu, registers::SCTLR)?;
         set(vcpu, registers::SCTLR, (sctlr | SCTLR_ON) & !SCTLR_OFF)?;
         set(vcpu, registers::STATE, EL1)?;
@@ -136,7 +136,7 @@ impl Program {
 pub(crate) fn whereabouts(vcpu: &VcpuFd) -> String {
     let register = |register| get(vcpu, register);
     let all = || {
-        Ok::<_, StartError>((
+        Ok::<_, GuestStartError>((
             register(registers::PC)?,
             register(registers::ELR)?,
             register(registers::ESR)?,

@@ -3,8 +3,8 @@
 mod code;
 mod tables;
 
-use crate::machine::{CONTROL_GPA, Machine, SYSTEM_GPA, Slots};
-use crate::{StartError, Translation};
+use crate::machine::{CONTROL_GPA, KvmMachine, Memslots, SYSTEM_GPA};
+use crate::{GuestStartError, Translation};
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment};
 use kvm_ioctls::{Kvm, VcpuFd};
 use memtwin_stressor::control::BLOCK;
@@ -25,19 +25,19 @@ const RFLAGS: u64 = 1 << 1;
 
 /// What the guest runs.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub(crate) struct GuestProgram {
     stressor: Stressor,
 }
 
-impl Program {
+impl GuestProgram {
     /// The program of a stressor. Errors if a translation is asked for: here there is one.
     pub(crate) fn new(
         stressor: Stressor,
         translation: Option<Translation>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, GuestStartError> {
         match translation {
             None => Ok(Self { stressor }),
-            Some(translation) => Err(StartError::NoTranslation {
+            Some(translation) => Err(GuestStartError::NoTranslation {
                 translation,
                 reason: "only aarch64 has a choice of granules".to_owned(),
             }),
@@ -50,12 +50,12 @@ impl Program {
     }
 
     /// Gives a vCPU all that KVM can give it.
-    pub(crate) fn init(&self, _machine: &Machine, vcpu: &VcpuFd) -> Result<(), StartError> {
+    pub(crate) fn init(&self, _machine: &KvmMachine, vcpu: &VcpuFd) -> Result<(), GuestStartError> {
         let cpuid = Kvm::new()
-            .map_err(StartError::kvm("opening /dev/kvm"))?
+            .map_err(GuestStartError::kvm("opening /dev/kvm"))?
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(StartError::kvm("KVM_GET_SUPPORTED_CPUID"))?;
-        vcpu.set_cpuid2(&cpuid).map_err(StartError::kvm("KVM_SET_CPUID2"))
+            .map_err(GuestStartError::kvm("KVM_GET_SUPPORTED_CPUID"))?;
+        vcpu.set_cpuid2(&cpuid).map_err(GuestStartError::kvm("KVM_SET_CPUID2"))
     }
 
     /// Writes the code and the page tables, and for [`Stressor::Walker`] the window's own tables.
@@ -63,11 +63,11 @@ impl Program {
     /// Errors with the reason if this architecture can't do it.
     pub(crate) fn load(
         &mut self,
-        slots: &Slots,
+        slots: &Memslots,
         controls: &Controls,
         _vcpus: &[VcpuFd],
-    ) -> Result<(), StartError> {
-        let refuse = |reason| StartError::NoStressor { stressor: self.stressor, reason };
+    ) -> Result<(), GuestStartError> {
+        let refuse = |reason| GuestStartError::NoStressor { stressor: self.stressor, reason };
         let window = slots.window.len() as u64;
         slots.system.write(tables::CODE, code::bytes());
         tables::write_identity(&slots.system, window).map_err(refuse)?;
@@ -82,8 +82,8 @@ impl Program {
     }
 
     /// Puts a vCPU at the code's first instruction, with its control block in RDI.
-    pub(crate) fn set_up(&self, vcpu: &VcpuFd, index: usize) -> Result<(), StartError> {
-        let mut sregs = vcpu.get_sregs().map_err(StartError::kvm("KVM_GET_SREGS"))?;
+    pub(crate) fn set_up(&self, vcpu: &VcpuFd, index: usize) -> Result<(), GuestStartError> {
+        let mut sregs = vcpu.get_sregs().map_err(GuestStartError::kvm("KVM_GET_SREGS"))?;
         let code = kvm_segment {
             limit: u32::MAX,
             selector: 8,
@@ -101,7 +101,7 @@ impl Program {
         sregs.cr3 = SYSTEM_GPA.0 + tables::PML4 as u64;
         sregs.cr4 = CR4;
         sregs.efer = EFER;
-        vcpu.set_sregs(&sregs).map_err(StartError::kvm("KVM_SET_SREGS"))?;
+        vcpu.set_sregs(&sregs).map_err(GuestStartError::kvm("KVM_SET_SREGS"))?;
 
         let regs = kvm_regs {
             rip: SYSTEM_GPA.0 + tables::CODE as u64,
@@ -109,7 +109,7 @@ impl Program {
             rflags: RFLAGS,
             ..Default::default()
         };
-        vcpu.set_regs(&regs).map_err(StartError::kvm("KVM_SET_REGS"))
+        vcpu.set_regs(&regs).map_err(GuestStartError::kvm("KVM_SET_REGS"))
     }
 }
 

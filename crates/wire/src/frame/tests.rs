@@ -1,15 +1,15 @@
 use super::*;
 
-const KEY: Key = Key([7; 16]);
+const KEY: SealKey = SealKey([7; 16]);
 
-fn sealed(sealer: &mut Sealer, kind: Kind, body: &[u8]) -> Vec<u8> {
+fn sealed(sealer: &mut Sealer, kind: FrameKind, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; HEAD];
     frame.extend_from_slice(body);
     sealer.seal(kind, &mut frame);
     frame
 }
 
-fn open(opener: &mut Opener, frame: &[u8]) -> Result<Kind, WireError> {
+fn open(opener: &mut Opener, frame: &[u8]) -> Result<FrameKind, WireError> {
     let head = opener.head(frame[..HEAD].try_into().unwrap())?;
     assert_eq!(head.body_len(), frame.len() - HEAD);
     opener.body(&head, &frame[HEAD..])?;
@@ -20,24 +20,28 @@ fn open(opener: &mut Opener, frame: &[u8]) -> Result<Kind, WireError> {
 fn a_frame_opens_once_and_in_its_turn() {
     let mut sealer = Sealer::new(KEY, Direction::FromSender);
     let mut opener = Opener::new(KEY, Direction::FromSender);
-    let frames = [sealed(&mut sealer, Kind::Ping, b"one"), sealed(&mut sealer, Kind::Bye, b"")];
+    let frames =
+        [sealed(&mut sealer, FrameKind::Ping, b"one"), sealed(&mut sealer, FrameKind::Bye, b"")];
     assert!(matches!(
         open(&mut opener, &frames[1]),
         Err(WireError::Sequence { expected: 0, got: 1 })
     ));
-    assert_eq!(open(&mut opener, &frames[0]), Ok(Kind::Ping));
+    assert_eq!(open(&mut opener, &frames[0]), Ok(FrameKind::Ping));
     assert!(matches!(open(&mut opener, &frames[0]), Err(WireError::Sequence { .. })));
-    assert_eq!(open(&mut opener, &frames[1]), Ok(Kind::Bye));
+    assert_eq!(open(&mut opener, &frames[1]), Ok(FrameKind::Bye));
 }
 
 #[test]
 fn a_frame_of_another_connection_or_direction_does_not_open() {
-    let frame = sealed(&mut Sealer::new(KEY, Direction::FromSender), Kind::Ping, b"12345678");
+    let frame = sealed(&mut Sealer::new(KEY, Direction::FromSender), FrameKind::Ping, b"12345678");
     let nonces = [[1; 16], [2; 16]];
     for other in [
         Opener::new(KEY, Direction::FromReceiver),
-        Opener::new(Key::OPENING, Direction::FromSender),
-        Opener::new(Key::of_connection(&[7; 16], &nonces[0], &nonces[1]), Direction::FromSender),
+        Opener::new(SealKey::OPENING, Direction::FromSender),
+        Opener::new(
+            SealKey::of_connection(&[7; 16], &nonces[0], &nonces[1]),
+            Direction::FromSender,
+        ),
     ] {
         assert!(matches!(open(&mut other.clone(), &frame), Err(WireError::Sum { .. })));
     }
@@ -45,7 +49,7 @@ fn a_frame_of_another_connection_or_direction_does_not_open() {
 
 #[test]
 fn every_flipped_bit_is_seen_and_no_length_is_waited_for() {
-    let frame = sealed(&mut Sealer::new(KEY, Direction::FromSender), Kind::Data, &[5; 100]);
+    let frame = sealed(&mut Sealer::new(KEY, Direction::FromSender), FrameKind::Data, &[5; 100]);
     for bit in 0..frame.len() * 8 {
         let mut flipped = frame.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -65,7 +69,7 @@ fn every_flipped_bit_is_seen_and_no_length_is_waited_for() {
 fn a_length_is_refused_even_with_a_right_sum() {
     let mut head = [0; HEAD];
     head[..4].copy_from_slice(&(MOST_BODY + 1).to_le_bytes());
-    head[4] = Kind::Data as u8;
+    head[4] = FrameKind::Data as u8;
     let sum = crc32c::crc32c_append(KEY.seed(Direction::FromSender), &head[..20]);
     head[20..].copy_from_slice(&sum.to_le_bytes());
     let refused = Opener::new(KEY, Direction::FromSender).head(&head);
@@ -74,9 +78,9 @@ fn a_length_is_refused_even_with_a_right_sum() {
 
 #[test]
 fn every_kind_has_a_byte_of_its_own() {
-    let mut bytes: Vec<u8> = Kind::ALL.map(|kind| kind as u8).to_vec();
+    let mut bytes: Vec<u8> = FrameKind::ALL.map(|kind| kind as u8).to_vec();
     bytes.sort_unstable();
     bytes.dedup();
-    assert_eq!(bytes.len(), Kind::ALL.len());
-    assert_eq!(Kind::from_byte(0x99), Err(WireError::UnknownKind(0x99)));
+    assert_eq!(bytes.len(), FrameKind::ALL.len());
+    assert_eq!(FrameKind::from_byte(0x99), Err(WireError::UnknownKind(0x99)));
 }

@@ -1,7 +1,7 @@
 //! The parts of messages, as types.
 
 use super::{MOST_DIGESTED, MOST_DIGESTS, MOST_FETCH};
-use crate::{Kind, Shape, Versions, WireError};
+use crate::{FrameKind, TwinShape, Versions, WireError};
 use memtwin_pages::RegionId;
 
 /// The sender's first words.
@@ -28,7 +28,7 @@ pub struct Welcome {
 
 /// The end of a round's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Round {
+pub struct RoundEnd {
     /// Its number.
     pub round: u32,
     /// How many blocks its records had, counted as often as they came.
@@ -37,7 +37,7 @@ pub struct Round {
 
 /// A question about blocks of the twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct BlockQuery {
     /// Of which region.
     pub region: u64,
     /// The first block.
@@ -48,9 +48,9 @@ pub struct Asked {
     pub count: u32,
 }
 
-impl Asked {
+impl BlockQuery {
     /// The region and the number of blocks that it asks for, if they are there and not too many.
-    pub fn check(&self, shape: &Shape, kind: Kind) -> Result<(RegionId, u64), WireError> {
+    pub fn check(&self, shape: &TwinShape, kind: FrameKind) -> Result<(RegionId, u64), WireError> {
         let range = |what, got: u32, expected| WireError::Range { what, got: got.into(), expected };
         if self.each == 0 || self.count == 0 || self.count > MOST_DIGESTS {
             return Err(range("digests asked for", self.count, "1 to 4096"));
@@ -71,25 +71,27 @@ impl Asked {
         if blocks * shape.block(id) as u64 > MOST_DIGESTED {
             return Err(range("blocks to be hashed", self.count, "256 MiB of them at most"));
         }
-        if kind == Kind::Fetch && (self.each != 1 || blocks * shape.block(id) as u64 > MOST_FETCH) {
+        if kind == FrameKind::Fetch
+            && (self.each != 1 || blocks * shape.block(id) as u64 > MOST_FETCH)
+        {
             return Err(range("blocks asked for", self.count, "512 KiB of them at most"));
         }
         Ok((id, blocks))
     }
 }
 
-/// An answer to [`Asked`].
+/// An answer to [`BlockQuery`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<'a> {
+pub struct BlockAnswer<'a> {
     /// What was asked.
-    pub asked: Asked,
+    pub asked: BlockQuery,
     /// The digests of 32 bytes each, or the blocks' bytes.
     pub bytes: &'a [u8],
 }
 
 /// What the judge says, who sits with the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TwinVerdict {
     /// Memory and twin are the same.
     Identical,
     /// They are not.
@@ -143,7 +145,7 @@ impl RefuseCode {
 
 /// Which image a journal belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Base {
+pub struct JournalBase {
     /// The round that the image held when the journal began.
     pub round: u32,
     /// The number that the image's file has in its trailer.

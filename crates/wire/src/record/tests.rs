@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 const BLOCK: usize = 512;
 
-fn shape() -> Shape {
+fn shape() -> TwinShape {
     let region = |name, pages| {
         let page = PageSize::new(BLOCK as u64).unwrap();
         Region::new(name, Gpa(0), pages * BLOCK as u64, page).unwrap()
     };
-    Shape::of(&Layout::new(vec![region("a", 300), region("b", 8)]))
+    TwinShape::of(&Layout::new(vec![region("a", 300), region("b", 8)]))
 }
 
 /// A twin as two vectors, changed by the records of a body.
@@ -28,14 +28,14 @@ impl Twin {
     fn apply(&mut self, body: &[u8]) -> u64 {
         let mut blocks = 0;
         // What a writer makes is what a peer may send.
-        for record in Records::from_peer(body, &shape()).unwrap() {
+        for record in PageRecords::from_peer(body, &shape()).unwrap() {
             let (RegionId(region), first, count) = record.blocks();
             blocks += count;
             let range = first as usize * BLOCK..(first + count) as usize * BLOCK;
             match record {
-                Record::Full { bytes, .. } => self.0[region][range].copy_from_slice(bytes),
-                Record::Zero { .. } => self.0[region][range].fill(0),
-                Record::Delta { delta, .. } => delta.apply(&mut self.0[region][range]),
+                PageRecord::Full { bytes, .. } => self.0[region][range].copy_from_slice(bytes),
+                PageRecord::Zero { .. } => self.0[region][range].fill(0),
+                PageRecord::Delta { delta, .. } => delta.apply(&mut self.0[region][range]),
             }
         }
         blocks
@@ -119,7 +119,7 @@ proptest! {
             body[at] = byte;
         }
         body.truncate(cut.index(body.len()) + 1);
-        if Records::from_peer(&body, &shape()).is_ok() {
+        if PageRecords::from_peer(&body, &shape()).is_ok() {
             Twin::new().apply(&body);
         }
     }
@@ -138,7 +138,7 @@ fn neighbours_become_one_record() {
     assert!(!writer.is_empty());
     let shape = shape();
     let body = writer.frame()[HEAD..].to_vec();
-    let records: Vec<_> = Records::check(&body, &shape).unwrap().map(|r| r.blocks()).collect();
+    let records: Vec<_> = PageRecords::check(&body, &shape).unwrap().map(|r| r.blocks()).collect();
     assert_eq!(records, [(RegionId(0), 0, 100), (RegionId(0), 100, 200), (RegionId(1), 0, 1)]);
 }
 
@@ -149,9 +149,9 @@ fn zeros_are_named_once_in_a_frame() {
     let mut body = Vec::new();
     put_numbers(&mut body, ZERO, &[0, 0, 300]);
     put_numbers(&mut body, ZERO, &[1, 0, 8]);
-    assert!(Records::from_peer(&body, &shape()).is_ok());
+    assert!(PageRecords::from_peer(&body, &shape()).is_ok());
     put_numbers(&mut body, ZERO, &[1, 7, 1]);
-    let refused = Records::from_peer(&body, &shape()).unwrap_err();
+    let refused = PageRecords::from_peer(&body, &shape()).unwrap_err();
     assert_eq!(refused, WireError::ZeroBlocks { got: 309, blocks: 308 });
-    assert!(Records::check(&body, &shape()).is_ok());
+    assert!(PageRecords::check(&body, &shape()).is_ok());
 }

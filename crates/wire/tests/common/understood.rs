@@ -5,20 +5,20 @@
 
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use memtwin_wire::{
-    Direction, HEAD, Inbox, Key, Kind, MOST_BODY, Message, Opener, Record, Records, Sealer, Shape,
-    Unsqueeze, WireError, decode_layout, encode_layout,
+    Decompressor, Direction, FrameKind, HEAD, Inbox, MOST_BODY, Opener, PageRecord, PageRecords,
+    SealKey, Sealer, TwinShape, WireError, WireMessage, decode_layout, encode_layout,
 };
 
 /// What comes from a peer, byte by byte and kind by kind.
 pub(crate) fn is_bounded(bytes: &[u8]) {
     let Some((&choice, body)) = bytes.split_first() else { return };
     as_stream(body);
-    for kind in Kind::ALL {
+    for kind in FrameKind::ALL {
         as_message(kind, body);
     }
     as_records(body);
     as_layout(body);
-    as_sealed(Kind::ALL[usize::from(choice) % Kind::ALL.len()], body);
+    as_sealed(FrameKind::ALL[usize::from(choice) % FrameKind::ALL.len()], body);
 }
 
 /// Frames of a stream of which nobody sealed anything, or by chance somebody did: the same however
@@ -30,8 +30,8 @@ fn as_stream(bytes: &[u8]) {
     }
 }
 
-fn frames(bytes: &[u8], cut: usize) -> (Vec<(Kind, Vec<u8>)>, Option<WireError>) {
-    let mut inbox = Inbox::new(Opener::new(Key::OPENING, Direction::FromSender));
+fn frames(bytes: &[u8], cut: usize) -> (Vec<(FrameKind, Vec<u8>)>, Option<WireError>) {
+    let mut inbox = Inbox::new(Opener::new(SealKey::OPENING, Direction::FromSender));
     let mut taken = Vec::new();
     let mut rest = bytes;
     loop {
@@ -52,30 +52,32 @@ fn frames(bytes: &[u8], cut: usize) -> (Vec<(Kind, Vec<u8>)>, Option<WireError>)
 }
 
 /// What is understood says the same when it is said again.
-fn as_message(kind: Kind, body: &[u8]) {
-    if let Ok(message) = Message::read(kind, body) {
+fn as_message(kind: FrameKind, body: &[u8]) {
+    if let Ok(message) = WireMessage::read(kind, body) {
         assert_eq!(message.kind(), kind);
         let again = message.frame();
-        assert_eq!(Message::read(kind, &again[HEAD..]).unwrap(), message);
+        assert_eq!(WireMessage::read(kind, &again[HEAD..]).unwrap(), message);
     }
 }
 
 /// Records change nothing but the blocks of their layout.
 fn as_records(body: &[u8]) {
-    let (mut lz4, mut zstd) = (Unsqueeze::default(), Unsqueeze::default());
-    let opened = [lz4.body(Kind::DataLz4, body), zstd.body(Kind::DataZstd, body)];
+    let (mut lz4, mut zstd) = (Decompressor::default(), Decompressor::default());
+    let opened = [lz4.body(FrameKind::DataLz4, body), zstd.body(FrameKind::DataZstd, body)];
     assert!(opened.iter().flatten().all(|opened| opened.len() <= MOST_BODY as usize));
-    let shape = Shape::of(&layout());
+    let shape = TwinShape::of(&layout());
     for body in [body].into_iter().chain(opened.into_iter().flatten()) {
-        let Ok(records) = Records::check(body, &shape) else { continue };
+        let Ok(records) = PageRecords::check(body, &shape) else { continue };
         for record in records {
             let (region, first, count) = record.blocks();
             assert!(first + count <= shape.count(region));
             let block = shape.block(region);
             match record {
-                Record::Full { bytes, .. } => assert_eq!(bytes.len() as u64, count * block as u64),
-                Record::Zero { .. } => {}
-                Record::Delta { delta, .. } => delta.apply(&mut vec![0; block]),
+                PageRecord::Full { bytes, .. } => {
+                    assert_eq!(bytes.len() as u64, count * block as u64)
+                }
+                PageRecord::Zero { .. } => {}
+                PageRecord::Delta { delta, .. } => delta.apply(&mut vec![0; block]),
             }
         }
     }
@@ -91,10 +93,10 @@ fn as_layout(body: &[u8]) {
 }
 
 /// The same bytes in a frame whose sums are right, as from a peer that means harm.
-fn as_sealed(kind: Kind, body: &[u8]) {
+fn as_sealed(kind: FrameKind, body: &[u8]) {
     let body = &body[..body.len().min(MOST_BODY as usize)];
     let mut frame = [&[0; HEAD][..], body].concat();
-    Sealer::new(Key::OPENING, Direction::FromSender).seal(kind, &mut frame);
+    Sealer::new(SealKey::OPENING, Direction::FromSender).seal(kind, &mut frame);
     let (taken, error) = frames(&frame, frame.len());
     assert_eq!((taken, error), (vec![(kind, body.to_vec())], None));
 }

@@ -5,13 +5,13 @@
 
 mod qemu;
 
-use memtwin_bare::{Accelerator, Image, Job, Machine, Report, Scenario, State};
+use memtwin_bare::{Accelerator, BareImage, BareMachine, GuestJob, JobState, Report, Scenario};
 use qemu::Qemu;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const PAGE: usize = Image::PAGE as usize;
+const PAGE: usize = BareImage::PAGE as usize;
 
 /// Where the walkers' 512 tables lie, from the beginning of RAM.
 const TABLES: u64 = 32 << 20;
@@ -21,14 +21,17 @@ fn a_writer_stores_to_every_page_of_its_range_and_to_no_other() {
     use Scenario::{Offset, Writer, WriterKvm, WriterKvmQ35, WriterRiscv, WriterX86};
     for scenario in [Writer, WriterX86, WriterRiscv, Offset, WriterKvm, WriterKvmQ35] {
         let machine = scenario.machine();
-        let Job::Write { base, pages } = machine.job else { panic!("{scenario} is no writer") };
+        let GuestJob::Write { base, pages } = machine.job else {
+            panic!("{scenario} is no writer")
+        };
         let Some(mut qemu) = Qemu::start(&machine) else { continue };
         let before = qemu.wait("two passes", |report| report.passes >= 2);
-        assert_eq!(before.state, State::Working, "{scenario}");
+        assert_eq!(before.state, JobState::Working, "{scenario}");
         assert_eq!((before.base, before.boots), (u64::from(base), 1), "{scenario}");
         qemu.execute("stop", json!({}));
-        let (base, len) = (u64::from(base), u64::from(pages) * Image::PAGE);
-        let around = |qemu: &mut Qemu| qemu.memory(base - Image::PAGE, len + 2 * Image::PAGE);
+        let (base, len) = (u64::from(base), u64::from(pages) * BareImage::PAGE);
+        let around =
+            |qemu: &mut Qemu| qemu.memory(base - BareImage::PAGE, len + 2 * BareImage::PAGE);
         let old = around(&mut qemu);
         let stopped = qemu.report();
         qemu.execute("cont", json!({}));
@@ -48,12 +51,12 @@ fn a_batch_is_other_pages_than_the_one_before() {
     const STRIDE: u64 = (PAGES / BATCH) as u64;
     let (base, interval) = (32 << 20, Duration::from_millis(60));
     for accelerator in [Accelerator::Tcg, Accelerator::Kvm] {
-        let job = Job::Batches { base, pages: PAGES, batch: BATCH, interval };
-        let machine = Machine { accelerator, ..Machine::new(Image::X86, job) };
+        let job = GuestJob::Batches { base, pages: PAGES, batch: BATCH, interval };
+        let machine = BareMachine { accelerator, ..BareMachine::new(BareImage::X86, job) };
         let Some(mut qemu) = Qemu::start(&machine) else { continue };
         qemu.wait("two passes", |report| report.ticks >= 2 * STRIDE);
         let around = |qemu: &mut Qemu| {
-            let page = Image::PAGE;
+            let page = BareImage::PAGE;
             qemu.memory(u64::from(base) - page, (u64::from(PAGES) + 2) * page)
         };
         // Stopped in the middle of a batch, that one's pages may be there before it counts.
@@ -94,10 +97,10 @@ fn a_frame_buffer_s_writer_finds_it() {
         assert_ne!(qemu.memory(report.base + 8, 4), [0; 4], "{scenario}");
     }
     // Without a display adapter it says so.
-    let machine = Machine { arguments: Vec::new(), ..Scenario::FrameBuffer.machine() };
+    let machine = BareMachine { arguments: Vec::new(), ..Scenario::FrameBuffer.machine() };
     let Some(mut qemu) = Qemu::start(&machine) else { return };
-    let report = qemu.wait("a failure", |report| matches!(report.state, State::Failed(_)));
-    assert_eq!((report.state, report.passes), (State::Failed(0xdead_0004), 0));
+    let report = qemu.wait("a failure", |report| matches!(report.state, JobState::Failed(_)));
+    assert_eq!((report.state, report.passes), (JobState::Failed(0xdead_0004), 0));
 }
 
 /// What each walker updates, and whether hardware or the guest's fault handler does.
@@ -121,15 +124,15 @@ fn a_walker_s_descriptors_are_updated_by_whom_it_says() {
         let machine = scenario.machine();
         let Some(mut qemu) = Qemu::start(&machine) else { continue };
         let tables = |qemu: &mut Qemu| {
-            let bytes = qemu.memory(machine.image.ram() + TABLES, 512 * Image::PAGE);
-            let len = if machine.image == Image::X86 { 4 } else { 8 };
+            let bytes = qemu.memory(machine.image.ram() + TABLES, 512 * BareImage::PAGE);
+            let len = if machine.image == BareImage::X86 { 4 } else { 8 };
             let words = bytes.chunks_exact(len);
             words
                 .map(|word| word.iter().rev().fold(0u64, |all, &byte| all << 8 | u64::from(byte)))
                 .collect::<Vec<_>>()
         };
         let begun = |report: &Report| report.ticks >= 10;
-        assert_eq!(qemu.wait("pages", begun).state, State::Working, "{scenario}");
+        assert_eq!(qemu.wait("pages", begun).state, JobState::Working, "{scenario}");
         qemu.execute("stop", json!({}));
         let (old, before) = (tables(&mut qemu), qemu.report());
         qemu.execute("cont", json!({}));
@@ -144,7 +147,7 @@ fn a_walker_s_descriptors_are_updated_by_whom_it_says() {
         let touched = (after.ticks - before.ticks) as i64;
         assert!((differences.len() as i64 - touched).abs() <= 1, "{scenario}: {touched} pages");
         assert_eq!(after.faults == 0, hardware, "{scenario}: {after:?}");
-        assert_eq!(after.state, State::Working, "{scenario}");
+        assert_eq!(after.state, JobState::Working, "{scenario}");
     }
 }
 
@@ -152,15 +155,15 @@ fn a_walker_s_descriptors_are_updated_by_whom_it_says() {
 fn a_disk_s_dma_lands_in_memory() {
     for scenario in [Scenario::DiskTcg, Scenario::DiskKvm] {
         let machine = scenario.machine();
-        let Job::ReadDisk { base, pages, .. } = machine.job else { panic!("no disk") };
+        let GuestJob::ReadDisk { base, pages, .. } = machine.job else { panic!("no disk") };
         let Some(mut qemu) = Qemu::start(&machine) else { continue };
         let disk = qemu.disk();
         let mut last = 0;
         for _ in 0..3 {
             let report = qemu.wait("another pass", |report| report.passes > last);
-            assert_eq!(report.state, State::Working, "{scenario}");
+            assert_eq!(report.state, JobState::Working, "{scenario}");
             qemu.execute("stop", json!({}));
-            let memory = qemu.memory(base.into(), u64::from(pages) * Image::PAGE);
+            let memory = qemu.memory(base.into(), u64::from(pages) * BareImage::PAGE);
             let counted = qemu.report();
             last = counted.passes;
             let wrong = wrong_bursts(&memory, &disk, counted.ticks);
@@ -204,7 +207,7 @@ fn a_reset_is_one() {
     for scenario in [Scenario::ResetTcg, Scenario::ResetKvm] {
         let Some(mut qemu) = Qemu::start(&scenario.machine()) else { continue };
         let report = qemu.wait("two resets", |report| report.boots >= 3 && report.passes >= 1);
-        assert_eq!(report.state, State::Working, "{scenario}");
+        assert_eq!(report.state, JobState::Working, "{scenario}");
         let resets = qemu.events.iter().filter(|event| *event == "RESET").count();
         // SeaBIOS may reset the machine once more by itself.
         assert!(resets >= 2, "{scenario}: {:?}", qemu.events);
@@ -214,7 +217,7 @@ fn a_reset_is_one() {
 #[test]
 fn an_idle_guest_writes_nothing() {
     let Some(mut qemu) = Qemu::start(&Scenario::IdleKvm.machine()) else { return };
-    let report = qemu.wait("its start", |report| report.state == State::Working);
+    let report = qemu.wait("its start", |report| report.state == JobState::Working);
     assert_eq!((report.ticks, report.passes), (0, 0));
     // From here on it halts: what the next half second shows is all that it will ever do.
     let old = qemu.memory(0, 64 << 20);

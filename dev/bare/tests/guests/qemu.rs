@@ -1,6 +1,6 @@
 //! A running QEMU with one of the guests, and as much of QMP as these tests need.
 
-use memtwin_bare::{Accelerator, Image, Machine, Report};
+use memtwin_bare::{Accelerator, BareImage, BareMachine, Report};
 use memtwin_child::Spawn;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -16,11 +16,11 @@ use tempfile::TempDir;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// How often something is looked at.
-const TICK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A running QEMU, killed when it is dropped.
 pub(crate) struct Qemu {
-    image: Image,
+    image: BareImage,
     child: Child,
     folder: TempDir,
     stream: BufReader<UnixStream>,
@@ -30,11 +30,11 @@ pub(crate) struct Qemu {
 
 impl Qemu {
     /// Starts it. `None`, with the reason printed, if this machine lacks what it needs.
-    pub(crate) fn start(machine: &Machine) -> Option<Self> {
+    pub(crate) fn start(machine: &BareMachine) -> Option<Self> {
         if let Some(reason) = lack(machine) {
             eprintln!("skipped: {reason}");
             // CI has all but QEMU for riscv64, which no other part of Memtwin needs.
-            let required = machine.image != Image::Riscv64 && std::env::var_os("CI").is_some();
+            let required = machine.image != BareImage::Riscv64 && std::env::var_os("CI").is_some();
             assert!(!required, "missing in CI: {reason}");
             return None;
         }
@@ -52,7 +52,7 @@ impl Qemu {
             let ended = child.0.as_mut().unwrap().try_wait().unwrap();
             let said = || fs::read_to_string(folder.path().join("said")).unwrap_or_default();
             assert!(ended.is_none() && began.elapsed() < LIMIT, "no QMP: {ended:?} {}", said());
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
         };
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let mut qemu = Self {
@@ -117,7 +117,7 @@ impl Qemu {
                 return report;
             }
             assert!(began.elapsed() < LIMIT, "waiting for {what}: {report:?}");
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -142,7 +142,7 @@ impl Drop for Killed {
 }
 
 /// What this machine lacks to run such a guest.
-fn lack(machine: &Machine) -> Option<String> {
+fn lack(machine: &BareMachine) -> Option<String> {
     if let Err(error) = machine.version() {
         return Some(error.to_string());
     }

@@ -4,19 +4,19 @@
 //! It converges if in 20 consecutive rounds what is sent is at most what the link carries in 300 ms.
 //! That is more than is asked of QEMU, whose migration ends with the first round that fits.
 
-use super::guest::Guest;
-use super::load::{Attempt, BATCH, FITS, Interval, LIMIT, WINDOW, settle};
+use super::guest::BenchGuest;
+use super::load::{BATCH, FITS, Interval, LIMIT, LoadAttempt, WINDOW, settle};
 use anyhow::{Context, Result, ensure};
 use memtwin_mapping::Mapping;
 use memtwin_pages::RegionId;
 use memtwin_process::{Config, ProcessGuest};
 use memtwin_qemu::{BlockMemory, Process, blocks};
 use memtwin_remote::{RemoteTwin, Security, SenderConfig};
-use memtwin_replicate::{Replication, Round, Sink, Source, Still, Stop};
+use memtwin_replicate::{CancelToken, PausedGuest, Replication, Round, Sink, Source};
 use memtwin_stressor::Stressor;
-use memtwin_tap::Tap;
+use memtwin_tap::MigrationTap;
 use memtwin_verdict::{Discards, Image, capture};
-use memtwin_wire::Outcome;
+use memtwin_wire::TwinVerdict;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,7 +36,7 @@ const EVERY: Duration = Duration::from_millis(5);
 pub(super) struct Memtwin<'m> {
     pub(super) binary: &'m Path,
     pub(super) receiver: SocketAddr,
-    pub(super) stop: &'m Stop,
+    pub(super) stop: &'m CancelToken,
 }
 
 impl Memtwin<'_> {
@@ -51,7 +51,7 @@ impl Memtwin<'_> {
         variant: &'static str,
         delta: bool,
         interval: Interval,
-    ) -> Result<Attempt> {
+    ) -> Result<LoadAttempt> {
         let mut command = Command::new(self.binary);
         command.arg("process-writer");
         let bytes = u64::from(WINDOW);
@@ -67,11 +67,13 @@ impl Memtwin<'_> {
         let batches = |guest: &ProcessGuest| guest.written() as f64 / f64::from(BATCH);
         let attempt = keep_up(&mut replication, batches, variant, interval, self.stop)?;
         replication.source_mut().pace(Some(1));
-        let still = replication.stand_still(self.stop)?;
-        is_identical(&still, RegionId(0), &Window(window))?;
+        let still = replication.pause_and_settle(self.stop)?;
+        is_identical(&still, RegionId(0), &ProcessWindow(window))?;
         still.release()?;
         replication.finish()?;
-        twin.finish(Outcome::Inconclusive, "a measurement", &[])?.err().context("it was kept")?;
+        twin.finish(TwinVerdict::Inconclusive, "a measurement", &[])?
+            .err()
+            .context("it was kept")?;
         Ok(attempt)
     }
 
@@ -79,31 +81,33 @@ impl Memtwin<'_> {
     pub(super) fn of_a_guest(
         self,
         variant: &'static str,
-        guest: &mut Guest,
+        guest: &mut BenchGuest,
         interval: Interval,
-    ) -> Result<Attempt> {
+    ) -> Result<LoadAttempt> {
         guest.counter.pace(interval)?;
         settle(self.stop)?;
         let mut guardian = Command::new(self.binary);
         guardian.arg("guardian");
         let to = crate::qemu::target(&guest.qemu)?;
-        let Guest { qmp, counter, .. } = guest;
+        let BenchGuest { qmp, counter, .. } = guest;
         let listed = blocks(qmp)?;
         let process = Arc::new(Process::find(qmp, &listed)?);
-        let tap = Tap::open(qmp, &to, &listed, guardian, self.stop)?;
+        let tap = MigrationTap::open(qmp, &to, &listed, guardian, self.stop)?;
         let ram = tap.regions().iter().find(|(_, region)| region.name() == "ram");
         let ram = ram.context("no block named ram")?.0;
         let block = listed.iter().find(|block| block.name == "ram").context("no such block")?;
         let memory = BlockMemory::new(process, block)?;
         let mut twin = self.twin(true)?;
         let mut replication = Replication::start(tap, &mut twin, ())?;
-        let batches = |_: &Tap<'_>| counter.batches() as f64;
+        let batches = |_: &MigrationTap<'_>| counter.batches() as f64;
         let attempt = keep_up(&mut replication, batches, variant, interval, self.stop)?;
-        let still = replication.stand_still(self.stop)?;
+        let still = replication.pause_and_settle(self.stop)?;
         is_identical(&still, ram, &memory)?;
         still.release()?;
         replication.finish()?;
-        twin.finish(Outcome::Inconclusive, "a measurement", &[])?.err().context("it was kept")?;
+        twin.finish(TwinVerdict::Inconclusive, "a measurement", &[])?
+            .err()
+            .context("it was kept")?;
         Ok(attempt)
     }
 }
@@ -114,8 +118,8 @@ fn keep_up<S: Source, K: Sink>(
     batches: impl Fn(&S) -> f64,
     variant: &'static str,
     interval: Interval,
-    stop: &Stop,
-) -> Result<Attempt> {
+    stop: &CancelToken,
+) -> Result<LoadAttempt> {
     let (began, before) = (Instant::now(), batches(replication.source()));
     replication.round(stop)?;
     let (mut rounds, mut in_a_row) = (Vec::new(), 0);
@@ -127,7 +131,7 @@ fn keep_up<S: Source, K: Sink>(
     }
     let seconds = began.elapsed().as_secs_f64();
     let done = (batches(replication.source()) - before) / seconds;
-    Ok(Attempt {
+    Ok(LoadAttempt {
         variant,
         turn: 0,
         interval_ms: interval.0,
@@ -156,7 +160,7 @@ fn median(mut rounds: Vec<Round>) -> String {
 
 /// A figure of a twin that is not one says nothing.
 fn is_identical<S: Source>(
-    still: &Still<'_, S, &mut RemoteTwin, ()>,
+    still: &PausedGuest<'_, S, &mut RemoteTwin, ()>,
     region: RegionId,
     memory: &dyn Image,
 ) -> Result<()> {
@@ -169,9 +173,9 @@ fn is_identical<S: Source>(
 }
 
 /// The process's memory.
-struct Window(Arc<Mapping>);
+struct ProcessWindow(Arc<Mapping>);
 
-impl Image for Window {
+impl Image for ProcessWindow {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
     }

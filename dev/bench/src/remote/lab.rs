@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the kernel may take to make a namespace.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The link: as fast as the one of the 2014 reference.
 const SHAPE: &str = "tbf rate 1gbit burst 256k latency 50ms";
@@ -34,7 +34,7 @@ impl Namespace {
         // Until it has left ours.
         while std::fs::read_link(this.path()).context("unshare has ended; this needs root")? == ours
         {
-            ensure!(began.elapsed() < PATIENCE, "unshare makes no network namespace");
+            ensure!(began.elapsed() < TIMEOUT, "unshare makes no network namespace");
             thread::sleep(Duration::from_millis(1));
         }
         Ok(this)
@@ -55,14 +55,14 @@ impl Drop for Namespace {
 
 /// One side of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum LinkSide {
     /// Where the guest is.
     Here,
     /// Where its twin is, or the destination that it migrates to.
     There,
 }
 
-impl Side {
+impl LinkSide {
     pub(super) const fn address(self) -> &'static str {
         match self {
             Self::Here => "10.77.0.1",
@@ -72,17 +72,20 @@ impl Side {
 }
 
 /// Both, and the link. Gone when this is dropped, and when we die.
-pub(super) struct Link {
+pub(super) struct BenchLink {
     here: Namespace,
     there: Namespace,
 }
 
-impl Link {
+impl BenchLink {
     pub(super) fn make() -> Result<Self> {
         let this = Self { here: Namespace::make()?, there: Namespace::make()? };
         let there = this.there.0.id();
-        this.run(Side::Here, &format!("ip link add mt0 type veth peer name mt0 netns {there}"))?;
-        for side in [Side::Here, Side::There] {
+        this.run(
+            LinkSide::Here,
+            &format!("ip link add mt0 type veth peer name mt0 netns {there}"),
+        )?;
+        for side in [LinkSide::Here, LinkSide::There] {
             this.run(side, &format!("ip addr add {}/24 dev mt0", side.address()))?;
             this.run(side, "ip link set lo up")?;
             this.run(side, "ip link set mt0 up")?;
@@ -91,21 +94,21 @@ impl Link {
         Ok(this)
     }
 
-    fn side(&self, side: Side) -> &Namespace {
+    fn side(&self, side: LinkSide) -> &Namespace {
         match side {
-            Side::Here => &self.here,
-            Side::There => &self.there,
+            LinkSide::Here => &self.here,
+            LinkSide::There => &self.there,
         }
     }
 
     /// A command that runs a program on one side. The program is the command's own process.
-    pub(super) fn command(&self, side: Side, program: &Path) -> Command {
+    pub(super) fn command(&self, side: LinkSide, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.side(side).path().display())).arg("--").arg(program);
         command
     }
 
-    fn run(&self, side: Side, line: &str) -> Result<()> {
+    fn run(&self, side: LinkSide, line: &str) -> Result<()> {
         let mut words = line.split_whitespace();
         let mut command = self.command(side, words.next().unwrap_or_default().as_ref());
         let output = command.args(words).output().with_context(|| line.to_owned())?;
@@ -117,7 +120,7 @@ impl Link {
     /// Does something in a thread on one side.
     pub(super) fn within<T: Send>(
         &self,
-        side: Side,
+        side: LinkSide,
         what: impl FnOnce() -> Result<T> + Send,
     ) -> Result<T> {
         let namespace = File::open(self.side(side).path())?;

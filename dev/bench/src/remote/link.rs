@@ -4,14 +4,14 @@
 //! same run, at the same intervals.
 
 use super::converge::Memtwin;
-use super::guest::Guest;
-use super::lab::{Link, Side};
-use super::load::{Attempt, BATCH, Interval};
-use super::precopy::{self, Way};
-use super::receiver::Receiver;
+use super::guest::BenchGuest;
+use super::lab::{BenchLink, LinkSide};
+use super::load::{BATCH, Interval, LoadAttempt};
+use super::precopy::{self, CatchUpMethod};
+use super::receiver::ReceiverProcess;
 use crate::beside::{Aim, Measured};
 use anyhow::{Context, Result, ensure};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use std::path::Path;
 
 const DELTAS: &str = "Memtwin";
@@ -22,7 +22,7 @@ const OF_QEMU: &str = "Memtwin, of QEMU's guest";
 const MISSES: usize = 2;
 
 /// What to measure.
-pub(crate) struct Plan<'p> {
+pub(crate) struct LinkPlan<'p> {
     pub(crate) dir: &'p Path,
     pub(crate) memtwin: &'p Path,
     pub(crate) turns: usize,
@@ -31,12 +31,15 @@ pub(crate) struct Plan<'p> {
 }
 
 /// All attempts, and what they come to.
-pub(crate) fn measure(plan: &Plan<'_>, stop: &Stop) -> Result<(Vec<Measured>, Vec<Attempt>)> {
+pub(crate) fn measure(
+    plan: &LinkPlan<'_>,
+    stop: &CancelToken,
+) -> Result<(Vec<Measured>, Vec<LoadAttempt>)> {
     let mut intervals: Vec<_> = plan.intervals.iter().copied().map(Interval).collect();
     let sensible = |interval: &Interval| (0.1..=10_000.0).contains(&interval.0);
     ensure!(intervals.iter().all(sensible), "an interval is from 0.1 to 10,000 ms");
     intervals.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let link = Link::make().context("two network namespaces")?;
+    let link = BenchLink::make().context("two network namespaces")?;
     println!("1 Gbit/s between two network namespaces (veth, tbf);");
     println!("a batch is one word in each of {BATCH} pages of a 256 MiB window of random data:");
     println!(
@@ -44,35 +47,35 @@ pub(crate) fn measure(plan: &Plan<'_>, stop: &Stop) -> Result<(Vec<Measured>, Ve
     );
     let mut attempts = Vec::new();
     for turn in 1..=plan.turns {
-        let mut note = |attempt: Attempt| {
-            let attempt = Attempt { turn, ..attempt };
+        let mut note = |attempt: LoadAttempt| {
+            let attempt = LoadAttempt { turn, ..attempt };
             println!("{attempt}");
             let converged = attempt.converged();
             attempts.push(attempt);
             converged
         };
         {
-            let memtwin = link.command(Side::There, plan.memtwin);
+            let memtwin = link.command(LinkSide::There, plan.memtwin);
             let more = ["--insecure-plaintext", "--forever"];
-            let listen = format!("{}:4870", Side::There.address());
-            let receiver = Receiver::start(&memtwin, &listen, plan.dir, &more)?;
+            let listen = format!("{}:4870", LinkSide::There.address());
+            let receiver = ReceiverProcess::start(&memtwin, &listen, plan.dir, &more)?;
             let memtwin = Memtwin { binary: plan.memtwin, receiver: receiver.address, stop };
             for (variant, delta) in [(DELTAS, true), (NO_DELTAS, false)] {
                 search(&intervals, |interval| {
-                    let attempt =
-                        link.within(Side::Here, || memtwin.of_a_process(variant, delta, interval));
+                    let attempt = link
+                        .within(LinkSide::Here, || memtwin.of_a_process(variant, delta, interval));
                     Ok(note(attempt?))
                 })?;
             }
-            let mut guest = Guest::start(&link, plan.dir, stop)?;
+            let mut guest = BenchGuest::start(&link, plan.dir, stop)?;
             search(&intervals, |interval| {
-                let attempt =
-                    link.within(Side::Here, || memtwin.of_a_guest(OF_QEMU, &mut guest, interval));
+                let attempt = link
+                    .within(LinkSide::Here, || memtwin.of_a_guest(OF_QEMU, &mut guest, interval));
                 Ok(note(attempt?))
             })?;
         }
-        let mut guest = Guest::start(&link, plan.dir, stop)?;
-        for way in Way::ALL {
+        let mut guest = BenchGuest::start(&link, plan.dir, stop)?;
+        for way in CatchUpMethod::ALL {
             if let Some(reason) = way.lacks(&mut guest) {
                 println!("  {} was not measured: {reason}", way.name());
                 continue;
@@ -108,7 +111,7 @@ fn search(
 }
 
 /// The smallest interval of a turn at which a variant kept up.
-fn smallest(attempts: &[Attempt], variant: &str, turn: usize) -> Option<f64> {
+fn smallest(attempts: &[LoadAttempt], variant: &str, turn: usize) -> Option<f64> {
     attempts
         .iter()
         .filter(|attempt| attempt.variant == variant && attempt.turn == turn && attempt.converged())
@@ -117,7 +120,7 @@ fn smallest(attempts: &[Attempt], variant: &str, turn: usize) -> Option<f64> {
 }
 
 /// What to say of a variant's smallest interval if it is not the variant's own limit.
-fn bound(attempts: &[Attempt], variant: &str) -> &'static str {
+fn bound(attempts: &[LoadAttempt], variant: &str) -> &'static str {
     let mut said = "";
     for turn in attempts.iter().map(|attempt| attempt.turn) {
         let Some(smallest) = smallest(attempts, variant, turn) else { continue };
@@ -134,7 +137,7 @@ fn bound(attempts: &[Attempt], variant: &str) -> &'static str {
 }
 
 /// Memtwin beside each of the others.
-fn conclude(turns: usize, attempts: &[Attempt]) -> Vec<Measured> {
+fn conclude(turns: usize, attempts: &[LoadAttempt]) -> Vec<Measured> {
     let of = |variant: &str| -> Option<Vec<f64>> {
         (1..=turns).map(|turn| smallest(attempts, variant, turn)).collect()
     };
@@ -152,18 +155,18 @@ fn conclude(turns: usize, attempts: &[Attempt]) -> Vec<Measured> {
 
 /// What stands beside Memtwin itself.
 fn others() -> impl Iterator<Item = &'static str> {
-    [NO_DELTAS, OF_QEMU].into_iter().chain(Way::ALL.map(Way::name))
+    [NO_DELTAS, OF_QEMU].into_iter().chain(CatchUpMethod::ALL.map(CatchUpMethod::name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn attempt(variant: &'static str, interval_ms: f64, fitted: bool, done: f64) -> Attempt {
+    fn attempt(variant: &'static str, interval_ms: f64, fitted: bool, done: f64) -> LoadAttempt {
         let wanted = 1e3 / interval_ms;
         let more = String::new();
         let done = done * wanted;
-        Attempt {
+        LoadAttempt {
             variant,
             turn: 1,
             interval_ms,

@@ -1,7 +1,7 @@
 //! The load, and what it is to keep up with it: the same for Memtwin and for QEMU.
 
 use anyhow::{Result, ensure};
-use memtwin_replicate::Stop;
+use memtwin_replicate::CancelToken;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -40,14 +40,14 @@ impl Interval {
 }
 
 /// Lets a load that was just switched on come to its pace.
-pub(super) fn settle(stop: &Stop) -> Result<()> {
+pub(super) fn settle(stop: &CancelToken) -> Result<()> {
     ensure!(!stop.wait(SETTLE), "interrupted");
     Ok(())
 }
 
 /// What an attempt to keep up came to.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Attempt {
+pub(crate) struct LoadAttempt {
     pub(crate) variant: &'static str,
     pub(crate) turn: usize,
     pub(crate) interval_ms: f64,
@@ -64,7 +64,7 @@ pub(crate) struct Attempt {
     pub(crate) more: String,
 }
 
-impl Attempt {
+impl LoadAttempt {
     /// Whether the guest did what it was to do.
     pub(super) fn is_loaded(&self) -> bool {
         self.done >= self.wanted * LEAST_DONE
@@ -76,7 +76,7 @@ impl Attempt {
     }
 }
 
-impl fmt::Display for Attempt {
+impl fmt::Display for LoadAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { variant, interval_ms, rounds, seconds, wanted, done, more, .. } = self;
         let outcome = match (self.fitted, self.is_loaded()) {

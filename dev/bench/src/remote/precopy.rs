@@ -6,23 +6,23 @@
 //!
 //! References: QEMU's docs/devel/migration/, docs/xbzrle.txt, qapi/migration.json.
 
-use super::guest::{Destination, Guest};
-use super::lab::Link;
-use super::load::{Attempt, DOWNTIME, Interval, LIMIT, WINDOW, settle};
+use super::guest::{BenchGuest, Destination};
+use super::lab::BenchLink;
+use super::load::{DOWNTIME, Interval, LIMIT, LoadAttempt, WINDOW, settle};
 use anyhow::{Context, Result, bail, ensure};
-use memtwin_qemu::{Settings, Status, migration};
-use memtwin_replicate::Stop;
+use memtwin_qemu::{MigrationStatus, QemuSettings, migration};
+use memtwin_replicate::CancelToken;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a migration that was cancelled may take to end.
 const ENDING: Duration = Duration::from_secs(60);
 
 /// What QEMU does to keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum CatchUpMethod {
     /// Nothing.
     Plain,
     /// Deltas against pages that it has sent before, in a cache as large as the window.
@@ -31,7 +31,7 @@ pub(super) enum Way {
     MultifdZstd,
 }
 
-impl Way {
+impl CatchUpMethod {
     pub(super) const ALL: [Self; 3] = [Self::Plain, Self::Xbzrle, Self::MultifdZstd];
 
     pub(super) const fn name(self) -> &'static str {
@@ -43,14 +43,14 @@ impl Way {
     }
 
     /// Why this QEMU can't, if so: it was built without zstd, say.
-    pub(super) fn lacks(self, guest: &mut Guest) -> Option<String> {
+    pub(super) fn lacks(self, guest: &mut BenchGuest) -> Option<String> {
         self.settings().apply(&mut guest.qmp).err().map(|error| error.to_string())
     }
 
     /// Its settings, on both sides. All else is QEMU's default, but for the bandwidth: by default
     /// it sends up to 1.07 Gbit/s, here the link is the limit.
-    fn settings(self) -> Settings {
-        Settings::new()
+    fn settings(self) -> QemuSettings {
+        QemuSettings::new()
             .capability("xbzrle", self == Self::Xbzrle)
             .capability("multifd", self == Self::MultifdZstd)
             .parameter("xbzrle-cache-size", WINDOW)
@@ -66,13 +66,13 @@ impl Way {
 
 /// Lets the guest migrate, and come back.
 pub(super) fn migrate(
-    link: &Link,
+    link: &BenchLink,
     dir: &Path,
-    guest: &mut Guest,
-    way: Way,
+    guest: &mut BenchGuest,
+    way: CatchUpMethod,
     interval: Interval,
-    stop: &Stop,
-) -> Result<Attempt> {
+    stop: &CancelToken,
+) -> Result<LoadAttempt> {
     let mut there = Destination::start(link, dir)?;
     let settings = way.settings();
     settings.apply(&mut guest.qmp).with_context(|| way.name())?;
@@ -86,7 +86,7 @@ pub(super) fn migrate(
         let now = migration(&mut guest.qmp)?;
         match now.status {
             // It has stood still since its downtime began.
-            Status::Completed => {
+            MigrationStatus::Completed => {
                 let ms = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or_default());
                 let ran = ms(now.total_time).saturating_sub(ms(now.downtime));
                 break (now, guest.counter.batches(), ran);
@@ -95,10 +95,10 @@ pub(super) fn migrate(
                 bail!("{}: {status}: {}", way.name(), now.error_desc.unwrap_or_default())
             }
             _ if began.elapsed() > LIMIT => break (now, guest.counter.batches(), began.elapsed()),
-            _ => ensure!(!stop.wait(LOOK), "interrupted"),
+            _ => ensure!(!stop.wait(POLL_INTERVAL), "interrupted"),
         }
     };
-    let fitted = now.status == Status::Completed;
+    let fitted = now.status == MigrationStatus::Completed;
     if fitted {
         drop(there);
         guest.come_back()?;
@@ -114,7 +114,7 @@ pub(super) fn migrate(
             now.expected_downtime.unwrap_or_default()
         ),
     };
-    Ok(Attempt {
+    Ok(LoadAttempt {
         variant: way.name(),
         turn: 0,
         interval_ms: interval.0,
@@ -128,13 +128,17 @@ pub(super) fn migrate(
 }
 
 /// Ends a migration that does not end.
-fn cancel(guest: &mut Guest) -> Result<()> {
+fn cancel(guest: &mut BenchGuest) -> Result<()> {
     let _: Value = guest.qmp.execute("migrate_cancel", ())?;
     let began = Instant::now();
     while migration(&mut guest.qmp)?.status.is_under_way() {
         ensure!(began.elapsed() < ENDING, "the migration can't be cancelled");
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     // It may have completed in the meantime.
-    if migration(&mut guest.qmp)?.status == Status::Completed { guest.come_back() } else { Ok(()) }
+    if migration(&mut guest.qmp)?.status == MigrationStatus::Completed {
+        guest.come_back()
+    } else {
+        Ok(())
+    }
 }

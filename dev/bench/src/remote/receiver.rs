@@ -10,12 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A `memtwin receive`, ended with this, and by the kernel when we die.
-pub(super) struct Receiver {
+pub(super) struct ReceiverProcess {
     child: Child,
     pub(super) address: SocketAddr,
 }
 
-impl Receiver {
+impl ReceiverProcess {
     /// Starts it by a command that runs memtwin.
     pub(super) fn start(
         command: &Command,
@@ -54,7 +54,7 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
+impl Drop for ReceiverProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 const FILE: FileId = FileId(0);
 
 fn states(ops: &[Op]) -> BTreeSet<State> {
-    let mut disk = Disk::default();
+    let mut disk = CrashDisk::default();
     ops.iter().for_each(|op| disk.apply(op));
     let mut rng = Rng::with_seed(1);
     (0..2000).map(|_| disk.crash(&mut rng)).collect()

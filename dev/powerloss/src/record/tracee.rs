@@ -16,7 +16,7 @@ const MOST_PATH: usize = 4096;
 pub(super) struct Tracee(pub(super) Pid);
 
 /// Why it is stopped.
-pub(super) enum Stop {
+pub(super) enum TraceStop {
     /// It asks for the call of this number, with these arguments.
     Entry(i64, [u64; 6]),
     /// The call has returned this.
@@ -27,20 +27,20 @@ pub(super) enum Stop {
 
 impl Tracee {
     #[allow(unsafe_code, reason = "the kernel's answer is a union, told apart by its first field")]
-    pub(super) fn stop(&self) -> Result<Stop, RecordError> {
+    pub(super) fn stop(&self) -> Result<TraceStop, RecordError> {
         let info = ptrace::syscall_info(self.0)?;
         Ok(match info.op {
             libc::PTRACE_SYSCALL_INFO_ENTRY => {
                 // SAFETY: with this `op` it is this field that the kernel has filled in.
                 let entry = unsafe { info.u.entry };
-                Stop::Entry(entry.nr as i64, entry.args)
+                TraceStop::Entry(entry.nr as i64, entry.args)
             }
             libc::PTRACE_SYSCALL_INFO_EXIT => {
                 // SAFETY: with this `op` it is this field that the kernel has filled in.
                 let exit = unsafe { info.u.exit };
-                Stop::Exit(exit.sval)
+                TraceStop::Exit(exit.sval)
             }
-            _ => Stop::Other,
+            _ => TraceStop::Other,
         })
     }
 

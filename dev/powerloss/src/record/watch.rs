@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The directory, and what was done in it so far.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct FileWatch {
     directory: PathBuf,
     files: HashMap<(u64, u64), FileId>,
     recording: Recording,
@@ -20,7 +20,7 @@ pub(super) struct Watch {
 
 /// What will have been done when a call that has begun returns.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(super) enum CallEffect {
     Nothing,
     /// Whether the file was there before.
     Open {
@@ -41,7 +41,7 @@ pub(super) enum Done {
     },
 }
 
-impl Watch {
+impl FileWatch {
     pub(super) fn new(directory: &Path) -> Result<Self, RecordError> {
         let directory = directory.canonicalize()?;
         let mut this = Self {
@@ -91,7 +91,7 @@ impl Watch {
         tracee: &Tracee,
         number: i64,
         arguments: [u64; 6],
-    ) -> Result<Done, RecordError> {
+    ) -> Result<CallEffect, RecordError> {
         let before = self.recording.ops.len();
         Ok(match Call::of(number, arguments)? {
             Call::Open { path, flags } => self.open(tracee, path, flags)?,
@@ -103,75 +103,75 @@ impl Watch {
             Call::Write { fd, at, bytes: (from, len) } => match (self.file(tracee, fd), at) {
                 (Some(file), at) => {
                     let at = at.map_or_else(|| tracee.position(fd), Ok)?;
-                    Done::Write { file, at, bytes: tracee.bytes(from, len)? }
+                    CallEffect::Write { file, at, bytes: tracee.bytes(from, len)? }
                 }
                 (None, None) => {
                     // Noted now: who gets it may act on it before the call returns.
                     let bytes = tracee.bytes(from, len)?;
                     self.recording.ops.push(Op::Sent { fd, bytes });
-                    Done::Nothing
+                    CallEffect::Nothing
                 }
-                (None, Some(_)) => Done::Nothing,
+                (None, Some(_)) => CallEffect::Nothing,
             },
             Call::Resize { fd, len } => self
                 .file(tracee, fd)
-                .map_or(Done::Nothing, |file| Done::Op(Op::Resize { file, len })),
+                .map_or(CallEffect::Nothing, |file| CallEffect::Op(Op::Resize { file, len })),
             Call::Allocate { fd, mode, end } => match self.file(tracee, fd) {
-                Some(file) if mode == 0 => Done::Allocate { file, fd, end },
+                Some(file) if mode == 0 => CallEffect::Allocate { file, fd, end },
                 Some(_) => return Err(RecordError::Blind("fallocate with a mode")),
-                None => Done::Nothing,
+                None => CallEffect::Nothing,
             },
             Call::Sync { fd } => self.sync(tracee, fd, before)?,
             Call::Rename { from, to, flags } => {
                 match (self.below(tracee, from)?, self.below(tracee, to)?) {
-                    (Some(from), Some(to)) if flags == 0 => Done::Op(Op::Rename { from, to }),
-                    (None, None) => Done::Nothing,
+                    (Some(from), Some(to)) if flags == 0 => CallEffect::Op(Op::Rename { from, to }),
+                    (None, None) => CallEffect::Nothing,
                     _ => return Err(RecordError::Blind("a rename with flags, or in or out")),
                 }
             }
             Call::Remove { path, flags } => match self.below(tracee, path)? {
-                Some(name) if flags == 0 => Done::Op(Op::Remove { name }),
+                Some(name) if flags == 0 => CallEffect::Op(Op::Remove { name }),
                 Some(_) => return Err(RecordError::Blind("rmdir")),
-                None => Done::Nothing,
+                None => CallEffect::Nothing,
             },
             Call::MakeDirectory { path } => self
                 .below(tracee, path)?
-                .map_or(Done::Nothing, |name| Done::Op(Op::MakeDirectory { name })),
+                .map_or(CallEffect::Nothing, |name| CallEffect::Op(Op::MakeDirectory { name })),
             Call::Unknown { fd, what } => match self.file(tracee, fd) {
                 Some(_) => return Err(RecordError::Blind(what)),
-                None => Done::Nothing,
+                None => CallEffect::Nothing,
             },
             Call::UnknownName { path, what } => match self.below(tracee, path)? {
                 Some(_) => return Err(RecordError::Blind(what)),
-                None => Done::Nothing,
+                None => CallEffect::Nothing,
             },
-            Call::Other => Done::Nothing,
+            Call::Other => CallEffect::Nothing,
         })
     }
 
-    fn open(&self, tracee: &Tracee, path: At, flags: i32) -> Result<Done, RecordError> {
+    fn open(&self, tracee: &Tracee, path: At, flags: i32) -> Result<CallEffect, RecordError> {
         if flags & (libc::O_CREAT | libc::O_TRUNC) == 0 && flags & libc::O_TMPFILE == 0 {
-            return Ok(Done::Nothing);
+            return Ok(CallEffect::Nothing);
         }
-        let Some(name) = self.below(tracee, path)? else { return Ok(Done::Nothing) };
+        let Some(name) = self.below(tracee, path)? else { return Ok(CallEffect::Nothing) };
         if flags & libc::O_TMPFILE == libc::O_TMPFILE {
             return Err(RecordError::Blind("O_TMPFILE"));
         }
         let there = self.directory.join(&name).symlink_metadata().is_ok();
-        Ok(Done::Open { name, there, cut: flags & libc::O_TRUNC != 0 })
+        Ok(CallEffect::Open { name, there, cut: flags & libc::O_TRUNC != 0 })
     }
 
-    fn sync(&self, tracee: &Tracee, fd: i32, before: usize) -> io::Result<Done> {
+    fn sync(&self, tracee: &Tracee, fd: i32, before: usize) -> io::Result<CallEffect> {
         if let Some(file) = self.file(tracee, fd) {
-            return Ok(Done::Op(Op::SyncFile { file, before }));
+            return Ok(CallEffect::Op(Op::SyncFile { file, before }));
         }
         let name = tracee.name(fd)?;
         let is_directory = tracee.metadata(fd)?.is_dir();
         Ok(match name.strip_prefix(&self.directory) {
             Ok(name) if is_directory => {
-                Done::Op(Op::SyncDirectory { name: name.to_owned(), before })
+                CallEffect::Op(Op::SyncDirectory { name: name.to_owned(), before })
             }
-            _ => Done::Nothing,
+            _ => CallEffect::Nothing,
         })
     }
 
@@ -179,35 +179,37 @@ impl Watch {
     pub(super) fn end(
         &mut self,
         tracee: &Tracee,
-        done: Done,
+        done: CallEffect,
         result: i64,
     ) -> Result<(), RecordError> {
         if result < 0 {
             return Ok(());
         }
         let op = match done {
-            Done::Nothing => return Ok(()),
-            Done::Open { name, there: false, .. } => {
+            CallEffect::Nothing => return Ok(()),
+            CallEffect::Open { name, there: false, .. } => {
                 let file = self.number(&tracee.metadata(result as i32)?);
                 Op::Create { name, file }
             }
-            Done::Open { there: true, cut: true, .. } => match self.file(tracee, result as i32) {
-                Some(file) => Op::Resize { file, len: 0 },
-                None => return Ok(()),
-            },
-            Done::Open { .. } => return Ok(()),
-            Done::Write { file, at, mut bytes } => {
+            CallEffect::Open { there: true, cut: true, .. } => {
+                match self.file(tracee, result as i32) {
+                    Some(file) => Op::Resize { file, len: 0 },
+                    None => return Ok(()),
+                }
+            }
+            CallEffect::Open { .. } => return Ok(()),
+            CallEffect::Write { file, at, mut bytes } => {
                 bytes.truncate(result as usize);
                 Op::Write { file, at, bytes }
             }
-            Done::Allocate { file, fd, end } => {
+            CallEffect::Allocate { file, fd, end } => {
                 let len = tracee.metadata(fd)?.len();
                 if len > end {
                     return Ok(());
                 }
                 Op::Resize { file, len }
             }
-            Done::Op(op) => op,
+            CallEffect::Op(op) => op,
         };
         self.recording.ops.push(op);
         Ok(())

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
-use memtwin_powerloss::{Disk, Op, Recording, State, make_files, record};
+use memtwin_powerloss::{CrashDisk, Op, Recording, State, make_files, record};
 use memtwin_twin::ImageValidity;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -70,7 +70,7 @@ pub(crate) fn crash_everywhere(
     mut check: impl FnMut(&Path, &State, usize) -> Result<(), String>,
 ) -> Findings {
     let mut findings = Findings::default();
-    let mut disk = Disk::new(recording);
+    let mut disk = CrashDisk::new(recording);
     // The same ones each time, unless it is a soak.
     let seed = std::env::var("MEMTWIN_POWERLOSS_SEED").map_or(11, |text| text.parse().unwrap());
     let mut rng = fastrand::Rng::with_seed(seed);

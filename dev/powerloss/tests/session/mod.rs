@@ -4,8 +4,8 @@ use crate::common::{on_disk, recorded};
 use crate::toy::{Receiving, Toy, receiver_config, sender_config};
 use memtwin_powerloss::Recording;
 use memtwin_remote::{Compression, RemoteTwin, SenderConfig};
-use memtwin_replicate::{Replication, Stop};
-use memtwin_wire::{Kind, Method, Outcome};
+use memtwin_replicate::{CancelToken, Replication};
+use memtwin_wire::{CompressionMethod, FrameKind, TwinVerdict};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -58,8 +58,8 @@ fn forward(
         into.write_all(&head)?;
         into.write_all(&body)?;
         match &mut left {
-            Some(0) if head[4] == Kind::Data as u8 => return Ok(()),
-            Some(left) if head[4] == Kind::RoundEnd as u8 => *left = left.saturating_sub(1),
+            Some(0) if head[4] == FrameKind::Data as u8 => return Ok(()),
+            Some(left) if head[4] == FrameKind::RoundEnd as u8 => *left = left.saturating_sub(1),
             _ => {}
         }
     }
@@ -89,7 +89,7 @@ pub(crate) enum There {
 /// A session whose receiver is stopped. Returns the image of its last round.
 fn leave_session(path: &Path) -> Vec<u8> {
     let receiving = Receiving::at(path, receiver_config());
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let mut twin = RemoteTwin::connect(sender_config(receiving.address), stop.clone()).unwrap();
     let mut guest = Toy::with(6, &REGIONS);
     guest.wild = false;
@@ -98,7 +98,7 @@ fn leave_session(path: &Path) -> Vec<u8> {
         replication.source_mut().write(8);
         replication.round(&stop).unwrap();
     }
-    let memory = replication.stand_still(&stop).unwrap().source().memory.concat();
+    let memory = replication.pause_and_settle(&stop).unwrap().source().memory.concat();
     receiving.stop.set();
     receiving.end().unwrap_err();
     memory
@@ -134,11 +134,11 @@ pub(crate) fn session(there: There) -> Session {
 }
 
 fn send(address: SocketAddr) -> Vec<Vec<u8>> {
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let began = Instant::now();
     let mut twin = loop {
         let config = SenderConfig {
-            compression: Compression::Always(Method::None),
+            compression: Compression::Always(CompressionMethod::None),
             ..sender_config(address)
         };
         match RemoteTwin::connect(config, stop.clone()) {
@@ -159,13 +159,13 @@ fn send(address: SocketAddr) -> Vec<Vec<u8>> {
         // So that most rounds are acknowledged one by one.
         thread::sleep(Duration::from_millis(10));
     }
-    let mut still = replication.stand_still(&stop).unwrap();
+    let mut still = replication.pause_and_settle(&stop).unwrap();
     let memory = still.source().memory.clone();
     rounds.resize(still.rounds() as usize, memory.concat());
     still.release().unwrap();
     replication.finish().unwrap();
     let digests: Vec<[u8; 32]> = memory.iter().map(|it| *blake3::hash(it).as_bytes()).collect();
-    assert_eq!(twin.finish(Outcome::Identical, "", &digests).unwrap(), Ok(()));
+    assert_eq!(twin.finish(TwinVerdict::Identical, "", &digests).unwrap(), Ok(()));
     assert!(twin.figures().reconnects >= 1, "{:?}", twin.figures());
     rounds
 }

@@ -1,6 +1,6 @@
 use super::*;
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
-use memtwin_report::Trial;
+use memtwin_report::CaseBuilder;
 use memtwin_report::record::{Detail, PageAt};
 use std::collections::BTreeMap;
 
@@ -26,13 +26,13 @@ fn page(name: &str, n: u64, bits: Option<u64>) -> LostPage {
 
 fn block(name: &str, lost: &[u64]) -> Case {
     let lost = lost.iter().map(|&n| page(name, n, None)).collect();
-    Trial::new(format!("audit/{name}"), "qemu:q", &layout(name)).judged(lost, BTreeMap::new())
+    CaseBuilder::new(format!("audit/{name}"), "qemu:q", &layout(name)).judged(lost, BTreeMap::new())
 }
 
 fn control(found: bool) -> Case {
     let injected = PageAt { region: "ram".into(), gpa: Gpa(BASE) };
     let lost = if found { vec![page("ram", 0, None)] } else { Vec::new() };
-    let trial = Trial::new("audit/ram/control", "qemu:q", &layout("ram")).control([injected]);
+    let trial = CaseBuilder::new("audit/ram/control", "qemu:q", &layout("ram")).control([injected]);
     trial.judged(lost, BTreeMap::new())
 }
 
@@ -92,7 +92,7 @@ fn a_bug_loses_its_own_pages_and_no_other() {
 fn a_bug_changes_its_own_bits_and_no_other() {
     let of = |bits| {
         let lost = vec![page("ram", 2, Some(1 << 10)), page("ram", 3, Some(bits))];
-        let trial = Trial::new("audit/ram", "qemu:q", &layout("ram"));
+        let trial = CaseBuilder::new("audit/ram", "qemu:q", &layout("ram"));
         verdict(vec![trial.judged(lost, BTreeMap::new())], &loss(true))
     };
     assert_eq!(of(1 << 10), "ok");
@@ -102,7 +102,7 @@ fn a_bug_changes_its_own_bits_and_no_other() {
 
 #[test]
 fn no_verdict_is_not_what_was_expected() {
-    let trial = Trial::new("audit/ram", "qemu:q", &layout("ram"));
+    let trial = CaseBuilder::new("audit/ram", "qemu:q", &layout("ram"));
     let cases = vec![trial.inconclusive("the log named no page", Vec::new())];
     let record = RunRecord::new("audit", cases);
     let idle = judge(&record, &Expected::Identical, true);

@@ -133,7 +133,7 @@ impl LabCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use memtwin_experiments::CheckExperiment as Plan;
+    use memtwin_experiments::CheckExperiment as RoundPlan;
     use memtwin_report::ExitCode;
 
     #[derive(Parser)]
@@ -142,11 +142,11 @@ mod tests {
         check: LabCheck,
     }
 
-    fn plan(line: &str) -> Result<Plan, Failure> {
-        Plan::new(Line::try_parse_from(line.split(' ')).unwrap().check.into_config()?)
+    fn plan(line: &str) -> Result<RoundPlan, Failure> {
+        RoundPlan::new(Line::try_parse_from(line.split(' ')).unwrap().check.into_config()?)
     }
 
-    fn boards(plan: &Plan) -> Vec<String> {
+    fn boards(plan: &RoundPlan) -> Vec<String> {
         plan.labels()
     }
 

@@ -122,10 +122,10 @@ impl GuestAccel {
 }
 
 impl WindowLayout {
-    fn into_lab(self) -> aeshmem::Where {
+    fn into_lab(self) -> aeshmem::WindowBacking {
         match self {
-            Self::Ram => aeshmem::Where::Ram,
-            Self::Ivshmem => aeshmem::Where::Ivshmem,
+            Self::Ram => aeshmem::WindowBacking::Ram,
+            Self::Ivshmem => aeshmem::WindowBacking::Ivshmem,
         }
     }
 }

@@ -16,7 +16,7 @@ fn verdict(location: GuestLocation, pulse: Option<HeartbeatStats>) -> Case {
         looks: 1,
         doubled: 0,
     };
-    let trial = Trial::new("migrate/guest", "test", &Layout::default());
+    let trial = CaseBuilder::new("migrate/guest", "test", &Layout::default());
     guest(trial, &[(&moved, pulse)], &GuestReport::default(), &mut Vec::new())
 }
 

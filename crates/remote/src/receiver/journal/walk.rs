@@ -2,7 +2,7 @@
 
 use super::JournalHeader;
 use crate::RemoteError;
-use memtwin_wire::{Direction, Inbox, Key, Kind, Message, Opener, decode_layout};
+use memtwin_wire::{Direction, FrameKind, Inbox, Opener, SealKey, WireMessage, decode_layout};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -34,25 +34,27 @@ impl<'f> JournalWalk<'f> {
         if file.read_exact_at(&mut magic, 0).is_err() || magic != MAGIC {
             return Ok(None);
         }
-        let opener = Opener::new(Key::OPENING, Direction::FromSender);
+        let opener = Opener::new(SealKey::OPENING, Direction::FromSender);
         let mut walk = Self { file, inbox: Inbox::new(opener), read: at, at, frames: 0 };
-        let Some(Kind::Hello) = walk.next()? else { return Ok(None) };
-        let Ok(Message::Hello(hello)) = Message::read(Kind::Hello, walk.inbox.body()) else {
+        let Some(FrameKind::Hello) = walk.next()? else { return Ok(None) };
+        let Ok(WireMessage::Hello(hello)) = WireMessage::read(FrameKind::Hello, walk.inbox.body())
+        else {
             return Ok(None);
         };
-        let opener = Opener::new(Key::of_journal(&hello.session), Direction::FromSender);
+        let opener = Opener::new(SealKey::of_journal(&hello.session), Direction::FromSender);
         (walk.inbox, walk.read, walk.frames) = (Inbox::new(opener), walk.at, 0);
-        let Some(Kind::Layout) = walk.next()? else { return Ok(None) };
+        let Some(FrameKind::Layout) = walk.next()? else { return Ok(None) };
         let Ok(layout) = decode_layout(walk.inbox.body()) else { return Ok(None) };
-        let Some(Kind::Base) = walk.next()? else { return Ok(None) };
-        let Ok(Message::Base(base)) = Message::read(Kind::Base, walk.inbox.body()) else {
+        let Some(FrameKind::Base) = walk.next()? else { return Ok(None) };
+        let Ok(WireMessage::Base(base)) = WireMessage::read(FrameKind::Base, walk.inbox.body())
+        else {
             return Ok(None);
         };
         Ok(Some((JournalHeader { session: hello.session, layout, base }, walk)))
     }
 
     /// The next frame. `None`: there is none, or it is torn.
-    pub(super) fn next(&mut self) -> Result<Option<Kind>, RemoteError> {
+    pub(super) fn next(&mut self) -> Result<Option<FrameKind>, RemoteError> {
         loop {
             let before = self.inbox.taken();
             match self.inbox.take_frame() {

@@ -1,6 +1,6 @@
 //! A vCPU's registers by their numbers (`Documentation/virt/kvm/api.rst`, section 4.68).
 
-use crate::StartError;
+use crate::GuestStartError;
 use kvm_bindings::{
     KVM_REG_ARM_CORE, KVM_REG_ARM64, KVM_REG_ARM64_SYSREG, KVM_REG_SIZE_U64, kvm_regs, user_pt_regs,
 };
@@ -43,15 +43,15 @@ const fn system(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
 }
 
 /// Reads a register.
-pub(super) fn get(vcpu: &VcpuFd, register: u64) -> Result<u64, StartError> {
+pub(super) fn get(vcpu: &VcpuFd, register: u64) -> Result<u64, GuestStartError> {
     let mut bytes = [0; 8];
-    vcpu.get_one_reg(register, &mut bytes).map_err(StartError::kvm("KVM_GET_ONE_REG"))?;
+    vcpu.get_one_reg(register, &mut bytes).map_err(GuestStartError::kvm("KVM_GET_ONE_REG"))?;
     Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Writes a register.
-pub(super) fn set(vcpu: &VcpuFd, register: u64, value: u64) -> Result<(), StartError> {
+pub(super) fn set(vcpu: &VcpuFd, register: u64, value: u64) -> Result<(), GuestStartError> {
     vcpu.set_one_reg(register, &value.to_ne_bytes())
         .map(|_| ())
-        .map_err(StartError::kvm("KVM_SET_ONE_REG"))
+        .map_err(GuestStartError::kvm("KVM_SET_ONE_REG"))
 }

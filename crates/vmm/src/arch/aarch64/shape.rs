@@ -5,7 +5,7 @@ use crate::{Granule, Translation};
 
 /// A granule with an address size that exists for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct TranslationShape {
     granule: Granule,
     va_bits: u32,
 }
@@ -20,7 +20,7 @@ const TCR_DS: u64 = 1 << 59;
 /// TCR_EL1.IPS for 40 bits, the size of a KVM machine unless another was asked for.
 const IPS_40: u64 = 0b010;
 
-impl Shape {
+impl TranslationShape {
     /// The shape, if there is such a one.
     pub(super) fn of(Translation { granule, va_bits }: Translation) -> Result<Self, String> {
         let exist = match granule {
@@ -130,8 +130,8 @@ fn field(register: u64, at: u32) -> u64 {
 mod tests {
     use super::*;
 
-    fn shape(granule: Granule, va_bits: u8) -> Result<Shape, String> {
-        Shape::of(Translation { granule, va_bits })
+    fn shape(granule: Granule, va_bits: u8) -> Result<TranslationShape, String> {
+        TranslationShape::of(Translation { granule, va_bits })
     }
 
     #[test]

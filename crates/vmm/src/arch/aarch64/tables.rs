@@ -1,6 +1,6 @@
 //! The guest's stage-1 page tables (Arm ARM D8.2 and D8.3), for each granule and address size.
 
-use super::shape::Shape;
+use super::shape::TranslationShape;
 use crate::WINDOW_GPA;
 use crate::machine::SYSTEM_GPA;
 use memtwin_mapping::Mapping;
@@ -45,7 +45,7 @@ fn window_level(window: u64) -> u32 {
 
 /// How many bytes the system slot has for a window of `window` bytes: room for the last-level tables
 /// of the window, what leads to them and to the walker's, and a few more at the top.
-pub(super) fn bytes(window: u64, shape: Shape) -> usize {
+pub(super) fn bytes(window: u64, shape: TranslationShape) -> usize {
     let end = WINDOW_GPA.0.saturating_add(window).min(WALK_BASE);
     let last = if window_level(window) == 0 { window.div_ceil(shape.span(1)) } else { 0 };
     let leading =
@@ -54,21 +54,21 @@ pub(super) fn bytes(window: u64, shape: Shape) -> usize {
 }
 
 /// How many of the window's granules are the walker's tables.
-pub(super) fn walk_tables(window: u64, shape: Shape) -> u64 {
+pub(super) fn walk_tables(window: u64, shape: TranslationShape) -> u64 {
     let room = WALK_BASE / shape.span(1);
     (window >> shape.shift()).min(room).min(MOST_WALK_TABLES)
 }
 
 /// The tables in the system slot, as they grow.
-pub(super) struct Tables<'m> {
+pub(super) struct PageTables<'m> {
     system: &'m Mapping,
-    shape: Shape,
+    shape: TranslationShape,
     next: usize,
 }
 
-impl<'m> Tables<'m> {
+impl<'m> PageTables<'m> {
     /// Only a top table, which leads nowhere.
-    pub(super) fn new(system: &'m Mapping, shape: Shape) -> Self {
+    pub(super) fn new(system: &'m Mapping, shape: TranslationShape) -> Self {
         Self { system, shape, next: TABLES + (1 << shape.shift()) }
     }
 
@@ -152,8 +152,12 @@ mod tests {
     use crate::{Granule, Translation};
 
     /// Walks as the CPU does. Returns the last descriptor, and what its level is counted from the last.
-    fn walk(memory: &[(&Mapping, u64)], shape: Shape, address: u64) -> Option<(u64, u32)> {
-        let mut table = Tables::top();
+    fn walk(
+        memory: &[(&Mapping, u64)],
+        shape: TranslationShape,
+        address: u64,
+    ) -> Option<(u64, u32)> {
+        let mut table = PageTables::top();
         for level in (0..shape.levels()).rev() {
             let at = table + shape.index(address, level) * 8;
             let (mapping, base) = memory
@@ -169,11 +173,11 @@ mod tests {
         None
     }
 
-    fn shapes() -> impl Iterator<Item = Shape> {
+    fn shapes() -> impl Iterator<Item = TranslationShape> {
         let all = Granule::ALL
             .into_iter()
             .flat_map(|granule| (30..=64).map(move |va_bits| Translation { granule, va_bits }));
-        all.filter_map(|translation| Shape::of(translation).ok())
+        all.filter_map(|translation| TranslationShape::of(translation).ok())
     }
 
     #[test]
@@ -182,7 +186,7 @@ mod tests {
         for shape in shapes() {
             for window in [4 << 10, 1 << 20, 5 << 20, 3 << 30, 100 << 30] {
                 let system = Mapping::anonymous(bytes(window, shape), 1).unwrap();
-                let mut tables = Tables::new(&system, shape);
+                let mut tables = PageTables::new(&system, shape);
                 tables.map_identity(window).unwrap();
                 assert!(tables.next <= system.len(), "{shape:?} {window}");
                 assert!(SYSTEM_GPA.0 + (system.len() as u64) < crate::machine::CONTROL_GPA.0);
@@ -205,7 +209,7 @@ mod tests {
             let bytes_of_window = 1 << 20;
             let system = Mapping::anonymous(bytes(bytes_of_window, shape), 1).unwrap();
             let window = Mapping::anonymous(bytes_of_window as usize, 1).unwrap();
-            let mut tables = Tables::new(&system, shape);
+            let mut tables = PageTables::new(&system, shape);
             tables.map_identity(bytes_of_window).unwrap();
             tables.map_walk(&window, true);
             assert!(tables.next <= system.len(), "{shape:?}");

@@ -1,11 +1,11 @@
 //! The cases of a run, counted.
 
-use crate::record::{Case, Standing, Verdict, total};
+use crate::record::{Case, CaseStanding, Verdict, total};
 use std::collections::BTreeMap;
 
 /// How many cases came to what. A control that was judged counts as a control only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct CaseTally {
     pub(crate) cases: u64,
     pub(crate) identical: u64,
     /// How many of those were compared, but their log was not put to the test.
@@ -25,7 +25,7 @@ pub(crate) struct Tally {
     pub(crate) skip_reasons: BTreeMap<String, u64>,
 }
 
-impl Tally {
+impl CaseTally {
     pub(crate) fn of(cases: &[Case]) -> Self {
         let mut tally = Self { cases: cases.len() as u64, ..Self::default() };
         cases.iter().for_each(|case| tally.add(case));
@@ -57,7 +57,7 @@ impl Tally {
             }
             (_, Some(_)) => {
                 self.controls += 1;
-                self.controls_found += u64::from(case.standing() == Standing::Passed);
+                self.controls_found += u64::from(case.standing() == CaseStanding::Passed);
             }
             (Verdict::Identical, None) => {
                 self.identical += 1;

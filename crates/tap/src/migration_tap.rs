@@ -2,15 +2,15 @@
 
 use crate::cleanup::Cleanup;
 use crate::error::OpenError;
-use crate::opening::{Begun, Target, begin, why};
+use crate::opening::{BegunMigration, TapTarget, begin, why};
 use crate::pause::PausedInterval;
 use crate::reader::{EndReason, StreamReader, stall_timeout};
 use crate::throttle::Throttle;
 use crate::tracker::RoundTracker;
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
-use memtwin_qemu::{Block, Ram, parameters, status};
+use memtwin_qemu::{Block, RamCounters, parameters, status};
 use memtwin_qmp::Qmp;
-use memtwin_replicate::{Collector, Deliver, GuestState, Source, SourceError, Stop};
+use memtwin_replicate::{CancelToken, Collector, GuestState, PushSource, Source, SourceError};
 use memtwin_stream::{BlockEntry, Decoder};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 ///
 /// Dropped, it leaves QEMU as it was found.
 #[derive(Debug)]
-pub struct Tap<'q> {
+pub struct MigrationTap<'q> {
     pub(crate) qmp: &'q mut Qmp,
     pub(crate) reader: StreamReader,
     pub(crate) decoder: Decoder,
@@ -55,10 +55,10 @@ pub struct Counters {
     /// Page records that were read.
     pub pages: u64,
     /// QEMU's own counters, as they were last asked for.
-    pub qemu: Option<Ram>,
+    pub qemu: Option<RamCounters>,
 }
 
-impl<'q> Tap<'q> {
+impl<'q> MigrationTap<'q> {
     /// Begins a migration to us, up to the list of blocks. From here on QEMU logs what the guest
     /// writes; pages come with the first round.
     ///
@@ -68,12 +68,12 @@ impl<'q> Tap<'q> {
     /// Errors: QEMU is left as it was.
     pub fn open(
         qmp: &'q mut Qmp,
-        target: &Target,
+        target: &TapTarget,
         blocks: &[Block],
         guardian: Command,
-        stop: &Stop,
+        stop: &CancelToken,
     ) -> Result<Self, OpenError> {
-        let Begun { reader, decoder, blocks: listed, machine, ran, cleanup } =
+        let BegunMigration { reader, decoder, blocks: listed, machine, ran, cleanup } =
             begin(qmp, target, guardian, stop)?;
         let mut this = Self {
             qmp,
@@ -189,14 +189,14 @@ impl<'q> Tap<'q> {
     }
 }
 
-impl Drop for Tap<'_> {
+impl Drop for MigrationTap<'_> {
     fn drop(&mut self) {
         // Nobody is left to hear of a failure; a QEMU that was not left as it was found is the guardian's.
         let _ = self.close();
     }
 }
 
-impl Source for Tap<'_> {
+impl Source for MigrationTap<'_> {
     fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -236,7 +236,7 @@ impl Source for Tap<'_> {
         Ok(if now.running { GuestState::Running } else { GuestState::Stopped })
     }
 
-    fn deliverer(&mut self) -> Option<&mut dyn Deliver> {
+    fn push_source(&mut self) -> Option<&mut dyn PushSource> {
         Some(self)
     }
 }

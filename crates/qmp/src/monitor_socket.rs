@@ -28,7 +28,7 @@ const FOR_EVER: Duration = Duration::from_secs(3600 * 24 * 365);
 
 /// Why there are no more bytes.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub(crate) enum ReadStop {
     /// The time is over.
     Late,
     /// The other side is gone.
@@ -39,7 +39,7 @@ pub(crate) enum Stop {
     Errno(io::Error),
 }
 
-impl From<Errno> for Stop {
+impl From<Errno> for ReadStop {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::CONNRESET | Errno::PIPE => Self::Closed,
@@ -55,7 +55,7 @@ pub(crate) fn deadline(patience: Duration) -> Instant {
 
 /// A connection, and what was received and not yet asked for.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct MonitorSocket {
     socket: OwnedFd,
     held: Vec<u8>,
     /// Where in `held` the next message begins.
@@ -66,7 +66,7 @@ pub(crate) struct Wire {
     searched: usize,
 }
 
-impl Wire {
+impl MonitorSocket {
     pub(crate) fn new(socket: OwnedFd) -> Self {
         Self { socket, held: Vec::new(), begin: 0, line: 0, searched: 0 }
     }
@@ -110,7 +110,7 @@ impl Wire {
     }
 
     /// Waits for the next message.
-    pub(crate) fn message(&mut self, deadline: Instant) -> Result<Vec<u8>, Stop> {
+    pub(crate) fn message(&mut self, deadline: Instant) -> Result<Vec<u8>, ReadStop> {
         loop {
             if let Some(message) = self.next_message() {
                 return Ok(message);
@@ -121,13 +121,13 @@ impl Wire {
     }
 
     /// Waits until one of these is possible.
-    pub(crate) fn wait(&self, what: PollFlags, deadline: Instant) -> Result<PollFlags, Stop> {
+    pub(crate) fn wait(&self, what: PollFlags, deadline: Instant) -> Result<PollFlags, ReadStop> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).map_err(|_| Stop::Late)?;
+            let left = Timespec::try_from(left).map_err(|_| ReadStop::Late)?;
             let mut fds = [PollFd::new(&self.socket, what)];
             match poll(&mut fds, Some(&left)) {
-                Ok(0) => return Err(Stop::Late),
+                Ok(0) => return Err(ReadStop::Late),
                 Ok(_) => return Ok(fds[0].revents()),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -136,9 +136,9 @@ impl Wire {
     }
 
     /// Receives what is there; nothing if nothing is.
-    pub(crate) fn fill(&mut self) -> Result<(), Stop> {
+    pub(crate) fn fill(&mut self) -> Result<(), ReadStop> {
         if self.rest().len() > LONGEST_LINE {
-            return Err(Stop::TooLong);
+            return Err(ReadStop::TooLong);
         }
         if self.begin > 0 {
             self.held.drain(..self.begin);
@@ -151,7 +151,7 @@ impl Wire {
             recv(&self.socket, spare_capacity(&mut self.held), RecvFlags::DONTWAIT)
         });
         match received {
-            Ok((0, _)) => Err(Stop::Closed),
+            Ok((0, _)) => Err(ReadStop::Closed),
             Ok(_) | Err(Errno::AGAIN) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
@@ -162,12 +162,12 @@ impl Wire {
         &self,
         bytes: &[u8],
         fd: Option<BorrowedFd<'_>>,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, ReadStop> {
         let fds: Vec<_> = fd.into_iter().collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(&fds)) {
-            return Err(Stop::Errno(io::ErrorKind::InvalidInput.into()));
+            return Err(ReadStop::Errno(io::ErrorKind::InvalidInput.into()));
         }
         // A peer that is gone is an error, not a signal.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;

@@ -4,7 +4,7 @@
 //! writes at one go breaks the promise, and then an identical twin is luck: some stressors are
 //! slow enough for such a ring. A pass has to be earned on a ring that holds.
 
-use crate::{Backing, Config, KvmGuest, StartError};
+use crate::{Backing, Config, GuestStartError, KvmGuest};
 use memtwin_kvm::Mode;
 use memtwin_replicate::{Collector, Source, SourceError};
 use memtwin_stressor::Stressor;
@@ -17,9 +17,9 @@ const TIME: Duration = Duration::from_millis(300);
 /// Large enough to fill a ring many times over on a host where a page is logged only once.
 const WINDOW_BYTES: u64 = 16 << 20;
 
-struct Nowhere;
+struct NullSink;
 
-impl Collector for Nowhere {
+impl Collector for NullSink {
     fn pages(&mut self, _: memtwin_pages::RegionId, _: &[u64]) {}
     fn page(&mut self, _: memtwin_pages::RegionId, _: u64) {}
 }
@@ -27,7 +27,7 @@ impl Collector for Nowhere {
 /// Fills the rings of one vCPU for a moment. `Ok(Err(reason))` if they overflow.
 ///
 /// Errors: the guest can't be made.
-pub fn ring_holds(ring_entries: u32) -> Result<Result<(), String>, StartError> {
+pub fn probe_ring(ring_entries: u32) -> Result<Result<(), String>, GuestStartError> {
     let mut guest = KvmGuest::new(Config {
         mode: Mode::Ring,
         backing: Backing::Shm,
@@ -52,5 +52,5 @@ fn fill(guest: &mut KvmGuest) -> Result<(), SourceError> {
         guest.guest()?;
     }
     guest.pause()?;
-    guest.collect(&mut Nowhere)
+    guest.collect(&mut NullSink)
 }

@@ -8,26 +8,26 @@ const MOST_BLOCK: u64 = 64 << 10;
 
 /// How a layout is divided into blocks, and where its regions lie in a file: one after another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
-    regions: Vec<Blocks>,
+pub struct TwinShape {
+    regions: Vec<BlockIndex>,
     bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Blocks {
+struct BlockIndex {
     shift: u32,
     per_page: u64,
     count: u64,
     offset: u64,
 }
 
-impl Shape {
+impl TwinShape {
     /// The blocks of this layout.
     pub fn of(layout: &Layout) -> Self {
         let mut offset = 0;
         let regions = layout.iter().map(|(_, region)| {
             let block = region.page_size().bytes().min(MOST_BLOCK);
-            let blocks = Blocks {
+            let blocks = BlockIndex {
                 shift: block.trailing_zeros(),
                 per_page: region.page_size().bytes() / block,
                 count: region.bytes() / block,
@@ -101,7 +101,7 @@ mod tests {
         let region = |name, bytes, page| {
             Region::new(name, Gpa(0), bytes, PageSize::new(page).unwrap()).unwrap()
         };
-        let shape = Shape::of(&Layout::new(vec![
+        let shape = TwinShape::of(&Layout::new(vec![
             region("small", 8 * 512, 512),
             region("huge", 2 << 21, 1 << 21),
         ]));

@@ -4,12 +4,12 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// One worker's place in the ring.
-pub(crate) struct Relay<T> {
+pub(crate) struct Baton<T> {
     from: Receiver<T>,
     to: Sender<T>,
 }
 
-impl<T> Relay<T> {
+impl<T> Baton<T> {
     /// A ring of `workers` places. The first holds the baton.
     pub(crate) fn ring(workers: usize, baton: T) -> Vec<Self> {
         let (mut to, from): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel()).unzip();
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn the_baton_goes_around_in_order() {
         for workers in 1..5 {
-            let ring = Relay::ring(workers, Vec::new());
+            let ring = Baton::ring(workers, Vec::new());
             std::thread::scope(|scope| {
                 for (worker, relay) in ring.into_iter().enumerate() {
                     scope.spawn(move || {
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_worker_that_gave_up() {
-        let mut ring = Relay::ring(3, ());
+        let mut ring = Baton::ring(3, ());
         drop(ring.remove(0));
         let (second, third) = (ring.remove(0), ring.remove(0));
         assert_eq!(second.take(), None);

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 /// Set once (by a signal, say), seen by everyone who holds a clone.
 #[derive(Clone, Debug, Default)]
-pub struct Stop {
+pub struct CancelToken {
     shared: Arc<(Mutex<bool>, Condvar)>,
 }
 
-impl Stop {
-    /// Asks everyone to stop, and wakes who sleeps in [`Stop::wait`].
+impl CancelToken {
+    /// Asks everyone to stop, and wakes who sleeps in [`CancelToken::wait`].
     pub fn set(&self) {
         *self.lock() = true;
         self.shared.1.notify_all();
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_stop_ends_a_wait() {
-        let stop = Stop::default();
+        let stop = CancelToken::default();
         assert!(!stop.wait(Duration::from_millis(1)));
         let waker = stop.clone();
         let thread = std::thread::spawn(move || waker.set());

@@ -1,12 +1,12 @@
 //! One round's delivery: pages that the hypervisor hands over, gathered into runs for the sink.
 
 use crate::backlog::Backlog;
-use crate::round::{Tally, is_zero};
-use crate::{Delivery, Event, Observer, Sink, SinkError};
+use crate::round::{RoundTally, is_zero};
+use crate::{Observer, PageReceiver, ReplicationEvent, Sink, SinkError};
 use memtwin_pages::{Layout, RegionId, Run};
 
 /// Takes a round's pages: notes each on the backlog, and hands neighbours to the sink at once.
-pub(crate) struct Receiving<'r, K, O> {
+pub(crate) struct RoundReceiver<'r, K, O> {
     pub(crate) layout: &'r Layout,
     pub(crate) backlog: &'r mut Backlog,
     pub(crate) sink: &'r mut K,
@@ -15,14 +15,14 @@ pub(crate) struct Receiving<'r, K, O> {
     pub(crate) stage: &'r mut [u8],
     /// The run that is being gathered.
     pub(crate) gathered: Option<(RegionId, Run)>,
-    pub(crate) tallies: Vec<Tally>,
+    pub(crate) tallies: Vec<RoundTally>,
     /// How many pages the round is expected to have; grows when more come.
     pub(crate) expected: u64,
 }
 
-impl<K: Sink, O: Observer> Receiving<'_, K, O> {
+impl<K: Sink, O: Observer> RoundReceiver<'_, K, O> {
     /// Hands what was gathered to the sink, and returns what each region's part came to.
-    pub(crate) fn finish(mut self) -> Result<Vec<Tally>, SinkError> {
+    pub(crate) fn finish(mut self) -> Result<Vec<RoundTally>, SinkError> {
         self.flush()?;
         Ok(self.tallies)
     }
@@ -69,12 +69,12 @@ impl<K: Sink, O: Observer> Receiving<'_, K, O> {
         tally.zero += bytes.chunks_exact(page_len).filter(|page| is_zero(page)).count() as u64;
         let pages = self.tallies.iter().map(|tally| tally.sent).sum();
         self.expected = self.expected.max(pages);
-        self.observer.event(&Event::Copied { pages, of: self.expected });
+        self.observer.event(&ReplicationEvent::Copied { pages, of: self.expected });
         Ok(())
     }
 }
 
-impl<K: Sink, O: Observer> Delivery for Receiving<'_, K, O> {
+impl<K: Sink, O: Observer> PageReceiver for RoundReceiver<'_, K, O> {
     fn pages(&mut self, region: RegionId, first: u64, bytes: &[u8]) -> Result<(), SinkError> {
         let page_len = self.page_len(region);
         let (mut first, mut bytes) = (first, bytes);

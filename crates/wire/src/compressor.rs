@@ -1,10 +1,10 @@
 //! Making the body of a DATA frame smaller, where that pays.
 
-use crate::{HEAD, Kind, MOST_BODY, WireError};
+use crate::{FrameKind, HEAD, MOST_BODY, WireError};
 
 /// How a body is squeezed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub enum CompressionMethod {
     /// Not at all.
     None,
     /// LZ4, one block.
@@ -16,16 +16,16 @@ pub enum Method {
 /// zstd's level: the fastest that still models.
 const LEVEL: i32 = 1;
 
-impl Method {
+impl CompressionMethod {
     /// Every method.
     pub const ALL: [Self; 3] = [Self::None, Self::Lz4, Self::Zstd];
 
     /// The kind of a frame whose body is squeezed so.
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> FrameKind {
         match self {
-            Self::None => Kind::Data,
-            Self::Lz4 => Kind::DataLz4,
-            Self::Zstd => Kind::DataZstd,
+            Self::None => FrameKind::Data,
+            Self::Lz4 => FrameKind::DataLz4,
+            Self::Zstd => FrameKind::DataZstd,
         }
     }
 
@@ -41,34 +41,34 @@ impl Method {
 
 /// Squeezes bodies, one after the other.
 #[derive(Default)]
-pub struct Squeeze {
+pub struct Compressor {
     zstd: Option<zstd::bulk::Compressor<'static>>,
     frame: Vec<u8>,
 }
 
-impl std::fmt::Debug for Squeeze {
+impl std::fmt::Debug for Compressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Squeeze")
     }
 }
 
-impl Squeeze {
+impl Compressor {
     /// Squeezes a frame as [`crate::RecordWriter::frame`] gives it into another one, with room for
-    /// a head. `None` if it does not get smaller, or the method is [`Method::None`].
-    pub fn frame(&mut self, method: Method, frame: &[u8]) -> Option<&mut [u8]> {
+    /// a head. `None` if it does not get smaller, or the method is [`CompressionMethod::None`].
+    pub fn frame(&mut self, method: CompressionMethod, frame: &[u8]) -> Option<&mut [u8]> {
         let body = &frame[HEAD..];
         let most = match method {
-            Method::None => return None,
-            Method::Lz4 => lz4_flex::block::get_maximum_output_size(body.len()),
-            Method::Zstd => zstd::zstd_safe::compress_bound(body.len()),
+            CompressionMethod::None => return None,
+            CompressionMethod::Lz4 => lz4_flex::block::get_maximum_output_size(body.len()),
+            CompressionMethod::Zstd => zstd::zstd_safe::compress_bound(body.len()),
         };
         self.frame.resize(HEAD + 4 + most, 0);
         self.frame[HEAD..HEAD + 4].copy_from_slice(&(body.len() as u32).to_le_bytes());
         let room = &mut self.frame[HEAD + 4..];
         let len = match method {
-            Method::None => return None,
-            Method::Lz4 => lz4_flex::block::compress_into(body, room).ok()?,
-            Method::Zstd => {
+            CompressionMethod::None => return None,
+            CompressionMethod::Lz4 => lz4_flex::block::compress_into(body, room).ok()?,
+            CompressionMethod::Zstd => {
                 let zstd = match &mut self.zstd {
                     Some(zstd) => zstd,
                     none => none.insert(zstd::bulk::Compressor::new(LEVEL).ok()?),
@@ -82,26 +82,26 @@ impl Squeeze {
 
 /// Opens squeezed bodies.
 #[derive(Default)]
-pub struct Unsqueeze {
+pub struct Decompressor {
     zstd: Option<zstd::bulk::Decompressor<'static>>,
     body: Vec<u8>,
 }
 
-impl std::fmt::Debug for Unsqueeze {
+impl std::fmt::Debug for Decompressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Unsqueeze")
     }
 }
 
-impl Unsqueeze {
+impl Decompressor {
     /// The records in the body of a frame of one of the three kinds of DATA.
     ///
     /// Errors: another kind, or the body does not open to exactly the length that it claims.
-    pub fn body<'a>(&'a mut self, kind: Kind, body: &'a [u8]) -> Result<&'a [u8], WireError> {
+    pub fn body<'a>(&'a mut self, kind: FrameKind, body: &'a [u8]) -> Result<&'a [u8], WireError> {
         let method = match kind {
-            Kind::Data => return Ok(body),
-            Kind::DataLz4 => Method::Lz4,
-            Kind::DataZstd => Method::Zstd,
+            FrameKind::Data => return Ok(body),
+            FrameKind::DataLz4 => CompressionMethod::Lz4,
+            FrameKind::DataZstd => CompressionMethod::Zstd,
             got => return Err(WireError::Unexpected { expected: "DATA", got }),
         };
         let Some((len, squeezed)) = body.split_first_chunk::<4>() else {
@@ -116,7 +116,9 @@ impl Unsqueeze {
         let wrong = WireError::Squeezed { method: method.name(), expected };
         self.body.resize(expected, 0);
         let opened = match method {
-            Method::Lz4 => lz4_flex::block::decompress_into(squeezed, &mut self.body).ok(),
+            CompressionMethod::Lz4 => {
+                lz4_flex::block::decompress_into(squeezed, &mut self.body).ok()
+            }
             _ => {
                 let zstd = match &mut self.zstd {
                     Some(zstd) => zstd,
@@ -148,8 +150,8 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 24) as u8
         });
-        let (mut squeeze, mut open) = (Squeeze::default(), Unsqueeze::default());
-        for method in [Method::Lz4, Method::Zstd] {
+        let (mut squeeze, mut open) = (Compressor::default(), Decompressor::default());
+        for method in [CompressionMethod::Lz4, CompressionMethod::Zstd] {
             let squeezed = squeeze.frame(method, &frame(&text)).unwrap()[HEAD..].to_vec();
             assert!(squeezed.len() < text.len() / 20);
             assert_eq!(open.body(method.kind(), &squeezed).unwrap(), text);
@@ -166,17 +168,17 @@ mod tests {
                 assert!(open.body(method.kind(), &squeezed[..cut]).is_err());
             }
         }
-        assert!(squeeze.frame(Method::None, &frame(&text)).is_none());
+        assert!(squeeze.frame(CompressionMethod::None, &frame(&text)).is_none());
     }
 
     #[test]
     fn no_claimed_length_is_believed() {
         let mut body = (MOST_BODY + 1).to_le_bytes().to_vec();
         body.extend_from_slice(&[0; 16]);
-        for kind in [Kind::DataLz4, Kind::DataZstd] {
-            let mut open = Unsqueeze::default();
+        for kind in [FrameKind::DataLz4, FrameKind::DataZstd] {
+            let mut open = Decompressor::default();
             assert!(matches!(open.body(kind, &body), Err(WireError::TooLong { .. })));
         }
-        assert!(Unsqueeze::default().body(Kind::Ack, &body).is_err());
+        assert!(Decompressor::default().body(FrameKind::Ack, &body).is_err());
     }
 }

@@ -18,32 +18,32 @@ const LONGEST: u64 = 64 << 10;
 
 /// A note that is ours.
 #[derive(Debug)]
-pub(crate) struct Note {
+pub(crate) struct UndoNote {
     path: PathBuf,
     file: File,
 }
 
 /// What there was instead of a free note.
 #[derive(Debug)]
-pub(crate) enum Taken {
+pub(crate) enum TakenNote {
     /// It is ours now; what somebody left who is no more.
-    Ours(Note, Option<Box<Undo>>),
+    Ours(UndoNote, Option<Box<Undo>>),
     /// Somebody is at work on this QEMU.
     InUse,
 }
 
-impl Note {
+impl UndoNote {
     /// Takes the note of this QEMU, in this directory, which must be ours alone.
     ///
     /// Errors: the file can't be made or read.
-    pub(crate) fn take(dir: &Path, qemu: &ProcessId) -> io::Result<Taken> {
+    pub(crate) fn take(dir: &Path, qemu: &ProcessId) -> io::Result<TakenNote> {
         let path = dir.join(format!("qemu-{}-{}.json", qemu.pid, qemu.started));
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = File::from(open(&path, flags, Mode::RUSR | Mode::WUSR)?);
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(Taken::InUse),
+                Err(Errno::WOULDBLOCK) => return Ok(TakenNote::InUse),
                 Err(errno) => return Err(errno.into()),
             }
             // Who had it before us may have removed it between the two.
@@ -55,7 +55,7 @@ impl Note {
             // One of which only a part was written is of a run that had not changed anything.
             let left = serde_json::from_str::<Undo>(&text).ok();
             let left = left.filter(|undo| undo.qemu == *qemu).map(Box::new);
-            return Ok(Taken::Ours(Self { path, file }, left));
+            return Ok(TakenNote::Ours(Self { path, file }, left));
         }
     }
 
@@ -87,7 +87,7 @@ impl Note {
     }
 }
 
-impl AsFd for Note {
+impl AsFd for UndoNote {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -96,11 +96,11 @@ impl AsFd for Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use memtwin_qemu::Settings;
+    use memtwin_qemu::QemuSettings;
 
     fn undo(qemu: &ProcessId) -> Undo {
         Undo {
-            settings: Settings::new().parameter("max-bandwidth", 128),
+            settings: QemuSettings::new().parameter("max-bandwidth", 128),
             capabilities: [].into(),
             parameters: [].into(),
             ran: true,
@@ -110,10 +110,10 @@ mod tests {
         }
     }
 
-    fn taken(dir: &Path, qemu: &ProcessId) -> (Note, Option<Box<Undo>>) {
-        match Note::take(dir, qemu).unwrap() {
-            Taken::Ours(note, left) => (note, left),
-            Taken::InUse => panic!("in use"),
+    fn taken(dir: &Path, qemu: &ProcessId) -> (UndoNote, Option<Box<Undo>>) {
+        match UndoNote::take(dir, qemu).unwrap() {
+            TakenNote::Ours(note, left) => (note, left),
+            TakenNote::InUse => panic!("in use"),
         }
     }
 
@@ -124,11 +124,11 @@ mod tests {
         let (note, left) = taken(dir.path(), &qemu);
         assert!(left.is_none());
         note.write(&undo(&qemu)).unwrap();
-        assert!(matches!(Note::take(dir.path(), &qemu).unwrap(), Taken::InUse));
+        assert!(matches!(UndoNote::take(dir.path(), &qemu).unwrap(), TakenNote::InUse));
         // A guardian has it too, and lives longer.
-        let guardian = Note::over(note.path().into(), note.file.try_clone().unwrap().into());
+        let guardian = UndoNote::over(note.path().into(), note.file.try_clone().unwrap().into());
         drop(note);
-        assert!(matches!(Note::take(dir.path(), &qemu).unwrap(), Taken::InUse));
+        assert!(matches!(UndoNote::take(dir.path(), &qemu).unwrap(), TakenNote::InUse));
         drop(guardian);
         let (note, left) = taken(dir.path(), &qemu);
         assert_eq!(*left.unwrap(), undo(&qemu));

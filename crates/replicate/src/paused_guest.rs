@@ -8,11 +8,11 @@ use memtwin_pages::{Layout, PageSet, RegionId};
 /// The proof that a verdict needs: the guest is paused, its log was collected clean, and every
 /// page is committed. Ends, and the guest runs on, when it is dropped.
 #[derive(Debug)]
-pub struct Still<'r, S: Source, K: Sink, O: Observer> {
+pub struct PausedGuest<'r, S: Source, K: Sink, O: Observer> {
     pub(crate) replication: &'r mut Replication<S, K, O>,
 }
 
-impl<'r, S: Source, K: Sink, O: Observer> Still<'r, S, K, O> {
+impl<'r, S: Source, K: Sink, O: Observer> PausedGuest<'r, S, K, O> {
     /// To be handed out only when the replication stands still; it resumes in any case.
     pub(crate) fn of(replication: &'r mut Replication<S, K, O>) -> Self {
         Self { replication }
@@ -68,7 +68,7 @@ impl<'r, S: Source, K: Sink, O: Observer> Still<'r, S, K, O> {
     }
 }
 
-impl<S: Source, K: Sink, O: Observer> Drop for Still<'_, S, K, O> {
+impl<S: Source, K: Sink, O: Observer> Drop for PausedGuest<'_, S, K, O> {
     fn drop(&mut self) {
         // A source that can't be resumed now is tried once more when the replication ends.
         let _ = self.replication.resume();

@@ -36,7 +36,7 @@ pub enum MapError {
         file: PathBuf,
         /// From here.
         at: u64,
-        /// So many.
+        /// This many.
         bytes: u64,
         /// What the system said.
         error: io::Error,
@@ -46,7 +46,7 @@ pub enum MapError {
     NoWords {
         /// From here.
         at: u64,
-        /// So many.
+        /// This many.
         bytes: u64,
     },
 }

@@ -2,7 +2,7 @@
 //! (`dirtyram`), the test of the device memory (`tstaeshm`), a heartbeat (`writeout`), a file that is
 //! written and synced (`diskload`), a stream that comes back (`netload`).
 //!
-//! The names and the parameters are those of the specification of 2014. The parts that only
+//! The names and the parameters are those of the reference setup. The parts that only
 //! calculate are apart from those that touch a machine, so that they are tested on the host.
 
 pub mod chain;

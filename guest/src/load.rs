@@ -29,7 +29,7 @@ pub struct PageLoad {
 }
 
 impl PageLoad {
-    /// A load of so many pages, of which it dirties some in each batch.
+    /// A load of this many pages, of which it dirties some in each batch.
     ///
     /// Errors: zero of either, or more dirty ones than there are.
     pub fn new(pages: u64, dirty: u64) -> Result<Self, LoadError> {

@@ -57,7 +57,7 @@ enum XtaskCommand {
     Guest(guest::GuestBuild),
     /// Repeat something and require the same outcome each time
     Soak(soak::Soak),
-    /// Measure Memtwin beside cp, dd, cmp, the bare ioctl and the daemon of 2014
+    /// Measure Memtwin beside cp, dd, cmp, the bare ioctl and the reference daemon
     Bench(bench::BenchArgs),
     /// Run a fuzz target for a while, with AddressSanitizer
     Fuzz(fuzz::Fuzz),

@@ -1,4 +1,4 @@
-//! Runs a program, for so long at most, and leaves nothing of it behind.
+//! Runs a program, for this long at most, and leaves nothing of it behind.
 
 use crate::interrupt::Interrupt;
 use anyhow::Context;

@@ -37,7 +37,7 @@ impl<'a> Steps<'a> {
         Ok(done)
     }
 
-    /// Runs a program as a step, for so long at most. One that fails is noted, and the next steps
+    /// Runs a program as a step, for this long at most. One that fails is noted, and the next steps
     /// are taken all the same: they may have more to tell. After an interrupt no step is taken.
     pub(crate) fn command(
         &mut self,

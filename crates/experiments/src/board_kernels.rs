@@ -37,7 +37,7 @@ pub fn build_kernel(
 
 /// What would be fetched and built for this kernel, in lines.
 ///
-/// Errors: the lists of packages can't be had.
+/// Errors: the lists of packages can't be obtained.
 pub fn preview_kernel(
     kernel: Flavour,
     progress: &mut dyn Progress,

@@ -62,7 +62,7 @@ pub struct AuditExperimentConfig {
     pub arch: Arch,
     /// What runs its code; `None`: KVM where it can, else TCG.
     pub accel: Option<Accel>,
-    /// A ring of so many entries for each vCPU; `None`: KVM's bitmap.
+    /// A ring of this many entries for each vCPU; `None`: KVM's bitmap.
     pub ring: Option<u32>,
     /// A folder with the guest's `kernel` and `initrd`, made before; `None`: they are made.
     pub image: Option<PathBuf>,

@@ -30,7 +30,7 @@ pub(crate) struct RemoteExperiment<'e> {
     pub(crate) args: &'e RemoteArgs,
     /// The guest's kernel modules.
     pub(crate) modules: &'e [&'e str],
-    /// A ring of so many entries, and that alone.
+    /// A ring of this many entries, and that alone.
     pub(crate) ring: Option<u32>,
     /// A window of which a twin is kept here as well.
     pub(crate) window: Option<Window>,

@@ -1,5 +1,5 @@
-//! 2014's second experiment, from the packages of a guest to the three sums: a Linux guest is booted, a program
-//! dirties its device memory, that is replicated, and `sum -r` is compared on three sides (docs/seed.md).
+//! The reference setup's second experiment, from the packages of a guest to the three sums: a Linux guest is booted, a program
+//! dirties its device memory, that is replicated, and `sum -r` is compared on three sides (docs/reference-setup.md).
 
 mod conclusion;
 mod typed_command;
@@ -49,7 +49,7 @@ impl ReplicateExperiment {
 
     /// What a run on this machine would fetch, build and start, in lines; none of another machine.
     ///
-    /// Errors: the lists of packages can't be had.
+    /// Errors: the lists of packages can't be obtained.
     pub fn preview(&self, progress: &mut dyn Progress) -> Result<Option<Vec<String>>, Failure> {
         self.setup.as_ref().map(|setup| preview(&self.config, setup, progress)).transpose()
     }

@@ -26,7 +26,7 @@ pub(crate) fn sum(path: &Path, window: &Window) -> io::Result<GuestSum> {
     Ok(sum_of(digester.finish().bsd_sum, window.bytes))
 }
 
-/// The sum of so many bytes.
+/// The sum of this many bytes.
 pub(crate) fn sum_of(bsd_sum: u16, bytes: u64) -> GuestSum {
     GuestSum { bsd_sum, blocks: bytes.div_ceil(1024) }
 }

@@ -125,9 +125,9 @@ impl FromStr for Mode {
 /// What this host's KVM offers for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogCapabilities {
-    /// The flags of manual protect that can be had.
+    /// The flags of manual protect that can be obtained.
     manual_protect: u32,
-    /// The capability under which the ring can be had, and its largest size in entries.
+    /// The capability under which the ring can be obtained, and its largest size in entries.
     ring: Option<(u32, u32)>,
     /// Whether the ring comes with a backup bitmap for writes outside any vCPU.
     ring_bitmap: bool,
@@ -149,7 +149,7 @@ impl LogCapabilities {
         }
     }
 
-    /// Whether a mode can be had; if not, why.
+    /// Whether a mode can be obtained; if not, why.
     pub fn has(&self, mode: Mode) -> Result<(), String> {
         match mode {
             Mode::Get => Ok(()),

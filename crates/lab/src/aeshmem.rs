@@ -1,10 +1,10 @@
-//! The guest of 2014's second experiment: a Linux guest with a window of memory that the host sees as
+//! The guest of the reference setup's second experiment: a Linux guest with a window of memory that the host sees as
 //! a file, and `tstaeshm` that dirties it.
 //!
 //! - [`Setup`] chooses where the window is, and refuses where QEMU's own dirty log is known to lie;
 //! - [`WindowGuest`] boots it, lets the program write, stops it, asks for its sum.
 //!
-//! Replicating the window is the caller's. `docs/seed.md` walks through the whole.
+//! Replicating the window is the caller's. `docs/reference-setup.md` walks through the whole.
 
 mod command;
 mod guest;

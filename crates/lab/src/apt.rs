@@ -65,7 +65,7 @@ impl<'a> Apt<'a> {
     /// Sets it up; fetches the lists if they are not there. Lists that are there are used as they are,
     /// so that nothing changes by itself, until [`Apt::refresh`].
     ///
-    /// Errors: no archive has the suite, or the lists can't be had.
+    /// Errors: no archive has the suite, or the lists can't be obtained.
     pub fn open(
         cache: &'a Cache,
         arch: Arch,
@@ -96,7 +96,7 @@ impl<'a> Apt<'a> {
 
     /// Fetches the lists.
     ///
-    /// Errors: one of them can't be had.
+    /// Errors: one of them can't be obtained.
     pub fn refresh(&self, progress: &mut dyn Progress) -> Result<(), AptError> {
         self.cache.alone(progress)?;
         progress.say(&format!("lists of {} for {}", self.suite, self.arch));

@@ -49,7 +49,7 @@ pub struct Nic {
 /// A board of a lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its name.
+    /// The name of the board.
     pub name: String,
     /// CPU and memory.
     pub spec: BoardSpec,

@@ -23,7 +23,7 @@ pub enum CacheError {
     /// The system refuses a file or folder.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What the system said.
         error: io::Error,

@@ -1,4 +1,4 @@
-//! Runs a program for so long at most, tells its lines, and leaves nothing of it behind.
+//! Runs a program for this long at most, tells its lines, and leaves nothing of it behind.
 
 mod group;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A disk image with a root file system, as the specification of 2014 has it: an empty file, a file
+//! A disk image with a root file system, as the reference setup has it: an empty file, a file
 //! system on it, and the contents copied there. It mounted the image for that, which takes root and a
 //! loop device; here mke2fs(8) fills it (`-d`) and debugfs(8) gives all to root, both without a mount.
 //!
@@ -24,7 +24,7 @@ const FOLDERS: [&str; 8] = ["dev", "proc", "sys", "run", "tmp", "etc", "mnt", "d
 /// Why there is no disk image, or why it is not sound.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// What it is filled with can't be had.
+    /// What it is filled with can't be obtained.
     #[error(transparent)]
     Image(#[from] ImageError),
     /// A file can't be read or written.
@@ -69,7 +69,7 @@ pub struct DiskSpec<'a> {
 impl DiskSpec<'_> {
     /// Makes the image at `path`, whole or not at all; what stands there is replaced.
     ///
-    /// Errors: busybox can't be had; the contents can't be read, or don't fit; a tool is missing.
+    /// Errors: busybox can't be obtained; the contents can't be read, or don't fit; a tool is missing.
     pub fn build(
         &self,
         cache: &Cache,

@@ -26,7 +26,7 @@ use crate::Progress;
 use crate::command;
 use std::time::Duration;
 
-/// Runs a line to its end, for so long at most; what it said on standard output.
+/// Runs a line to its end, for this long at most; what it said on standard output.
 ///
 /// Errors: it returned something else than 0, took too long, or was not wanted any more; nothing of
 /// it runs on then.

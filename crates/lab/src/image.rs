@@ -65,13 +65,13 @@ impl Plan {
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The packages can't be had.
+    /// The packages can't be obtained.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// The kernel can't be had.
+    /// The kernel can't be obtained.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// A module can't be had.
+    /// A module can't be obtained.
     #[error(transparent)]
     Module(#[from] ModuleError),
     /// A file can't be read or written.
@@ -88,7 +88,7 @@ pub enum ImageError {
 impl ImageSpec<'_> {
     /// What a build would fetch. Fetches the lists of packages themselves if they are not there.
     ///
-    /// Errors: a package is unknown, or the lists can't be had.
+    /// Errors: a package is unknown, or the lists can't be obtained.
     pub fn plan(&self, cache: &Cache, progress: &mut dyn Progress) -> Result<Plan, ImageError> {
         let apt = Apt::open(cache, self.arch, self.suite, progress)?;
         let packages = self.packages(&apt, progress)?;

@@ -65,7 +65,7 @@ pub enum KernelError {
     /// A file can't be read or written.
     #[error(transparent)]
     File(#[from] CacheError),
-    /// The packages can't be had.
+    /// The packages can't be obtained.
     #[error(transparent)]
     Apt(#[from] AptError),
     /// A package is not made as we know it.

@@ -7,7 +7,7 @@
 //! - [`disk`] makes a disk image with a root file system, and judges what a guest has left on one;
 //! - [`host`] is a machine on which things are run: this one, or another by ssh;
 //! - [`Machine`] is a running guest that takes orders over its console;
-//! - [`aeshmem`] is the guest of 2014's replicated device memory;
+//! - [`aeshmem`] is the guest of the reference setup's replicated device memory;
 //! - [`traffic`] is a guest whose devices write its RAM;
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`remote_runner`] runs our commands
 //!   there, or on any other host; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;

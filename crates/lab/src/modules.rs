@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Why modules can't be had.
+/// Why modules can't be obtained.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
     /// The kernel has no such module, and not built in either.

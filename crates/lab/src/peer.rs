@@ -40,7 +40,7 @@ pub struct PeerTest {
 
 /// Builds both, unless they are in the cache.
 ///
-/// Errors: a tool is missing, the source can't be had, or make fails; the cache has nothing half done.
+/// Errors: a tool is missing, the source can't be obtained, or make fails; the cache has nothing half done.
 pub fn build(progress: &mut dyn Progress) -> Result<PeerTest, KernelError> {
     let arch = Arch::Aarch64;
     let place = Cache::place()?;

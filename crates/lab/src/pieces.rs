@@ -12,7 +12,7 @@ pub fn line(record: &str) -> String {
     format!("{PIECE}{} {record}", digest(record))
 }
 
-/// The line behind so many pieces.
+/// The line behind this many pieces.
 pub fn last(pieces: usize) -> String {
     format!("{PIECES}{pieces}")
 }

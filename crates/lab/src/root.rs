@@ -49,13 +49,13 @@ const UNPACK: Duration = Duration::from_secs(600);
 /// Why boards have nothing to boot.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    /// The packages can't be had.
+    /// The packages can't be obtained.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// The kernel can't be had.
+    /// The kernel can't be obtained.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// A module can't be had.
+    /// A module can't be obtained.
     #[error(transparent)]
     Module(#[from] ModuleError),
     /// The file system can't be made.
@@ -118,7 +118,7 @@ pub fn build(
 
 /// What a build would fetch. Fetches the lists of packages themselves if they are not there.
 ///
-/// Errors: a package is unknown, or the lists can't be had.
+/// Errors: a package is unknown, or the lists can't be obtained.
 pub fn plan(
     cache: &Cache,
     kernel: Flavour,

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 /// that is in it once its run is dead.
 const LOCK: &str = "memtwin-lab.lock";
 
-/// A folder that can't be had.
+/// A folder that can't be obtained.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {error}; set TMPDIR to a place that is yours", path.display())]
 pub struct RunFolderError {
-    /// Which.
+    /// The path.
     pub path: PathBuf,
     /// What the system said.
     pub error: io::Error,

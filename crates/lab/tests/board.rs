@@ -1,5 +1,5 @@
 //! `memtwin check` on KVM/arm64, on an emulated board: every mode, backing and writer that is named
-//! here comes out identical, and what the controls keep back is found.
+//! here comes out identical, and what the controls withhold is found.
 
 #![allow(
     clippy::unwrap_used,
@@ -70,7 +70,7 @@ fn checks() {
     place.done();
 }
 
-/// Every case of a check ran and passed: so many that are identical, so many controls.
+/// Every case of a check ran and passed: this many that are identical, this many controls.
 fn passed(outcome: &RunOutput, identical: usize, controls: usize) {
     let cases = outcome.record["cases"].as_array().unwrap();
     for case in cases {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 /// For anything that an emulated guest does on a busy machine.
 const LONG: Duration = Duration::from_secs(240);
-/// The window: a mebibyte, as in 2014.
+/// The window: a mebibyte, as in the reference setup.
 const BYTES: u64 = 1 << 20;
 
 /// Shows what goes on.
@@ -141,7 +141,7 @@ fn backing(id: &str, file: &Path, size: &str) -> String {
     format!("memory-backend-file,id={id},mem-path={},size={size},share=on", file.display())
 }
 
-/// The seed's test without the replication: the program updates the window while it runs, and not
+/// The reference setup's test without the replication: the program updates the window while it runs, and not
 /// after; both sides then have the same sum.
 /// What the program has said is returned.
 fn exercise(

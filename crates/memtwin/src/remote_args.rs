@@ -42,7 +42,7 @@ pub(crate) struct Sender {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) keys: Keys,
-    /// Send at most so many bytes a second
+    /// Send at most this many bytes a second
     #[arg(long, value_name = "SIZE", help_heading = "Remote twin")]
     pub(crate) bandwidth: Option<Size>,
     /// Keep no copy of the twin: saves the guest's memory once, and sends whole pages
@@ -51,7 +51,7 @@ pub(crate) struct Sender {
     /// Whether to compress: auto (where it pays), none, lz4 or zstd
     #[arg(long, default_value = "auto", value_parser = ["auto", "none", "lz4", "zstd"], help_heading = "Remote twin")]
     pub(crate) compress: Option<String>,
-    /// Try for so long to have a broken connection back [default: 60s]
+    /// Try for this long to have a broken connection back [default: 60s]
     #[arg(long, value_name = "TIME", help_heading = "Remote twin")]
     pub(crate) retry: Option<crate::values::Time>,
     /// The ssh program, for ssh:// twins

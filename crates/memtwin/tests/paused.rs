@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// For so long the child has stood still when it is being compared: the rounds before that take a
+/// For this long the child has stood still when it is being compared: the rounds before that take a
 /// fraction of it.
 const COMPARED: Duration = Duration::from_millis(60);
 

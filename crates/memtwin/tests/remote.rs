@@ -257,7 +257,7 @@ fn a_sender_that_goes_away_makes_it_inconclusive() {
     expect(11, &mut verify);
 }
 
-/// A receiver on a file system of so many bytes of its own, and what the script says of it after.
+/// A receiver on a file system of this many bytes of its own, and what the script says of it after.
 fn receive_on(size: &str, place: &Place, port: u16, more: &str) -> Held {
     let script = format!(
         "mount -t tmpfs -o size={size} none $2; \

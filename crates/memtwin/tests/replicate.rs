@@ -1,4 +1,4 @@
-//! `memtwin replicate`: the seed's Part B with a guest of our own, and what may go wrong with it.
+//! `memtwin replicate`: the reference setup's Part B with a guest of our own, and what may go wrong with it.
 
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 

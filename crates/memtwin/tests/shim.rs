@@ -103,7 +103,7 @@ impl Record {
         lost.map(|page| address(&page["gpa"])).collect()
     }
 
-    /// The addresses of the pages that the shim kept back.
+    /// The addresses of the pages that the shim withheld.
     fn dropped_gpas(&self) -> BTreeSet<u64> {
         let case = self.cases().next().unwrap();
         let base = address(&case["regions"][0]["gpa"]);
@@ -138,7 +138,7 @@ fn check(source: &[&str], lie: Option<&str>) -> Record {
 /// The pages of the shim's log, of which each line is made of `key=value` words.
 fn dropped(log: &Path) -> BTreeSet<u64> {
     let lines = match fs::read_to_string(log) {
-        // The shim makes it with the first page that it keeps back.
+        // The shim makes it with the first page that it withholds.
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read.unwrap(),
     };

@@ -40,7 +40,7 @@ pub struct ForecastInput {
 pub enum Forecast {
     /// It converges.
     Converges {
-        /// After so many passes.
+        /// After this many passes.
         rounds: u64,
         /// Before the guest is stopped.
         within: Duration,
@@ -119,7 +119,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// 200 MB first, over a link of so many megabytes per second, with 300 ms of downtime.
+    /// 200 MB first, over a link of this many megabytes per second, with 300 ms of downtime.
     fn over(mb_per_second: u64) -> ForecastInput {
         ForecastInput {
             link: mb_per_second as f64 * 1e6,

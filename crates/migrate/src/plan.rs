@@ -41,7 +41,7 @@ pub enum PlanError {
     /// A word that goes into a shell line there.
     #[error("the plan: {name} = '{word}': expected letters, digits and - _ . / , : alone")]
     Word {
-        /// Which.
+        /// The name.
         name: &'static str,
         /// What stands there.
         word: String,
@@ -52,7 +52,7 @@ pub enum PlanError {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MigrationPlan {
-    /// Its name.
+    /// The name of the migration plan.
     pub name: String,
     /// The NFS server.
     pub storage: PlanStorage,

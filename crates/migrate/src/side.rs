@@ -39,7 +39,7 @@ pub enum SideError {
     /// QEMU ended before it could be spoken to.
     #[error("{side}: QEMU ended ({status}) before it took a command{}", said.trim().lines().map(|line| format!("\n    {line}")).collect::<String>())]
     Ended {
-        /// Which.
+        /// The side.
         side: String,
         /// How.
         status: String,
@@ -49,7 +49,7 @@ pub enum SideError {
     /// It can't be started.
     #[error("{side}: can't start QEMU: {error}")]
     Start {
-        /// Which.
+        /// The side.
         side: String,
         /// What the system said.
         error: io::Error,
@@ -57,12 +57,12 @@ pub enum SideError {
     /// Its monitor does not answer.
     #[error("{side}: {error}")]
     Qmp {
-        /// Which.
+        /// The side.
         side: String,
         /// What happened.
         error: QmpError,
     },
-    /// Its guest's console can't be had.
+    /// Its guest's console can't be obtained.
     #[error(transparent)]
     Console(#[from] ConsoleError),
 }

@@ -4,10 +4,10 @@ use memtwin_pages::Gpa;
 use memtwin_stressor::Stressor;
 use std::fs::File;
 
-/// Where the window lies: the seed's address, by convention, as a process has none of its own.
+/// Where the window lies: the reference setup's address, by convention, as a process has none of its own.
 pub const WINDOW_GPA: Gpa = Gpa(0x2000_0000);
 
-/// The window's name, the seed's too.
+/// The window's name, the reference setup's too.
 pub const WINDOW_NAME: &str = "aeshmem";
 
 /// What kind of guest to make.

@@ -97,7 +97,7 @@ impl ProcessGuest {
         self.controls.stop();
     }
 
-    /// Lets all stressors together write so many pages a second; `None` lifts the limit.
+    /// Lets all stressors together write this many pages a second; `None` lifts the limit.
     pub fn pace(&mut self, pages_per_second: Option<u64>) {
         self.controls.pace(pages_per_second);
     }

@@ -15,7 +15,7 @@ const NAP: Duration = Duration::from_micros(200);
 /// What one turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WriterStep {
-    /// So many pages were written.
+    /// This many pages were written.
     Wrote(u64),
     /// It was another writer's turn.
     NotMine,

@@ -42,7 +42,7 @@ impl Block {
     }
 }
 
-/// How often a guest that moves its memory about is asked anew.
+/// How often a guest that moves its memory about is asked again.
 const ATTEMPTS: usize = 10;
 
 /// Asks QEMU for all blocks. What the guest maps where can change while it runs; the blocks

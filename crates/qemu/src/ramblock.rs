@@ -198,7 +198,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_name_is_read_back(name in "\\PC{0,40}", used in 0..u64::MAX, hva: u64) {
-            // Spaces at its ends are not told from those that QEMU fills up with.
+            // Spaces at its ends are not derived from those that QEMU fills up with.
             let name = name.trim_matches(' ');
             let line = format!("{name:>24}  {:>5}  0x0 {used:#x} {:#x} {hva:#018x}  ro", "2 MiB", u64::MAX);
             let blocks = parse(&format!("{HEADER}\r\n{line}\r\n")).unwrap();

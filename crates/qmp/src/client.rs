@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// A byte that JSON can't contain, and an end of line: whatever QEMU's parser had half of before,
-/// it gives up (`qobject/json-lexer.c`), says so, and begins anew.
+/// it gives up (`qobject/json-lexer.c`), says so, and begins again.
 const BEGIN_ANEW: &[u8] = b"\xff\n";
 
 /// A connection to QEMU on which it takes commands.

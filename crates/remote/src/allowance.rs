@@ -3,7 +3,7 @@
 use crate::RemoteError;
 use std::time::{Duration, Instant};
 
-/// What a peer may say before it is known: so many frames, of so many bytes, within a time.
+/// What a peer may say before it is known: this many frames, of this many bytes, within a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerAllowance {
     frames: u64,

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// What went wrong between a sender and a receiver.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// No connection can be had.
+    /// No connection can be obtained.
     #[error("{target}: {cause}; is `memtwin receive` running there?")]
     Connect {
         /// Whom we called.
@@ -66,7 +66,7 @@ pub enum RemoteError {
     /// Why something has ended for good, said to everyone who asks.
     #[error(transparent)]
     Final(Arc<RemoteError>),
-    /// The secure channel can't be had.
+    /// The secure channel can't be obtained.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// Too many breaks without a round acknowledged between them.
@@ -91,7 +91,7 @@ pub enum RemoteError {
     /// A program can't be started.
     #[error("starting {program}: {cause}")]
     Program {
-        /// Which.
+        /// The program.
         program: String,
         /// What the system said.
         cause: io::Error,

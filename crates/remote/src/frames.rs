@@ -184,7 +184,7 @@ impl FrameWriter {
         self.pulse = Some(pulse);
     }
 
-    /// From now on no faster than so many bytes a second.
+    /// From now on no faster than this many bytes a second.
     pub(crate) fn limit(&mut self, bytes_per_second: Option<u64>) {
         self.limit = bytes_per_second.map(RateLimit::new);
     }
@@ -266,7 +266,7 @@ pub(crate) fn push(
     }
 }
 
-/// A token bucket: so many bytes a second, and at most a tenth of a second's worth at once.
+/// A token bucket: this many bytes a second, and at most a tenth of a second's worth at once.
 struct RateLimit {
     per_second: f64,
     /// What may be sent now; below zero it is owed.
@@ -279,7 +279,7 @@ impl RateLimit {
         Self { per_second: bytes_per_second.max(1) as f64, credit: 0.0, at: Instant::now() }
     }
 
-    /// Takes so many bytes; returns how long to wait before they are sent.
+    /// Takes this many bytes; returns how long to wait before they are sent.
     fn take(&mut self, bytes: usize) -> Duration {
         let now = Instant::now();
         let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;

@@ -8,7 +8,7 @@
 //! memtwin-identity-1 HEX(private key, PKCS#8)  HEX(BLAKE3 of the peer's SubjectPublicKeyInfo)
 //! ```
 //!
-//! The certificates that TLS wants are made of the key anew each time; nobody looks at their names
+//! The certificates that TLS wants are made of the key again each time; nobody looks at their names
 //! or dates, only at the key.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

@@ -1,9 +1,9 @@
 //! The twin on another host: docs/wire.md, as two ends.
 //!
 //! [`RemoteTwin`] is the sender, one more [`Sink`](memtwin_replicate::Sink): it never waits for a
-//! round trip, makes a broken connection anew by itself, and gives back to the engine what a break
+//! round trip, makes a broken connection again by itself, and gives back to the engine what a break
 //! has swallowed. [`TwinReceiver`] serves one session and writes a twin that is a whole round at every
-//! moment, or can be told from one. Both speak over any byte stream ([`PeerStream`]): TCP, TLS, an ssh.
+//! moment, or can be derived from one. Both speak over any byte stream ([`PeerStream`]): TCP, TLS, an ssh.
 //!
 //! Blocking I/O and a few threads; no runtime.
 

@@ -4,7 +4,7 @@
 //! frames; `commit` sends the round's end, as soon as the rounds before it are durable
 //! ([`MOST_ROUNDS`]), and does not wait for its own. That and the stream itself, when the link is full, are the back-pressure, and it
 //! is measured. A broken
-//! connection is made anew at the next call; what it swallowed is given back to the engine.
+//! connection is made again at the next call; what it swallowed is given back to the engine.
 
 mod adaptive_compressor;
 mod config;
@@ -33,7 +33,7 @@ use sender_link::SenderLink;
 use std::sync::Mutex;
 use twin_shadow::TwinShadow;
 
-/// How many ended rounds may be on their way: so many, and what has come of the one after them, are
+/// How many ended rounds may be on their way: this many, and what has come of the one after them, are
 /// what a break swallows at most.
 const MOST_ROUNDS: usize = 1;
 
@@ -162,7 +162,7 @@ impl RemoteTwin {
         let reconnector =
             self.reconnector.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         reconnector.check()?;
-        // A link that the judge's questions have made anew: nobody has looked at the books yet.
+        // A link that the judge's questions have made again: nobody has looked at the books yet.
         let done = match (&mut reconnector.link, reconnector.news) {
             (Some(link), None) => {
                 opened.in_flight.acknowledged(link.acked());

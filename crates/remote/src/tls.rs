@@ -32,7 +32,7 @@ pub enum TlsError {
     /// A file that is not what it should be.
     #[error("{}: {cause}; expected {what} in PEM", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What it should hold.
         what: &'static str,

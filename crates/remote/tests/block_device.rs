@@ -64,7 +64,7 @@ fn validity(path: &Path) -> ImageValidity {
     ImageValidity::of(&File::open(path).unwrap(), path).unwrap()
 }
 
-/// A way to a receiver that breaks after so many bytes, once for each number.
+/// A way to a receiver that breaks after this many bytes, once for each number.
 fn breaking(receiver: SocketAddr, after: Vec<u64>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

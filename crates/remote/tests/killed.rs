@@ -71,7 +71,7 @@ fn spawn(path: &Path, port: u16, dies_at: &str, after: u32) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn_bound().unwrap()
 }
 
-/// Keeps a receiver alive, whatever kills it: at a point so many times, then no more.
+/// Keeps a receiver alive, whatever kills it: at a point this many times, then no more.
 fn nurse(path: &Path, port: u16, dies_at: &str, after: u32, deaths: u32) -> u32 {
     let mut died = 0;
     let began = Instant::now();

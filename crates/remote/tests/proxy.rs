@@ -36,9 +36,9 @@ enum Fault {
     Swap(usize),
     /// The way to the receiver ends before this frame, the way back stays.
     HalfClose(usize),
-    /// From this frame on nothing goes on for so long.
+    /// From this frame on nothing goes on for this long.
     Delay(usize, Duration),
-    /// The receiver's answers end after so many bytes.
+    /// The receiver's answers end after this many bytes.
     CutAnswersAt(usize),
 }
 
@@ -170,7 +170,7 @@ fn session(seed: u64, faults: Vec<Fault>, wild: bool) -> usize {
     frames.first().copied().unwrap_or(0)
 }
 
-/// The control: without a fault nothing is made anew; with one, something is.
+/// The control: without a fault nothing is made again; with one, something is.
 #[test]
 fn a_cut_at_every_frame_of_a_session() {
     let frames = session(3, vec![Fault::None], false);

@@ -85,7 +85,7 @@ pub enum ReplicationEvent<'a> {
     Round(&'a Round),
     /// The guest was paused.
     Paused,
-    /// The guest runs again, after having been held for so long.
+    /// The guest runs again, after having been held for this long.
     Resumed(Duration),
 }
 

@@ -26,11 +26,11 @@ pub struct RoundPlan {
     pub interval: Duration,
     /// What ends the loop.
     pub until: Until,
-    /// At most so many rounds after pre-copy.
+    /// At most this many rounds after pre-copy.
     pub rounds: Option<u32>,
     /// At most so long, pre-copy included.
     pub time: Option<Duration>,
-    /// Stand still for the judge after every so many rounds.
+    /// Stand still for the judge after every this many rounds.
     pub still_every: Option<u32>,
 }
 

@@ -197,7 +197,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         kind: RoundKind,
         stop: &CancelToken,
     ) -> Result<Vec<RoundTally>, RoundError> {
-        // Until all of it is committed: what a hypervisor has sent can't be had again.
+        // Until all of it is committed: what a hypervisor has sent can't be obtained again.
         if std::mem::replace(&mut self.torn, true) {
             return Err(RoundError::Incomplete);
         }
@@ -267,7 +267,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
             return Ok(self.backlog.is_empty());
         }
         // Of such a source some pages may be owed because they never came; but what came and was
-        // lost can't be had again.
+        // lost can't be obtained again.
         if self.backlog.owed_count() > owed { Err(RoundError::Incomplete) } else { Ok(true) }
     }
 

@@ -72,7 +72,7 @@ pub trait Source {
 /// a migration. Each page that it sends is one that its log named, with the bytes that it had.
 ///
 /// What was sent can't be read again: [`Source::collect`] and [`Source::read`] are not asked. So a
-/// round that fails in the middle is the last one: no later round, and so no verdict, can be had.
+/// round that fails in the middle is the last one: no later round, and so no verdict, can be obtained.
 pub trait PushSource {
     /// Hands over the pages of one round: in pre-copy every page, in a delta what the log named
     /// since, in a final round the rest, until the hypervisor says that there is nothing more.

@@ -1,7 +1,7 @@
 //! What a run says of itself: the end of the way of the data, dirty log -> round -> twin ->
 //! verdict -> report.
 //!
-//! A run becomes a [`record::RunRecord`]. Everything that is said at its end is told from that
+//! A run becomes a [`record::RunRecord`]. Everything that is said at its end is derived from that
 //! record alone: the [exit code](exit), the [table](human), [KTAP](ktap), [JUnit](junit), JSON.
 //! While it runs, [`progress`] and [`Recorder`] listen to the engine's events.
 

@@ -61,7 +61,7 @@ impl fmt::Debug for View {
 }
 
 impl Progress {
-    /// The progress of so many cases, on standard error.
+    /// The progress of this many cases, on standard error.
     pub fn new(mode: ProgressMode, total_cases: usize) -> Self {
         match mode {
             ProgressMode::Quiet => Self::with(View::Quiet, total_cases, LIVE),

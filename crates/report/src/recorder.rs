@@ -14,7 +14,7 @@ impl Recorder {
         &self.rounds
     }
 
-    /// Hands the rounds out and starts anew.
+    /// Hands the rounds out and starts again.
     pub fn take(&mut self) -> Vec<Round> {
         std::mem::take(&mut self.rounds)
     }

@@ -38,7 +38,7 @@ impl RoomWatch {
         Self { room, taken: STEP }
     }
 
-    /// So many bytes are about to be taken. Errors: then less than the reserve would be left.
+    /// This many bytes are about to be taken. Errors: then less than the reserve would be left.
     pub fn take(&mut self, bytes: u64) -> Result<(), RunningOut> {
         self.taken = self.taken.saturating_add(bytes);
         if self.taken < STEP {

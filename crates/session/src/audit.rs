@@ -30,9 +30,9 @@ pub struct AuditConfig {
     /// How long to audit before the guest is paused and judged; `None`: 5 s, unless there is a number of
     /// rounds.
     pub time: Option<Duration>,
-    /// At most so many rounds after pre-copy.
+    /// At most this many rounds after pre-copy.
     pub rounds: Option<u32>,
-    /// Pause the guest and judge after every so many rounds too.
+    /// Pause the guest and judge after every this many rounds too.
     pub pause_every: Option<u32>,
     /// How long the guest is let alone between two rounds.
     pub interval: Duration,

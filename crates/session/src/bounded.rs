@@ -16,7 +16,7 @@ pub(crate) struct PauseBound {
 }
 
 impl PauseBound {
-    /// So many bytes are to be read, by then.
+    /// This many bytes are to be read, by then.
     pub(crate) fn new(all: u64, by: Option<Instant>) -> Self {
         Self { by, began: Instant::now(), all, done: AtomicU64::new(0) }
     }

@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// A program that ends once the log was asked so often.
+    /// A program that ends once the log was asked this often.
     struct Program<'g> {
         asked: &'g AtomicU32,
         most: u32,

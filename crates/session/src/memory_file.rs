@@ -22,7 +22,7 @@ pub struct MemoryFile {
     keep: bool,
 }
 
-/// Why it can't be had.
+/// Why it can't be obtained.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryFileError {
     /// Something that is no regular file stands there.

@@ -138,7 +138,7 @@ pub(crate) fn read_all<'t, T: Image, S: Source, K: Sink, O: Observer>(
     })?
 }
 
-/// Why there is no verdict where so many pages are [unclear](PausedRead::is_unclear).
+/// Why there is no verdict where this many pages are [unclear](PausedRead::is_unclear).
 pub(crate) fn unclear(pages: u64) -> String {
     format!(
         "{pages} pages differ that read as zero now: lost by the log, or given up by the guest's balloon \

@@ -54,7 +54,7 @@ pub struct ReplicateConfig {
     pub interval: Duration,
     /// What ends the rounds.
     pub until: Until,
-    /// At most so many rounds after pre-copy.
+    /// At most this many rounds after pre-copy.
     pub rounds: Option<u32>,
     /// At most so long.
     pub time: Option<Duration>,

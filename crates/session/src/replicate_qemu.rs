@@ -38,7 +38,7 @@ pub struct QemuReplicateConfig {
     pub interval: Duration,
     /// What ends the rounds.
     pub until: Until,
-    /// At most so many rounds after pre-copy.
+    /// At most this many rounds after pre-copy.
     pub rounds: Option<u32>,
     /// At most so long; of a replication that is steered, since its program has ended.
     pub time: Option<Duration>,

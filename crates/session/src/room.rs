@@ -8,7 +8,7 @@ use std::path::Path;
 /// What Memtwin needs besides what grows with a guest: its program, its buffers.
 const BESIDES: u64 = 64 << 20;
 
-/// One in so many bytes of a window goes into page tables, and into the bits of its log.
+/// One in this many bytes of a window goes into page tables, and into the bits of its log.
 const TABLES: u64 = 64;
 
 /// Errors unless QEMU has room for what it takes itself when its memory is read, as any migration
@@ -57,7 +57,7 @@ fn beside(need: &MemoryNeed<'_>, process: &Process, footprint: &Footprint) -> Re
     MemoryRoom::of_self().check_beside(need, &MemoryRoom::of_process(process.pid()), &theirs)
 }
 
-/// Errors unless there is room for so many times a window of our own in memory: itself, its twin.
+/// Errors unless there is room for this many times a window of our own in memory: itself, its twin.
 /// `file` is what it lies in, if that has a path: what its file system has is asked when it is made.
 pub(crate) fn for_window(file: Option<&Path>, bytes: u64, times: u64) -> Result<(), NoRoom> {
     let room = MemoryRoom::of_self();

@@ -2,7 +2,7 @@
 //! `parse_ramblocks`).
 //!
 //! With the capability `postcopy-ram` an entry ends with the page size behind the block, but only
-//! where that is not the source host's usual one, which is not sent. It can be told from what else
+//! where that is not the source host's usual one, which is not sent. It can be derived from what else
 //! could follow: no name is empty, and no record is without a flag.
 
 use crate::cursor::{CursorHalt, ItemCursor, lossy};

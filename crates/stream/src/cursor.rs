@@ -77,7 +77,7 @@ impl<'a> ItemCursor<'a> {
         self.take(usize::from(length))
     }
 
-    /// The field that ends here and has so many bytes is wrong.
+    /// The field that ends here and has this many bytes is wrong.
     pub(crate) fn wrong<T, E>(&self, field: usize, fault: StreamFault) -> Result<T, CursorHalt<E>> {
         let offset = self.start + (self.at - field) as u64;
         Err(CursorHalt::Decode(DecodeError { offset, fault }))

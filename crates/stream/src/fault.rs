@@ -47,7 +47,7 @@ pub enum StreamFault {
         "expected a subsection configuration/target-page-bits, /capabilities or /uuid of version 1, got {name:?} of version {version}: it is not decoded"
     )]
     Subsection {
-        /// Its name.
+        /// The name of the subsection.
         name: String,
         /// Its version.
         version: u32,
@@ -67,7 +67,7 @@ pub enum StreamFault {
     /// A capability that changes the stream in a way that is not decoded.
     #[error("the source has the capability {name} on: switch it off")]
     Capability {
-        /// Its name.
+        /// The name of the capability.
         name: String,
     },
     /// What can't be where a section or a command begins.
@@ -85,13 +85,13 @@ pub enum StreamFault {
     /// A section of another device, which has no length that would allow to skip it.
     #[error("section {name:?} before the end of RAM: expected \"ram\"; {}", way_out(name))]
     Foreign {
-        /// Its name.
+        /// The name of what is foreign.
         name: String,
     },
     /// A section of another device that is understood, but not in this version.
     #[error("expected version {expected} of section {name:?}, got {got}")]
     DeviceVersion {
-        /// Its name.
+        /// The name of the device version.
         name: String,
         /// The version that is understood.
         expected: u32,

@@ -1,6 +1,6 @@
 //! What a destination may say to the source, on the same connection in the other direction.
 //!
-//! A message is u16 type, u16 length, then so many bytes, all big-endian (QEMU's
+//! A message is u16 type, u16 length, then this many bytes, all big-endian (QEMU's
 //! migration/migration.c, `enum mig_rp_message_type` and `source_return_path_thread`). The source
 //! listens once it has the capability `return-path` on and has sent
 //! [`StreamCommand::OpenReturnPath`](crate::Command::OpenReturnPath).

@@ -21,7 +21,7 @@ fn begun() -> Stream {
     stream
 }
 
-/// Requires that what was written ends in a field of so many bytes that is wrong.
+/// Requires that what was written ends in a field of this many bytes that is wrong.
 #[track_caller]
 fn refused(stream: &Stream, field: usize, fault: StreamFault) {
     let (.., end) = decode(4096, [&stream.bytes[..]]);

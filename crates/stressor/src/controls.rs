@@ -32,7 +32,7 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// How many bytes the blocks of so many writers take.
+    /// How many bytes the blocks of this many writers take.
     pub const fn bytes(writers: usize) -> usize {
         writers * BLOCK
     }
@@ -89,7 +89,7 @@ impl Controls {
         self.command(control::STOP);
     }
 
-    /// Lets all writers together write so many pages a second from now on; `None` lifts it.
+    /// Lets all writers together write this many pages a second from now on; `None` lifts it.
     pub fn pace(&mut self, pages_per_second: Option<u64>) {
         self.pacer = None;
         match pages_per_second {
@@ -165,7 +165,7 @@ impl Controls {
     }
 }
 
-/// `dirtyram` dirties one page in 200 of the seed's guest; a small window gets a smaller step, so
+/// `dirtyram` dirties one page in 200 of the reference setup's guest; a small window gets a smaller step, so
 /// that a walk still has many writes.
 fn stride(pages: u64) -> u64 {
     (pages / 16).clamp(1, 200)

@@ -2,7 +2,7 @@
 
 use memtwin_mapping::Mapping;
 
-/// One page in so many stays zero, as in any real memory.
+/// One page in this many stays zero, as in any real memory.
 const ZERO_EVERY: usize = 8;
 
 /// Fills the first `len` bytes with pages of random words, every eighth page with zeros.

@@ -6,11 +6,11 @@ use std::str::FromStr;
 /// A way in which pages get dirty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stressor {
-    /// Random pages, a changing word in each: the seed's `tstaeshm`.
+    /// Random pages, a changing word in each: the reference setup's `tstaeshm`.
     Random,
     /// Each page in turn.
     Sequential,
-    /// Every N-th page, then the same one page further on: the seed's `dirtyram`.
+    /// Every N-th page, then the same one page further on: the reference setup's `dirtyram`.
     Strided,
     /// An atomic read-modify-write in random pages: a locked instruction, or LSE.
     Atomic,

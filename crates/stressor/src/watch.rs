@@ -25,12 +25,12 @@ pub struct StallWatch {
 }
 
 impl StallWatch {
-    /// Watches so many writers, from now on.
+    /// Watches this many writers, from now on.
     pub fn new(writers: usize) -> Self {
         Self { last: vec![(0, Instant::now()); writers] }
     }
 
-    /// Starts to count anew, for all.
+    /// Starts to count again, for all.
     pub fn reset(&mut self) {
         let now = Instant::now();
         self.last.iter_mut().for_each(|(_, since)| *since = now);

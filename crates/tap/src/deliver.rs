@@ -22,7 +22,7 @@ const LENIENT: Duration = Duration::from_secs(2);
 const NO_MOMENT: Duration = Duration::from_secs(20);
 /// How often it is asked whether the guest still runs, when it may be paused.
 const PAUSE_INTERVAL: Duration = Duration::from_millis(10);
-/// After the last page come the devices. When nothing has come for so long, they are all sent.
+/// After the last page come the devices. When nothing has come for this long, they are all sent.
 const QUIET: Duration = Duration::from_millis(10);
 /// How long the guest may take to stand still after that, where no pause of ours is counted.
 const STAND_TIMEOUT: Duration = Duration::from_secs(10);

@@ -98,7 +98,7 @@ impl Guardian {
         self.child.id()
     }
 
-    /// The guest may stand still for us for so long from now on, and no longer unless this is said again.
+    /// The guest may stand still for us for this long from now on, and no longer unless this is said again.
     ///
     /// Errors: there is no guardian any more.
     pub(crate) fn watch(&self, pause: Duration) -> io::Result<()> {
@@ -131,7 +131,7 @@ impl Guardian {
         self.ended_within(SUCCESS_TIMEOUT) == Some(true)
     }
 
-    /// Waits for its end, for so long at most. Whether it ended well; `None`: it has not.
+    /// Waits for its end, for this long at most. Whether it ended well; `None`: it has not.
     fn ended_within(&mut self, timeout: Duration) -> Option<bool> {
         let since = Instant::now();
         loop {

@@ -106,7 +106,7 @@ impl StreamReader {
         &self.socket
     }
 
-    /// Takes the next piece, after having waited for one for so long at most.
+    /// Takes the next piece, after having waited for one for this long at most.
     pub(crate) fn read(&mut self, timeout: Duration) -> ReadResult {
         let until = Instant::now() + timeout;
         let mut queue = self.shared.lock();

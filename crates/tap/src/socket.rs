@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many bytes QEMU may send before it waits to be read. With the usual 200 KiB the two wake each
-/// other so often that a first pass takes a tenth longer.
+/// other this often that a first pass takes a tenth longer.
 const SEND_BUFFER: usize = 2 << 20;
 
 /// One end of the socket pair. Clones are the same end.
@@ -42,7 +42,7 @@ impl StreamSocket {
         Self(Arc::new(socket))
     }
 
-    /// Waits until there is something to read, or the end, for so long at most.
+    /// Waits until there is something to read, or the end, for this long at most.
     pub(crate) fn wait_readable(&self, timeout: Duration) -> io::Result<()> {
         self.poll(PollFlags::IN, timeout).map(|_| ())
     }
@@ -79,7 +79,7 @@ impl StreamSocket {
         let _ = shutdown(self.as_fd(), Shutdown::Read);
     }
 
-    /// Waits until QEMU has closed its end, for so long at most. Whether it has: then there is no
+    /// Waits until QEMU has closed its end, for this long at most. Whether it has: then there is no
     /// migration of ours any more.
     pub(crate) fn closed_by_qemu(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;

@@ -29,7 +29,7 @@ const NO_LIMIT: u64 = 2_000_000;
 const SMALL_PART: u32 = 4;
 const LARGE_PART: u32 = 2;
 
-/// The same of a migration of which nothing is known yet, told from a held one by who looks on.
+/// The same of a migration of which nothing is known yet, derived from a held one by who looks on.
 const HARDLY_YET: u64 = 11;
 
 /// How fast QEMU goes.

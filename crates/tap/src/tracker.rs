@@ -10,9 +10,9 @@ type Place = (usize, u64);
 
 /// What has come since [`RoundTracker::begin`].
 ///
-/// QEMU walks over its dirty bitmap in the order of blocks and offsets, and begins anew at the end
+/// QEMU walks over its dirty bitmap in the order of blocks and offsets, and begins again at the end
 /// (`find_dirty_block()` in migration/ram.c). So a page before the last one shows that it has begun
-/// anew, and when it comes by the place where a round began, everything that was dirty then has
+/// again, and when it comes by the place where a round began, everything that was dirty then has
 /// been sent.
 #[derive(Debug, Default)]
 pub(crate) struct RoundTracker {

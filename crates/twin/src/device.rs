@@ -123,7 +123,7 @@ impl TwinDevice {
         }
     }
 
-    /// Errors if there is no room for an image of so many bytes and its state.
+    /// Errors if there is no room for an image of this many bytes and its state.
     pub(crate) fn check_room(&self, bytes: u64) -> Result<(), TwinError> {
         if bytes <= self.room {
             return Ok(());

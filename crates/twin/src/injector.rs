@@ -3,7 +3,7 @@
 //! The injector stands between engine and source and keeps the same few pages back from every
 //! collection, from its first sight of them to the end. What the engine last read of each page is
 //! remembered as a digest, so that it can say afterwards which pages a judge has to find, without
-//! knowing the twin: exactly those that were kept back and whose bytes have changed since.
+//! knowing the twin: exactly those that were withheld and whose bytes have changed since.
 
 use memtwin_pages::{Layout, PageSet, RegionId, Run};
 use memtwin_replicate::{Collector, GuestState, Source, SourceError};
@@ -78,7 +78,7 @@ impl Collector for NamedByLog {
 }
 
 impl<S: Source> Injector<S> {
-    /// Wraps `source`, to keep back `pages` pages that `seed` picks among the changed ones.
+    /// Wraps `source`, to withhold `pages` pages that `seed` picks among the changed ones.
     pub fn new(source: S, pages: u64, seed: u64) -> Self {
         let regions = source.layout().iter().map(|(_, region)| WatchedTwin::new(region.pages()));
         Self {
@@ -99,7 +99,7 @@ impl<S: Source> Injector<S> {
         &mut self.source
     }
 
-    /// Every page that was kept back and differs from what the engine last read of it, in order.
+    /// Every page that was withheld and differs from what the engine last read of it, in order.
     ///
     /// Ask while the guest stands still: this is what a judge has to find then, no more, no less.
     /// Errors: the guest's memory can't be read.

@@ -2,7 +2,7 @@
 //!
 //! It is there from before the first page until the twin is complete, and is locked (flock(2))
 //! as long as its writer lives. So a second writer is refused, and what a killed writer left is
-//! told from a complete twin. It holds one line of fixed length, written at once:
+//! derived from a complete twin. It holds one line of fixed length, written at once:
 //!
 //! ```text
 //! memtwin pid 0000012345 writes 0000000000000803:000000000012d687
@@ -180,7 +180,7 @@ impl TwinMarker {
     pub fn remove(self) -> Result<(), TwinError> {
         let failed = |errno| TwinError::io("remove", &self.path, errno);
         let ours = Inode::of(&self.file.metadata().map_err(failed)?);
-        // One that somebody else has removed and made anew is no longer ours to remove.
+        // One that somebody else has removed and made again is no longer ours to remove.
         if ours.is_at(&self.path) { fs::remove_file(&self.path).map_err(failed) } else { Ok(()) }
     }
 }

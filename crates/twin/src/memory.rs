@@ -51,7 +51,7 @@ impl MemoryTwin {
     /// A handle of the twin for reading, independent of the twin's own, for a judge.
     pub fn reader(&self) -> Result<File, TwinError> {
         let opened = self.opened.as_ref().ok_or_else(unopened)?;
-        // Opened anew, not duplicated: that can't write, and shares no file offset.
+        // Opened again, not duplicated: that can't write, and shares no file offset.
         let path = format!("/proc/self/fd/{}", opened.file.as_raw_fd());
         File::open(path).map_err(|errno| TwinError::io("reopen", Path::new(NAME), errno))
     }

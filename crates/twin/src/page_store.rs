@@ -91,7 +91,7 @@ impl PageStore {
 
     /// Another handle of the file, for reading only.
     pub(crate) fn reader(&self) -> Result<File, TwinError> {
-        // Opened anew, not duplicated: that can't write, and shares no file offset.
+        // Opened again, not duplicated: that can't write, and shares no file offset.
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         File::open(path).map_err(|errno| TwinError::io("reopen", &self.name, errno))
     }

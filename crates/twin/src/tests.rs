@@ -18,7 +18,7 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// Regions of so many pages of so many bytes.
+/// Regions of this many pages of this many bytes.
 fn layout(regions: &[(u64, u64)]) -> Layout {
     let region = |(i, &(pages, page)): (usize, &(u64, u64))| {
         let size = PageSize::new(page).unwrap();

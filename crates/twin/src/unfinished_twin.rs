@@ -19,11 +19,11 @@ pub(crate) enum TrailerState {
     Plain,
     /// An unfinished twin.
     Unfinished(TwinTrailer),
-    /// An image of so many bytes, and a trailer that can't be read.
+    /// An image of this many bytes, and a trailer that can't be read.
     Damaged(u64),
-    /// An image of so many bytes, and zeros where its trailer should be, as after a power loss.
+    /// An image of this many bytes, and zeros where its trailer should be, as after a power loss.
     Blank(u64),
-    /// On a block device: a finished twin of so many bytes.
+    /// On a block device: a finished twin of this many bytes.
     Finished(u64),
 }
 

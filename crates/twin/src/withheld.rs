@@ -13,7 +13,7 @@ use memtwin_replicate::{Sink, SinkError, WriteOutcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One in so many pages is chosen, after the first.
+/// One in this many pages is chosen, after the first.
 const CHANCE: u64 = 16;
 
 /// A [`MemoryTwin`] that remembers some pages as they were after pre-copy.
@@ -28,7 +28,7 @@ pub struct WithheldTwin {
 }
 
 impl WithheldTwin {
-    /// A twin that remembers at most so many pages of each region; `seed` decides which.
+    /// A twin that remembers at most this many pages of each region; `seed` decides which.
     pub fn new(most: usize, seed: u64) -> Self {
         Self {
             twin: MemoryTwin::new(),

@@ -5,7 +5,7 @@
 //! Sound because a page that was equal *is* the twin's page, and the twin does not change: what
 //! the memory was can be put together from the twin and the pages that were kept.
 //!
-//! Pages that the guest gave up meanwhile ([`Discards`]) are told from those that the log lost.
+//! Pages that the guest gave up meanwhile ([`Discards`]) are derived from those that the log lost.
 
 use crate::compare::MOST_PAGE_BYTES;
 use crate::{CompareError, Discards, Image, Overlay, Side};

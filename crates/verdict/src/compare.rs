@@ -30,7 +30,7 @@ impl fmt::Display for Side {
 /// Why two images could not be compared. Never a pass.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    /// An image's length can't be had.
+    /// An image's length can't be obtained.
     #[error("asking the {side} for its size: {cause}")]
     Size {
         /// Whose.
@@ -70,7 +70,7 @@ pub enum CompareError {
         /// What the system said.
         cause: io::Error,
     },
-    /// No thread can be had to work in.
+    /// No thread can be obtained to work in.
     #[error("starting a thread to compare in: {0}")]
     Thread(io::Error),
 }

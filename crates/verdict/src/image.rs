@@ -16,7 +16,7 @@ pub trait Image: Sync {
 
     /// Copies the bytes from `offset` on, as many as `into` holds.
     ///
-    /// Errors: any of them can't be had. What `into` then holds means nothing.
+    /// Errors: any of them can't be obtained. What `into` then holds means nothing.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 
     /// Whether these are the bytes from `offset` on. An image that can be compared where it lies

@@ -118,7 +118,7 @@ impl KvmGuest {
         self.controls.stop();
     }
 
-    /// Lets all stressors together write so many pages a second; `None` lifts the limit.
+    /// Lets all stressors together write this many pages a second; `None` lifts the limit.
     pub fn pace(&mut self, pages_per_second: Option<u64>) {
         self.controls.pace(pages_per_second);
     }

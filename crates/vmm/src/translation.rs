@@ -1,4 +1,4 @@
-//! How the guest's own page tables are made: the seed's matrix of page and address sizes.
+//! How the guest's own page tables are made: the reference setup's matrix of page and address sizes.
 
 use std::fmt;
 use std::str::FromStr;

@@ -16,7 +16,7 @@ use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 /// A kick may come just before the vCPU enters the guest and be lost: it is repeated this often.
 const KICK_AGAIN: Duration = Duration::from_micros(500);
 
-/// A vCPU that is sent out so often because of a full ring, with nothing in any ring and nothing
+/// A vCPU that is sent out this often because of a full ring, with nothing in any ring and nothing
 /// run in between, is not coming back.
 const FULL_FOR_NOTHING: u32 = 64;
 

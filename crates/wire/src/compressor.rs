@@ -29,7 +29,7 @@ impl CompressionMethod {
         }
     }
 
-    /// Its name.
+    /// The name of the compression method.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",

@@ -104,7 +104,7 @@ pub struct Delta<'a> {
 }
 
 impl<'a> Delta<'a> {
-    /// Reads a delta of a block of so many bytes; the cursor is after it then.
+    /// Reads a delta of a block of this many bytes; the cursor is after it then.
     pub(crate) fn read(cursor: &mut BodyCursor<'a>, block: usize) -> Result<Self, WireError> {
         let runs = cursor.varint()?;
         let this = Self { cursor: *cursor, runs };

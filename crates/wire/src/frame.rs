@@ -133,7 +133,7 @@ impl Sealer {
         Self { direction, seed: key.seed(direction), next: 0 }
     }
 
-    /// One that goes on after so many frames.
+    /// One that goes on after this many frames.
     pub fn after(made: u64, key: SealKey, direction: Direction) -> Self {
         Self { next: made, ..Self::new(key, direction) }
     }
@@ -198,7 +198,7 @@ impl Opener {
         self.seed = key.seed(self.direction);
     }
 
-    /// Goes on as if it had seen so many frames more.
+    /// Goes on as if it had seen this many frames more.
     pub fn skip(&mut self, frames: u64) {
         self.next += frames;
     }

@@ -72,7 +72,7 @@ impl Inbox {
         &mut self.buffer[self.end..]
     }
 
-    /// So many bytes were put into the space.
+    /// This many bytes were put into the space.
     pub fn filled(&mut self, bytes: usize) {
         self.end = (self.end + bytes).min(self.buffer.len());
     }

@@ -257,7 +257,7 @@ impl RecordWriter {
         self.frame.truncate(HEAD);
     }
 
-    /// Begins to count blocks anew.
+    /// Begins to count blocks again.
     pub fn restart(&mut self) {
         self.clear();
         (self.blocks, self.bytes) = (0, 0);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 impl Scenario {
-    /// Its name.
+    /// The name of the scenario.
     pub fn name(self) -> &'static str {
         match self {
             Self::Offset => "offset",

@@ -10,7 +10,7 @@ pub enum Expected {
     Identical,
     /// Lost pages.
     Lost(Loss),
-    /// No lost page, save in RAMBlocks that QEMU itself fills anew when the machine is reset, without
+    /// No lost page, save in RAMBlocks that QEMU itself fills again when the machine is reset, without
     /// the log: they differ if the guest was stopped after a reset and before its firmware asked for
     /// them.
     Reset {

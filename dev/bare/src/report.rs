@@ -5,7 +5,7 @@ use crate::image::BareImage;
 /// What a guest has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// Pages written or touched, DMA transfers of two pages, or batches. Counted anew from each start.
+    /// Pages written or touched, DMA transfers of two pages, or batches. Counted again from each start.
     pub ticks: u64,
     /// Whole passes over the range.
     pub passes: u64,

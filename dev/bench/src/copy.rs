@@ -1,4 +1,4 @@
-//! Rounds: pre-copy beside cp and dd, a delta beside the daemon of 2014, and how a round scales.
+//! Rounds: pre-copy beside cp and dd, a delta beside the reference daemon, and how a round scales.
 
 use crate::beside::{Aim, Measured};
 use crate::plain::{PlainMemory, some_pages};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const GIB: usize = 1 << 30;
 
-/// A file of so many bytes, and its memory.
+/// A file of this many bytes, and its memory.
 fn file_memory(path: &Path, len: usize) -> Result<Mapping> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     file.set_len(len as u64)?;

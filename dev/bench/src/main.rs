@@ -22,7 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Measures Memtwin beside cp, dd, cmp, the bare ioctl, the daemon of 2014 and QEMU's own migration.
+/// Measures Memtwin beside cp, dd, cmp, the bare ioctl, the reference daemon and QEMU's own migration.
 #[derive(Debug, Parser)]
 struct Args {
     /// Which to run [default: all but first-pass and link: a twin on another host]

@@ -18,7 +18,7 @@ pub enum Op {
     },
     /// A directory was made.
     MakeDirectory {
-        /// Its name.
+        /// The name of the directory.
         name: PathBuf,
     },
     /// Bytes were written.
@@ -27,12 +27,12 @@ pub enum Op {
         file: FileId,
         /// From this offset on.
         at: u64,
-        /// Which.
+        /// The bytes.
         bytes: Vec<u8>,
     },
     /// A file was cut or extended.
     Resize {
-        /// Which.
+        /// The file.
         file: FileId,
         /// To this length in bytes.
         len: u64,
@@ -46,12 +46,12 @@ pub enum Op {
     },
     /// A name was removed.
     Remove {
-        /// Which.
+        /// The name.
         name: PathBuf,
     },
     /// A file's bytes and length were made durable.
     SyncFile {
-        /// Which.
+        /// The file.
         file: FileId,
         /// What was done before this number, when the call began, is covered.
         before: usize,
@@ -67,7 +67,7 @@ pub enum Op {
     Sent {
         /// The descriptor's number.
         fd: i32,
-        /// Which.
+        /// The bytes.
         bytes: Vec<u8>,
     },
 }

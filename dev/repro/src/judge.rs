@@ -64,7 +64,7 @@ pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> ScenarioFin
     {
         unexpected.push(format!("no RAMBlock {} was audited", loss.block));
     }
-    // What a bug keeps from the log can't be kept back once more; and what was kept back of a guest
+    // What a bug keeps from the log can't be withheld once more; and what was withheld of a guest
     // that was reset since may be as it was again.
     let may_lack = silent || matches!(expected, Expected::Reset { .. });
     let blind = controls.iter().any(|control| control.standing() == CaseStanding::Failed);

@@ -1,4 +1,4 @@
-//! The record of what was kept back: a line of `key=value` words for each page.
+//! The record of what was withheld: a line of `key=value` words for each page.
 
 #![forbid(unsafe_code)]
 

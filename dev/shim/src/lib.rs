@@ -2,8 +2,8 @@
 //! dirty log and keeps a page back. Memtwin's own controls drop bits inside Memtwin; this one drops
 //! them outside, where a kernel that loses a write would: the proof that `memtwin check` notices.
 //!
-//! `MEMTWIN_SHIM=once:N` keeps back the first page of the N-th collection that names any, once for
-//! each memslot or process; `MEMTWIN_SHIM=page:P` keeps back page P of every collection. Without
+//! `MEMTWIN_SHIM=once:N` withholds the first page of the N-th collection that names any, once for
+//! each memslot or process; `MEMTWIN_SHIM=page:P` withholds page P of every collection. Without
 //! it the shim only passes on. `MEMTWIN_SHIM_LOG` names a file that gets a line for each page kept
 //! back. Only for tests: nothing depends on it.
 

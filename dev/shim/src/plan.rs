@@ -1,4 +1,4 @@
-//! What the environment asks the shim to keep back, and the choice of a page by it.
+//! What the environment asks the shim to withhold, and the choice of a page by it.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 /// The variable that holds the plan.
 const VARIABLE: &str = "MEMTWIN_SHIM";
 
-/// What to keep back.
+/// What to withhold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WithholdPlan {
     /// The first page of the N-th collection that names any, counted from 1.
@@ -47,7 +47,7 @@ pub(crate) struct PlanProgress {
 }
 
 impl PlanProgress {
-    /// The page to keep back of a collection that names `pages`, in rising order.
+    /// The page to withhold of a collection that names `pages`, in rising order.
     pub(crate) fn choose(
         &mut self,
         plan: WithholdPlan,

@@ -21,7 +21,7 @@ pub struct LoopDevice {
 pub struct MountedDevice(Child);
 
 impl LoopDevice {
-    /// One of so many bytes, all zero. Errors: not root, no `losetup`, no free device.
+    /// One of this many bytes, all zero. Errors: not root, no `losetup`, no free device.
     pub fn new(bytes: u64) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         let backing = dir.path().join("backing");

@@ -16,7 +16,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The receiver is killed up to so often in a run.
+/// The receiver is killed up to this often in a run.
 const MOST_DEATHS: u64 = 4;
 /// A life lasts at most so long before it is ended.
 const LONGEST_LIFE: u64 = 700;

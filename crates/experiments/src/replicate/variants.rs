@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// copy's end, and some in which the log names pages.
 const ROUNDS: u32 = 5;
 /// How much longer the program may write if memory and twin were not seen to differ, or there were not
-/// so many rounds.
+/// this many rounds.
 const GRACE: Duration = Duration::from_secs(60);
 /// How long QEMU may take for an answer.
 const QMP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ pub(super) struct WriterRun {
 impl WindowReplication<'_> {
     /// Boots the guest and runs the experiment, and if it is wanted the control.
     ///
-    /// Errors: QEMU can't be started, or the twin can't be had.
+    /// Errors: QEMU can't be started, or the twin can't be obtained.
     pub(super) fn run(
         &self,
         image: &Image,

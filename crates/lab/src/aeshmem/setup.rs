@@ -232,7 +232,7 @@ impl Setup {
     /// How much RAM QEMU gives it.
     pub(super) fn ram(&self) -> u64 {
         match (self.layout, self.arch) {
-            // The window at 0x20000000, as in 2014: a PC's RAM begins at 0.
+            // The window at 0x20000000, as in the reference setup: a PC's RAM begins at 0.
             (WindowBacking::Ram, Arch::X86_64) => 512 * MIB + SPARE,
             _ => 512 * MIB,
         }

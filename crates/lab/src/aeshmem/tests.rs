@@ -28,7 +28,7 @@ fn under_tcg_there_is_one_block() {
     assert!(words.contains("mem-path=/m,,em"), "{words}");
     assert_eq!(words.matches("-object").count(), 1, "{words}");
 
-    // The address of 2014.
+    // The address of the reference setup.
     let pc = on("x86_64", true, &choice(Arch::X86_64)).unwrap();
     assert_eq!(pc.accel(), Accel::Tcg);
     assert_eq!(pc.window().address, Some(0x2000_0000));

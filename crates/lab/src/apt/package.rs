@@ -3,7 +3,7 @@
 /// A version of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
-    /// Its name.
+    /// The name of the package.
     pub name: String,
     /// Its version.
     pub version: String,

@@ -2,13 +2,13 @@
 
 use crate::Progress;
 
-/// Passes on one line in so many: a line for each package is too much.
+/// Passes on one line in this many: a line for each package is too much.
 pub(super) struct Thinned<'p> {
     progress: &'p mut dyn Progress,
     heard: u32,
 }
 
-/// One line in so many.
+/// One line in this many.
 const THINNED: u32 = 25;
 
 impl<'p> Thinned<'p> {

@@ -15,7 +15,7 @@ pub enum LabError {
     /// Boards have nothing to boot.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// The cache can't be had.
+    /// The cache can't be obtained.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// Programs for boards can't be built.
@@ -68,7 +68,7 @@ pub enum LabError {
     /// A file or socket of the lab.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What the system said.
         error: io::Error,
@@ -97,7 +97,7 @@ pub enum LabError {
     /// A board does not come up, or dies.
     #[error("board {name}: {error}")]
     Board {
-        /// Its name.
+        /// The name of the board.
         name: String,
         /// What became of it.
         error: MachineError,
@@ -105,7 +105,7 @@ pub enum LabError {
     /// A board runs but is not reached.
     #[error("board {name} is up, but ssh does not reach it: {error}")]
     Silent {
-        /// Its name.
+        /// The name of the board that is silent.
         name: String,
         /// What became of the attempt.
         error: HostError,

@@ -62,7 +62,7 @@ pub enum HostError {
     /// A file here can't be read or written.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What the system said.
         error: io::Error,

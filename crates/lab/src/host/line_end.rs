@@ -8,7 +8,7 @@ pub(super) const LOCAL_NAME: &str = "local";
 /// What ssh(1) returns when it is the connection that failed, and not the command.
 const NO_CONNECTION: i32 = 255;
 
-/// What became of a line, as far as the command that carried it ([`Host::command`]) knows.
+/// What became of a line, as far as the command that carried it ([`Host::command`](super::Host::command)) knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineEnd {
     /// It has ended, and returned this.

@@ -30,7 +30,7 @@ pub const COMMAND_LINE: &str = "default_hugepagesz=2M hugepagesz=2M";
 
 /// Builds the kernel, unless it is in the cache.
 ///
-/// Errors: a tool is missing, the source can't be had, or make fails; the cache has nothing half done.
+/// Errors: a tool is missing, the source can't be obtained, or make fails; the cache has nothing half done.
 pub fn build(
     flavour: Flavour,
     suite: &str,

@@ -43,7 +43,7 @@ impl Place {
         Self(Some(tempfile::Builder::new().prefix(&prefix).tempdir().unwrap()))
     }
 
-    /// A file of so many zeros.
+    /// A file of this many zeros.
     pub(crate) fn file(&self, name: &str, bytes: u64) -> PathBuf {
         let path = self.path(name);
         File::create(&path).unwrap().set_len(bytes).unwrap();

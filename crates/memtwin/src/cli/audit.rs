@@ -16,7 +16,7 @@ pub(crate) struct Audit {
     /// How long to audit before the guest is paused and judged [default: 5s]
     #[arg(long, value_name = "TIME")]
     pub(crate) seconds: Option<Time>,
-    /// Run so many rounds at most after pre-copy
+    /// Run this many rounds at most after pre-copy
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: Option<u32>,
     /// Pause the guest and judge after every N rounds too

@@ -125,7 +125,7 @@ enum Switch {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sweep")]
 struct SweepArgs {
-    /// Try a grid of dirty rates and bandwidths, and tell what was foretold beside what came of it
+    /// Try a grid of dirty rates and bandwidths, and tell what was predicted beside what came of it
     /// (docs/migrate.md)
     #[arg(long, conflicts_with_all = ["hops", "bandwidth", "no_load", "fault"])]
     sweep: bool,

@@ -90,10 +90,10 @@ pub(crate) struct Replicate {
     /// Replicate so long at most, then pause the guest and judge
     #[arg(long, value_name = "TIME")]
     pub(crate) seconds: Option<Time>,
-    /// Run so many rounds at most after pre-copy, then pause the guest and judge
+    /// Run this many rounds at most after pre-copy, then pause the guest and judge
     #[arg(long, value_name = "N")]
     pub(crate) rounds: Option<u32>,
-    /// Let the guest's stressors write for so long [default: to the end]
+    /// Let the guest's stressors write for this long [default: to the end]
     #[arg(long, value_name = "TIME")]
     pub(crate) guest_seconds: Option<Time>,
     /// Write each round's dirty bitmap to FILE (docs/dirty-bitmap.md)

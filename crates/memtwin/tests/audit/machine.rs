@@ -42,7 +42,7 @@ pub(crate) struct BareMachine {
 }
 
 impl BareMachine {
-    /// A machine with these arguments; None, with the reason printed, where it can't be had.
+    /// A machine with these arguments; None, with the reason printed, where it can't be obtained.
     pub(crate) fn start(program: &'static str, arguments: &str) -> Option<Self> {
         let mut needs = vec![Need::Program(program), Need::Root];
         needs.extend(arguments.contains("kvm").then_some(Need::Kvm));
@@ -74,7 +74,7 @@ impl BareMachine {
         Some(this)
     }
 
-    /// Waits until the guest has written anew.
+    /// Waits until the guest has written again.
     pub(crate) fn writes(&mut self) {
         self.writes_to("pc.ram");
     }

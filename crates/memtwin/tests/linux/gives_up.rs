@@ -79,7 +79,7 @@ impl Guest {
         self.qmp.execute(command, arguments).unwrap()
     }
 
-    /// An audit that has begun; it goes on for so long.
+    /// An audit that has begun; it goes on for this long.
     fn audit(&mut self, seconds: u32) -> Held {
         let mut command = memtwin();
         command.arg("audit").arg(self.place.path("qmp")).args([
@@ -98,7 +98,7 @@ impl Guest {
         migration(&mut self.qmp).unwrap().status == MigrationStatus::Active
     }
 
-    /// Waits until QEMU has collected its log so many times more.
+    /// Waits until QEMU has collected its log this many times more.
     fn rounds(&mut self, more: u64) {
         let count = |qmp: &mut Qmp| {
             let now = migration(qmp).unwrap();

@@ -236,7 +236,7 @@ pub(crate) fn over_ssh() {
     assert!(err.contains("shared"), "{err}");
 }
 
-/// The whole of 2014's first experiment, on three emulated boards; and back, while cable and server fail.
+/// The whole of the reference setup's first experiment, on three emulated boards; and back, while cable and server fail.
 pub(crate) fn seed() {
     let place = Place::new();
     let folder = place.path("tmp");

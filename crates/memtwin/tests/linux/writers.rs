@@ -65,7 +65,7 @@ impl Audit {
     }
 
     /// Its end: every block judged, none with a lost page, and the control found. `reset`: the machine
-    /// was, so [`ACPI`] may differ, and what the control had kept back may be as it was before.
+    /// was, so [`ACPI`] may differ, and what the control had withheld may be as it was before.
     fn end(mut self, name: &str, reset: bool) {
         let status = self.held.end();
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -18,7 +18,7 @@ struct JobState {
     cut: AtomicBool,
     /// No new one is.
     gone: AtomicBool,
-    /// It cuts itself once it has carried so many bytes to the destination.
+    /// It cuts itself once it has carried this many bytes to the destination.
     limit: AtomicU64,
     carried: AtomicU64,
     over: AtomicBool,

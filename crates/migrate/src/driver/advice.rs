@@ -23,7 +23,7 @@ fn needed(bytes: u64, slow: f64, downtime_limit: Duration) -> Needed {
     Needed::DowntimeLimit { limit: rounded_up(needed), dirty_again: bytes }
 }
 
-/// The link as slow as QEMU may take it for (it estimates anew all the time): the slowest round, but no
+/// The link as slow as QEMU may take it for (it estimates again all the time): the slowest round, but no
 /// less than half of what it carries at best.
 fn slow(rates: &[f64], best: f64) -> f64 {
     rates.iter().copied().fold(best, f64::min).max(best / 2.0)

@@ -35,7 +35,7 @@ pub enum FailureReason {
     NotJudged(String),
     /// The control's word at the destination may not be as it was.
     Spoilt,
-    /// Nothing was sent for so long, and it was cancelled.
+    /// Nothing was sent for this long, and it was cancelled.
     Stalled(Duration),
 }
 

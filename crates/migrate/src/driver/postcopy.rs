@@ -32,7 +32,7 @@ impl BrokenPostcopy {
 }
 
 impl MigrationDriver<'_> {
-    /// Looks after a postcopy that sends, or has sent nothing for so long, or has broken off.
+    /// Looks after a postcopy that sends, or has sent nothing for this long, or has broken off.
     pub(super) fn tend_postcopy(
         &mut self,
         status: &MigrationStatus,

@@ -23,7 +23,7 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// A curve through these points, for a guest with so many bytes of memory.
+    /// A curve through these points, for a guest with this many bytes of memory.
     pub fn new(points: impl IntoIterator<Item = DirtyRate>, memory: u64) -> Self {
         let mut points: Vec<DirtyRate> = points.into_iter().collect();
         points.sort_by_key(|point| point.within);

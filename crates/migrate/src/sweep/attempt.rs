@@ -69,7 +69,7 @@ impl SweepRun<'_> {
     }
 }
 
-/// What came of a move over a link that carried so many bytes in its best second.
+/// What came of a move over a link that carried this many bytes in its best second.
 pub(super) fn observed(
     moved: &MigrationOutcome,
     bytes_per_second: u64,

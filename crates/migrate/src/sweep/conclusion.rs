@@ -21,7 +21,7 @@ use memtwin_report::{Case, CaseBuilder};
 impl SweepRun<'_> {
     /// Ends it, and judges what is to be judged.
     ///
-    /// Errors: what is left on a host can't be had.
+    /// Errors: what is left on a host can't be obtained.
     pub(super) fn conclude(
         mut self,
         progress: &mut dyn Progress,

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 1000;
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum RamError {
-    /// The digests can't be had.
+    /// The digests can't be obtained.
     #[error("{host}: {error}{said}")]
     Digest {
         /// The host.

@@ -44,7 +44,7 @@ pub struct BlockHead {
 /// A block and its digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockDigests {
-    /// Which.
+    /// The head.
     pub head: BlockHead,
     /// Of each page.
     pub pages: Vec<PageDigest>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 const BYTES: usize = 512;
 const MAGIC: &[u8] = b"MTDISK01";
 
-/// What was said to be durable: so many records, the last with this sum.
+/// What was said to be durable: this many records, the last with this sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durable {
     /// How many.

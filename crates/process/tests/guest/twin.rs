@@ -179,7 +179,7 @@ pub(crate) fn hugetlb_memory() {
     }
 }
 
-/// The control of the tests above: each page is written once, and one is kept back to the end.
+/// The control of the tests above: each page is written once, and one is withheld to the end.
 pub(crate) fn a_page_kept_back_is_the_one_that_differs() {
     for page in [0, 77, 255] {
         let once = Config { stressor: Stressor::Once, ..config() };

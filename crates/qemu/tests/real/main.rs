@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const PC: &str = "qemu-system-x86_64";
 const ARM: &str = "qemu-system-aarch64";
 
-/// A machine, its QMP; None, with the reason printed, where it can't be had.
+/// A machine, its QMP; None, with the reason printed, where it can't be obtained.
 fn machine(program: &'static str, arguments: &str) -> Option<(Qemu, Qmp)> {
     let mut needs = vec![Need::Program(program)];
     needs.extend(arguments.contains("kvm").then_some(Need::Kvm));

@@ -45,7 +45,7 @@ fn a_dead_connection_is_told() {
     assert!(Qmp::resume_on(socket, TIMEOUT).unwrap_err().is_gone());
 }
 
-/// Half a command stays behind when its time is over: the next begins anew.
+/// Half a command stays behind when its time is over: the next begins again.
 #[test]
 fn a_command_that_was_cut_off_does_not_spoil_the_next() {
     let (go, wait) = std::sync::mpsc::channel();

@@ -157,7 +157,7 @@ impl CommittedTwin {
         if end >= self.journal_bytes { self.begin_journal() } else { Ok(()) }
     }
 
-    /// Syncs the image and begins the journal anew.
+    /// Syncs the image and begins the journal again.
     fn begin_journal(&mut self) -> Result<(), RemoteError> {
         self.checkpoint()?;
         self.at.reached(ReceiverPoint::ImageSynced);

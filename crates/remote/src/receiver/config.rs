@@ -14,7 +14,7 @@ pub struct ReceiverConfig {
     pub patience: Duration,
     /// How long a sender that has introduced itself may take to name its regions.
     pub introduction: Duration,
-    /// When a journal has this many bytes, the image is synced and the journal begun anew.
+    /// When a journal has this many bytes, the image is synced and the journal begun again.
     pub journal_bytes: u64,
     /// How a block device is treated.
     pub device: DeviceOptions,

@@ -10,12 +10,12 @@ use crate::RemoteError;
 use memtwin_wire::{CompressionMethod, Compressor, HEAD};
 use std::time::Instant;
 
-/// A trial in so many frames: the first number at the beginning and after a change, up to the
+/// A trial in this many frames: the first number at the beginning and after a change, up to the
 /// second while nothing changes.
 const SOONEST: u32 = 16;
 const LATEST: u32 = 1024;
 
-/// A link that takes longer than so many seconds for a byte (below 400 MB/s) holds a first pass up
+/// A link that takes longer than this many seconds for a byte (below 400 MB/s) holds a first pass up
 /// by itself: to copy memory that was never touched takes less.
 const SLOW: f64 = 1.0 / 400e6;
 

@@ -26,7 +26,7 @@ pub struct SenderConfig {
     pub delta: bool,
     /// Whether frames are compressed.
     pub compression: Compression,
-    /// At most so many bytes a second.
+    /// At most this many bytes a second.
     pub bandwidth: Option<u64>,
     /// How long to try to have a broken connection back.
     pub retry: Duration,

@@ -28,7 +28,7 @@ pub(crate) struct Toy {
     paused: bool,
     /// Writes while it is read, too: as a running guest.
     pub(crate) wild: bool,
-    /// Pages that the log keeps back: the control's fault.
+    /// Pages that the log withholds: the control's fault.
     pub(crate) hides: Vec<(usize, u64)>,
 }
 
@@ -197,7 +197,7 @@ pub(crate) struct Sent {
     pub(crate) kept: Result<(), String>,
 }
 
-/// Sends a guest's memory for so many rounds, judges it over the wire and says so.
+/// Sends a guest's memory for this many rounds, judges it over the wire and says so.
 pub(crate) fn replicate(
     guest: Toy,
     config: SenderConfig,

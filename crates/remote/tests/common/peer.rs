@@ -148,7 +148,7 @@ pub(crate) fn record(tag: u8, numbers: &[u64], bytes: &[u8]) -> Vec<u8> {
     record
 }
 
-/// A record of so many whole pages of 4 KiB.
+/// A record of this many whole pages of 4 KiB.
 pub(crate) fn full(first: u64, count: u32) -> Vec<u8> {
     let pages = vec![0x5a; count as usize * 4096];
     record(1, &[0, first], &[&count.to_le_bytes()[..], &pages].concat())

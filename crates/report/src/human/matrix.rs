@@ -1,4 +1,4 @@
-//! The matrix of a run on several page sizes, the seed's: a cell for each host, granule and size of
+//! The matrix of a run on several page sizes, the reference setup's: a cell for each host, granule and size of
 //! virtual addresses, read from the names of the cases (`…/granule=16k/va=47/host=4k`).
 
 use super::table::{Cell, TextTable};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// The clock is asked at least this often while events come fast.
 const FINE: Duration = Duration::from_millis(5);
 
-/// At most so many events pass between two looks at the clock.
+/// At most this many events pass between two looks at the clock.
 const MOST: u32 = 256;
 
 /// Lets something happen once per interval.
@@ -55,7 +55,7 @@ impl UpdateLimiter {
 mod tests {
     use super::*;
 
-    /// So many events, so far apart: how often the clock was asked, and how often it was time.
+    /// This many events, so far apart: how often the clock was asked, and how often it was time.
     fn run(pace: &mut UpdateLimiter, events: u32, apart: Duration) -> (u32, u32) {
         let (began, mut asked, mut shown) = (Instant::now(), 0, 0);
         for i in 0..events {

@@ -12,7 +12,7 @@ pub(super) struct Sparkline {
 }
 
 impl Sparkline {
-    /// Keeps at most so many.
+    /// Keeps at most this many.
     pub(super) fn new(most: usize) -> Self {
         Self { numbers: VecDeque::with_capacity(most), most }
     }

@@ -5,7 +5,7 @@ use crate::text::count;
 use memtwin_replicate::{ReplicationEvent, RoundKind};
 use std::time::{Duration, Instant};
 
-/// So many rounds are shown as bars.
+/// This many rounds are shown as bars.
 const ROUNDS_SHOWN: usize = 16;
 
 /// The bar that shows how far a round has come is so wide.

@@ -56,7 +56,7 @@ pub enum CaseStanding {
 /// A region of a case's source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionEntry {
-    /// Its name.
+    /// The name of the region entry.
     pub name: String,
     /// Where it begins.
     #[serde(with = "hex_gpa")]

@@ -32,7 +32,7 @@ pub struct Migration {
 /// A clock that saw the guest stand still.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
-    /// Which.
+    /// The name.
     pub name: String,
     /// What it saw.
     pub us: u64,

@@ -1,4 +1,4 @@
-//! A sweep: a grid of dirty rates and bandwidths, what was foretold of each and what came of it. Times are
+//! A sweep: a grid of dirty rates and bandwidths, what was predicted of each and what came of it. Times are
 //! in microseconds, but for the load's intervals, which are in milliseconds as `dirtyram` takes them.
 
 use serde::{Deserialize, Serialize};
@@ -66,31 +66,31 @@ pub struct Achieved {
 pub struct CurvePoint {
     /// Within this time
     pub us: u64,
-    /// so many distinct bytes were dirtied.
+    /// this many distinct bytes were dirtied.
     pub bytes: u64,
 }
 
-/// A migration that was foretold and tried.
+/// A migration that was predicted and tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepCell {
     /// The load's interval.
     pub interval_ms: u64,
     /// The bandwidth.
     pub bits_per_second: u64,
-    /// What was foretold.
+    /// What was predicted.
     pub predicted: Predicted,
     /// What came of it.
     pub observed: Observed,
-    /// Whether that is what was foretold; null where something else kept the guest from moving.
+    /// Whether that is what was predicted; null where something else kept the guest from moving.
     pub agrees: Option<bool>,
 }
 
-/// What was foretold.
+/// What was predicted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Predicted {
     /// `converges`, `too-late` or `never`.
     pub outcome: String,
-    /// In so many rounds.
+    /// In this many rounds.
     pub rounds: Option<u64>,
     /// Until the guest is stopped.
     pub us: Option<u64>,

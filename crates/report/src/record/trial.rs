@@ -52,7 +52,7 @@ impl CaseBuilder {
         self
     }
 
-    /// With so many pages that the guest gave up, and that were not judged.
+    /// With this many pages that the guest gave up, and that were not judged.
     pub fn discarded(mut self, pages: u64) -> Self {
         self.discarded_pages = pages;
         self

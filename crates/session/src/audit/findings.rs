@@ -133,7 +133,7 @@ impl AuditFindings {
     pub(super) fn judged(&mut self, seen: BlockSeen<'_>) {
         let before = self.before;
         let entry = self.entry(seen.region);
-        // At every stop anew; its size may have changed between two.
+        // At every stop again; its size may have changed between two.
         entry.discarded.insert_words(seen.read.discarded.words());
         for difference in &seen.comparison.differing {
             if seen.read.never_sent.contains(difference.page) {
@@ -155,7 +155,7 @@ impl AuditFindings {
         entry.digests = Some(both_digests(seen.comparison));
     }
 
-    /// Enters what the judge found when pages were kept back from it. What the log itself has lost
+    /// Enters what the judge found when pages were withheld from it. What the log itself has lost
     /// is no part of that.
     pub(super) fn control(
         &mut self,
@@ -163,7 +163,7 @@ impl AuditFindings {
         injected: BTreeSet<u64>,
         comparison: &Comparison,
     ) {
-        // A later stop may have nothing to keep back.
+        // A later stop may have nothing to withhold.
         if injected.is_empty() && self.control.is_some() {
             return;
         }

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::time::Duration;
 
-/// How many pages of a block the control keeps back.
+/// How many pages of a block the control withholds.
 const WITHHELD: usize = 3;
 
 /// A tap to be run up to its stop.
@@ -34,7 +34,7 @@ pub(super) struct AuditStop<'s> {
     pub(super) time: Option<Duration>,
     /// How long the guest may be paused.
     pub(super) max_pause: Duration,
-    /// Which pages the control keeps back.
+    /// Which pages the control withholds.
     pub(super) seed: u64,
     /// How the guardian is started.
     pub(super) guardian: &'s HelperCommand,
@@ -129,7 +129,7 @@ fn enter(
         let comparison = compare(&read.memory, part, region.page_size())?;
         findings.judged(BlockSeen { region, comparison: &comparison, read, twin: part });
     }
-    // One region is enough to show that a page which is kept back is found: the one with the most.
+    // One region is enough to show that a page which is withheld is found: the one with the most.
     let injected = |at: usize, id| changed(&read[at].memory, twin.kept(id), layout, id);
     let most = layout
         .iter()

@@ -25,7 +25,7 @@ const DEFAULT_BYTES: u64 = 1 << 20;
 const DEFAULT_ROUNDS: u32 = 100;
 /// After how many rounds the judge looks, so that a loss which a later write covers is seen.
 const STILL_EVERY: u32 = 20;
-/// How many pages a control keeps back.
+/// How many pages a control withholds.
 const INJECTED: u64 = 3;
 
 /// What all cases of a run share.
@@ -182,7 +182,7 @@ impl CheckRun<'_> {
     ) -> Vec<Override> {
         let suppressed = facts.injected.as_ref().is_none_or(|pages| !pages.is_empty());
         let logged = rounds.iter().any(|round| round.dirty_pages > 0);
-        // With a control the pages kept back may have been all there were.
+        // With a control the pages withheld may have been all there were.
         let logged = logged || !facts.lost.is_empty() || spec.control;
         let none = "the guest wrote, the log named no page, and none differs";
         let overflows = match spec.log.storage() {

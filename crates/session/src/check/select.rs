@@ -57,7 +57,7 @@ pub(crate) struct CaseSpec {
     pub(crate) stressor: Stressor,
     /// How the guest's own page tables are made, if told.
     pub(crate) translation: Option<Translation>,
-    /// Whether pages are kept back, which must be found.
+    /// Whether pages are withheld, which must be found.
     pub(crate) control: bool,
 }
 

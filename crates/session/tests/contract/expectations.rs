@@ -10,7 +10,7 @@ use memtwin_twin::Injector;
 /// How many pages are kept from the log.
 const INJECTED: u64 = 2;
 
-/// An expectation of a source, which is made anew each time, and a sink.
+/// An expectation of a source, which is made again each time, and a sink.
 pub(crate) type Expectation<G> = fn(make: fn() -> G, twin: TwinKind);
 
 /// All of them, by name.

@@ -23,7 +23,7 @@ pub(crate) struct Run {
     pub(crate) interrupt_after: Option<u32>,
     /// The twin fails in this round.
     pub(crate) fail_round: Option<u32>,
-    /// The judge looks after every so many rounds.
+    /// The judge looks after every this many rounds.
     pub(crate) still_every: Option<u32>,
 }
 

@@ -63,7 +63,7 @@ impl GuardianChannel {
         Ok(())
     }
 
-    /// Waits for a message, for so long at most.
+    /// Waits for a message, for this long at most.
     ///
     /// Errors: a message that nobody here sends, or the system's.
     pub(super) fn receive(&self, patience: Option<Duration>) -> io::Result<ChannelEvent> {

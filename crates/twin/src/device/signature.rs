@@ -65,7 +65,7 @@ pub(crate) fn digest(device: &File) -> io::Result<u32> {
     Ok(crc32c::crc32c_append(sum, &tail))
 }
 
-/// At most so many bytes, of what there is before `end`.
+/// At most this many bytes, of what there is before `end`.
 fn read(device: &File, at: u64, len: usize, end: u64) -> io::Result<Vec<u8>> {
     let there = end.saturating_sub(at).min(len as u64);
     let mut bytes = vec![0; there as usize];

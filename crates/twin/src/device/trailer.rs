@@ -31,7 +31,7 @@ const UNFINISHED: &str = "unfinished";
 const FINISHED: &str = "finished  ";
 const NOT_PROBED: &str = "--------";
 
-/// Where the state of a device of so many bytes stands. `None`: there is no room for one.
+/// Where the state of a device of this many bytes stands. `None`: there is no room for one.
 pub(crate) fn offset(bytes: u64) -> Option<u64> {
     (bytes / STATE_AREA).checked_sub(2).map(|before| (before + 1) * STATE_AREA)
 }

@@ -15,7 +15,7 @@ pub(super) struct Guest {
     log: Vec<PageSet>,
     /// Fails the next collection, half-way.
     pub(super) fails: bool,
-    /// Fails the read after so many.
+    /// Fails the read after this many.
     pub(super) reads: Option<u32>,
 }
 

@@ -1,5 +1,5 @@
 //! The injector between the real engine and a guest whose every write is known: what it says it has
-//! kept back is exactly what the twin lacks.
+//! withheld is exactly what the twin lacks.
 
 use super::guest::{Guest, PAGE, PAGES, Page};
 use crate::{Injector, MemoryTwin, offset_of};
@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 type Run = Replication<Injector<Guest>, MemoryTwin, ()>;
 
-/// A guest of which `pages` are kept back, pre-copy behind it.
+/// A guest of which `pages` are withheld, pre-copy behind it.
 fn started(pages: u64, seed: u64) -> Run {
     let source = Injector::new(Guest::new(), pages, seed);
     let mut run = Replication::start(source, MemoryTwin::new(), ()).unwrap();

@@ -24,9 +24,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So many rounds in a row are to fit.
+/// This many rounds in a row are to fit.
 const ROUNDS: usize = 20;
-/// It is looked at for so long at least.
+/// It is looked at for this long at least.
 const LEAST: Duration = Duration::from_secs(4);
 /// Rounds begin this often, if they are quicker.
 const EVERY: Duration = Duration::from_millis(5);
@@ -112,7 +112,7 @@ impl Memtwin<'_> {
     }
 }
 
-/// Rounds, the first of them the whole memory, until so many in a row have fitted.
+/// Rounds, the first of them the whole memory, until this many in a row have fitted.
 fn keep_up<S: Source, K: Sink>(
     replication: &mut Replication<S, K, ()>,
     batches: impl Fn(&S) -> f64,

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// How long the kernel may take to make a namespace.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The link: as fast as the one of the 2014 reference.
+/// The link: as fast as the one of the reference setup.
 const SHAPE: &str = "tbf rate 1gbit burst 256k latency 50ms";
 
 /// A network namespace, held by a process of ours.

@@ -1,5 +1,5 @@
 //! The smallest interval at which each keeps up with a guest that dirties one word in each of 2,048
-//! pages per interval, every batch other pages of a window of random data: the seed's
+//! pages per interval, every batch other pages of a window of random data: the reference setup's
 //! `dirtyram … 2048 50` over a link of 1 Gbit/s. Memtwin and stock QEMU over the same link, in the
 //! same run, at the same intervals.
 
@@ -18,7 +18,7 @@ const DELTAS: &str = "Memtwin";
 const NO_DELTAS: &str = "Memtwin, no deltas";
 const OF_QEMU: &str = "Memtwin, of QEMU's guest";
 
-/// After so many intervals in a row at which it does not keep up, no smaller one is tried.
+/// After this many intervals in a row at which it does not keep up, no smaller one is tried.
 const MISSES: usize = 2;
 
 /// What to measure.

@@ -25,7 +25,7 @@ pub(crate) struct Limits {
     first: bool,
 }
 
-/// So many power losses at each moment: more in a soak.
+/// This many power losses at each moment: more in a soak.
 pub(crate) fn losses(few: u64) -> Limits {
     let asked = std::env::var("MEMTWIN_POWERLOSS_LOSSES");
     Limits { losses: asked.map_or(few, |text| text.parse().unwrap()), first: false }

@@ -21,7 +21,7 @@ const REGIONS: [(u64, u64); 2] = [(5, 4096), (9, 512)];
 const ROUNDS: usize = 20;
 
 /// Passes connections on until it is told to stop. Each of the first ones breaks in the middle of a
-/// round: after so many rounds, when the next one's first frame has gone through.
+/// round: after this many rounds, when the next one's first frame has gone through.
 fn proxy(listener: &TcpListener, to: SocketAddr, breaks: &[usize], over: &AtomicBool) {
     listener.set_nonblocking(true).unwrap();
     let mut breaks = breaks.iter().copied();
@@ -43,7 +43,7 @@ fn proxy(listener: &TcpListener, to: SocketAddr, breaks: &[usize], over: &Atomic
     }
 }
 
-/// Forwards frames (docs/wire.md), at most so many rounds and a frame.
+/// Forwards frames (docs/wire.md), at most this many rounds and a frame.
 fn forward(
     mut from: &TcpStream,
     mut into: &TcpStream,

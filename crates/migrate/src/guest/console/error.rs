@@ -18,7 +18,7 @@ pub enum ConsoleError {
     /// Its console has ended.
     #[error("{side}: the guest's console ended before {what}{}", indented(last))]
     Ended {
-        /// Which.
+        /// The side.
         side: String,
         /// What was waited for.
         what: String,
@@ -28,7 +28,7 @@ pub enum ConsoleError {
     /// Its kernel gave up.
     #[error("{side}: the guest's kernel panicked before {what}{}", indented(last))]
     Panicked {
-        /// Which.
+        /// The side.
         side: String,
         /// What was waited for.
         what: String,
@@ -38,7 +38,7 @@ pub enum ConsoleError {
     /// It took too long.
     #[error("{side}: no {what} within {} s{}", limit.as_secs(), indented(last))]
     TimedOut {
-        /// Which.
+        /// The side.
         side: String,
         /// What was waited for.
         what: String,
@@ -50,7 +50,7 @@ pub enum ConsoleError {
     /// An order was not carried out well.
     #[error("{side}: '{order}' returned {rc}{}", indented(output))]
     Refused {
-        /// Which.
+        /// The side.
         side: String,
         /// The order.
         order: String,

@@ -83,7 +83,7 @@ pub(super) const FROM_START: &[SignatureMark] = &[
     mark(SWAP, b"LINHIB0001", SWAP_AT),
 ];
 
-/// Of what ends at the device's last byte: so many bytes before it.
+/// Of what ends at the device's last byte: this many bytes before it.
 pub(super) const FROM_END: &[SignatureMark] = &[
     mark("a GPT partition table", b"EFI PART", &[0x200, 0x1000]),
     mark("a member of a RAID (Intel)", b"Intel Raid ISM Cfg Sig. ", &[0x400, 0x2000]),

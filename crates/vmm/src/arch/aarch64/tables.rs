@@ -14,7 +14,7 @@ const TABLES: usize = 0x2_0000;
 
 /// Where the walker's range begins. The smallest address space ends at twice this.
 pub(super) const WALK_BASE: u64 = 1 << 38;
-/// At most so many of the window's granules are tables.
+/// At most this many of the window's granules are tables.
 const MOST_WALK_TABLES: u64 = 32_768;
 
 /// Valid; a table, or at the last level a page.
@@ -34,7 +34,7 @@ const NO_CODE: u64 = 1 << 53;
 /// The level that every granule has blocks at, counted from the last: of 2, 32 or 512 MiB.
 const BLOCK: u32 = 1;
 
-/// A window of up to so many bytes is mapped by pages of the granule, a larger one by blocks: its
+/// A window of up to this many bytes is mapped by pages of the granule, a larger one by blocks: its
 /// tables would not fit between the code and the control blocks.
 const BY_PAGES: u64 = 16 << 30;
 

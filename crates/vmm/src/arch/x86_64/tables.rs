@@ -26,7 +26,7 @@ const PS: u64 = 1 << 7;
 
 /// Where the walker's range begins: the second entry of the top table, far from the identity.
 pub(super) const WALK_BASE: u64 = 1 << 39;
-/// At most so many page directories lead into the window: 32,768 of its pages are tables then.
+/// At most this many page directories lead into the window: 32,768 of its pages are tables then.
 const WALK_PD_COUNT: usize = 64;
 
 /// How many bytes the system slot has for a window of `window` bytes.

@@ -1,7 +1,9 @@
 //! Every sink, and whether what is left of it is a complete twin.
 
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_remote::{Door, Ended, Receiver, ReceiverConfig, Security, SenderConfig, Target};
+use memtwin_remote::{
+    Door, Ended, Receiver, ReceiverConfig, RemoteError, Security, SenderConfig, Target,
+};
 use memtwin_replicate::{Collector, Sink, SinkError, Stop, Written};
 use memtwin_report::{Case, Trial};
 use memtwin_session::{CaseFacts, OpenTwin, ReadTwin, TwinReadError, TwinTarget, verdict_of};
@@ -9,6 +11,10 @@ use memtwin_twin::MemoryTwin;
 use memtwin_verdict::Image;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a receiver may take to hear the verdict.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where a twin goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +42,7 @@ impl TwinKind {
 /// A twin, and where it will lie.
 pub(crate) enum KeptTwin {
     Memory(MemoryTwin),
-    Open {
-        kind: TwinKind,
-        twin: OpenTwin,
-        dir: tempfile::TempDir,
-        receiver: Option<JoinHandle<Ended>>,
-    },
+    Open { kind: TwinKind, twin: OpenTwin, dir: tempfile::TempDir, receiver: Option<Receiving> },
 }
 
 impl KeptTwin {
@@ -56,8 +57,8 @@ impl KeptTwin {
             TwinKind::Dir => OpenTwin::open_regions(&TwinTarget::File(path), &stop),
             TwinKind::Discard => OpenTwin::open(&TwinTarget::Discard, &stop),
             TwinKind::Remote => {
-                let (target, thread) = receive(path);
-                receiver = Some(thread);
+                let (target, receiving) = Receiving::begin(path);
+                receiver = Some(receiving);
                 OpenTwin::open(&target, &stop)
             }
         };
@@ -76,7 +77,7 @@ impl KeptTwin {
         };
         let path = dir.path().join("twin");
         let case = twin.conclude(trial, facts, layout).unwrap();
-        let ended = receiver.map(|thread| thread.join().unwrap());
+        let ended = receiver.map(Receiving::end);
         let is_file = |path: PathBuf| path.is_file();
         let kept = match kind {
             TwinKind::Memory | TwinKind::Discard => None,
@@ -97,13 +98,33 @@ impl KeptTwin {
 }
 
 /// A receiver of one session in a thread, on loopback.
-fn receive(path: PathBuf) -> (TwinTarget, JoinHandle<Ended>) {
-    let mut door = Door::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
-    let address = door.address().unwrap();
-    let mut receiver = Receiver::new(path, ReceiverConfig::default()).unwrap();
-    let thread = std::thread::spawn(move || receiver.run(&mut door, &Stop::default()).unwrap());
-    let target = Target::Tcp { host: address.ip().to_string(), port: address.port() };
-    (TwinTarget::Remote(Box::new(SenderConfig::new(target, Security::Plain))), thread)
+pub(crate) struct Receiving {
+    thread: JoinHandle<Result<Ended, RemoteError>>,
+    stop: Stop,
+}
+
+impl Receiving {
+    fn begin(path: PathBuf) -> (TwinTarget, Self) {
+        let mut door = Door::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let address = door.address().unwrap();
+        let mut receiver = Receiver::new(path, ReceiverConfig::default()).unwrap();
+        let stop = Stop::default();
+        let until = stop.clone();
+        let thread = std::thread::spawn(move || receiver.run(&mut door, &until));
+        let target = Target::Tcp { host: address.ip().to_string(), port: address.port() };
+        let config = SenderConfig::new(target, Security::Plain);
+        (TwinTarget::Remote(Box::new(config)), Self { thread, stop })
+    }
+
+    /// How its session ended: it has heard the verdict, or never will.
+    fn end(self) -> Ended {
+        let began = Instant::now();
+        while !self.thread.is_finished() && began.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.stop.set();
+        self.thread.join().unwrap().unwrap()
+    }
 }
 
 /// A twin that fails in a round, if it is to.

@@ -7,7 +7,7 @@ use crate::{
 };
 use memtwin_pages::{Layout, PageSet, RegionId};
 
-/// Keeps what a [`PushSource`](crate::Deliver) has handed over, and lends it to the engine.
+/// Keeps what a [`PushSource`](crate::PushSource) has handed over, and lends it to the engine.
 ///
 /// It costs the guest's memory once. What the engine reads is what the hypervisor last sent.
 #[derive(Debug)]

@@ -63,7 +63,7 @@ pub enum RoundError {
 }
 
 /// As the cause of a [`SinkError`]: a part of the round was lost, but the sink has mended what
-/// broke. The engine tries the round again, with what [`Sink::take_undelivered`](crate::Sink::give_back) names.
+/// broke. The engine tries the round again, with what [`Sink::take_undelivered`](crate::Sink::take_undelivered) names.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the connection broke and was made anew: the round goes again")]
 pub struct Retry;

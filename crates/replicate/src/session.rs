@@ -92,7 +92,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Runs one round: collect (not in pre-copy, which owes every page anyway), copy, commit.
     ///
     /// Errors leave everything that was collected on the backlog: call again to retry. Where the
-    /// sink says so itself ([`Retry`](crate::Again)), that is done here.
+    /// sink says so itself ([`Retry`](crate::Retry)), that is done here.
     pub fn round(&mut self, stop: &CancelToken) -> Result<Round, RoundError> {
         self.backlog.forget_named();
         loop {

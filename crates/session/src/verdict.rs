@@ -104,3 +104,51 @@ impl Override {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memtwin_pages::{Gpa, Layout};
+    use memtwin_report::record::Verdict;
+
+    fn lost(gpa: u64) -> LostPage {
+        let (region, gpa) = ("ram".to_owned(), Gpa(gpa));
+        let (first_byte, bytes) = (0, 1);
+        LostPage { region, gpa, last_round: 0, first_byte, bytes, hint: None, detail: None }
+    }
+
+    fn case(facts: CaseFacts) -> (Verdict, String) {
+        let case = verdict_of(CaseBuilder::new("case", "test", &Layout::default()), facts);
+        (case.verdict(), case.reason().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn the_first_override_that_holds_is_the_reason() {
+        let why = |overrides: Vec<Override>| case(CaseFacts { overrides, ..CaseFacts::default() });
+        assert_eq!(why(vec![]).0, Verdict::Identical);
+        let two = vec![Override::NeverSent(2), Override::NothingWritten];
+        let (verdict, reason) = why(two);
+        assert_eq!(verdict, Verdict::Inconclusive);
+        assert!(reason.starts_with("2 pages differ that QEMU never sent"), "{reason}");
+        assert_eq!(why(vec![Override::TwinDiscarded]).0, Verdict::Skipped);
+        let broken = Some("the guest died".to_owned());
+        let overrides = vec![Override::TwinDiscarded];
+        let both = case(CaseFacts { broken, overrides, ..CaseFacts::default() });
+        assert_eq!(both, (Verdict::Inconclusive, "the guest died".to_owned()));
+    }
+
+    /// A ring that overflows makes luck of an identical twin, but not of a loss.
+    #[test]
+    fn a_loss_that_was_not_injected_is_a_verdict_of_a_log_that_overflows() {
+        let facts = |pages: &[u64], injected: Option<u64>| CaseFacts {
+            lost: pages.iter().copied().map(lost).collect(),
+            injected: injected.map(|gpa| vec![lost(gpa).at()]),
+            overrides: vec![Override::Overflows("it overflows".to_owned())],
+            ..CaseFacts::default()
+        };
+        assert_eq!(case(facts(&[], None)).0, Verdict::Inconclusive);
+        assert_eq!(case(facts(&[8], Some(8))).0, Verdict::Inconclusive);
+        assert_eq!(case(facts(&[8], None)), (Verdict::Differs, String::new()));
+        assert_eq!(case(facts(&[8, 16], Some(8))), (Verdict::Differs, String::new()));
+    }
+}

@@ -3,7 +3,7 @@
 //! A message is u16 type, u16 length, then this many bytes, all big-endian (QEMU's
 //! migration/migration.c, `enum mig_rp_message_type` and `source_return_path_thread`). The source
 //! listens once it has the capability `return-path` on and has sent
-//! [`StreamCommand::OpenReturnPath`](crate::Command::OpenReturnPath).
+//! [`StreamCommand::OpenReturnPath`](crate::StreamCommand::OpenReturnPath).
 
 const SHUT: u8 = 1;
 const PONG: u8 = 2;
@@ -25,7 +25,7 @@ pub fn shut(outcome: LoadOutcome) -> [u8; 8] {
     [0, SHUT, 0, 4, 0, 0, 0, u8::from(outcome == LoadOutcome::Failed)]
 }
 
-/// PONG: the answer to [`StreamCommand::Ping`](crate::Command::Ping), with its number. The source only
+/// PONG: the answer to [`StreamCommand::Ping`](crate::StreamCommand::Ping), with its number. The source only
 /// notes it; nothing waits for it in pre-copy.
 pub fn pong(number: u32) -> [u8; 8] {
     let [a, b, c, d] = number.to_be_bytes();

@@ -89,7 +89,7 @@ impl ControlResult {
 
 /// A case of a run.
 ///
-/// Made by [`Case::skipped`] or a [`CaseBuilder`](super::Trial), or read from a record that does not
+/// Made by [`Case::skipped`] or a [`CaseBuilder`](super::CaseBuilder), or read from a record that does not
 /// contradict itself: `lost_pages`, `found` and `passed` always follow from the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "super::unchecked::Unchecked")]
@@ -211,7 +211,7 @@ impl Case {
         self.control.as_ref()
     }
 
-    /// Whether the case is a success: `identical`, or a control that [proves](Control::proves)
+    /// Whether the case is a success: `identical`, or a control that [proves](ControlResult::proves)
     /// what it is there for.
     pub fn passed(&self) -> bool {
         self.passed

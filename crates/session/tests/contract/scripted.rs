@@ -26,6 +26,7 @@ pub(crate) struct State {
     paused: bool,
     logging: bool,
     written: u64,
+    /// How often its log was collected while it ran.
     collections: u32,
     /// In this collection a write to the first page is not named; in the next one it is.
     slip: Option<u32>,
@@ -90,8 +91,8 @@ impl Source for ScriptedGuest {
     }
     fn collect(&mut self, into: &mut dyn Collector) -> Result<(), SourceError> {
         let state = &mut *self.state();
-        state.collections += 1;
         if state.runs && !state.paused {
+            state.collections += 1;
             for _ in 0..WRITES {
                 let region = state.random.usize(..state.memory.len());
                 // Not the first page: that is the slip's.
@@ -211,7 +212,6 @@ fn a_loss_that_a_later_write_covers_stays(twin: TwinKind) {
     if twin == TwinKind::Discard {
         return assert_eq!(lost(Some(1), Some(3)).0, Verdict::Skipped);
     }
-    // The log is collected once in each round, and once in the stop after it.
     assert_eq!(lost(Some(1), Some(3)), (Verdict::Differs, 1));
     assert_eq!(lost(Some(1), None), (Verdict::Identical, 0));
     // Seen by no stop: that is what the stops between are for.

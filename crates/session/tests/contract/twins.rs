@@ -2,7 +2,8 @@
 
 use memtwin_pages::{Layout, RegionId, Run};
 use memtwin_remote::{
-    Listener, ReceiveEnd, ReceiverConfig, RemoteTarget, Security, SenderConfig, TwinReceiver,
+    Listener, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTarget, Security, SenderConfig,
+    TwinReceiver,
 };
 use memtwin_replicate::{CancelToken, Collector, Sink, SinkError, WriteOutcome};
 use memtwin_report::{Case, CaseBuilder};
@@ -11,6 +12,10 @@ use memtwin_twin::MemoryTwin;
 use memtwin_verdict::Image;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a receiver may take to hear the verdict.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where a twin goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +43,7 @@ impl TwinKind {
 /// A twin, and where it will lie.
 pub(crate) enum KeptTwin {
     Memory(MemoryTwin),
-    Open {
-        kind: TwinKind,
-        twin: OpenTwin,
-        dir: tempfile::TempDir,
-        receiver: Option<JoinHandle<ReceiveEnd>>,
-    },
+    Open { kind: TwinKind, twin: OpenTwin, dir: tempfile::TempDir, receiver: Option<Receiving> },
 }
 
 impl KeptTwin {
@@ -58,8 +58,8 @@ impl KeptTwin {
             TwinKind::Dir => OpenTwin::open_regions(&TwinTarget::file(path), &stop),
             TwinKind::Discard => OpenTwin::open(&TwinTarget::Discard, &stop),
             TwinKind::Remote => {
-                let (target, thread) = receive(path);
-                receiver = Some(thread);
+                let (target, receiving) = Receiving::begin(path);
+                receiver = Some(receiving);
                 OpenTwin::open(&target, &stop)
             }
         };
@@ -78,7 +78,7 @@ impl KeptTwin {
         };
         let path = dir.path().join("twin");
         let case = twin.conclude(trial, facts, layout).unwrap();
-        let ended = receiver.map(|thread| thread.join().unwrap());
+        let ended = receiver.map(Receiving::end);
         let is_file = |path: PathBuf| path.is_file();
         let kept = match kind {
             TwinKind::Memory | TwinKind::Discard => None,
@@ -99,14 +99,33 @@ impl KeptTwin {
 }
 
 /// A receiver of one session in a thread, on loopback.
-fn receive(path: PathBuf) -> (TwinTarget, JoinHandle<ReceiveEnd>) {
-    let mut door = Listener::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
-    let address = door.address().unwrap();
-    let mut receiver = TwinReceiver::new(path, ReceiverConfig::default()).unwrap();
-    let thread =
-        std::thread::spawn(move || receiver.run(&mut door, &CancelToken::default()).unwrap());
-    let target = RemoteTarget::Tcp { host: address.ip().to_string(), port: address.port() };
-    (TwinTarget::Remote(Box::new(SenderConfig::new(target, Security::Plain))), thread)
+pub(crate) struct Receiving {
+    thread: JoinHandle<Result<ReceiveEnd, RemoteError>>,
+    stop: CancelToken,
+}
+
+impl Receiving {
+    fn begin(path: PathBuf) -> (TwinTarget, Self) {
+        let mut door = Listener::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        let address = door.address().unwrap();
+        let mut receiver = TwinReceiver::new(path, ReceiverConfig::default()).unwrap();
+        let stop = CancelToken::default();
+        let until = stop.clone();
+        let thread = std::thread::spawn(move || receiver.run(&mut door, &until));
+        let target = RemoteTarget::Tcp { host: address.ip().to_string(), port: address.port() };
+        let config = SenderConfig::new(target, Security::Plain);
+        (TwinTarget::Remote(Box::new(config)), Self { thread, stop })
+    }
+
+    /// How its session ended: it has heard the verdict, or never will.
+    fn end(self) -> ReceiveEnd {
+        let began = Instant::now();
+        while !self.thread.is_finished() && began.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.stop.set();
+        self.thread.join().unwrap().unwrap()
+    }
 }
 
 /// A twin that fails in a round, if it is to.

@@ -20,6 +20,7 @@ pub(crate) fn check() -> anyhow::Result<bool> {
     let mut findings = crates::unlisted_edges(&metadata, map::CRATES);
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
     findings.extend(crates::missing_in(&map, &metadata));
+    findings.extend(crates::missing_files(&map, root()));
     for package in metadata.workspace_packages() {
         let folder = package.manifest_path.parent().context("a package without a folder")?;
         let sources = SourceFile::all(folder.join("src").as_std_path())?;

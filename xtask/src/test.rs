@@ -5,7 +5,8 @@ use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::cargo;
 use crate::{cross, needs};
-use anyhow::bail;
+use anyhow::{Context, bail};
+use std::process::Command;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -21,6 +22,8 @@ pub(crate) fn test(interrupt: &Interrupt) -> anyhow::Result<bool> {
     let ready = steps.work("set-up", || needs::meet(interrupt))?;
 
     steps.command("format", 2 * MINUTE, &mut cargo(&["fmt", "--all", "--check"]))?;
+    let structure = std::env::current_exe().context("our own program")?;
+    steps.command("structure", 5 * MINUTE, Command::new(structure).arg("structure"))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.command("clippy", 15 * MINUTE, &mut cargo(&clippy))?;
     let other = cross::other();

@@ -31,10 +31,12 @@ fn whenever_it_is_killed_nothing_is_left() {
     until("the mark is seen", || any_has(&mark));
     held.0.kill().unwrap();
     held.0.wait().unwrap();
-    for _ in 0..50 {
+    for run in 0..50 {
+        // Of its own: a process that is going has lost its environment before its locks.
+        let memory = place.path(&format!("memory-{run}"));
         let mut command = memtwin();
         command.args(["replicate", "process", "discard", "--quiet", "--memory"]);
-        command.arg(place.path("memory")).env(MARK, &mark);
+        command.arg(&memory).env(MARK, &mark);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut held = Held(command.spawn_bound().unwrap());
         std::thread::sleep(Duration::from_micros(fastrand::u64(0..60_000)));

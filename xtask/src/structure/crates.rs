@@ -66,6 +66,18 @@ pub(super) fn missing_in(document: &str, metadata: &Metadata) -> Vec<String> {
         .collect()
 }
 
+/// Files that a document names (`crate/src/….rs`, below `crates` or the root) and that are not there.
+pub(super) fn missing_files(document: &str, root: &Path) -> Vec<String> {
+    let named = document.split('`').skip(1).step_by(2);
+    let files = named.filter(|name| name.contains("/src/") && name.ends_with(".rs"));
+    files
+        // A pattern stands for several.
+        .filter(|name| !name.contains(['*', '{']))
+        .filter(|name| !root.join("crates").join(name).exists() && !root.join(name).exists())
+        .map(|name| format!("ARCHITECTURE.md names {name}, and there is no such file"))
+        .collect()
+}
+
 /// Dependencies that no source of a package names, tests and all.
 ///
 /// Errors: a source can't be read.
@@ -123,6 +135,15 @@ mod tests {
         assert_eq!(upward(&[("a", &[]), ("b", &["a"])]), Vec::<String>::new());
         assert_eq!(upward(&[("a", &["b"]), ("b", &["a"])]).len(), 1);
         assert_eq!(upward(&[("a", &["a"])]).len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_named_and_gone_is_found() {
+        let root = crate::workspace::root();
+        let there = "see `kvm/src/mode.rs`, `xtask/src/main.rs`, `a/src/*.rs`";
+        assert_eq!(missing_files(there, root), Vec::<String>::new());
+        let gone = missing_files("see `kvm/src/none.rs`", root);
+        assert_eq!(gone, ["ARCHITECTURE.md names kvm/src/none.rs, and there is no such file"]);
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl CheckExperiment {
         &self.plan.parts
     }
 
+    /// The checks that any other machine is given.
+    pub fn other_parts(&self) -> &[CheckPart] {
+        &self.plan.other_parts
+    }
+
     /// The names of the cases, on each machine.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let names = || self.plan.parts.iter().flat_map(|part| &part.names);

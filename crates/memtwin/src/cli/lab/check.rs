@@ -191,6 +191,17 @@ mod tests {
         assert_eq!(boards(&self::plan("check --kernel 64k,4k,64k").unwrap()), ["64k", "4k"]);
     }
 
+    /// The words are parsed on the other machine, and the cases' names are made here.
+    #[test]
+    fn what_is_typed_there_comes_to_the_cases_that_are_expected_here() {
+        for line in ["check", "check --all", "check -- --mode get --granule 16k"] {
+            let plan = plan(line).unwrap();
+            for expected in plan.parts().iter().chain(plan.other_parts()) {
+                assert_eq!(part(expected.arguments.clone()).unwrap(), *expected, "{line}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_told_before_a_board_boots() {
         let error = |line| plan(line).unwrap_err();

@@ -91,13 +91,20 @@ impl RemoteTwin {
     /// Tells the receiver the verdict, with the BLAKE3 of each region's memory if it is
     /// `identical`; waits for its word. Whether it has kept the twin as complete, or why not.
     ///
-    /// Call it when everything is settled and judged.
+    /// Call it when everything is settled and judged. Before the end of the first round there is no twin
+    /// that a verdict could be of: the connection ends then, as the receiver expects of a sender that is gone.
     pub fn finish(
         &mut self,
         outcome: TwinVerdict,
         reason: &str,
         digests: &[[u8; 32]],
     ) -> Result<Result<(), String>, RemoteError> {
+        self.reconnector().check()?;
+        let has_twin = |opened: &OpenedSender| opened.in_flight.is_past_pre_copy();
+        if !self.opened.as_ref().is_some_and(has_twin) {
+            self.reconnector().link = None;
+            return Ok(Err("its first round did not come to an end".to_owned()));
+        }
         let digests = digests.concat();
         let verdict = WireMessage::Verdict { outcome, reason: reason.into(), digests: &digests };
         let body = self.ask(&verdict, FrameKind::Confirm)?;

@@ -5,7 +5,10 @@
 mod common;
 
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
-use memtwin_remote::{Compression, ReceiveEnd, RemoteError, SenderConfig, TwinReceiver};
+use memtwin_remote::{
+    Compression, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTwin, SenderConfig, TwinReceiver,
+};
+use memtwin_replicate::{CancelToken, Sink as _, Source as _};
 use memtwin_twin::is_marked_incomplete;
 use memtwin_verdict::Image as _;
 use memtwin_wire::{CompressionMethod, TwinVerdict};
@@ -23,6 +26,26 @@ fn names(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A guest that dies in its first round leaves no twin. The receiver learns that its sender is gone, and waits
+/// for it no longer than for any other.
+#[test]
+fn a_sender_that_fails_in_its_first_round_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let wait = Duration::from_millis(300);
+    let config = ReceiverConfig { wait, ..receiver_config() };
+    let receiving = Receiving::at(&dir.path().join("twin"), config);
+    let mut twin =
+        RemoteTwin::connect(sender_config(receiving.address), CancelToken::default()).unwrap();
+    let layout = Toy::new(1).layout().clone();
+    twin.open(&layout).unwrap();
+    let kept = twin.finish(TwinVerdict::Inconclusive, "the guest died", &[]).unwrap();
+    assert!(kept.unwrap_err().contains("first round"));
+    match receiving.end().unwrap() {
+        ReceiveEnd::Abandoned { held, .. } => assert_eq!(held, None),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

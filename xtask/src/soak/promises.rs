@@ -182,7 +182,13 @@ fn test(line: &str) -> Option<Test> {
     let folder = manifest.parent()?.to_owned();
     let is_tests = line["target"]["kind"].as_array()?.iter().any(|kind| kind == "test");
     let package = match folder.file_name()?.to_str()? {
-        short if folder.parent()?.ends_with("crates") => package_name(short),
+        short
+            if ["crates", "dev"]
+                .iter()
+                .any(|kind| folder.parent().is_some_and(|above| above.ends_with(kind))) =>
+        {
+            package_name(short)
+        }
         _ => return None,
     };
     let target = line["target"]["name"].as_str()?.to_owned();
@@ -224,6 +230,20 @@ mod tests {
     }
 
     /// The document names each of them.
+    #[test]
+    fn tests_are_found_wherever_the_workspace_has_crates() {
+        let line = |folder: &str| {
+            format!(
+                r#"{{"manifest_path":"/w/{folder}/Cargo.toml","executable":"/w/target/x",
+                     "target":{{"kind":["test"],"name":"remote"}}}}"#
+            )
+        };
+        let package = |folder| test(&line(folder)).map(|test| test.package);
+        assert_eq!(package("crates/remote").as_deref(), Some("memtwin-remote"));
+        assert_eq!(package("dev/powerloss").as_deref(), Some("memtwin-powerloss"));
+        assert!(package("guest").is_none());
+    }
+
     #[test]
     fn the_document_names_each_promise_and_its_tests() {
         let document = fs::read_to_string(root().join("docs/promises.md")).unwrap();

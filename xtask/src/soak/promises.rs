@@ -168,7 +168,11 @@ impl Built {
         if ended == ProgramEnd::Interrupted {
             return Ok(None);
         }
-        let mut count = count(&fs::read_to_string(out.path()).context("can't read it")?);
+        let said = fs::read_to_string(out.path()).context("can't read it")?;
+        let mut count = count(&said);
+        if !ended.is_success() {
+            eprintln!("{package}, {target}: {ended}\n{said}");
+        }
         // One that was killed counts as a test that failed.
         count.failed += u64::from(!ended.is_success() && count.failed == 0);
         Ok(Some(count))

@@ -58,7 +58,7 @@ pub fn hold_boards(
         progress.say(&format!("memtwin lab ssh {}", board.host.label()));
     }
     progress.say("up until `memtwin lab down`, or Ctrl-C here");
-    // Nobody can end it any more, or use it, once its folder is gone.
+    // Once its folder is gone, no command finds it, to use it or to end it.
     while !stop.wait(POLL_INTERVAL)
         && !requests.is_asked()
         && running_lab::is_published(&config.folder)

@@ -31,7 +31,7 @@ pub(crate) struct LocalReceiver {
 impl LocalReceiver {
     /// Listens on the loopback interface, and lets the machine reach it.
     ///
-    /// Errors: there is no port here or there, or the file can't be obtained, or nobody wants it any more.
+    /// Errors: there is no port here or there, or the file can't be obtained, or it was cancelled.
     pub(crate) fn begin(
         host: &dyn Host,
         file: PathBuf,

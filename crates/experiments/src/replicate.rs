@@ -103,7 +103,7 @@ fn run_here(
     let mut result = replication.run(&image, twin, progress)?;
     if config.keep {
         memory.keep();
-        // QEMU is gone, and nobody listens there.
+        // QEMU has ended: the socket has no listener.
         let _ = std::fs::remove_file(replication.qmp());
         folder.disable_cleanup(true);
         let kept = format!("kept: {} and {}", config.memory.display(), folder.path().display());

@@ -46,7 +46,7 @@ pub enum AptError {
 }
 
 impl AptError {
-    /// Whether the work was given up because nobody wants it any more.
+    /// Whether the work was cancelled.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Command(CommandError::Cancelled) | Self::Cache(CacheError::Cancelled))
     }

@@ -55,6 +55,10 @@ pub fn verdict_of(trial: CaseBuilder, facts: CaseFacts) -> Case {
         (Some(reason), _) => trial.inconclusive(reason, lost),
         (None, Some(Override::TwinDiscarded)) => trial.not_judged(DISCARDED),
         (None, Some(reason)) => trial.inconclusive(reason.text(), lost),
+        // Whoever found no loss and has no digest has compared nothing: that is no pass.
+        (None, None) if lost.is_empty() && digests.is_empty() => {
+            trial.inconclusive(Override::NeverCompared.text(), lost)
+        }
         (None, None) => trial.judged(lost, digests),
     }
 }
@@ -109,12 +113,19 @@ impl Override {
 mod tests {
     use super::*;
     use memtwin_pages::{Gpa, Layout};
-    use memtwin_report::record::Verdict;
+    use memtwin_report::record::{Blake3, RecordedDigest, Verdict};
 
     fn lost(gpa: u64) -> LostPage {
         let (region, gpa) = ("ram".to_owned(), Gpa(gpa));
         let (first_byte, bytes) = (0, 1);
         LostPage { region, gpa, last_round: 0, first_byte, bytes, hint: None, detail: None }
+    }
+
+    /// One region was compared, and no page of it differs.
+    fn compared() -> CaseFacts {
+        let digest = RecordedDigest { blake3: Blake3([0; 32]), bsd_sum: 0 };
+        let digests = RegionDigests { memory: digest, twin: digest };
+        CaseFacts { digests: [("ram".to_owned(), digests)].into(), ..CaseFacts::default() }
     }
 
     fn case(facts: CaseFacts) -> (Verdict, String) {
@@ -124,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_first_override_that_holds_is_the_reason() {
-        let why = |overrides: Vec<Override>| case(CaseFacts { overrides, ..CaseFacts::default() });
+        let why = |overrides: Vec<Override>| case(CaseFacts { overrides, ..compared() });
         assert_eq!(why(vec![]).0, Verdict::Identical);
         let two = vec![Override::NeverSent(2), Override::NothingWritten];
         let (verdict, reason) = why(two);
@@ -135,6 +146,16 @@ mod tests {
         let overrides = vec![Override::TwinDiscarded];
         let both = case(CaseFacts { broken, overrides, ..CaseFacts::default() });
         assert_eq!(both, (Verdict::Inconclusive, "the guest died".to_owned()));
+    }
+
+    /// The control has the digests of what was compared.
+    #[test]
+    fn what_was_never_compared_is_no_pass() {
+        let never = "it was never compared".to_owned();
+        assert_eq!(case(CaseFacts::default()), (Verdict::Inconclusive, never));
+        assert_eq!(case(compared()).0, Verdict::Identical);
+        let lost = CaseFacts { lost: vec![lost(8)], ..CaseFacts::default() };
+        assert_eq!(case(lost).0, Verdict::Differs);
     }
 
     /// A ring that overflows makes luck of an identical twin, but not of a loss.

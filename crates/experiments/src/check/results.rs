@@ -46,7 +46,7 @@ impl CheckResults {
         Ok((label, names))
     }
 
-    /// Nobody can say what these would have come to.
+    /// What these would have come to is not known.
     pub(super) fn failed(&mut self, label: &str, parts: &[CheckPart], error: &RemoteError) {
         let (reason, last) = match error {
             RemoteError::Machine(error) => {

@@ -1,4 +1,4 @@
-//! PipedOrders that come by a pipe, a line each (docs/guest.md). A terminal keeps 4 KiB that nobody has read,
+//! Orders that come by a pipe, a line each (docs/guest.md). A terminal keeps 4 KiB that were not read,
 //! and drops the rest: so each order waits for the answer to the one before.
 
 use super::hand::ConsoleHand;
@@ -7,7 +7,7 @@ use memtwin_report::Failure;
 /// How long a line may be that a terminal takes (`N_TTY_BUF_SIZE`, termios(3)).
 const LONGEST: usize = 4095;
 
-/// PipedOrders, and how far we are.
+/// The orders, and how far we are.
 pub(super) struct PipedOrders {
     board: String,
     input: Vec<u8>,

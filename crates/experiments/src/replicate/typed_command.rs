@@ -1,4 +1,4 @@
-//! A session of ours as the command that a person would type for it: it is shown, and run by nobody.
+//! A session of ours as the command that a person would type for it: it is shown, and not run.
 
 use memtwin_session::{QemuReplicateConfig, TwinTarget};
 use std::time::Duration;

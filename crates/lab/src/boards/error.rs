@@ -133,7 +133,7 @@ impl LabError {
         Self::Board { name: name.to_owned(), error }
     }
 
-    /// Whether it was given up because nobody wants it any more.
+    /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
         matches!(
             self,

@@ -95,7 +95,7 @@ pub enum HostError {
 }
 
 impl HostError {
-    /// Whether the work was given up because nobody wants it any more.
+    /// Whether the work was cancelled.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
     }

@@ -28,6 +28,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 const RUN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a monitor may take to greet us again.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// After how long QEMU is woken that has not closed it.
+const WAKE_INTERVAL: Duration = Duration::from_millis(50);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What there is to undo.
@@ -126,10 +128,28 @@ impl Undo {
     /// Errors: the first thing that failed; the settings are tried also when the guest does not run.
     pub(crate) fn run(&self, qmp: &mut Qmp, stream: &StreamSocket) -> Result<(), UndoError> {
         stream.end();
-        if !stream.closed_by_qemu(CLOSE_TIMEOUT) {
-            return Err(UndoError::Stuck);
-        }
+        Self::see_it_closed(qmp, stream)?;
         self.settle(qmp)
+    }
+
+    /// Waits until QEMU has closed the stream. QEMU 11.1 may have ended the migration and sleep over closing
+    /// it, until something wakes its main loop: so it is asked something, and not waited for.
+    fn see_it_closed(qmp: &mut Qmp, stream: &StreamSocket) -> Result<(), UndoError> {
+        let since = Instant::now();
+        let mut asked = None;
+        while !stream.closed_by_qemu(WAKE_INTERVAL) {
+            if since.elapsed() > CLOSE_TIMEOUT {
+                return Err(UndoError::Stuck);
+            }
+            asked = match asked {
+                None => Some(qmp.submit("query-status", json!({}))?),
+                Some(pending) => match qmp.try_answer::<Value>(&pending, Duration::ZERO)? {
+                    None => Some(pending),
+                    Some(_) => None,
+                },
+            };
+        }
+        Ok(())
     }
 
     /// The rest, once our migration has ended.

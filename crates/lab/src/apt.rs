@@ -1,4 +1,4 @@
-//! Debian packages of any architecture and suite, through an apt whose state is our own: its lists and
+//! Debian packages of any architecture and suite (or a suite with its backports), through an apt whose state is our own: its lists and
 //! downloads lie in the cache, the system's apt and dpkg are not touched, and no root is needed. apt
 //! verifies what it fetches with the keys that the system's sources name.
 
@@ -52,7 +52,7 @@ impl AptError {
     }
 }
 
-/// apt for one suite and one architecture.
+/// apt for one architecture and one suite, or a suite with those that build on it.
 #[derive(Debug)]
 pub struct Apt<'a> {
     cache: &'a Cache,
@@ -72,14 +72,32 @@ impl<'a> Apt<'a> {
         suite: &str,
         progress: &mut dyn Progress,
     ) -> Result<Self, AptError> {
-        let mut sources = Sources::read(Path::new("/"))?.stanza(suite, Some(arch.debian()))?;
+        Self::open_suites(cache, arch, &[suite], progress)
+    }
+
+    /// The same for a suite and what builds on it, as `trixie` and `trixie-backports`: the last has
+    /// precedence, and the others have what it lacks.
+    ///
+    /// Errors: as [`Apt::open`].
+    pub fn open_suites(
+        cache: &'a Cache,
+        arch: Arch,
+        suites: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<Self, AptError> {
+        let system = Sources::read(Path::new("/"))?;
         // No translations, no icons.
-        sources.push_str("Targets: Packages\n");
+        let stanza = |suite: &&str| {
+            system.stanza(suite, Some(arch.debian())).map(|text| text + "Targets: Packages\n")
+        };
+        let sources = suites.iter().map(stanza).collect::<Result<Vec<_>, _>>()?.join("\n");
         // Other sources, other lists.
         let digest = blake3::hash(sources.as_bytes()).to_hex();
+        let suite = suites.join("+");
         let name = format!("apt/{suite}-{}-{}", arch.debian(), &digest[..8]);
-        let apt = Self { cache, arch, suite: suite.to_owned(), folder: cache.folder(&name) };
-        let own = configuration::files(&apt.folder, arch, &sources);
+        let apt = Self { cache, arch, suite, folder: cache.folder(&name) };
+        let preferred = suites.last().filter(|_| suites.len() > 1).copied();
+        let own = configuration::files(&apt.folder, arch, &sources, preferred);
         if !configuration::is_there(&own) {
             cache.alone(progress)?;
             configuration::write(&apt.folder, &own)?;

@@ -12,7 +12,8 @@
 //! - [`board`] is an emulated ARMv8 board with a /dev/kvm of its own, and [`remote_runner`] runs our commands
 //!   there, or on any other host; [`peer`] is the kernel's own test of the dirty log, to run there beside ours;
 //! - [`root`] makes what boards with networks boot, [`boards`] is a lab of them, and [`running_lab`] finds one
-//!   that another process holds.
+//!   that another process holds;
+//! - [`qemu_release`] has QEMUs of several Debian releases, each with the libraries that it was built for.
 //!
 //! [`provision`] is what all of them need before anything boots.
 //!
@@ -41,6 +42,7 @@ pub mod peer;
 pub mod pieces;
 mod progress;
 pub mod provision;
+pub mod qemu_release;
 pub mod remote_runner;
 pub mod root;
 mod run_folder;

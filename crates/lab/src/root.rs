@@ -141,7 +141,7 @@ fn build_root(
     let packages = apt.closure(&PACKAGES, progress)?;
     let key = key(&packages);
     if !cache.has("roots", &key) {
-        room(&cache.folder(""))?;
+        room(&cache.folder(""), ROOM)?;
     }
     let folder = cache.entry("roots", &key, progress, |folder, progress| {
         let debs = apt.files(&packages, progress)?;
@@ -155,14 +155,14 @@ fn build_root(
     Ok(folder.join("board.ext4"))
 }
 
-/// Errors unless there is room for a build.
-fn room(path: &Path) -> Result<(), RootError> {
+/// Errors unless there is room for a build that needs this many bytes.
+pub(crate) fn room(path: &Path, needed: u64) -> Result<(), RootError> {
     let stat = rustix::fs::statvfs(path).map_err(|errno| CacheError::at(path)(errno.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if free >= ROOM {
+    if free >= needed {
         return Ok(());
     }
-    Err(RootError::NoRoom { path: path.to_owned(), free, needed: ROOM })
+    Err(RootError::NoRoom { path: path.to_owned(), free, needed })
 }
 
 /// The digest of all that the root file system depends on.

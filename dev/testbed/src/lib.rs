@@ -7,6 +7,7 @@ mod loop_device;
 mod need;
 mod nobody;
 mod qemu;
+mod release;
 mod sshd;
 
 pub use cgroup::MemoryCgroup;
@@ -14,4 +15,5 @@ pub use loop_device::{LoopDevice, MountedDevice};
 pub use need::{Need, lacks, program};
 pub use nobody::{NOBODY, as_nobody};
 pub use qemu::{Qemu, StartError};
+pub use release::release_program;
 pub use sshd::Sshd;

@@ -1,6 +1,6 @@
 //! What a test needs of the machine, and what is said where it is missing.
 
-use crate::MemoryCgroup;
+use crate::{MemoryCgroup, release_program};
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub enum Need {
     /// A program, as [`program`] finds it.
     Program(&'static str),
+    /// A QEMU of this version (`7.2`), as [`release_program`] finds it.
+    Release(&'static str),
     /// A usable /dev/kvm.
     Kvm,
     /// To be root.
@@ -30,6 +32,16 @@ impl Need {
                 // An absolute path stands for itself when it is joined.
                 let found = std::env::split_paths(&paths).any(|path| path.join(&program).is_file());
                 (!found).then(|| format!("{} is not installed", program.display()))
+            }
+            Self::Release(version) => {
+                let program = release_program(version, "qemu-system-x86_64");
+                let lacks = || {
+                    format!(
+                        "no QEMU {version} at {}: cargo xtask repro --qemu-version {version} fetches it",
+                        program.display()
+                    )
+                };
+                (!program.is_file()).then(lacks)
             }
             Self::Kvm => {
                 let opened = File::options().read(true).write(true).open("/dev/kvm");

@@ -56,7 +56,26 @@ impl Qemu {
         program: &str,
         arguments: &[A],
     ) -> Result<Self, StartError> {
-        let mut command = Command::new(crate::program(program));
+        Self::start_program(dir, &crate::program(program), arguments)
+    }
+
+    /// As [`Qemu::start`], but a QEMU of this version, `7.2` for instance; see
+    /// [`release_program`](crate::release_program).
+    pub fn start_version<A: AsRef<OsStr>>(
+        version: &str,
+        program: &str,
+        arguments: &[A],
+    ) -> Result<Self, StartError> {
+        let program = crate::release_program(version, program);
+        Self::start_program(tempfile::tempdir()?, program.as_os_str(), arguments)
+    }
+
+    fn start_program<A: AsRef<OsStr>>(
+        dir: TempDir,
+        program: &OsStr,
+        arguments: &[A],
+    ) -> Result<Self, StartError> {
+        let mut command = Command::new(program);
         command
             .args(["-nodefaults", "-display", "none", "-serial", "file:console"])
             .args([

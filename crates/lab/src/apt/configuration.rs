@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 /// A file that apt reads, and what stands in it.
 type Own = (PathBuf, String);
 
-/// What apt reads in this folder.
-pub(super) fn files(folder: &Path, arch: Arch, sources: &str) -> [Own; 3] {
-    let configuration = configuration(folder, arch);
+/// What apt reads in this folder. `preferred` is the suite that has precedence, where there are several.
+pub(super) fn files(folder: &Path, arch: Arch, sources: &str, preferred: Option<&str>) -> [Own; 3] {
+    let mut configuration = configuration(folder, arch);
+    // Backports come after their suite otherwise (apt_preferences(5)).
+    configuration.extend(preferred.map(|suite| format!("APT::Default-Release \"{suite}\";\n")));
     [("list.sources", sources.to_owned()), ("status", String::new()), ("apt.conf", configuration)]
         .map(|(name, text)| (folder.join(name), text))
 }
@@ -73,5 +75,16 @@ mod tests {
         let text = configuration(Path::new("/cache/apt"), Arch::Aarch64);
         assert!(text.contains("Dir::State \"/cache/apt/state\";"));
         assert!(text.contains("APT::Architecture \"arm64\";"));
+    }
+
+    #[test]
+    fn the_suite_with_precedence_is_named_where_there_are_several() {
+        let text = |preferred| {
+            let [_, _, (_, text)] = files(Path::new("/cache/apt"), Arch::Aarch64, "", preferred);
+            text
+        };
+        assert!(!text(None).contains("Default-Release"));
+        let both = text(Some("trixie-backports"));
+        assert!(both.ends_with("APT::Default-Release \"trixie-backports\";\n"), "{both}");
     }
 }

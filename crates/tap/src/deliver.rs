@@ -1,6 +1,5 @@
 //! A round of a tap: what is read from the stream until everything that was pending has come.
 
-use crate::error::OpenError;
 use crate::migration_tap::{MigrationTap, log};
 use crate::reader::ReadResult;
 use crate::throttle::Throttle;
@@ -72,11 +71,7 @@ impl MigrationTap<'_> {
             if !self.has_left() {
                 return Ok(());
             }
-            let not_held = self.not_held();
-            self.open_again(stop).map_err(|error| match error {
-                OpenError::NoOtherHold { .. } | OpenError::CannotHold { .. } => not_held,
-                error => log(error),
-            })?;
+            self.open_again(stop).map_err(log)?;
             self.tracker.begin();
         }
     }
@@ -156,7 +151,7 @@ impl MigrationTap<'_> {
         self.let_it_end(into, stop)?;
         while self.step(QUIET, into)? {}
         let since = Instant::now();
-        while self.count_pause()? || !self.stood_still()? {
+        while self.ask_and_count_pause()? || !self.stood_still()? {
             if since.elapsed() > STAND_TIMEOUT {
                 let reason = "QEMU has sent its last page, and the guest still runs";
                 return Err(SourceError::Guest(reason.to_owned()).into());
@@ -247,7 +242,7 @@ impl MigrationTap<'_> {
         self.decoder.phase() == StreamPhase::RamEnded
     }
 
-    fn stood_still(&mut self) -> Result<bool, SourceError> {
+    pub(crate) fn stood_still(&mut self) -> Result<bool, SourceError> {
         let now = status(self.qmp).map_err(log)?;
         self.note_events();
         Ok(!now.running)

@@ -37,11 +37,14 @@ pub enum OpenError {
     },
     /// No hold that was tried has held it.
     #[error(
-        "QEMU can't be held in pre-copy: it left it before it was asked to, in spite of {tried}"
+        "QEMU left pre-copy before it was asked to: it is not held by {tried}, and what it sent says nothing \
+         about its log{more}"
     )]
-    NoOtherHold {
+    NotHeld {
         /// What was tried.
         tried: String,
+        /// What else there might be, if anything.
+        more: String,
     },
     /// It could not be left as it was when a hold had failed.
     #[error("QEMU is not held in pre-copy by what was tried first; and then {undo}")]

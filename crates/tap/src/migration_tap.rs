@@ -197,12 +197,8 @@ impl<'q> MigrationTap<'q> {
     /// What is said of a QEMU that has left pre-copy before it was asked to: what it sent says nothing about
     /// the log of a guest that runs.
     pub(crate) fn not_held(&self) -> SourceError {
-        let problem = format!(
-            "QEMU left pre-copy before it was asked to: it is not held by {}, and what it sent says nothing \
-             about its log",
-            self.hold.kind()
-        );
-        SourceError::Log(problem.into())
+        let tried = self.hold.kind().to_string();
+        log(OpenError::NotHeld { tried, more: String::new() })
     }
 
     /// Why there is no more stream.

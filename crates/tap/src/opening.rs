@@ -146,20 +146,12 @@ fn look(qmp: &mut Qmp, tried: &[HoldKind]) -> Result<Wanted, OpenError> {
     }
     let (has, knows) = (capabilities(qmp)?, parameters(qmp)?);
     let choice = ways_to_hold(qmp, &has, &knows)?;
-    let hold = choice
-        .next(tried)
-        .map_err(|errno| OpenError::System { what: "a random name", errno })?
-        .ok_or_else(|| OpenError::NoOtherHold { tried: named(tried) })?;
+    let hold = choice.next(tried)?;
     let is_told = knows.contains_key("avail-switchover-bandwidth");
     let page_bytes = USUAL_PAGE_BYTES;
     let pace = Pace { page_bytes, is_told, held_bytes: hold.held_bytes(), sent_lately: 0 };
     let settings = wanted(qmp, (&has, &knows), &*hold, &pace)?;
     Ok(Wanted { settings, hold, is_told })
-}
-
-fn named(holds: &[HoldKind]) -> String {
-    let names: Vec<String> = holds.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }
 
 /// Changes the settings, and has QEMU migrate into the other end of the socket.
@@ -283,10 +275,13 @@ fn listed(
             }
             // The bitmaps are listed behind the blocks, and before the first page.
             let all = hold.node().is_none() || opening.bitmaps_listed;
+            if hold.node().is_some()
+                && (opening.bitmaps_listed || opening.has_begun)
+                && opening.bitmaps.is_empty()
+            {
+                return Err(OpenError::NoBitmapSent);
+            }
             if let Some(blocks) = opening.blocks.take_if(|_| all) {
-                if hold.node().is_some() && opening.bitmaps.is_empty() {
-                    return Err(OpenError::NoBitmapSent);
-                }
                 reader.put_back(at + 1);
                 return Ok(ListedBlocks { reader, decoder, blocks, machine: opening.machine });
             }

@@ -80,6 +80,22 @@ impl MigrationTap<'_> {
     ///
     /// Whether it runs. Errors: it stands still for too long, or there is no guardian.
     pub(crate) fn count_pause(&mut self) -> Result<bool, SourceError> {
+        self.counted(|tap| {
+            tap.qmp.look_for_events().map_err(log)?;
+            tap.note_events();
+            Ok(tap.paused.is_none_or(|paused| paused.to.is_some()))
+        })
+    }
+
+    /// The same when all pages have come: QEMU is asked.
+    pub(crate) fn ask_and_count_pause(&mut self) -> Result<bool, SourceError> {
+        self.counted(|tap| Ok(!tap.stood_still()?))
+    }
+
+    fn counted(
+        &mut self,
+        runs: impl FnOnce(&mut Self) -> Result<bool, SourceError>,
+    ) -> Result<bool, SourceError> {
         if !self.ran {
             return Ok(false);
         }
@@ -89,9 +105,7 @@ impl MigrationTap<'_> {
         // Before it is looked: however long that takes, the guardian counts.
         self.watched()?;
         let now = Instant::now();
-        self.qmp.look_for_events().map_err(log)?;
-        self.note_events();
-        let running = self.paused.is_none_or(|paused| paused.to.is_some());
+        let running = runs(self)?;
         if running {
             self.seen_running = Some(now);
         } else {

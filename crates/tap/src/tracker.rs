@@ -93,6 +93,8 @@ pub(crate) struct BlockListReader {
     /// The dirty bitmaps that are migrated along, each with the name of its node.
     pub(crate) bitmaps: Vec<(String, String)>,
     pub(crate) bitmaps_listed: bool,
+    /// Whether pre-copy has begun: a list that has not come by then does not come.
+    pub(crate) has_begun: bool,
 }
 
 impl StreamVisitor for BlockListReader {
@@ -118,10 +120,17 @@ impl StreamVisitor for BlockListReader {
     }
 
     fn page(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), Self::Error> {
+        self.has_begun = true;
         Ok(())
     }
 
     fn fill(&mut self, _: usize, _: u64, _: u8) -> Result<(), Self::Error> {
+        self.has_begun = true;
+        Ok(())
+    }
+
+    fn section(&mut self, kind: SectionKind, _: u64) -> Result<(), Self::Error> {
+        self.has_begun |= kind != SectionKind::Start;
         Ok(())
     }
 }

@@ -2,11 +2,14 @@
 //! instruction on, and what must be the same after an audit as before.
 
 use crate::common::{Held, memtwin, until};
-use memtwin_qemu::{Capabilities, Parameters, blocks, capabilities, migration, parameters, status};
+use memtwin_qemu::{
+    BlockNode, Capabilities, Parameters, block_nodes, blocks, capabilities, migration, parameters,
+    status,
+};
 use memtwin_qmp::Qmp;
 use memtwin_report::RunRecord;
 use memtwin_report::record::{Case, Verdict};
-use memtwin_testbed::{Need, Qemu, lacks};
+use memtwin_testbed::{Need, Qemu, lacks, release_program};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -28,6 +31,8 @@ pub(crate) const WRITTEN: std::ops::Range<u64> = 0x10000..0x90000;
 pub(crate) struct Setup {
     capabilities: Capabilities,
     parameters: Parameters,
+    /// The block nodes and their dirty bitmaps.
+    nodes: Vec<BlockNode>,
     /// QEMU's word for the state of the guest.
     pub(crate) guest: String,
     /// Descriptors that are open in QEMU.
@@ -44,7 +49,23 @@ pub(crate) struct BareMachine {
 impl BareMachine {
     /// A machine with these arguments; None, with the reason printed, where it can't be obtained.
     pub(crate) fn start(program: &'static str, arguments: &str) -> Option<Self> {
-        let mut needs = vec![Need::Program(program), Need::Root];
+        let needs = [Need::Program(program), Need::Root];
+        Self::start_program(needs, program, arguments)
+    }
+
+    /// The same of this version of QEMU.
+    pub(crate) fn start_version(
+        version: &'static str,
+        program: &'static str,
+        arguments: &str,
+    ) -> Option<Self> {
+        let needs = [Need::Release(version), Need::Root];
+        let program = release_program(version, program);
+        Self::start_program(needs, program.to_str().unwrap(), arguments)
+    }
+
+    fn start_program(needs: [Need; 2], program: &str, arguments: &str) -> Option<Self> {
+        let mut needs = needs.to_vec();
         needs.extend(arguments.contains("kvm").then_some(Need::Kvm));
         if lacks(&needs) {
             return None;
@@ -111,6 +132,7 @@ impl BareMachine {
         Setup {
             capabilities: capabilities(&mut self.qmp).unwrap(),
             parameters: parameters(&mut self.qmp).unwrap(),
+            nodes: block_nodes(&mut self.qmp).unwrap(),
             guest: status(&mut self.qmp).unwrap().status.to_string(),
             fds: fds.count(),
         }

@@ -17,4 +17,5 @@ mod output;
 mod pause;
 mod refused;
 mod replicated;
+mod versions;
 mod writing;

@@ -33,7 +33,10 @@ impl Moment {
         let qmp = &mut machine.qmp;
         match self {
             Self::PreCopy => migration(qmp).unwrap().status.is_under_way(),
-            Self::Hold => parameters(qmp).unwrap()["max-bandwidth"] == 10,
+            // How slow depends on the version.
+            Self::Hold => {
+                [10, 2003].iter().any(|held| parameters(qmp).unwrap()["max-bandwidth"] == *held)
+            }
             Self::Stop => status(qmp).unwrap().status == RunState::FinishMigrate,
         }
     }

@@ -4,7 +4,6 @@ use super::{DirtyBitmap, Hold, HoldKind, SwitchoverAck};
 use crate::error::OpenError;
 use memtwin_qemu::{Capabilities, Parameters, block_nodes, machine_version, version};
 use memtwin_qmp::Qmp;
-use std::io;
 use std::ops::RangeInclusive;
 
 /// The first QEMU that waits for an acknowledgement only if a device, or an older machine type, asks it to.
@@ -31,6 +30,8 @@ struct HoldFacts {
 pub(crate) struct HoldChoice {
     ways: Vec<HoldKind>,
     is_mapped: bool,
+    /// Why there is no bitmap among them, if it would help and can't be.
+    no_bitmap: Option<String>,
 }
 
 /// Looks how a QEMU that has these settings can be held.
@@ -60,20 +61,29 @@ pub(crate) fn ways_to_hold(
         ways if ways.is_empty() => {
             Err(OpenError::CannotHold { version: said.to_string(), reason: facts.why_none() })
         }
-        ways => Ok(HoldChoice { ways, is_mapped: facts.is_mapped }),
+        ways => {
+            let no_bitmap =
+                (!facts.own_bitmaps.is_empty() && !facts.takes_bitmap()).then(|| facts.why_none());
+            Ok(HoldChoice { ways, is_mapped: facts.is_mapped, no_bitmap })
+        }
     }
 }
 
 impl HoldChoice {
-    /// The best hold that was not tried yet. Errors: no random number for a name.
-    pub(crate) fn next(&self, tried: &[HoldKind]) -> io::Result<Option<Box<dyn Hold>>> {
-        let Some(kind) = self.ways.iter().find(|way| !tried.contains(way)) else {
-            return Ok(None);
-        };
-        Ok(Some(match kind {
-            HoldKind::SwitchoverAck => Box::new(SwitchoverAck),
-            HoldKind::DirtyBitmap => Box::new(DirtyBitmap::new(self.is_mapped)?),
-        }))
+    /// The best hold that was not tried yet. Errors: there is none; no random number for a name.
+    pub(crate) fn next(&self, tried: &[HoldKind]) -> Result<Box<dyn Hold>, OpenError> {
+        match self.ways.iter().find(|way| !tried.contains(way)) {
+            Some(HoldKind::SwitchoverAck) => Ok(Box::new(SwitchoverAck)),
+            Some(HoldKind::DirtyBitmap) => {
+                let hold = DirtyBitmap::new(self.is_mapped);
+                hold.map(|hold| Box::new(hold) as Box<dyn Hold>)
+                    .map_err(|errno| OpenError::System { what: "a random name", errno })
+            }
+            None => Err(OpenError::NotHeld {
+                tried: tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                more: self.no_bitmap.as_ref().map_or(String::new(), |why| format!("; {why}")),
+            }),
+        }
     }
 }
 
@@ -107,9 +117,12 @@ impl HoldFacts {
             }
             () => format!(
                 "a dirty bitmap of ours would hold it, but the guest has dirty bitmaps of its own ({}), which \
-                 QEMU would then leave out of their images; remove them (block-dirty-bitmap-remove), or use \
-                 QEMU 8.2 to 11.0",
-                self.own_bitmaps.join(", ")
+                 QEMU would then leave out of their images; remove them (block-dirty-bitmap-remove), or {}",
+                self.own_bitmaps.join(", "),
+                match self.version >= ACK_BY_DEVICE {
+                    true => "start QEMU with -global migration.switchover-ack-legacy=on",
+                    false => "use QEMU 8.2 or later",
+                }
             ),
         }
     }

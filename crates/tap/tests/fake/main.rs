@@ -8,7 +8,8 @@ mod server;
 use memtwin_pages::RegionId;
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{CancelToken, PageReceiver, RoundKind, SinkError, Source};
-use memtwin_tap::{MigrationTap, OpenError, TapTarget};
+use memtwin_tap::{HoldKind, MigrationTap, OpenError, TapTarget};
+use serde_json::Value;
 use server::{Faults, Server, State};
 use std::fs;
 use std::process::Command;
@@ -283,30 +284,102 @@ fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
     server.done();
 }
 
-/// A QEMU that ignores that it is held (11.1 with a machine type of its own): it goes to its end by itself,
-/// and lets the guest run afterwards, which somebody who had paused it would not.
+/// A QEMU that ignores that it is held (11.1 with a machine type of its own): it goes to its end by itself.
+/// What it sent says nothing of the log of a guest that runs, whatever round it is.
 #[test]
 fn a_qemu_that_leaves_pre_copy_by_itself_was_not_held() {
-    for (by_itself, running) in [(true, true), (false, false)] {
-        let (server, mut qmp) = connected(Faults::default());
+    for kind in [RoundKind::PreCopy, RoundKind::Delta, RoundKind::Final] {
+        let (server, mut qmp) = connected(Faults { unheld: true, ..Faults::default() });
         let stop = CancelToken::default();
         let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
-        {
-            let mut state = server.state.lock().unwrap();
-            (state.running, state.runs_after) = (false, running);
-        }
+        server.state.lock().unwrap().running = false;
         let push_source = tap.push_source().unwrap();
-        push_source.deliver(RoundKind::Final, &mut Nowhere, &stop).unwrap();
-        let closed = tap.close();
-        assert_eq!(closed.is_err(), by_itself, "{closed:?}");
-        if let Err(error) = closed {
-            let said = error.to_string();
-            assert!(said.contains("left pre-copy before it was asked to"), "{said}");
-        }
+        let said = push_source.deliver(kind, &mut Nowhere, &stop).unwrap_err().to_string();
+        assert!(said.contains("left pre-copy before it was asked to"), "{said}");
         drop(tap);
+        drop(qmp);
+        is_as_it_was(&server.done().lock().unwrap());
+    }
+}
+
+/// The next way of holding it is tried before that is said; here it can't hold either, as nothing of it is in
+/// the stream.
+#[test]
+fn the_next_hold_is_tried_and_leaves_nothing_behind() {
+    let faults = Faults { version: Some((11, 1)), unheld: true, ..Faults::default() };
+    let (server, mut qmp) = connected(faults);
+    let stop = CancelToken::default();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
+    assert_eq!(tap.hold(), HoldKind::SwitchoverAck);
+    {
+        let mut state = server.state.lock().unwrap();
+        (state.running, state.runs_after) = (false, true);
+        state.commands.clear();
+    }
+    let push_source = tap.push_source().unwrap();
+    let error = push_source.deliver(RoundKind::PreCopy, &mut Nowhere, &stop).unwrap_err();
+    assert!(error.to_string().contains("does not migrate the dirty bitmap"), "{error}");
+    drop(tap);
+    drop(qmp);
+    let state = server.done();
+    let state = state.lock().unwrap();
+    is_as_it_was(&state);
+    assert!(state.commands.iter().any(|command| command == "blockdev-add"), "{state:?}");
+    assert_eq!(state.node, None, "our block node stays");
+}
+
+/// It is held by a dirty bitmap of ours, and a bitmap of its own would be taken out of its image.
+#[test]
+fn a_guest_with_a_dirty_bitmap_of_its_own_is_not_touched() {
+    for (own_bitmap, touched) in [(true, false), (false, true)] {
+        let faults = Faults { version: Some((7, 2)), own_bitmap, ..Faults::default() };
+        let (server, mut qmp) = connected(faults);
+        let stop = CancelToken::default();
+        server.state.lock().unwrap().capabilities.remove("switchover-ack");
+        let error =
+            MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap_err();
+        assert_eq!(matches!(error, OpenError::CannotHold { .. }), own_bitmap, "{error}");
+        assert_eq!(error.to_string().contains("disk0/b0"), own_bitmap, "{error}");
+        drop(qmp);
+        let state = server.done();
+        let state = state.lock().unwrap();
+        let changes = |command: &String| CHANGES.contains(&&**command) || command == "blockdev-add";
+        assert_eq!(state.commands.iter().any(changes), touched, "{state:?}");
+        assert_eq!(state.node, None);
+    }
+}
+
+/// A setting of a QEMU to come: what it does nobody can say, unless it is as QEMU has it by itself.
+#[test]
+fn a_setting_that_is_not_known_is_refused_if_somebody_has_set_it() {
+    let set: [(&str, Value, bool); 5] = [
+        ("of-tomorrow", 7.into(), false),
+        ("of-tomorrow", 8.into(), true),
+        ("without-a-default", 0.into(), false),
+        ("without-a-default", "on".into(), true),
+        ("multifd-channels", 8.into(), false),
+    ];
+    for (name, value, refused) in set {
+        let (server, mut qmp) = connected(Faults::default());
+        let stop = CancelToken::default();
+        server.state.lock().unwrap().parameters.insert(name.to_owned(), value);
+        let opened = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop);
+        let said = opened.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(said.contains(&format!("parameter {name} is set")), refused, "{name}: {said}");
+        assert_eq!(opened.is_err(), refused, "{name}: {said}");
+        drop(opened);
         drop(qmp);
         server.done();
     }
+    let (server, mut qmp) = connected(Faults::default());
+    server.state.lock().unwrap().capabilities.insert("of-tomorrow".to_owned(), true);
+    let stop = CancelToken::default();
+    let error = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap_err();
+    assert!(error.to_string().contains("capability of-tomorrow is set (on)"), "{error}");
+    drop(qmp);
+    let state = server.done();
+    let state = state.lock().unwrap();
+    assert!(!state.commands.iter().any(|command| CHANGES.contains(&&**command)), "{state:?}");
 }
 
 /// One page less than QEMU has sent.

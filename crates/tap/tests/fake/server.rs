@@ -1,17 +1,17 @@
 //! A QMP server that has a migration's settings and a recorded stream, and does what a test says.
 
-use memtwin_stream::{BlockEntry, Decoder, StreamLimits, StreamVisitor};
+use memtwin_stream::{BlockEntry, Decoder, StreamLimits, StreamPhase, StreamVisitor};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{IoSliceMut, Read, Write};
+use std::io::{ErrorKind, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A whole stream of a machine of 1 MiB (crates/stream/tests/fixtures).
@@ -30,6 +30,12 @@ pub(crate) struct Faults {
     pub(crate) lives: bool,
     /// The migration fails at once, with this reason.
     pub(crate) fail: Option<&'static str>,
+    /// Its version, if not 10.0.
+    pub(crate) version: Option<(u32, u32)>,
+    /// It does not wait for the acknowledgement.
+    pub(crate) unheld: bool,
+    /// Whether the guest has a dirty bitmap of its own.
+    pub(crate) own_bitmap: bool,
 }
 
 /// How QEMU is.
@@ -51,6 +57,8 @@ pub(crate) struct State {
     pub(crate) socket: Option<OwnedFd>,
     /// How many pages it says that it has sent.
     pub(crate) sent: u64,
+    /// The block node that was added.
+    pub(crate) node: Option<String>,
 }
 
 /// A fake QEMU that serves one client.
@@ -64,7 +72,7 @@ impl Server {
     pub(crate) fn start(faults: Faults) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("qmp")).unwrap();
-        let capabilities = ["return-path", "switchover-ack", "xbzrle", "multifd"];
+        let capabilities = ["return-path", "switchover-ack", "dirty-bitmaps", "xbzrle", "multifd"];
         let parameters = json!({
             "max-bandwidth": 134217728, "downtime-limit": 300, "avail-switchover-bandwidth": 0,
             "tls-creds": "other", "mode": "cpr-reboot",
@@ -80,6 +88,7 @@ impl Server {
             commands: Vec::new(),
             socket: None,
             sent: pages_of(STREAM),
+            node: None,
         }));
         let shared = Arc::clone(&state);
         let thread = thread::spawn(move || {
@@ -176,6 +185,29 @@ impl State {
             // What is known to end QEMU, or to keep pages from the stream, it has not.
             "query-kvm" => return json!({"enabled": true, "present": true}),
             "query-balloon" | "query-memory-devices" | "qom-list" => return json!([]),
+            "query-version" => {
+                let (major, minor) = faults.version.unwrap_or((10, 0));
+                let numbers = json!({"micro": 2, "minor": minor, "major": major});
+                return json!({"qemu": numbers, "package": ""});
+            }
+            "qom-get" => return json!("pc-i440fx-10.0-machine"),
+            "device-list-properties" => {
+                return json!([{"name": "of-tomorrow", "type": "int", "default-value": 7}]);
+            }
+            "query-named-block-nodes" => {
+                let bitmap = json!([{"name": "b0", "granularity": 65536, "count": 0}]);
+                let own = faults
+                    .own_bitmap
+                    .then(|| json!({"node-name": "disk0", "dirty-bitmaps": bitmap}));
+                let ours = self
+                    .node
+                    .iter()
+                    .map(|name| json!({"node-name": name, "dirty-bitmaps": [{"name": name}]}));
+                return own.into_iter().chain(ours).collect();
+            }
+            "blockdev-add" => self.node = arguments["node-name"].as_str().map(str::to_owned),
+            "block-dirty-bitmap-add" | "block-dirty-bitmap-remove" => {}
+            "blockdev-del" => self.node = None,
             "query-migrate" if self.status == "none" => {}
             "query-migrate" => {
                 let ram = json!({ "page-size": 4096, "normal": self.sent, "duplicate": 0 });
@@ -215,10 +247,9 @@ impl State {
             }
             "migrate" => {
                 self.status = "active";
-                let socket = self.socket.as_ref().unwrap();
-                assert_eq!(rustix::io::write(socket, STREAM).unwrap(), STREAM.len());
-                let (ends, shared) = (socket.try_clone().unwrap(), Arc::clone(shared));
-                thread::spawn(move || until_it_fails(ends, &shared));
+                let socket = UnixStream::from(self.socket.as_ref().unwrap().try_clone().unwrap());
+                let (shared, unheld) = (Arc::clone(shared), faults.unheld);
+                thread::spawn(move || migrate(socket, unheld, &shared));
             }
             other => panic!("an unexpected {other}"),
         }
@@ -226,14 +257,60 @@ impl State {
     }
 }
 
-/// As QEMU's migration: it fails when its destination says so or is gone, and the guest runs on.
-fn until_it_fails(socket: OwnedFd, shared: &Mutex<State>) {
-    // The fake acknowledges nothing, so what comes back is the word of the end, or the end.
-    let word = File::from(socket).read(&mut [0; 64]);
+/// As QEMU's migration. Held, it says now and then that nothing is pending, until it has its
+/// acknowledgement. It fails when its destination says so or is gone, and the guest runs on.
+fn migrate(mut socket: UnixStream, unheld: bool, shared: &Mutex<State>) {
+    let (pre_copy, rest) = STREAM.split_at(end_of_pre_copy());
+    socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+    // Whoever has ended it reads no more.
+    let _ = socket.write_all(if unheld { STREAM } else { pre_copy });
+    let ram = &rest[1..5];
+    let empty = [&[2], ram, &[0, 0, 0, 0, 0, 0, 0, 0x10, 0x7e], ram].concat();
+    let mut held = !unheld;
+    let mut word = [0; 64];
+    let ended = loop {
+        match socket.read(&mut word) {
+            Ok(4..) if word[..2] == [0, 7] => {
+                held = false;
+                let _ = socket.write_all(rest);
+            }
+            Ok(_) => break true,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => break false,
+            Err(_) if held => drop(socket.write_all(&empty)),
+            Err(_) => {}
+        }
+    };
     let mut state = shared.lock().unwrap();
-    if word.is_ok() && state.status == "active" {
+    if ended && state.status == "active" {
         (state.status, state.running, state.socket) = ("failed", state.runs_after, None);
     }
+}
+
+/// Where the last section of RAM begins.
+fn end_of_pre_copy() -> usize {
+    struct Nothing;
+    impl StreamVisitor for Nothing {
+        type Error = std::convert::Infallible;
+
+        fn blocks(&mut self, _: &[BlockEntry]) -> Result<(), Self::Error> {
+            Ok(())
+        }
+
+        fn page(&mut self, _: usize, _: u64, _: &[u8]) -> Result<(), Self::Error> {
+            Ok(())
+        }
+
+        fn fill(&mut self, _: usize, _: u64, _: u8) -> Result<(), Self::Error> {
+            Ok(())
+        }
+    }
+    let mut decoder = Decoder::new(StreamLimits::default(), 4096);
+    let in_last = |byte: &u8| {
+        decoder.feed(&[*byte], &mut Nothing).unwrap();
+        decoder.phase() == StreamPhase::LastPass
+    };
+    // Its head has five bytes.
+    STREAM.iter().position(in_last).unwrap() - 4
 }
 
 fn pages_of(stream: &[u8]) -> u64 {

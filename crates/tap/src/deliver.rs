@@ -68,7 +68,7 @@ impl MigrationTap<'_> {
                 self.tracker.sections = 0;
                 self.until(into, stop, |tap| tap.tracker.sections >= LOOKS)?;
             }
-            if !self.has_left() {
+            if !self.has_left() || !self.ran {
                 return Ok(());
             }
             self.open_again(stop).map_err(log)?;
@@ -82,17 +82,12 @@ impl MigrationTap<'_> {
         while self.step(Duration::ZERO, into)? {}
         self.tracker.sections = 0;
         self.until(into, stop, |tap| tap.tracker.sections > 0)?;
-        if !self.has_left() && self.tracker.pages == 0 && self.nothing_pending()? {
+        if self.has_left() || (self.tracker.pages == 0 && self.nothing_pending()?) {
             return Ok(());
         }
-        if !self.has_left() {
-            self.throttle(Throttle::Full, into)?;
-            self.round(into, stop)?;
-        }
-        if self.has_left() {
-            return Err(self.not_held().into());
-        }
-        self.slow_down(into)
+        self.throttle(Throttle::Full, into)?;
+        self.round(into, stop)?;
+        if self.has_left() { Ok(()) } else { self.slow_down(into) }
     }
 
     /// Reads on until what was pending when the round began has come.
@@ -140,15 +135,17 @@ impl MigrationTap<'_> {
         if self.may_end && self.has_ended() && self.stood_still()? {
             return Ok(());
         }
-        if !self.may_end {
+        if !self.may_end && !self.has_left() {
             // Most of it while the guest still runs.
             self.throttle(Throttle::Full, into)?;
             self.round(into, stop)?;
-            if self.has_left() {
-                return Err(self.not_held().into());
-            }
         }
-        self.let_it_end(into, stop)?;
+        self.left_early |= !self.may_end && self.has_left();
+        if !self.left_early {
+            self.let_go(into)?;
+        }
+        self.may_end = true;
+        self.read_to_end(into, stop)?;
         while self.step(QUIET, into)? {}
         let since = Instant::now();
         while self.ask_and_count_pause()? || !self.stood_still()? {
@@ -164,20 +161,23 @@ impl MigrationTap<'_> {
     }
 
     /// Lets QEMU pause the guest and send what is left, when it finds that this is little enough.
-    fn let_it_end(
+    fn let_go(&mut self, into: &mut dyn PageReceiver) -> Result<(), RoundError> {
+        self.count_pause()?;
+        self.measure(into)?;
+        self.throttle(Throttle::MayEnd(self.max_pause), into)?;
+        if !self.may_end && self.hold.let_go(self.reader.socket()).is_err() {
+            // Only of a stream that has ended already, by whomever.
+            return Err(self.ended().into());
+        }
+        Ok(())
+    }
+
+    /// Reads its last pages, and counts the guest's pause meanwhile.
+    fn read_to_end(
         &mut self,
         into: &mut dyn PageReceiver,
         stop: &CancelToken,
     ) -> Result<(), RoundError> {
-        self.count_pause()?;
-        self.measure(into)?;
-        self.throttle(Throttle::MayEnd(self.max_pause), into)?;
-        if !std::mem::replace(&mut self.may_end, true)
-            && self.hold.let_go(self.reader.socket()).is_err()
-        {
-            // Only of a stream that has ended already, by whomever.
-            return Err(self.ended().into());
-        }
         let since = Instant::now();
         let mut throttle = Throttle::MayEnd(self.max_pause);
         let mut measured = since;
@@ -187,7 +187,7 @@ impl MigrationTap<'_> {
             }
             let until = Instant::now() + PAUSE_INTERVAL;
             while !self.has_ended() && Instant::now() < until && self.step(PAUSE_INTERVAL, into)? {}
-            if !self.count_pause()? || self.has_ended() {
+            if !self.count_pause()? || self.left_early || self.has_ended() {
                 continue;
             }
             if since.elapsed() > NO_MOMENT {

@@ -9,7 +9,7 @@ use crate::reader::{EndReason, StreamReader, stall_timeout};
 use crate::throttle::Pace;
 use crate::tracker::RoundTracker;
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
-use memtwin_qemu::{Block, RamCounters, RunState, status};
+use memtwin_qemu::{Block, RamCounters, status};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{CancelToken, Collector, GuestState, PushSource, Source, SourceError};
 use memtwin_stream::{BlockEntry, Decoder};
@@ -46,6 +46,8 @@ pub struct MigrationTap<'q> {
     pub(crate) judged: Option<PausedInterval>,
     /// Whether QEMU may end: it was let go.
     pub(crate) may_end: bool,
+    /// Whether it had left pre-copy before it was let go.
+    pub(crate) left_early: bool,
     layout: Layout,
     listed: Vec<BlockEntry>,
     /// Which region each listed block is, if it is one.
@@ -113,6 +115,7 @@ impl<'q> MigrationTap<'q> {
             paused: None,
             judged: None,
             may_end: false,
+            left_early: false,
             layout: Layout::default(),
             regions: (0..listed.len()).map(|at| Some(RegionId(at))).collect(),
             listed,
@@ -128,18 +131,21 @@ impl<'q> MigrationTap<'q> {
     ///
     /// Errors: there is no other hold; QEMU can't be tapped any more; it has other blocks now.
     pub(crate) fn open_again(&mut self, stop: &CancelToken) -> Result<(), OpenError> {
-        self.failed_holds.push(self.hold.kind());
         if let Some(cleanup) = self.cleanup.take() {
             cleanup
                 .finish(self.qmp, self.reader.socket())
                 .map_err(|undo| OpenError::NotUndone { undo })?;
         }
         self.note_events();
+        // QEMU does not hold a guest that does not run: somebody has paused it meanwhile.
+        if status(self.qmp)?.running {
+            self.failed_holds.push(self.hold.kind());
+        }
         let guardian = (self.guardian)();
         let begun = begin(self.qmp, &self.target, guardian, &self.failed_holds, stop)?;
         self.pace = pace(&begun);
-        let BegunMigration { reader, decoder, blocks, hold, cleanup, .. } = begun;
-        (self.reader, self.decoder, self.hold) = (reader, decoder, hold);
+        let BegunMigration { reader, decoder, blocks, hold, cleanup, ran, .. } = begun;
+        (self.reader, self.decoder, self.hold, self.ran) = (reader, decoder, hold, ran);
         self.cleanup = Some(cleanup);
         (self.tracker, self.counters) = (RoundTracker::default(), Counters::default());
         (self.paused, self.seen_running) = (None, None);
@@ -186,19 +192,19 @@ impl<'q> MigrationTap<'q> {
 
     /// Leaves QEMU as it was found. Does nothing the second time.
     ///
-    /// Errors: QEMU could not be left so, and who goes on with it.
+    /// Errors: QEMU could not be left so, and who goes on with it; or it had left pre-copy before it was
+    /// asked to, so that what came was not the log of a guest that was held. (A guest that somebody has paused
+    /// is not held, and needs not be: it does not run afterwards.)
     pub fn close(&mut self) -> Result<(), SourceError> {
         let Some(cleanup) = self.cleanup.take() else { return Ok(()) };
         cleanup.finish(self.qmp, self.reader.socket()).map_err(log)?;
+        let now = status(self.qmp).map_err(log)?;
         self.note_events();
+        if self.left_early && self.ran && now.running {
+            let tried = self.hold.kind().to_string();
+            return Err(log(OpenError::NotHeld { tried, more: String::new() }));
+        }
         Ok(())
-    }
-
-    /// What is said of a QEMU that has left pre-copy before it was asked to: what it sent says nothing about
-    /// the log of a guest that runs.
-    pub(crate) fn not_held(&self) -> SourceError {
-        let tried = self.hold.kind().to_string();
-        log(OpenError::NotHeld { tried, more: String::new() })
     }
 
     /// Why there is no more stream.
@@ -268,10 +274,6 @@ impl Source for MigrationTap<'_> {
 
     fn guest(&mut self) -> Result<GuestState, SourceError> {
         let now = status(self.qmp).map_err(log)?;
-        // Nothing but our own migration has brought it there.
-        if now.status == RunState::FinishMigrate && !self.may_end && self.cleanup.is_some() {
-            return Err(self.not_held());
-        }
         Ok(if now.running { GuestState::Running } else { GuestState::Stopped })
     }
 

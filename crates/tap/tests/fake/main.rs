@@ -284,21 +284,36 @@ fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
     server.done();
 }
 
-/// A QEMU that ignores that it is held (11.1 with a machine type of its own): it goes to its end by itself.
-/// What it sent says nothing of the log of a guest that runs, whatever round it is.
+/// A QEMU that ignores that it is held (11.1 with a machine type of its own): it goes to its end by itself,
+/// and lets the guest run afterwards, which somebody who had paused it would not.
 #[test]
 fn a_qemu_that_leaves_pre_copy_by_itself_was_not_held() {
     for kind in [RoundKind::PreCopy, RoundKind::Delta, RoundKind::Final] {
-        let (server, mut qmp) = connected(Faults { unheld: true, ..Faults::default() });
-        let stop = CancelToken::default();
-        let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
-        server.state.lock().unwrap().running = false;
-        let push_source = tap.push_source().unwrap();
-        let said = push_source.deliver(kind, &mut Nowhere, &stop).unwrap_err().to_string();
-        assert!(said.contains("left pre-copy before it was asked to"), "{said}");
-        drop(tap);
-        drop(qmp);
-        is_as_it_was(&server.done().lock().unwrap());
+        for runs_after in [true, false] {
+            let (server, mut qmp) = connected(Faults { unheld: true, ..Faults::default() });
+            let stop = CancelToken::default();
+            let mut tap =
+                MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
+            {
+                let mut state = server.state.lock().unwrap();
+                (state.running, state.runs_after) = (false, runs_after);
+            }
+            let push_source = tap.push_source().unwrap();
+            let mut done = push_source.deliver(kind, &mut Nowhere, &stop);
+            if kind != RoundKind::PreCopy {
+                done =
+                    done.and_then(|()| push_source.deliver(RoundKind::Final, &mut Nowhere, &stop));
+                done = done.and_then(|()| Ok(tap.close()?));
+            }
+            assert_eq!(done.is_err(), runs_after, "{kind:?}: {done:?}");
+            if let Err(error) = done {
+                let said = error.to_string();
+                assert!(said.contains("left pre-copy before it was asked to"), "{said}");
+            }
+            drop(tap);
+            drop(qmp);
+            server.done();
+        }
     }
 }
 

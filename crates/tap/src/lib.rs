@@ -1,16 +1,15 @@
 //! Any QEMU as a source: the tap plays the destination of a migration that never comes to its end.
 //!
-//! QEMU collects its dirty log by itself and sends the pages; the tap withholds the one word that
-//! QEMU waits for before it hands the guest over (the capability `switchover-ack`), so QEMU stays
-//! in pre-copy for as long as we like while the guest runs. At the end the word is given: QEMU
+//! QEMU collects its dirty log by itself and sends the pages; the tap keeps it from leaving pre-copy, for as
+//! long as we like while the guest runs, by what this QEMU waits for (`hold.rs`). At the end it is let go: QEMU
 //! pauses the guest and sends the last pages, and while it waits for us to take the guest over, the
-//! guest stands still for a judge. Then the migration is cancelled, and QEMU lets the guest run on.
+//! guest stands still for a judge. Then the migration is ended, and QEMU lets the guest run on.
 //!
 //! - Nothing in QEMU is patched, and nothing of the guest is prepared; the tap needs QMP alone.
 //! - The tap never pauses the guest by a command: QEMU does so by itself, and lets it run on by
 //!   itself when the migration ends, however it ends. So our death leaves no guest paused.
-//! - What is changed in QEMU are migration capabilities and parameters. They are put back at the
-//!   end, by a guardian process if we are killed.
+//! - What is changed in QEMU are migration capabilities and parameters, and where a dirty bitmap holds it, a
+//!   block node of ours. All is put back at the end, by a guardian process if we are killed.
 //! - Between rounds QEMU is held at 10 bytes a second: it looks at its dirty log about ten times a
 //!   second, if nothing is pending, and costs no CPU time.
 //!

@@ -4,7 +4,7 @@ use crate::migration_tap::{MigrationTap, log};
 use crate::reader::ReadResult;
 use crate::throttle::Throttle;
 use crate::tracker::StreamReceiver;
-use memtwin_qemu::{migration, status};
+use memtwin_qemu::{RamCounters, migration, status};
 use memtwin_replicate::{
     CancelToken, PageReceiver, PushSource, RoundError, RoundKind, SourceError,
 };
@@ -78,12 +78,23 @@ impl MigrationTap<'_> {
 
     /// A round while the guest runs. QEMU is held, and hurries only if there is something to send.
     fn delta(&mut self, into: &mut dyn PageReceiver, stop: &CancelToken) -> Result<(), RoundError> {
+        let looked = self.pending()?.map_or(0, |now| now.dirty_sync_count);
         // What came since the last round, and does not tell of now.
         while self.step(Duration::ZERO, into)? {}
-        self.tracker.sections = 0;
-        self.until(into, stop, |tap| tap.tracker.sections > 0)?;
-        if self.has_left() || (self.tracker.pages == 0 && self.nothing_pending()?) {
-            return Ok(());
+        loop {
+            self.tracker.sections = 0;
+            self.until(into, stop, |tap| tap.tracker.sections > 0)?;
+            if self.has_left() {
+                return Ok(());
+            }
+            let now = self.pending()?;
+            if self.tracker.pages > 0 || now.is_some_and(|now| now.remaining > 0) {
+                break;
+            }
+            // Only a log that was collected since says that it is clean.
+            if now.is_none_or(|now| now.dirty_sync_count > looked) {
+                return Ok(());
+            }
         }
         self.throttle(Throttle::Full, into)?;
         self.round(into, stop)?;
@@ -122,8 +133,12 @@ impl MigrationTap<'_> {
     /// Whether QEMU has sent everything that it knows to be dirty. An empty section alone does not
     /// say so: QEMU also writes one when it has used up its bandwidth.
     fn nothing_pending(&mut self) -> Result<bool, SourceError> {
-        let now = migration(self.qmp).map_err(log)?;
-        Ok(now.ram.is_none_or(|ram| ram.remaining == 0))
+        Ok(self.pending()?.is_none_or(|now| now.remaining == 0))
+    }
+
+    /// QEMU's counters, if a migration is under way.
+    fn pending(&mut self) -> Result<Option<RamCounters>, SourceError> {
+        Ok(migration(self.qmp).map_err(log)?.ram)
     }
 
     fn slow_down(&mut self, into: &mut dyn PageReceiver) -> Result<(), RoundError> {
@@ -218,6 +233,9 @@ impl MigrationTap<'_> {
     /// Errors unless as many pages have come as QEMU says that it has sent.
     fn agrees_with_qemu(&mut self) -> Result<(), RoundError> {
         let now = migration(self.qmp).map_err(log)?;
+        if !now.status.is_under_way() {
+            return Err(self.ended().into());
+        }
         self.counters.qemu = now.ram;
         let sent = now.ram.map(|ram| ram.normal + ram.duplicate);
         if sent == Some(self.counters.pages) {

@@ -27,7 +27,7 @@ fn audited_within(limit: u64) -> Output {
     assert!(group.processes().contains(&qemu.pid()));
 
     let mut audit = memtwin();
-    audit.arg("audit").arg(qemu.qmp()).args(["--rounds", "2", "--quiet"]);
+    audit.arg("audit").arg(qemu.qmp()).args(["--rounds", "2", "--quiet", "--max-pause", "1m"]);
     let output = run(&mut group.within(&audit));
     assert_eq!(qemu.ended().unwrap(), None, "QEMU was ended: {output:?}");
     let mut qmp = Qmp::connect(&qemu.qmp(), Duration::from_secs(60)).unwrap();

@@ -210,7 +210,10 @@ impl State {
             "blockdev-del" => self.node = None,
             "query-migrate" if self.status == "none" => {}
             "query-migrate" => {
-                let ram = json!({ "page-size": 4096, "normal": self.sent, "duplicate": 0 });
+                let looks = self.commands.len();
+                let ram = json!({
+                    "page-size": 4096, "normal": self.sent, "duplicate": 0, "dirty-sync-count": looks,
+                });
                 let mut now = json!({ "status": self.status, "ram": ram });
                 if let Some(reason) = self.reason {
                     now["error-desc"] = reason.into();

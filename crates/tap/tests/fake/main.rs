@@ -397,6 +397,22 @@ fn a_setting_that_is_not_known_is_refused_if_somebody_has_set_it() {
     assert!(!state.commands.iter().any(|command| CHANGES.contains(&&**command)), "{state:?}");
 }
 
+/// More than the queue holds, from a QEMU that answers nobody before it is taken.
+#[test]
+fn a_last_pass_is_taken_without_asking_anything() {
+    for long_last_pass in [0, 40_000] {
+        let (server, mut qmp) = connected(Faults { long_last_pass, ..Faults::default() });
+        let stop = CancelToken::default();
+        let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
+        let before = tap.counters().pages;
+        tap.push_source().unwrap().deliver(RoundKind::Final, &mut Nowhere, &stop).unwrap();
+        assert!(tap.counters().pages - before >= long_last_pass);
+        drop(tap);
+        drop(qmp);
+        server.done();
+    }
+}
+
 /// One page less than QEMU has sent.
 #[test]
 fn counts_that_do_not_agree_are_no_pass() {

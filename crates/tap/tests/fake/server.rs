@@ -32,6 +32,9 @@ pub(crate) struct Faults {
     pub(crate) fail: Option<&'static str>,
     /// Its version, if not 10.0.
     pub(crate) version: Option<(u32, u32)>,
+    /// Its last pass has this many pages more, and until they are taken it answers nobody, as QEMU, which
+    /// sends it with its big lock held.
+    pub(crate) long_last_pass: u64,
     /// It does not wait for the acknowledgement.
     pub(crate) unheld: bool,
     /// Whether the guest has a dirty bitmap of its own.
@@ -251,8 +254,8 @@ impl State {
             "migrate" => {
                 self.status = "active";
                 let socket = UnixStream::from(self.socket.as_ref().unwrap().try_clone().unwrap());
-                let (shared, unheld) = (Arc::clone(shared), faults.unheld);
-                thread::spawn(move || migrate(socket, unheld, &shared));
+                let (shared, faults) = (Arc::clone(shared), faults.clone());
+                thread::spawn(move || migrate(socket, &faults, &shared));
             }
             other => panic!("an unexpected {other}"),
         }
@@ -262,8 +265,9 @@ impl State {
 
 /// As QEMU's migration. Held, it says now and then that nothing is pending, until it has its
 /// acknowledgement. It fails when its destination says so or is gone, and the guest runs on.
-fn migrate(mut socket: UnixStream, unheld: bool, shared: &Mutex<State>) {
+fn migrate(mut socket: UnixStream, faults: &Faults, shared: &Mutex<State>) {
     let (pre_copy, rest) = STREAM.split_at(end_of_pre_copy());
+    let unheld = faults.unheld;
     socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
     // Whoever has ended it reads no more.
     let _ = socket.write_all(if unheld { STREAM } else { pre_copy });
@@ -275,7 +279,11 @@ fn migrate(mut socket: UnixStream, unheld: bool, shared: &Mutex<State>) {
         match socket.read(&mut word) {
             Ok(4..) if word[..2] == [0, 7] => {
                 held = false;
-                let _ = socket.write_all(rest);
+                // Nobody is answered while this is locked.
+                let mut state = shared.lock().unwrap();
+                state.sent += faults.long_last_pass;
+                state.running = false;
+                let _ = send_last_pass(&mut socket, rest, faults.long_last_pass);
             }
             Ok(_) => break true,
             Err(error) if error.kind() != ErrorKind::WouldBlock => break false,
@@ -287,6 +295,20 @@ fn migrate(mut socket: UnixStream, unheld: bool, shared: &Mutex<State>) {
     if ended && state.status == "active" {
         (state.status, state.running, state.socket) = ("failed", state.runs_after, None);
     }
+}
+
+/// The rest of the stream, with so many pages more behind the head of its last section.
+fn send_last_pass(socket: &mut UnixStream, rest: &[u8], more: u64) -> std::io::Result<()> {
+    let (head, tail) = rest.split_at(5);
+    socket.write_all(head)?;
+    // Page 0 of the block that the last record before was of, whole.
+    let page = [&(0_u64 | 0x08 | 0x20).to_be_bytes()[..], &[7; 4096]].concat();
+    let many = page.repeat(256);
+    for at in (0..more).step_by(256) {
+        let pages = usize::try_from((more - at).min(256)).unwrap();
+        socket.write_all(&many[..pages * page.len()])?;
+    }
+    socket.write_all(tail)
 }
 
 /// Where the last section of RAM begins.

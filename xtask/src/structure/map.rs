@@ -12,12 +12,13 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("memtwin-safe-path", &[]),
     ("memtwin-shim", &[]),
     ("memtwin-stream", &[]),
+    ("memtwin-wait", &[]),
     ("memtwin-kvm", &["memtwin-mapping"]),
     ("memtwin-lab", &["memtwin-child", "memtwin-room", "memtwin-safe-path"]),
     ("memtwin-powerloss", &["memtwin-child"]),
     ("memtwin-replicate", &["memtwin-pages"]),
     ("memtwin-stressor", &["memtwin-mapping"]),
-    ("memtwin-testbed", &["memtwin-child"]),
+    ("memtwin-testbed", &["memtwin-child", "memtwin-wait"]),
     ("memtwin-verdict", &["memtwin-pages"]),
     ("memtwin-wire", &["memtwin-pages"]),
     (
@@ -28,6 +29,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-pages",
             "memtwin-replicate",
             "memtwin-stressor",
+            "memtwin-wait",
         ],
     ),
     ("memtwin-qemu", &["memtwin-pages", "memtwin-qmp", "memtwin-room", "memtwin-verdict"]),
@@ -64,6 +66,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-replicate",
             "memtwin-report",
             "memtwin-verdict",
+            "memtwin-wait",
         ],
     ),
     (
@@ -76,6 +79,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-safe-path",
             "memtwin-twin",
             "memtwin-verdict",
+            "memtwin-wait",
             "memtwin-wire",
         ],
     ),
@@ -140,7 +144,10 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-wire",
         ],
     ),
-    ("xtask", &["memtwin-bare", "memtwin-child", "memtwin-lab", "memtwin-repro"]),
+    (
+        "xtask",
+        &["memtwin-bare", "memtwin-child", "memtwin-lab", "memtwin-repro", "memtwin-wait"],
+    ),
     (
         "memtwin-experiments",
         &[
@@ -156,6 +163,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-session",
             "memtwin-verdict",
             "memtwin-vmm",
+            "memtwin-wait",
         ],
     ),
     (

@@ -5,7 +5,6 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("memtwin-bare", &[]),
     ("memtwin-child", &[]),
     ("memtwin-guest", &[]),
-    ("memtwin-mapping", &[]),
     ("memtwin-pages", &[]),
     ("memtwin-qmp", &[]),
     ("memtwin-room", &[]),
@@ -13,6 +12,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("memtwin-shim", &[]),
     ("memtwin-stream", &[]),
     ("memtwin-wait", &[]),
+    ("memtwin-mapping", &["memtwin-pages"]),
     ("memtwin-kvm", &["memtwin-mapping"]),
     ("memtwin-lab", &["memtwin-child", "memtwin-room", "memtwin-safe-path"]),
     ("memtwin-powerloss", &["memtwin-child"]),
@@ -32,8 +32,11 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-wait",
         ],
     ),
-    ("memtwin-qemu", &["memtwin-pages", "memtwin-qmp", "memtwin-room", "memtwin-verdict"]),
-    ("memtwin-report", &["memtwin-pages", "memtwin-replicate", "memtwin-safe-path"]),
+    ("memtwin-qemu", &["memtwin-pages", "memtwin-qmp", "memtwin-room"]),
+    (
+        "memtwin-report",
+        &["memtwin-pages", "memtwin-replicate", "memtwin-safe-path", "memtwin-verdict"],
+    ),
     (
         "memtwin-twin",
         &[
@@ -78,7 +81,6 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-replicate",
             "memtwin-safe-path",
             "memtwin-twin",
-            "memtwin-verdict",
             "memtwin-wait",
             "memtwin-wire",
         ],
@@ -144,10 +146,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-wire",
         ],
     ),
-    (
-        "xtask",
-        &["memtwin-bare", "memtwin-child", "memtwin-lab", "memtwin-repro", "memtwin-wait"],
-    ),
+    ("xtask", &["memtwin-bare", "memtwin-child", "memtwin-lab", "memtwin-repro", "memtwin-wait"]),
     (
         "memtwin-experiments",
         &[
@@ -186,7 +185,6 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-stressor",
             "memtwin-tap",
             "memtwin-twin",
-            "memtwin-verdict",
             "memtwin-vmm",
             "memtwin-wire",
         ],

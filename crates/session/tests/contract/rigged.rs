@@ -2,8 +2,9 @@
 //! purpose, and runs while it is compared.
 
 use memtwin_pages::{Layout, RegionId};
-use memtwin_replicate::{Collector, GuestState, Source, SourceError};
-use memtwin_session::{GuestControl, Provenance, ReadMemory, SourceOrigin};
+use memtwin_replicate::{
+    Collector, GuestControl, GuestState, Provenance, ReadMemory, Source, SourceError, SourceOrigin,
+};
 use memtwin_wait::wait_until;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Every sink, and whether what is left of it is a complete twin.
 
-use memtwin_pages::{Layout, RegionId, Run};
+use memtwin_pages::{Image, Layout, RegionId, Run};
 use memtwin_remote::{
     Listener, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTarget, Security, SenderConfig,
     TwinReceiver,
@@ -9,7 +9,6 @@ use memtwin_replicate::{CancelToken, Collector, Sink, SinkError, WriteOutcome};
 use memtwin_report::{Case, CaseBuilder};
 use memtwin_session::{CaseFacts, OpenTwin, ReadTwin, TwinReadError, TwinTarget, verdict_of};
 use memtwin_twin::MemoryTwin;
-use memtwin_verdict::Image;
 use memtwin_wait::wait_until;
 use std::path::PathBuf;
 use std::thread::JoinHandle;

@@ -3,10 +3,10 @@
 use crate::interrupt::Interrupt;
 use anyhow::Context;
 use memtwin_child::{GroupWatch, Spawn};
+use memtwin_wait::Deadline;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often the program is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ pub(crate) fn run(
     limit: Duration,
     interrupt: &Interrupt,
 ) -> anyhow::Result<ProgramEnd> {
-    let began = Instant::now();
+    let deadline = Deadline::after(limit);
     let mut group = ProcessGroup::start(command)?;
     let ended = loop {
         if group.ended()? {
@@ -59,15 +59,15 @@ pub(crate) fn run(
         if interrupt.is_set() {
             break ProgramEnd::Interrupted;
         }
-        if began.elapsed() >= limit {
+        if deadline.is_over() {
             break ProgramEnd::TimedOut(limit);
         }
-        thread::sleep(POLL_INTERVAL);
+        deadline.sleep(POLL_INTERVAL);
     };
     group.signal(Signal::TERM);
-    let told = Instant::now();
-    while !group.ended()? && told.elapsed() < GRACE {
-        thread::sleep(POLL_INTERVAL);
+    let grace = Deadline::after(GRACE);
+    while !group.ended()? && !grace.is_over() {
+        grace.sleep(POLL_INTERVAL);
     }
     group.end()?;
     Ok(ended)
@@ -122,6 +122,7 @@ impl Drop for ProcessGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memtwin_wait::wait_until;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -137,11 +138,7 @@ mod tests {
         let pid = std::fs::read_to_string(pid).unwrap();
         let stat = format!("/proc/{}/stat", pid.trim());
         let alive = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
-        let began = Instant::now();
-        while alive() && began.elapsed() < Duration::from_secs(10) {
-            thread::sleep(POLL_INTERVAL);
-        }
-        alive()
+        !wait_until(Duration::from_secs(10), POLL_INTERVAL, || !alive())
     }
 
     #[test]

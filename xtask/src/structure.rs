@@ -19,9 +19,10 @@ pub(crate) fn check() -> anyhow::Result<bool> {
     let metadata = metadata()?;
     let mut findings = crates::unlisted_edges(&metadata, map::CRATES);
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
-    findings.extend(crates::missing_in(&map, &metadata));
+    let packages = metadata.workspace_packages();
+    findings.extend(crates::missing_in(&map, packages.iter().map(|package| package.name.as_str())));
     findings.extend(crates::missing_files(&map, root()));
-    for package in metadata.workspace_packages() {
+    for package in packages {
         let folder = package.manifest_path.parent().context("a package without a folder")?;
         let sources = SourceFile::all(folder.join("src").as_std_path())?;
         findings.extend(crates::unused_dependencies(&metadata, package, folder.as_std_path())?);

@@ -7,6 +7,7 @@ use crate::workspace::cargo;
 use crate::{cross, needs};
 use anyhow::{Context, bail};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -37,11 +38,19 @@ pub(crate) fn test(interrupt: &Interrupt) -> anyhow::Result<bool> {
         false => bail!("the programs of boards were not built"),
     })?;
     // Last, so that the runner's closing lines stand at the end, above the summary.
-    let tests: &[&str] = if ready.nextest {
-        &["nextest", "run", "--workspace", "--no-fail-fast"]
+    let mut tests = if ready.nextest {
+        let mut tests = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
+        tests.args(["--test-threads", &(cpus()? + 1).to_string()]);
+        tests
     } else {
-        &["test", "--workspace", "--all-targets", "--no-fail-fast"]
+        cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
     };
-    steps.command("tests", 60 * MINUTE, &mut cargo(tests))?;
+    steps.command("tests", 60 * MINUTE, &mut tests)?;
     Ok(steps.summary())
+}
+
+/// How many CPUs there are. One test more than that runs at a time, as most of them wait for most of their time;
+/// those that keep CPUs busy are a group of their own (.config/nextest.toml).
+fn cpus() -> anyhow::Result<usize> {
+    Ok(thread::available_parallelism().context("the number of CPUs")?.get())
 }

@@ -10,10 +10,11 @@ use memtwin_replicate::CancelToken;
 use memtwin_report::record::GuestSum;
 use memtwin_report::{Case, Failure};
 use memtwin_session::received_case;
+use memtwin_wait::wait_until;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the receiver may take to finish its file, and how often it is looked at.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,10 +65,9 @@ impl LocalReceiver {
     /// Errors: the twin is not what the sender has, and why.
     pub(crate) fn sum(mut self, window: &Window, sent: bool) -> Result<GuestSum, String> {
         let receiver = self.receiver.take().ok_or("no receiver")?;
-        let began = Instant::now();
         // The disk may be slow. A sender that is gone has said its last.
-        while sent && !receiver.is_finished() && began.elapsed() < FINISH_TIMEOUT {
-            thread::sleep(POLL_INTERVAL);
+        if sent {
+            wait_until(FINISH_TIMEOUT, POLL_INTERVAL, || receiver.is_finished());
         }
         self.stop.set();
         let case = receiver.join().map_err(|_| "the receiver broke")??;

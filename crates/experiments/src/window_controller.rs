@@ -46,6 +46,6 @@ impl ReplicationController for WindowController<'_> {
         };
         flip().map_err(|error| format!("{}: {error}", self.memory.display()))?;
         let page = at / region.page_size().bytes();
-        Ok(vec![PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) }])
+        Ok(vec![PageAt::of(region, page)])
     }
 }

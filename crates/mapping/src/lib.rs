@@ -6,6 +6,7 @@
 
 mod access;
 mod arch;
+mod image;
 mod map;
 
 pub use access::prefetch;

@@ -91,7 +91,7 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         Command::Replicate(args) => replicate::run(*args, line, &stop()?),
         Command::Audit(args) => audit::run(args, line, &stop()?),
         Command::Receive(args) => receive::run(&args, line, &stop()?),
-        Command::Verify(args) => verify::run(&args, line),
+        Command::Verify(args) => verify::run(args, line),
         Command::Migrate(args) => migrate::run(&args, line, &stop()?),
         Command::Digest(args) => digest::run(&args),
         Command::Lab(args) => lab::run(args, line, &stop()?),

@@ -10,6 +10,7 @@ use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host, HostError, LineEnd, quoted};
 use memtwin_qemu::{GuestStatus, status};
 use memtwin_qmp::{Qmp, QmpError};
+use memtwin_wait::wait_until;
 use starting::{Reaped, WhileAlive};
 use std::fs::File;
 use std::io;
@@ -18,7 +19,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long QEMU may take to make its sockets: on an emulated board, over NFS.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -200,11 +201,7 @@ impl Side {
     pub fn cut_off(&mut self) -> bool {
         // The end of its standard input is what ends it, if need be by SIGKILL.
         drop(self.child.stdin.take());
-        let began = Instant::now();
-        while !self.has_surely_ended() && began.elapsed() < END_TIMEOUT {
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        self.has_surely_ended()
+        wait_until(END_TIMEOUT, POLL_INTERVAL, || self.has_surely_ended())
     }
 
     /// Ends QEMU, and waits until it has ended.
@@ -216,12 +213,8 @@ impl Side {
         // Whether it hears it or not: the end of its standard input is what ends it.
         let _ = self.qmp.execute::<serde_json::Value>("quit", ());
         drop(self.child.stdin.take());
-        let began = Instant::now();
-        while began.elapsed() < END_TIMEOUT {
-            if self.is_cut_off() {
-                return;
-            }
-            std::thread::sleep(POLL_INTERVAL);
+        if wait_until(END_TIMEOUT, POLL_INTERVAL, || self.is_cut_off()) {
+            return;
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

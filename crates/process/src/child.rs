@@ -1,6 +1,7 @@
 //! The child as a process: started, held, let go, watched, and never left behind.
 
 use memtwin_child::Spawn;
+use memtwin_wait::{Deadline, wait_for};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::io;
@@ -8,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a child that gives up its memory may take to end.
 const ENDING: Duration = Duration::from_secs(2);
@@ -59,14 +60,7 @@ impl Child {
 
     /// As [`Child::ended`], of one that seems to be about to end.
     pub(crate) fn ending(&mut self) -> Option<String> {
-        let since = Instant::now();
-        loop {
-            let ended = self.ended();
-            if ended.is_some() || since.elapsed() > ENDING {
-                return ended;
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
+        wait_for(ENDING, POLL_INTERVAL, || self.ended())
     }
 
     /// Stops all its threads. When this returns, none runs. Errors if it has ended.
@@ -83,7 +77,7 @@ impl Child {
         // The kernel says that a process has stopped when its last thread has (wait(2)). It says so
         // once: what it says after this is of another stop, and that it ran in between.
         let what = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
-        let since = Instant::now();
+        let deadline = Deadline::after(STOPPING);
         loop {
             match waitid(WaitId::Pid(self.pid), what) {
                 Ok(Some(status)) if status.stopped() => return Ok(()),
@@ -93,7 +87,7 @@ impl Child {
                     if let Some(how) = self.ended() {
                         return Err(how);
                     }
-                    if since.elapsed() > STOPPING {
+                    if deadline.is_over() {
                         let seconds = STOPPING.as_secs();
                         return Err(format!("the writer process did not stop in {seconds} s"));
                     }
@@ -192,12 +186,10 @@ mod tests {
         assert_eq!(child.ended(), None);
     }
 
-    fn wait_for(pid: u32, stopped: bool) {
-        let since = Instant::now();
-        while (state(pid) == Some('T')) != stopped {
-            assert!(since.elapsed() < Duration::from_secs(60), "never stopped: {stopped}");
-            thread::sleep(POLL_INTERVAL);
-        }
+    fn wait_for_state(pid: u32, stopped: bool) {
+        let is_so = || (state(pid) == Some('T')) == stopped;
+        let waited = memtwin_wait::wait_until(Duration::from_secs(60), POLL_INTERVAL, is_so);
+        assert!(waited, "never stopped: {stopped}");
     }
 
     #[test]
@@ -211,10 +203,10 @@ mod tests {
                 child.hold().unwrap();
                 child.confirm_held().unwrap();
                 kill_process(child.pid, Signal::CONT).unwrap();
-                wait_for(child.pid(), false);
+                wait_for_state(child.pid(), false);
                 if stopped_again {
                     kill_process(child.pid, Signal::STOP).unwrap();
-                    wait_for(child.pid(), true);
+                    wait_for_state(child.pid(), true);
                 }
                 for _ in 0..2 {
                     let why = child.confirm_held().unwrap_err();

@@ -16,6 +16,7 @@ mod child;
 mod config;
 mod error;
 mod guest;
+mod guest_control;
 mod handshake;
 mod ioctl;
 mod log;

@@ -1,7 +1,8 @@
 //! How much a peer may say before it is known.
 
 use crate::RemoteError;
-use std::time::{Duration, Instant};
+use memtwin_wait::Deadline;
+use std::time::Duration;
 
 /// What a peer may say before it is known: this many frames, of this many bytes, within a time.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +27,13 @@ pub(crate) struct RemainingAllowance {
     of: PeerAllowance,
     frames: u64,
     bytes: u64,
-    deadline: Instant,
+    deadline: Deadline,
     within: Duration,
 }
 
 impl RemainingAllowance {
     pub(crate) fn new(of: PeerAllowance, within: Duration) -> Self {
-        let deadline = Instant::now() + within;
+        let deadline = Deadline::after(within);
         Self { of, frames: of.frames, bytes: of.bytes, deadline, within }
     }
 
@@ -47,7 +48,7 @@ impl RemainingAllowance {
 
     /// Whether its time is over.
     pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.deadline
+        self.deadline.is_over()
     }
 
     /// That its time is over.

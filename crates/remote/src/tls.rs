@@ -11,6 +11,7 @@ use crate::stream::{PeerStream, StreamCloser, is_tick, prepare};
 use crate::{Identity, RemoteError};
 use halves::{TlsReader, TlsWriter};
 use memtwin_replicate::CancelToken;
+use memtwin_wait::Deadline;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -21,7 +22,7 @@ use std::fmt;
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many bytes a peer may send in a handshake: the longest chain of certificates, and more.
 const MOST_HANDSHAKE: u64 = 256 << 10;
@@ -192,7 +193,7 @@ fn handshake(
     mut heard: impl FnMut(),
 ) -> Result<PeerStream, RemoteError> {
     prepare(&socket)?;
-    let deadline = Instant::now() + within;
+    let deadline = Deadline::after(within);
     let mut socket = socket;
     let mut read = 0;
     // One call at a time, so that a peer that sends byte after byte meets the deadline too.
@@ -223,7 +224,7 @@ fn handshake(
             Err(error) if is_tick(&error) => {}
             Err(error) => return Err(error.into()),
         }
-        if Instant::now() >= deadline {
+        if deadline.is_over() {
             return Err(RemoteError::Late(within));
         }
     }

@@ -7,14 +7,13 @@
 mod common;
 
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
-use memtwin_pages::RegionId;
+use memtwin_pages::{Image as _, RegionId};
 use memtwin_remote::{
     Compression, Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTwin,
     SenderConfig, TwinReceiver,
 };
 use memtwin_replicate::{CancelToken, Replication};
 use memtwin_twin::is_marked_incomplete;
-use memtwin_verdict::Image as _;
 use memtwin_wire::{CompressionMethod, FrameKind, HEAD, TwinVerdict};
 use std::fs;
 use std::io::{Read, Write};

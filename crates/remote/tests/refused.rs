@@ -6,10 +6,9 @@
 mod common;
 
 use common::{Toy, sender_config};
-use memtwin_pages::RegionId;
+use memtwin_pages::{Image as _, RegionId};
 use memtwin_remote::{RemoteTwin, SenderConfig};
 use memtwin_replicate::{CancelToken, Replication, Sink as _};
-use memtwin_verdict::Image as _;
 use memtwin_wire::{
     Direction, FrameKind, Inbox, Opener, RefuseCode, SealKey, Sealer, TwinVerdict, Welcome,
     WireMessage,

@@ -5,12 +5,12 @@
 mod common;
 
 use common::{Receiving, Toy, receiver_config, replicate, sender_config};
+use memtwin_pages::Image as _;
 use memtwin_remote::{
     Compression, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTwin, SenderConfig, TwinReceiver,
 };
 use memtwin_replicate::{CancelToken, Sink as _, Source as _};
 use memtwin_twin::is_marked_incomplete;
-use memtwin_verdict::Image as _;
 use memtwin_wire::{CompressionMethod, TwinVerdict};
 use std::fs;
 use std::io::{Read, Write};

@@ -15,6 +15,10 @@
 //!   sink meanwhile, so no disk and no network is waited for.
 //! - Dropping the [`Replication`] switches logging off and lets the guest run again.
 //!
+//! A new source needs this crate and `memtwin-pages` alone: beside its log it says where its memory comes from
+//! ([`Provenance`]), and, where they exist, lets a judge read it ([`ReadMemory`]) and its writers be steered
+//! ([`GuestControl`]).
+//!
 //! No operating system, no `unsafe`.
 
 #![forbid(unsafe_code)]
@@ -24,9 +28,12 @@ mod buffered;
 mod cancel_token;
 mod error;
 mod events;
+mod guest_control;
 mod paused;
 mod paused_guest;
 mod plan;
+mod provenance;
+mod read_memory;
 mod round;
 mod round_receiver;
 mod session;
@@ -37,8 +44,11 @@ pub use buffered::BufferedSource;
 pub use cancel_token::CancelToken;
 pub use error::{Retry, RoundError, SinkError, SourceError};
 pub use events::{Observer, RegionRound, ReplicationEvent, Round, RoundKind};
+pub use guest_control::GuestControl;
 pub use paused_guest::PausedGuest;
 pub use plan::{RoundPlan, RoundPolicy, StopReason, Until};
+pub use provenance::{Provenance, SourceOrigin};
+pub use read_memory::ReadMemory;
 pub use session::Replication;
 pub use sink::{Sink, WriteOutcome};
 pub use source::{Collector, GuestState, PageReceiver, PushSource, Source};

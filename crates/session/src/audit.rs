@@ -8,10 +8,9 @@ mod untested;
 
 use crate::helper::HelperCommand;
 use crate::observer::SessionObserver;
-use crate::provenance::Provenance;
 use crate::qemu_guest::Attached;
 use findings::AuditFindings;
-use memtwin_replicate::CancelToken;
+use memtwin_replicate::{CancelToken, Provenance};
 use memtwin_report::{Case, ExitCode, Failure};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

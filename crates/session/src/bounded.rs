@@ -1,6 +1,6 @@
 //! A memory that is read only until its guest must run again.
 
-use memtwin_verdict::Image;
+use memtwin_pages::Image;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -155,7 +155,7 @@ mod tests {
 
         fn tamper(&self, layout: &Layout) -> Result<Vec<PageAt>, String> {
             let region = layout.region(RegionId(0));
-            Ok(vec![PageAt { region: region.name().to_owned(), gpa: region.gpa_of(1) }])
+            Ok(vec![PageAt::of(region, 1)])
         }
     }
 

@@ -1,8 +1,9 @@
 //! What a session does with the guest around the rounds: a guest of our own is started and ended, anybody
 //! else's is never touched.
 
-use crate::guest::GuestControl;
-use memtwin_replicate::{CancelToken, GuestState, Observer, Replication, RoundError, Sink, Source};
+use memtwin_replicate::{
+    CancelToken, GuestControl, GuestState, Observer, Replication, RoundError, Sink, Source,
+};
 use std::time::Duration;
 
 /// How long to wait for the writers to hear that they are to stop; they are watched meanwhile.

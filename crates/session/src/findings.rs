@@ -1,11 +1,10 @@
 //! What comparisons have found, as a report names it.
 
-use crate::guest::ReadMemory;
 use crate::read_twin::{ReadTwin, TwinReadError};
 use memtwin_pages::{Layout, Region, RegionId};
-use memtwin_replicate::{Observer, PausedGuest, Source, SourceError};
-use memtwin_report::record::{Blake3, LostPage, PageAt, RecordedDigest, RegionDigests};
-use memtwin_verdict::{CompareError, Comparison, Difference, compare};
+use memtwin_replicate::{Observer, PausedGuest, ReadMemory, Source, SourceError};
+use memtwin_report::record::{LostPage, RegionDigests};
+use memtwin_verdict::{CompareError, Comparison, compare};
 use std::collections::BTreeMap;
 
 /// Why a judge could not look.
@@ -58,10 +57,10 @@ impl Findings {
         for difference in &comparison.differing {
             self.lost.entry((id, difference.page)).or_insert_with(|| LostPage {
                 last_round: last_round(difference.page),
-                ..lost_page(region, difference)
+                ..LostPage::of(region, difference)
             });
         }
-        self.digests.insert(region.name().to_owned(), both_digests(comparison));
+        self.digests.insert(region.name().to_owned(), comparison.into());
     }
 
     /// Every lost page, in order.
@@ -87,33 +86,4 @@ fn compare_all<S: Source + ReadMemory, K: ReadTwin, O: Observer>(
         compared.push(compare(&memory, &*twin, region.page_size())?);
     }
     Ok(compared)
-}
-
-/// A page as a report names it.
-pub(crate) fn page_at(layout: &Layout, region: RegionId, page: u64) -> PageAt {
-    let region = layout.region(region);
-    PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) }
-}
-
-/// A page that differs, as a report names it; when it last went to the twin is not known here.
-pub fn lost_page(region: &Region, difference: &Difference) -> LostPage {
-    LostPage {
-        region: region.name().to_owned(),
-        gpa: region.gpa_of(difference.page),
-        last_round: 0,
-        first_byte: u64::from(difference.first_byte),
-        bytes: u64::from(difference.bytes),
-        hint: difference.hint.map(|hint| hint.to_string()),
-        detail: None,
-    }
-}
-
-/// Both sides' digests, as a report has them.
-pub(crate) fn both_digests(comparison: &Comparison) -> RegionDigests {
-    RegionDigests { memory: digest_entry(&comparison.memory), twin: digest_entry(&comparison.twin) }
-}
-
-/// A side's digests, as a report has them.
-pub fn digest_entry(digests: &memtwin_verdict::ImageDigests) -> RecordedDigest {
-    RecordedDigest { blake3: Blake3(*digests.blake3.as_bytes()), bsd_sum: digests.bsd_sum }
 }

@@ -2,13 +2,12 @@
 
 use crate::read_twin::{ReadTwin, TwinReadError};
 use crate::verdict::{CaseFacts, verdict_of};
-use memtwin_pages::{Layout, RegionId, Run};
+use memtwin_pages::{Image, Layout, RegionId, Run};
 use memtwin_remote::{Figures, RemoteError, RemoteTarget, RemoteTwin, SenderConfig};
 use memtwin_replicate::{CancelToken, Collector, Sink, SinkError, WriteOutcome};
 use memtwin_report::record::Verdict;
 use memtwin_report::{Case, CaseBuilder, Failure};
 use memtwin_twin::{DeviceOptions, DirTwin, Discard, FileTwin, TwinError};
-use memtwin_verdict::Image;
 use memtwin_wire::TwinVerdict;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -92,7 +91,7 @@ impl OpenTwin {
     pub fn image_names(&self, layout: &Layout) -> Vec<String> {
         let shown = |path: &Path| path.display().to_string();
         match self {
-            Self::File(twin) => vec![shown(twin.path())],
+            Self::File(twin) => vec![shown(twin.path()); layout.len()],
             Self::Dir(twin) => twin.images().map(shown).collect(),
             Self::Remote(_) => vec!["the receiver's twin".to_owned(); layout.len()],
             Self::Nowhere(_) => Vec::new(),

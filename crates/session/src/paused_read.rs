@@ -3,10 +3,10 @@
 use crate::bounded::PauseBound;
 use crate::discards::DiscardWatch;
 use crate::findings::JudgeError;
-use memtwin_pages::{Layout, PageSet, PageSize, RegionId};
+use memtwin_pages::{Image, Layout, PageSet, PageSize, RegionId};
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{Observer, PausedGuest, Sink, Source};
-use memtwin_verdict::{Captured, CompareError, Comparison, Image, Overlay, Side, capture};
+use memtwin_verdict::{Captured, CompareError, Comparison, Overlay, Side, capture};
 use std::collections::BTreeMap;
 
 /// What was read of a region: its twin, overlaid with the pages that differ from it.

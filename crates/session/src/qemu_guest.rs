@@ -1,12 +1,12 @@
 //! A running QEMU, attached to: its monitor, its blocks, its guest's real memory.
 
-use crate::provenance::{Provenance, SourceOrigin};
 use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::{
     Block, BlockMemory, MemoryError, Process, QemuVersion, blocks, kvm, out_of_sight, target,
     version,
 };
 use memtwin_qmp::Qmp;
+use memtwin_replicate::{Provenance, SourceOrigin};
 use memtwin_report::Failure;
 use memtwin_safe_path::SafePathError;
 use memtwin_tap::TapTarget;

@@ -1,12 +1,11 @@
 //! Twins as a judge reads them: each with handles of its own, a region at a time, where it lies.
 
-use memtwin_pages::{Layout, Region, RegionId};
+use memtwin_pages::{Image, Layout, Region, RegionId};
 use memtwin_remote::{RemoteError, RemoteTwin};
 use memtwin_replicate::Sink;
 use memtwin_twin::{
     DirTwin, Discard, FileTwin, MemoryTwin, SparseMemory, TwinError, WithheldTwin, offset_of,
 };
-use memtwin_verdict::Image;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;

@@ -1,22 +1,15 @@
-//! A replication of a guest of our own: pre-copy, then rounds of what the log names until told or until
-//! clean; then the guest is paused and judged.
+//! A replication of a guest that we make, with a window in a file of its own.
 
-use crate::bitmap_file::BitmapFile;
-use crate::convergence;
-use crate::driver::OwnGuest;
-use crate::guest::{GuestControl, ReadMemory};
 use crate::helper::HelperCommand;
-use crate::judge::InPlaceJudge;
 use crate::memory_file::MemoryFile;
 use crate::observer::SessionObserver;
-use crate::open_twin::{OpenTwin, TwinTarget};
-use crate::provenance::Provenance;
-use crate::session::{LastStop, Session, SessionPlan};
-use crate::verdict::Override;
+use crate::open_twin::TwinTarget;
+use crate::replicate_source::{Prepared, Replicated, SourceReplicateConfig};
+use crate::sums::sum_lines;
 use memtwin_kvm::Mode;
-use memtwin_replicate::{CancelToken, RoundPlan, Source, StopReason, Until};
+use memtwin_replicate::{CancelToken, Until};
 use memtwin_report::record::RegionDigests;
-use memtwin_report::{Case, CaseBuilder, Failure, Recorder};
+use memtwin_report::{Case, Failure};
 use memtwin_stressor::Stressor;
 use memtwin_vmm::{Backing, KvmGuest};
 use std::path::PathBuf;
@@ -31,7 +24,7 @@ pub enum ReplicatedGuest {
     Process(HelperCommand),
 }
 
-/// What to replicate, and where to.
+/// A guest of our own, and where to replicate it.
 #[derive(Clone, Debug)]
 pub struct ReplicateConfig {
     /// The guest.
@@ -62,21 +55,6 @@ pub struct ReplicateConfig {
     pub dirty_bitmap: Option<PathBuf>,
 }
 
-/// What a replication came to.
-#[derive(Debug)]
-pub struct Replicated {
-    /// The case.
-    pub case: Case,
-    /// The same case without its verdict, for a caller who knows more than the twin's judge.
-    pub trial: CaseBuilder,
-    /// Whether the log was never clean within the limit, although that was waited for.
-    pub not_converged: bool,
-    /// What there is to say beside the case, for the record.
-    pub notes: Vec<String>,
-    /// Of each region and its twin, as `sum -r` prints it, for the record too.
-    pub sums: Vec<String>,
-}
-
 /// Replicates and judges.
 ///
 /// Errors: the guest, its memory file or the twin is not available.
@@ -89,9 +67,9 @@ pub fn replicate(
     let times = u64::from(memtwin_room::is_memory(&config.memory));
     crate::room::for_window(Some(&config.memory), config.size, times)
         .map_err(Failure::environment)?;
+    let of_source = config.of_source();
     // Refused before a guest is made: a twin that can't be written, a file that is in use.
-    let twin = OpenTwin::open(&config.twin, stop)?;
-    let bitmap = BitmapFile::wanted(config.dirty_bitmap.as_deref())?;
+    let prepared = Prepared::open(&of_source, stop)?;
     let mut memory =
         MemoryFile::create(&config.memory, config.size).map_err(Failure::environment)?;
     let file = memory.file().map_err(Failure::environment)?;
@@ -110,97 +88,41 @@ pub fn replicate(
                 translation: None,
                 ring_entries: 4096,
             });
-            run(config, guest.map_err(Failure::environment)?, twin, bitmap, stop, observer)?
+            prepared.replicate(guest.map_err(Failure::environment)?, stop, observer)?
         }
         ReplicatedGuest::Process(writer) => {
             let (bytes, stressor) = (config.size, config.stressor);
             let guest =
                 crate::process_guest::make(writer, bytes, vcpus, stressor, seed, Some(file));
-            run(config, guest.map_err(Failure::environment)?, twin, bitmap, stop, observer)?
+            prepared.replicate(guest.map_err(Failure::environment)?, stop, observer)?
         }
     };
     if is_judged {
         memory.keep();
     }
-    Ok(replicated)
-}
-
-/// Replicates this guest. Whether the stop was reached comes with what it came to.
-fn run<G: Source + GuestControl + ReadMemory + Provenance>(
-    config: &ReplicateConfig,
-    guest: G,
-    mut twin: OpenTwin,
-    mut bitmap: Option<BitmapFile>,
-    stop: &CancelToken,
-    observer: &mut dyn SessionObserver,
-) -> Result<(Replicated, bool), Failure> {
-    let source = guest.provenance().source;
-    let case = format!("replicate/{source}");
-    let layout = guest.layout().clone();
-    let mut recorder = Recorder::default();
-    observer.case_started(&case);
-    let mut judge = InPlaceJudge::new(false);
-    let session = Session {
-        source: guest,
-        sink: &mut twin,
-        observer: ((&mut recorder, observer), bitmap.as_mut()),
-        plan: config.plan(),
-        guest: OwnGuest { pace: config.pace, after_precopy: false },
-        judge: &mut judge,
-        stop,
-    };
-    // Nothing was copied yet: whatever is in the way then is a matter of this host.
-    let end = session.run().map_err(Failure::environment)?;
-
-    let trial = CaseBuilder::new(case, source, &layout).rounds(recorder.rounds());
-    let mut notes: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
-    let figures = twin.figures();
-    notes.extend(figures.iter().map(convergence::sent));
-    let not_converged = config.until == Until::Clean
-        && matches!(end.ended(), Some(StopReason::Rounds | StopReason::Time));
-    if not_converged {
-        notes.push(
-            "did not converge: the log was never clean within the limit; raise it, \
-             shorten --interval, or slow the guest with --pace"
-                .to_owned(),
-        );
-        notes.push(convergence::numbers(recorder.rounds(), &layout, figures));
-    }
-    let mut facts = judge.facts(&end);
-    facts.overrides.extend(twin.is_discarded().then_some(Override::TwinDiscarded));
-    let case = twin.conclude(&trial, facts, &layout)?;
-    let sums = sums(config, &case);
-    let is_judged = end.ended().is_some();
-    Ok((Replicated { case, trial, not_converged, notes, sums }, is_judged))
+    Ok(Replicated { sums: config.sums(&replicated.case), ..replicated })
 }
 
 impl ReplicateConfig {
-    fn plan(&self) -> SessionPlan<'static> {
-        SessionPlan {
-            rounds: RoundPlan {
-                interval: self.interval,
-                until: self.until,
-                rounds: self.rounds,
-                time: self.time,
-                still_every: None,
-            },
+    /// What of it has nothing to do with a window.
+    fn of_source(&self) -> SourceReplicateConfig {
+        SourceReplicateConfig {
+            twin: self.twin.clone(),
+            pace: self.pace,
             guest_time: self.guest_time,
-            controller: None,
-            // The guest is our own and ends with us. Its memory file stays, and has to be what the
-            // twin is: judged once more, when nothing can write any more.
-            last_stop: LastStop::RunningThenEnded,
+            interval: self.interval,
+            until: self.until,
+            rounds: self.rounds,
+            time: self.time,
+            dirty_bitmap: self.dirty_bitmap.clone(),
         }
     }
-}
 
-/// Of both sides, as `sum -r` prints it, to be compared by eye.
-fn sums(config: &ReplicateConfig, case: &Case) -> Vec<String> {
-    let blocks = config.size.div_ceil(1024);
-    let both = |digests: &RegionDigests| {
-        [
-            format!("{:05} {blocks:>5} {}", digests.memory.bsd_sum, config.memory.display()),
-            format!("{:05} {blocks:>5} {}", digests.twin.bsd_sum, config.twin),
-        ]
-    };
-    case.digest().values().flat_map(both).collect()
+    /// Of both sides, as `sum -r` prints it, to be compared by eye: by the names that the user gave them.
+    fn sums(&self, case: &Case) -> Vec<String> {
+        let both = |digests: &RegionDigests| {
+            sum_lines(digests, self.size, &self.memory.display(), &self.twin)
+        };
+        case.digest().values().flat_map(both).collect()
+    }
 }

@@ -10,15 +10,16 @@ use crate::helper::HelperCommand;
 use crate::judge::{BufferedJudge, Unjudged};
 use crate::observer::SessionObserver;
 use crate::open_twin::{OpenTwin, TwinTarget};
-use crate::provenance::Provenance;
 use crate::qemu_guest::{Attached, can_be_read};
-use crate::replicate::Replicated;
+use crate::replicate_source::Replicated;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
+use crate::sums::sums;
 use crate::verdict::{CaseFacts, Override};
-use memtwin_pages::{Layout, Region};
 use memtwin_qemu::{Block, balloon, out_of_sight};
-use memtwin_replicate::{BufferedSource, CancelToken, Observer, RoundPlan, StopReason, Until};
-use memtwin_report::{Case, CaseBuilder, Failure, Recorder};
+use memtwin_replicate::{
+    BufferedSource, CancelToken, Observer, Provenance, RoundPlan, StopReason, Until,
+};
+use memtwin_report::{CaseBuilder, Failure, Recorder};
 use memtwin_tap::MigrationTap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -159,7 +160,8 @@ pub fn replicate_qemu(
     let images = twin.image_names(&layout);
     let without_verdict = facts.enter(trial.clone());
     let case = twin.conclude(&trial, facts, &layout)?;
-    let sums = sums(&layout, &images, &case);
+    let names: Vec<_> = layout.iter().map(|(_, region)| region.name()).collect();
+    let sums = sums(&layout, &names, &images, &case);
     Ok(Replicated { case, trial: without_verdict, not_converged, notes, sums })
 }
 
@@ -188,19 +190,6 @@ fn run<O: Observer>(
     let end = session.run().map_err(Failure::environment)?;
     let facts = judge.facts(&end, is_control);
     Ok((end, facts))
-}
-
-/// Of each region and its image, as `sum -r` prints it.
-fn sums(layout: &Layout, images: &[String], case: &Case) -> Vec<String> {
-    let both = |((_, region), image): ((_, &Region), &String)| {
-        let digests = case.digest().get(region.name())?;
-        let blocks = region.bytes().div_ceil(1024);
-        Some([
-            format!("{:05} {blocks:>5} {}", digests.memory.bsd_sum, region.name()),
-            format!("{:05} {blocks:>5} {image}", digests.twin.bsd_sum),
-        ])
-    };
-    layout.iter().zip(images).filter_map(both).flatten().collect()
 }
 
 fn wanted(config: &QemuReplicateConfig, block: &Block) -> bool {

@@ -21,6 +21,8 @@
 mod channel;
 mod life;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use life::guardian_main;
 

@@ -5,6 +5,8 @@
 //! remembered as a digest, so that it can say afterwards which pages a judge has to find, without
 //! knowing the twin: exactly those that were withheld and whose bytes have changed since.
 
+mod guest_control;
+
 use memtwin_pages::{Layout, PageSet, RegionId, Run};
 use memtwin_replicate::{Collector, GuestState, Source, SourceError};
 use std::hash::{DefaultHasher, Hasher};

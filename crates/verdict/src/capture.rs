@@ -8,8 +8,8 @@
 //! Pages that the guest gave up meanwhile ([`Discards`]) are derived from those that the log lost.
 
 use crate::compare::MOST_PAGE_BYTES;
-use crate::{CompareError, Discards, Image, Overlay, Side};
-use memtwin_pages::{PageSet, PageSize};
+use crate::{CompareError, Discards, Overlay, Side};
+use memtwin_pages::{Image, PageSet, PageSize};
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;

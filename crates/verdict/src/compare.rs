@@ -1,8 +1,8 @@
 //! The question that the judge is asked, and its answer.
 
 use crate::judge::Judge;
-use crate::{Difference, Image, ImageDigests};
-use memtwin_pages::PageSize;
+use crate::{Difference, ImageDigests};
+use memtwin_pages::{Image, PageSize};
 use std::fmt;
 use std::io;
 

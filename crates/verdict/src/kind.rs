@@ -1,7 +1,7 @@
 //! What a file is, by its first bytes, if it is no memory image but looks like one to who has a guest's
 //! memory in it: its pages lie elsewhere in it, or in other forms.
 
-use crate::Image;
+use memtwin_pages::Image;
 use std::fmt;
 use std::io;
 

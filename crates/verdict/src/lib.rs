@@ -2,7 +2,8 @@
 //! twin, or two files).
 //!
 //! It stands at the end of the way of the data and knows neither the engine nor the sinks: a
-//! mistake of theirs is not repeated here. Both sides come in as an [`Image`], each byte is read
+//! mistake of theirs is not repeated here. Both sides come in as an
+//! [`Image`](memtwin_pages::Image), each byte is read
 //! once, and everything (comparison, ranges, digests) is taken from that one copy: memory that
 //! changes meanwhile can't make the parts of a verdict contradict each other.
 
@@ -16,7 +17,6 @@ mod difference;
 mod digest;
 mod discards;
 mod hint;
-mod image;
 mod judge;
 mod kind;
 #[cfg(test)]
@@ -30,7 +30,6 @@ pub use difference::Difference;
 pub use digest::{Digester, ImageDigests};
 pub use discards::Discards;
 pub use hint::Hint;
-pub use image::Image;
 pub use kind::FileKind;
 pub use overlay::Overlay;
 pub use steady::Steady;

@@ -2,7 +2,7 @@
 
 use crate::judge::Judge;
 use crate::*;
-use memtwin_pages::PageSize;
+use memtwin_pages::{Image, PageSize};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io;

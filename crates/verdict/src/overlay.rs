@@ -1,7 +1,6 @@
 //! An image that is another one with some pages replaced.
 
-use crate::Image;
-use memtwin_pages::PageSize;
+use memtwin_pages::{Image, PageSize};
 use std::collections::BTreeMap;
 use std::io;
 

@@ -1,7 +1,7 @@
 //! An image that must not change its size while it is read: a file that grows meanwhile would be compared
 //! up to where it ended before, and called identical.
 
-use crate::Image;
+use memtwin_pages::Image;
 use std::io;
 
 /// An image and the size that it had at first.

@@ -9,6 +9,7 @@ mod backing;
 mod config;
 mod error;
 mod guest;
+mod guest_control;
 mod huge;
 mod log;
 mod machine;

@@ -6,13 +6,14 @@ use crate::migrate::{destination, drain, unlimited};
 use anyhow::{Context, Result, ensure};
 use memtwin_bare::{Report, Scenario};
 use memtwin_mapping::{Mapping, host_page_size};
+use memtwin_pages::Image;
 use memtwin_qemu::{Block, BlockMemory, Process, blocks};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{CancelToken, Replication, RoundPlan, Until};
 use memtwin_tap::{MigrationTap, TapTarget};
 use memtwin_testbed::Qemu;
 use memtwin_twin::{MemoryTwin, SparseMemory};
-use memtwin_verdict::{Discards, Image, capture};
+use memtwin_verdict::{Discards, capture};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -30,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const PIECE: usize = 256 << 10;
 
 /// The command of a guardian.
-fn guardian(memtwin: &Path) -> Command {
+pub(crate) fn guardian(memtwin: &Path) -> Command {
     let mut command = Command::new(memtwin);
     command.arg("guardian");
     command
@@ -87,7 +88,7 @@ pub(crate) fn first_pass(dir: &Path, memtwin: &Path, turns: usize) -> Result<Vec
             &mut still.qmp,
             &target(&still.qemu)?,
             &still.blocks,
-            guardian(memtwin),
+            || guardian(memtwin),
             &stop,
         )?;
         let opened = began.elapsed();
@@ -216,7 +217,7 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
         let to = target(&writer.qemu)?;
         let WritingGuest { qmp, blocks, arguments, .. } = &mut writer;
         let process = Arc::new(Process::find(qmp, blocks)?);
-        let tap = MigrationTap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
+        let tap = MigrationTap::open(qmp, &to, blocks, || guardian(memtwin), &stop)?;
         let layout = tap.regions().clone();
         let mut twin = MemoryTwin::new();
         let mut replication = Replication::start(tap, &mut twin, ())?;
@@ -284,7 +285,7 @@ pub(crate) fn felt(memtwin: &Path, turns: usize) -> Result<Measured> {
             ram.read(*report, &mut bytes)?;
             Ok(Report::from_bytes(&bytes).ticks)
         };
-        let tap = MigrationTap::open(qmp, &to, blocks, guardian(memtwin), &stop)?;
+        let tap = MigrationTap::open(qmp, &to, blocks, || guardian(memtwin), &stop)?;
         let mut replication = Replication::start(tap, MemoryTwin::new(), ())?;
         replication.round(&stop)?;
         let (before, began) = (ticks()?, Instant::now());

@@ -1,12 +1,12 @@
 //! A real memory cgroup of the test's own, of the version that the machine has its controller in.
 
+use memtwin_wait::wait_until;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where the memory controller may be mounted, and the file that says a group's limit there.
 const PLACES: [(&str, &str); 3] = [
@@ -84,13 +84,9 @@ impl MemoryCgroup {
 
 impl Drop for MemoryCgroup {
     fn drop(&mut self) {
-        let since = Instant::now();
         // A process that ended leaves it a moment later.
-        while fs::remove_dir(&self.folder).is_err() && since.elapsed() < EMPTY {
-            if !self.folder.exists() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        wait_until(EMPTY, Duration::from_millis(10), || {
+            fs::remove_dir(&self.folder).is_ok() || !self.folder.exists()
+        });
     }
 }

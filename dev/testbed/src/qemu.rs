@@ -1,13 +1,13 @@
 //! A QEMU with a QMP socket.
 
 use crate::keeper::KeptChild;
+use memtwin_wait::Deadline;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long QEMU may take to make its socket, and how often it is looked for.
@@ -98,16 +98,16 @@ impl Qemu {
         let kept = KeptChild::spawn(command)
             .map_err(|error| StartError(format!("{}: {error}", program.display())))?;
         let mut qemu = Self { kept, dir };
-        let since = Instant::now();
+        let deadline = Deadline::after(STARTING);
         while !listens(qemu.pid(), &qemu.qmp()) {
             if let Some(status) = qemu.kept.child.try_wait()? {
                 let said = fs::read_to_string(qemu.dir().join("stderr")).unwrap_or_default();
                 return Err(StartError(format!("{}: {status}: {said}", program.display())));
             }
-            if since.elapsed() > STARTING {
+            if deadline.is_over() {
                 return Err(StartError(format!("{}: no QMP socket", program.display())));
             }
-            thread::sleep(POLL_INTERVAL);
+            deadline.sleep(POLL_INTERVAL);
         }
         Ok(qemu)
     }

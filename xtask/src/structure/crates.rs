@@ -56,11 +56,13 @@ fn upward(map: &[(&str, &[&str])]) -> Vec<String> {
     findings
 }
 
-/// Crates that a document does not name.
-pub(super) fn missing_in(document: &str, metadata: &Metadata) -> Vec<String> {
-    let packages = metadata.workspace_packages();
-    let names = packages.iter().map(|package| package.name.trim_start_matches("memtwin-"));
-    names
+/// Crates that a document does not name, each as `name` without what they all begin with.
+pub(super) fn missing_in<'p>(
+    document: &str,
+    packages: impl Iterator<Item = &'p str>,
+) -> Vec<String> {
+    packages
+        .map(|package| package.trim_start_matches("memtwin-"))
         .filter(|name| !document.contains(&format!("`{name}`")))
         .map(|name| format!("ARCHITECTURE.md does not name the crate `{name}`"))
         .collect()
@@ -135,6 +137,16 @@ mod tests {
         assert_eq!(upward(&[("a", &[]), ("b", &["a"])]), Vec::<String>::new());
         assert_eq!(upward(&[("a", &["b"]), ("b", &["a"])]).len(), 1);
         assert_eq!(upward(&[("a", &["a"])]).len(), 1);
+    }
+
+    #[test]
+    fn a_crate_that_the_document_does_not_name_is_found() {
+        let document = "| `pages` | words |\nand memtwin-twin, or twin, without its marks";
+        let missing = |packages: &[&'static str]| missing_in(document, packages.iter().copied());
+        assert_eq!(missing(&["memtwin-pages"]), Vec::<String>::new());
+        let found = missing(&["memtwin-pages", "memtwin-twin", "memtwin-page"]);
+        let line = |name| format!("ARCHITECTURE.md does not name the crate `{name}`");
+        assert_eq!(found, ["twin", "page"].map(line));
     }
 
     #[test]

@@ -150,7 +150,13 @@ fn what_is_a_monitor_of_another_form_and_what_is_none() {
     let before = machine.setup();
     let at = |name: &str| {
         let mut audit = memtwin();
-        audit.arg("audit").arg(machine.qemu.dir().join(name)).args(["--quiet", "--rounds", "1"]);
+        audit.arg("audit").arg(machine.qemu.dir().join(name)).args([
+            "--quiet",
+            "--rounds",
+            "1",
+            "--max-pause",
+            "1m",
+        ]);
         audit
     };
     expect(0, &mut at("pretty"));

@@ -6,16 +6,19 @@
 pub(crate) mod disk;
 
 use memtwin_child::Spawn;
+use memtwin_wait::{wait_for, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// No command of a test takes longer; one that does is killed, and the test fails.
 const LIMIT: Duration = Duration::from_secs(180);
+/// How often what is waited for is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A directory on tmpfs, gone when the test is over.
 pub(crate) struct Place(pub(crate) tempfile::TempDir);
@@ -73,14 +76,8 @@ impl Held {
 
     /// Waits for its end, within this limit.
     pub(crate) fn end_within(&mut self, limit: Duration) -> ExitStatus {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(began.elapsed() < limit, "the command did not end");
-            thread::sleep(Duration::from_millis(5));
-        }
+        let ended = wait_for(limit, POLL_INTERVAL, || self.0.try_wait().unwrap());
+        ended.unwrap_or_else(|| panic!("the command did not end"))
     }
 }
 
@@ -135,12 +132,8 @@ pub(crate) fn verdicts(record: &Value) -> Vec<(String, String, bool)> {
 }
 
 /// Waits until something is so, within the limit.
-pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < LIMIT, "never: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
+pub(crate) fn until(what: &str, so: impl FnMut() -> bool) {
+    assert!(wait_until(LIMIT, POLL_INTERVAL, so), "never: {what}");
 }
 
 /// Whether the tests run as root, which some faults need.

@@ -4,6 +4,7 @@
 use crate::boards::{LONG, lab, no_programs};
 use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until, verdicts};
 use memtwin_child::Spawn;
+use memtwin_wait::Deadline;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,7 +25,7 @@ const STATE: &str = "ip -o address | sed 's/valid_lft.*//'; ip -4 route show tab
 cat /proc/mounts; exportfs -s; cat /run/mount/utab 2>/dev/null
 grep . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding
 find /tmp /srv /mnt /run -not -path '/run/mount*' -not -path '/mnt/*'
-p=$(for p in /proc/[0-9]*; do [ -z \"$(tr '\\0' ' ' <$p/cmdline)\" ] || cat $p/comm; done 2>/dev/null); echo \"$p\" | sort";
+p=$(grep -l . /proc/[0-9]*/cmdline 2>/dev/null | sed 's/cmdline$/comm/'); cat $p 2>/dev/null | sort";
 
 /// How long the end of all that was killed may take.
 const UNDONE: Duration = Duration::from_secs(30);
@@ -42,14 +43,21 @@ impl Site<'_> {
         expect(0, &mut command).0
     }
 
+    /// Of all at the same time: each is slow.
     fn states(&self) -> [String; 3] {
-        ["a", "b", "c"].map(|board| self.ssh(board, STATE))
+        thread::scope(|scope| {
+            let asked = ["a", "b", "c"].map(|board| scope.spawn(move || self.ssh(board, STATE)));
+            asked.map(|asked| asked.join().unwrap())
+        })
     }
 
     /// Waits until all is as it was: what was killed takes a moment to end.
     fn is_again(&self, before: &[String; 3]) {
-        let began = Instant::now();
-        while self.states() != *before && began.elapsed() < UNDONE {}
+        let deadline = Deadline::after(UNDONE);
+        let mut now = self.states();
+        while now != *before && !deadline.is_over() {
+            now = self.states();
+        }
         let but = |one: &str, other: &str| -> Vec<String> {
             let mut lines: Vec<&str> = other.lines().collect();
             let mut is_new = |line: &&str| {
@@ -58,7 +66,7 @@ impl Site<'_> {
             };
             one.lines().filter(|line| is_new(line)).map(str::to_owned).collect()
         };
-        for (now, before) in self.states().iter().zip(before) {
+        for (now, before) in now.iter().zip(before) {
             assert!(now == before, "new: {:#?} gone: {:#?}", but(now, before), but(before, now));
         }
     }
@@ -98,6 +106,8 @@ pub(crate) fn three_machines() {
     // What is somebody's is named, and nothing is touched.
     site.ssh("b", "/usr/bin/ip tuntap add dev tap0 mode tap");
     let before = site.states();
+    let lists = |state: &String| state.lines().any(|line| line == "dropbear");
+    assert!(before.iter().all(lists), "the control: processes are listed: {before:#?}");
     let (_, err) = expect(3, site.migrate(&place).arg("--quiet"));
     assert!(err.contains("emulated:b: tap0 is there already"), "{err}");
     site.is_again(&before);

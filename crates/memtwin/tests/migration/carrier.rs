@@ -8,7 +8,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An ssh that reaches this machine, and notes which process carries a QEMU.
 fn ssh(folder: &Path) -> Ssh {
@@ -40,11 +40,9 @@ fn an_ssh_that_was_killed_is_no_proof_that_qemu_has_ended() {
 
     let carrier = number("carrier").trim().parse().unwrap();
     kill_process(Pid::from_raw(carrier).unwrap(), Signal::KILL).unwrap();
-    let began = Instant::now();
-    while !side.is_cut_off() {
-        assert!(began.elapsed() < Duration::from_secs(60), "the carrier is not gone");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let (limit, interval) = (Duration::from_secs(60), Duration::from_millis(10));
+    let gone = memtwin_wait::wait_until(limit, interval, || side.is_cut_off());
+    assert!(gone, "the carrier is not gone");
     // The far side has not heard of it yet.
     assert!(qemu.exists() && side.state().unwrap().running);
     assert!(!side.has_surely_ended(), "it is there");

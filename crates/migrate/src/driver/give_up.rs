@@ -7,6 +7,7 @@ use super::phase::{LoadState, MigrationPhase};
 use super::{GLANCE_TIMEOUT, MigrationDriver, POLL_INTERVAL, SETTLE_TIMEOUT, ask};
 use crate::side::Side;
 use memtwin_qmp::QmpError;
+use memtwin_wait::wait_until;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -92,9 +93,8 @@ impl MigrationDriver<'_> {
 pub(super) fn ended(side: &mut Side) -> bool {
     // It holds the image's lock, and might still be told to go on by somebody.
     let hangs = matches!(ask(&mut side.qmp, "quit", json!({})), Err(QmpError::Timeout { .. }));
-    let began = Instant::now();
-    while !hangs && !side.is_cut_off() && began.elapsed() < SETTLE_TIMEOUT {
-        std::thread::sleep(POLL_INTERVAL);
+    if !hangs {
+        wait_until(SETTLE_TIMEOUT, POLL_INTERVAL, || side.is_cut_off());
     }
     side.has_surely_ended() || side.cut_off()
 }

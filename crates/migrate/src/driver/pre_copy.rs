@@ -9,6 +9,7 @@ use super::stall::StallDetector;
 use super::{Exit, MigrationDriver, MigrationEvent, POLL_INTERVAL, SETTLE_TIMEOUT, ask};
 use memtwin_qemu::migration;
 use memtwin_qmp::QmpError;
+use memtwin_wait::Deadline;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -121,8 +122,8 @@ impl MigrationDriver<'_> {
     fn without_source(&mut self, error: &QmpError) -> Result<(), Exit> {
         let said = self.source.said();
         let why = FailureReason::SourceGone(if said.is_empty() { error.to_string() } else { said });
-        let began = Instant::now();
-        while began.elapsed() < SETTLE_TIMEOUT / 4 {
+        let deadline = Deadline::after(SETTLE_TIMEOUT / 4);
+        while !deadline.is_over() {
             let state = self.destination.state().map(|state| LoadState::of(&state));
             match state {
                 Ok(LoadState::Running) => {
@@ -138,7 +139,7 @@ impl MigrationDriver<'_> {
                 Ok(LoadState::Receiving) => {}
                 Ok(LoadState::Loaded | LoadState::Stopped) | Err(_) => break,
             }
-            std::thread::sleep(POLL_INTERVAL);
+            deadline.sleep(POLL_INTERVAL);
         }
         Err(Exit::Lost(why))
     }

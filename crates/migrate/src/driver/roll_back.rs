@@ -6,17 +6,17 @@ use super::phase::{MigrationPhase, Runner};
 use super::{MigrationDriver, POLL_INTERVAL, SETTLE_TIMEOUT, ask};
 use crate::side::Side;
 use memtwin_qmp::QmpError;
+use memtwin_wait::{Deadline, wait_until};
 use serde_json::json;
-use std::time::Instant;
 
 impl MigrationDriver<'_> {
     /// Whether the guest runs on at the source, which it must.
     pub(super) fn runs_on_at_source(&mut self, why: FailureReason) -> GuestLocation {
-        let began = Instant::now();
+        let deadline = Deadline::after(SETTLE_TIMEOUT / 4);
         loop {
             match self.source.state() {
                 Ok(state) if state.running => return GuestLocation::Source(why),
-                Ok(_) if began.elapsed() < SETTLE_TIMEOUT / 4 => std::thread::sleep(POLL_INTERVAL),
+                Ok(_) if !deadline.is_over() => deadline.sleep(POLL_INTERVAL),
                 _ => return GuestLocation::Nowhere(died(self.source).unwrap_or(why)),
             }
         }
@@ -41,13 +41,10 @@ impl MigrationDriver<'_> {
 
 /// That the source ended, if it did: then the guest is nowhere for that reason, whatever was the first.
 fn died(source: &mut Side) -> Option<FailureReason> {
-    let began = Instant::now();
     // Its connection ends a moment before it does.
     // One that was cut off may have ended too: nothing can be said of its guest then either.
     let gone = |source: &mut Side| source.is_cut_off() || source.has_surely_ended();
-    while !gone(source) && source.state().is_err() && began.elapsed() < SETTLE_TIMEOUT / 40 {
-        std::thread::sleep(POLL_INTERVAL / 4);
-    }
+    wait_until(SETTLE_TIMEOUT / 40, POLL_INTERVAL / 4, || gone(source) || source.state().is_ok());
     gone(source).then(|| FailureReason::SourceGone(source.said()))
 }
 

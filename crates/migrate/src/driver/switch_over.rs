@@ -8,13 +8,14 @@ use crate::side::Side;
 use crate::verdict::compare::{RamError, RamVerdict, compare_sides};
 use memtwin_pages::RegionId;
 use memtwin_qmp::QmpError;
+use memtwin_wait::Deadline;
 use serde_json::json;
 use std::time::Instant;
 
 impl MigrationDriver<'_> {
     /// Waits until the destination has taken everything in.
     pub(super) fn wait_until_loaded(&mut self) -> Result<(), Exit> {
-        let began = Instant::now();
+        let deadline = Deadline::after(SETTLE_TIMEOUT);
         loop {
             let state = match self.destination.state() {
                 Ok(state) => state,
@@ -22,13 +23,13 @@ impl MigrationDriver<'_> {
             };
             match LoadState::of(&state) {
                 LoadState::Running | LoadState::Loaded => return Ok(()),
-                LoadState::Receiving if began.elapsed() < SETTLE_TIMEOUT => {}
+                LoadState::Receiving if !deadline.is_over() => {}
                 LoadState::Receiving | LoadState::Stopped => {
                     let why = format!("the destination is {}", state.status);
                     return Err(Exit::TakeBack(FailureReason::Failed(why)));
                 }
             }
-            std::thread::sleep(POLL_INTERVAL / 4);
+            deadline.sleep(POLL_INTERVAL / 4);
         }
     }
 
@@ -82,7 +83,7 @@ impl MigrationDriver<'_> {
     pub(super) fn see_it_run(&mut self) -> Result<(), Exit> {
         self.outcome.resumed.get_or_insert_with(Instant::now);
         self.look();
-        let began = Instant::now();
+        let deadline = Deadline::after(SETTLE_TIMEOUT);
         loop {
             match self.destination.state() {
                 Ok(state) if state.running => {
@@ -95,7 +96,7 @@ impl MigrationDriver<'_> {
                 }
                 // It waits for its disk, say.
                 Err(QmpError::Timeout { .. })
-                    if !self.destination.is_cut_off() && began.elapsed() < SETTLE_TIMEOUT => {}
+                    if !self.destination.is_cut_off() && !deadline.is_over() => {}
                 Err(error) => return Err(Exit::Lost(gone(self.destination, &error))),
             }
         }
@@ -107,15 +108,13 @@ impl MigrationDriver<'_> {
     /// Errors: it is refused. Any other error leaves it open whether the guest has run there; then it must
     /// not go on at the source, and the destination is to be asked.
     fn go_on(&mut self) -> Result<(), QmpError> {
-        let began = Instant::now();
+        let deadline = Deadline::after(SETTLE_TIMEOUT);
         loop {
             match ask(&mut self.destination.qmp, "cont", json!({})) {
                 Err(QmpError::Refused { .. })
-                    if self.source.is_cut_off()
-                        && began.elapsed() < SETTLE_TIMEOUT
-                        && !self.stop.is_set() =>
+                    if self.source.is_cut_off() && !deadline.is_over() && !self.stop.is_set() =>
                 {
-                    std::thread::sleep(POLL_INTERVAL);
+                    deadline.sleep(POLL_INTERVAL);
                 }
                 Err(error @ QmpError::Refused { .. }) => return Err(error),
                 _ => return Ok(()),

@@ -9,6 +9,7 @@ pub use error::ConsoleError;
 pub use output::{ConsoleLine, ConsoleOutput, joined};
 
 use memtwin_lab::Progress;
+use memtwin_wait::Deadline;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -132,7 +133,7 @@ impl Console {
         progress: &mut dyn Progress,
         fits: impl Fn(&str) -> bool,
     ) -> Result<(usize, String), ConsoleError> {
-        let (began, what) = (Instant::now(), what.trim().to_owned());
+        let (deadline, what) = (Deadline::after(limit), what.trim().to_owned());
         let mut seen = from;
         let mut heard = lock(&self.heard.0);
         loop {
@@ -153,7 +154,7 @@ impl Console {
             if progress.is_cancelled() {
                 return Err(ConsoleError::Cancelled);
             }
-            if began.elapsed() >= limit {
+            if deadline.is_over() {
                 return Err(ConsoleError::TimedOut { side, what, limit, last: last() });
             }
             let waited = self.heard.1.wait_timeout(heard, POLL_INTERVAL);

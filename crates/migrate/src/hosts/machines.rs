@@ -3,6 +3,7 @@
 use super::environment::{FOLDERS, MigrationHost};
 use crate::config::MigrationConfig;
 use crate::guest::GuestSpec;
+use crate::plan::{MigrationPlan, ip};
 use memtwin_lab::host::{self, Host, Ssh, quoted};
 use memtwin_lab::image::Image;
 use memtwin_lab::provision::board_programs;
@@ -145,8 +146,26 @@ pub(crate) fn put_guest(
     Ok(())
 }
 
-/// A machine with room for a QEMU, in a folder that is there.
-pub(crate) fn platform(
+/// Source and destination of a move, each with its machine and a folder that is there; their QEMUs listen where
+/// the plan says.
+pub(crate) fn both_hosts(
+    config: &MigrationConfig,
+    plan: &MigrationPlan,
+    [(a, own_a), (b, own_b)]: [(&Ssh, &str); 2],
+    guest: GuestSpec,
+    memtwin: &Path,
+    progress: &mut dyn Progress,
+) -> Result<[MigrationHost; 2], Failure> {
+    let expected = config.there(&guest);
+    let at = |address| (ip(address), plan.boards.migration_port);
+    Ok([
+        with_room(a, own_a, guest, memtwin, at(&plan.a.address), progress)?,
+        with_room(b, own_b, expected, memtwin, at(&plan.b.address), progress)?,
+    ])
+}
+
+/// A machine with room for a QEMU.
+fn with_room(
     host: &Ssh,
     own: &str,
     guest: GuestSpec,

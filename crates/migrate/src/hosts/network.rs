@@ -7,6 +7,7 @@ mod stream_watch;
 
 use background::BackgroundProgram;
 use background::LINE;
+use memtwin_wait::Deadline;
 use output::PING;
 use output::{last_ping, pings, stream_of};
 use stream_watch::{StreamState, StreamVerdict, StreamWatch, verdict};
@@ -104,19 +105,19 @@ impl GuestNetwork for PlanNetwork {
         self.ping = Some(BackgroundProgram::start(&self.storage, folder, "ping", &line)?);
         let line = format!("{netload} send {}:{PORT} --interval {RECORD}", self.guest);
         let mut stream = BackgroundProgram::start(&self.storage, folder, "stream", &line)?;
-        let began = Instant::now();
+        let deadline = Deadline::after(LINE);
         loop {
             let said = stream.said(progress)?;
             if said.contains(" back ") {
                 break;
             }
-            if stream.is_cut_off() || began.elapsed() >= LINE || progress.is_cancelled() {
+            if stream.is_cut_off() || deadline.is_over() || progress.is_cancelled() {
                 return Err(Failure::environment(format!(
                     "no stream to the guest: {}",
                     said.trim()
                 )));
             }
-            std::thread::sleep(5 * POLL_INTERVAL);
+            deadline.sleep(5 * POLL_INTERVAL);
         }
         self.stream = Some(stream);
         progress.say("storage pings the guest, and sends it a stream");

@@ -17,13 +17,14 @@ use memtwin_child::Spawn;
 use memtwin_lab::Progress;
 use memtwin_lab::host::Host;
 use memtwin_report::Failure;
+use memtwin_wait::Deadline;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long all steps may take, a mount among them; and all undoing.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -82,7 +83,7 @@ impl HostSetup {
         drop(sender);
         let (host, left) = (host.name().to_owned(), left.clone());
         let mut this = Self { host, steps, child, said, last: Vec::new(), left };
-        let began = Instant::now();
+        let deadline = Deadline::after(BEGIN_TIMEOUT);
         let why = loop {
             match this.word() {
                 Ok(Some(word)) if word == "READY" => return Ok(this),
@@ -100,7 +101,7 @@ impl HostSetup {
             if progress.is_cancelled() {
                 break "interrupted".to_owned();
             }
-            if began.elapsed() >= BEGIN_TIMEOUT {
+            if deadline.is_over() {
                 break format!("not set up after {} s", BEGIN_TIMEOUT.as_secs());
             }
         };
@@ -148,7 +149,7 @@ struct Gone;
 impl Drop for HostSetup {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        let began = Instant::now();
+        let deadline = Deadline::after(END_TIMEOUT);
         let undone = loop {
             match self.word() {
                 Ok(Some(word)) if word == "GONE" => break true,
@@ -158,7 +159,7 @@ impl Drop for HostSetup {
                             .push(format!("{}: {} is left: {}", self.host, step.says, step.undoes));
                     }
                 }
-                Ok(None) if began.elapsed() < END_TIMEOUT => {}
+                Ok(None) if !deadline.is_over() => {}
                 _ => break false,
             }
         };

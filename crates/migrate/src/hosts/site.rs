@@ -17,7 +17,7 @@ use super::setup::{HostSetup, Leftovers};
 use super::spec::{self, GuestFiles};
 use crate::config::MigrationConfig;
 use crate::guest::NETWORK_MODULES;
-use crate::plan::{MigrationPlan, ip};
+use crate::plan::MigrationPlan;
 use checks::HostRole;
 use facts::HostFacts;
 use memtwin_lab::host::{self, Host, Ssh, quoted};
@@ -92,9 +92,9 @@ pub(super) fn set_up(
     }
     let files = GuestFiles { kernel: path("kernel"), initrd: path("initrd"), disk: image };
     let guest = spec::guest(plan, files, kvm, true);
-    let there = config.there(&guest);
-    let port = plan.boards.migration_port;
-    let at = |address| (ip(address), port);
+    let sides = [(&a, &*own_a), (&b, &*own_b)];
+    let [source, destination] =
+        machines::both_hosts(config, plan, sides, guest, &memtwin, progress)?;
     let tools = NetworkTools {
         ip: of_storage.programs["ip"].clone(),
         ping: of_storage.programs["ping"].clone(),
@@ -103,15 +103,8 @@ pub(super) fn set_up(
     };
     let storage: Arc<dyn Host> = Arc::new(storage);
     Ok(Environment {
-        source: machines::platform(&a, &own_a, guest, &memtwin, at(&plan.a.address), progress)?,
-        destination: machines::platform(
-            &b,
-            &own_b,
-            there,
-            &memtwin,
-            at(&plan.b.address),
-            progress,
-        )?,
+        source,
+        destination,
         disk: (Arc::clone(&storage), format!("{folder_there}/{}", plan.storage.image)),
         folder: folder.path().to_owned(),
         name: format!("plan:{}", plan.name),

@@ -7,7 +7,7 @@ use super::machines::{self, LINE, SshMachine};
 use super::setup::{HostSetup, Leftovers, folder_step};
 use super::spec::{self, GuestFiles};
 use crate::config::MigrationConfig;
-use crate::plan::{MigrationPlan, ip};
+use crate::plan::MigrationPlan;
 use memtwin_lab::Progress;
 use memtwin_lab::host::{self, Host, quoted};
 use memtwin_report::Failure;
@@ -44,20 +44,13 @@ pub(super) fn set_up(
     let path = |name: &str| format!("{shared}/{name}");
     let files = GuestFiles { kernel: path("kernel"), initrd: path("initrd"), disk: path("disk") };
     let guest = spec::guest(plan, files, kvm, false);
-    let there = config.there(&guest);
     let memtwin = machines::memtwin(config, arch, progress)?;
-    let port = plan.boards.migration_port;
-    let at = |address| (ip(address), port);
+    let sides = [(&a, &*own_a), (&b, &*own_b)];
+    let [source, destination] =
+        machines::both_hosts(config, plan, sides, guest, &memtwin, progress)?;
     Ok(Environment {
-        source: machines::platform(&a, &own_a, guest, &memtwin, at(&plan.a.address), progress)?,
-        destination: machines::platform(
-            &b,
-            &own_b,
-            there,
-            &memtwin,
-            at(&plan.b.address),
-            progress,
-        )?,
+        source,
+        destination,
         disk: (Arc::new(a), path("disk")),
         folder: folder.path().to_owned(),
         name: format!("plan:{}", plan.name),

@@ -1,8 +1,9 @@
 //! A QEMU that is being started.
 
 use memtwin_lab::Progress;
+use memtwin_wait::wait_for;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What passes between the last word of a QEMU and its end, or the end of what carries it.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -18,14 +19,7 @@ impl Reaped {
 
     /// How it ended, if it does so within a moment.
     pub(super) fn ends(&mut self) -> Option<std::process::ExitStatus> {
-        let began = Instant::now();
-        while began.elapsed() < MOMENT {
-            if let Some(status) = self.ended() {
-                return Some(status);
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        None
+        wait_for(MOMENT, POLL_INTERVAL, || self.ended())
     }
 }
 

@@ -4,8 +4,8 @@
 use super::digest::{self, BlockDigests, DigestError};
 use memtwin_child::Spawn;
 use memtwin_lab::host::{Host, HostError, quoted};
-use memtwin_pages::{Layout, PageSize, RegionId};
-use memtwin_verdict::{CompareError, Difference, Image, compare};
+use memtwin_pages::{Image, Layout, PageSize, RegionId};
+use memtwin_verdict::{CompareError, Difference, compare};
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
 use std::thread;

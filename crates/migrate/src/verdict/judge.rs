@@ -9,11 +9,10 @@ use crate::verdict::compare::RamVerdict;
 use crate::verdict::durability::{DurabilityError, acknowledged, check, longest_stall};
 use memtwin_lab::disk::{DiskError, Filesystem};
 use memtwin_lab::{CommandError, Silent};
-use memtwin_pages::{Layout, Region};
+use memtwin_pages::Layout;
 use memtwin_replicate::RoundKind;
 use memtwin_report::record::{LostPage, PageAt};
 use memtwin_report::{Case, CaseBuilder};
-use memtwin_verdict::Difference;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -80,7 +79,7 @@ pub(crate) fn ram(name: &str, source: &str, moved: &MigrationOutcome) -> Vec<Cas
     let mut cases = vec![trial.judged(lost(verdict), BTreeMap::new())];
     if let Some((id, page, found)) = &moved.control {
         let region = verdict.layout.region(*id);
-        let injected = PageAt { region: region.name().to_owned(), gpa: region.gpa_of(*page) };
+        let injected = PageAt::of(region, *page);
         let trial = CaseBuilder::new(format!("{name}/control"), source, &verdict.layout)
             .control([injected]);
         cases.push(match found {
@@ -113,21 +112,8 @@ fn rounds(moved: &MigrationOutcome) -> Vec<memtwin_replicate::Round> {
     moved.progress.rounds.iter().map(round).collect()
 }
 
-/// A page that differs, as a report names it; of which round it was is not known here.
-fn lost_page(region: &Region, difference: &Difference) -> LostPage {
-    LostPage {
-        region: region.name().to_owned(),
-        gpa: region.gpa_of(difference.page),
-        last_round: 0,
-        first_byte: u64::from(difference.first_byte),
-        bytes: u64::from(difference.bytes),
-        hint: difference.hint.map(|hint| hint.to_string()),
-        detail: None,
-    }
-}
-
 fn lost(verdict: &RamVerdict) -> Vec<LostPage> {
-    let page = |(id, difference): &_| lost_page(verdict.layout.region(*id), difference);
+    let page = |(id, difference): &_| LostPage::of(verdict.layout.region(*id), difference);
     verdict.differing.iter().map(page).collect()
 }
 

@@ -18,7 +18,7 @@ use libtest_mimic::{Arguments, Trial};
 use memtwin_process::{Config, ProcessGuest, WriterStartError};
 use memtwin_stressor::Stressor;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const CHILD: &str = "process-writer";
 
@@ -83,12 +83,9 @@ fn guest(config: Config) -> ProcessGuest {
 }
 
 /// Waits until something is so; a machine may be busy, but not for ever.
-fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !so() {
-        assert!(since.elapsed() < Duration::from_secs(60), "waited for {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+fn wait_for(what: &str, so: impl FnMut() -> bool) {
+    let (limit, interval) = (Duration::from_secs(60), Duration::from_millis(1));
+    assert!(memtwin_wait::wait_until(limit, interval, so), "waited for {what}");
 }
 
 fn what_can_not_be_is_refused() {

@@ -1,10 +1,10 @@
 //! The guest's real memory, compared with what QEMU itself saves of it.
 
 use crate::{ARM, PC, block, machine, process, wait_for};
+use memtwin_pages::Image;
 use memtwin_qemu::{Block, BlockMemory, MemoryError, Process, blocks};
 use memtwin_qmp::Qmp;
 use memtwin_testbed::Qemu;
-use memtwin_verdict::Image;
 use serde_json::{Value, json};
 use std::fs;
 

@@ -1,10 +1,10 @@
 //! Finding the process where the socket does not name it, and being refused.
 
 use crate::{PC, TIMEOUT, block, machine};
+use memtwin_pages::Image;
 use memtwin_qemu::{BlockMemory, MemoryError, Process, blocks};
 use memtwin_qmp::Qmp;
 use memtwin_testbed::{Need, Qemu, lacks};
-use memtwin_verdict::Image;
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::fs;
 use std::os::fd::AsRawFd;

@@ -7,10 +7,11 @@ use crate::allowance::PeerAllowance;
 use crate::frames::{FrameReader, FrameWriter};
 use memtwin_pages::Layout;
 use memtwin_replicate::CancelToken;
+use memtwin_wait::Deadline;
 use memtwin_wire::{
     FrameKind, Hello, SealKey, Versions, Welcome, WireError, WireMessage, decode_layout, negotiate,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a refused peer is given to read why.
 const PARTING: Duration = Duration::from_millis(500);
@@ -74,8 +75,8 @@ pub(super) fn refuse(
     let why = error.to_string();
     // Who does not listen is not told.
     if say(&WireMessage::Refuse { code, why: why.as_str().into() }).is_ok() {
-        let until = Instant::now() + PARTING;
+        let deadline = Deadline::after(PARTING);
         // Damaged or not, whatever comes is let go.
-        while Instant::now() < until && reader.drain(stop) {}
+        while !deadline.is_over() && reader.drain(stop) {}
     }
 }

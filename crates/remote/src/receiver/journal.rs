@@ -3,6 +3,8 @@
 //! A redo log of frames, docs/wire.md. What it holds are new values, so that applying a round
 //! twice, or one that the image has already, does no harm.
 
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use super::nonzero_blocks::NonzeroBlocks;

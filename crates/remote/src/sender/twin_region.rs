@@ -7,8 +7,7 @@
 
 use super::RemoteTwin;
 use crate::RemoteError;
-use memtwin_pages::RegionId;
-use memtwin_verdict::Image;
+use memtwin_pages::{Image, RegionId};
 use memtwin_wire::{BlockAnswer, BlockQuery, FrameKind, WireMessage};
 use std::io;
 use std::sync::{Mutex, PoisonError};

@@ -3,13 +3,12 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
-use memtwin_pages::{Gpa, Layout, PageSet, PageSize, Region, RegionId};
+use memtwin_pages::{Gpa, Image as _, Layout, PageSet, PageSize, Region, RegionId};
 use memtwin_remote::{
     Listener, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTarget, RemoteTwin, Security,
     SenderConfig, TwinReceiver,
 };
 use memtwin_replicate::{CancelToken, Collector, GuestState, Replication, Source, SourceError};
-use memtwin_verdict::Image as _;
 use memtwin_wire::TwinVerdict;
 use std::net::SocketAddr;
 use std::path::Path;

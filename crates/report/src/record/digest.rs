@@ -1,5 +1,6 @@
 //! The digests of a region: of the guest's memory and of its twin.
 
+use memtwin_verdict::{Comparison, ImageDigests};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
 use std::fmt;
@@ -24,6 +25,18 @@ pub struct RegionDigests {
     pub memory: RecordedDigest,
     /// Of its twin.
     pub twin: RecordedDigest,
+}
+
+impl From<&ImageDigests> for RecordedDigest {
+    fn from(digests: &ImageDigests) -> Self {
+        Self { blake3: Blake3(*digests.blake3.as_bytes()), bsd_sum: digests.bsd_sum }
+    }
+}
+
+impl From<&Comparison> for RegionDigests {
+    fn from(found: &Comparison) -> Self {
+        Self { memory: (&found.memory).into(), twin: (&found.twin).into() }
+    }
 }
 
 impl RegionDigests {

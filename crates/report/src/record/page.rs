@@ -1,6 +1,7 @@
 //! A page in a record: by region and guest-physical address.
 
-use memtwin_pages::Gpa;
+use memtwin_pages::{Gpa, Region};
+use memtwin_verdict::Difference;
 use serde::{Deserialize, Serialize};
 
 /// Which page.
@@ -11,6 +12,13 @@ pub struct PageAt {
     /// Where it begins.
     #[serde(with = "hex_gpa")]
     pub gpa: Gpa,
+}
+
+impl PageAt {
+    /// A page of this region, by its number there.
+    pub fn of(region: &Region, page: u64) -> Self {
+        Self { region: region.name().to_owned(), gpa: region.gpa_of(page) }
+    }
 }
 
 /// A lost page: its bytes differ from the twin's although the log was clean.
@@ -48,6 +56,20 @@ pub struct Detail {
 }
 
 impl LostPage {
+    /// A page of this region that a comparison found to differ; when it last went to the twin is not known
+    /// here, and 0.
+    pub fn of(region: &Region, difference: &Difference) -> Self {
+        Self {
+            region: region.name().to_owned(),
+            gpa: region.gpa_of(difference.page),
+            last_round: 0,
+            first_byte: u64::from(difference.first_byte),
+            bytes: u64::from(difference.bytes),
+            hint: difference.hint.map(|hint| hint.to_string()),
+            detail: None,
+        }
+    }
+
     /// Which page it is.
     pub fn at(&self) -> PageAt {
         PageAt { region: self.region.clone(), gpa: self.gpa }

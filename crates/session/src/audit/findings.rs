@@ -3,17 +3,16 @@
 use super::cases::not_judged;
 use super::rounds::RegionRounds;
 use super::untested::untested;
-use crate::findings::{both_digests, lost_page};
 use crate::judge::StopTiming;
 use crate::paused_read::PausedRead;
 use crate::read_twin::TwinPart;
 use crate::verdict::Override;
-use memtwin_pages::{Layout, PageSet, Region};
+use memtwin_pages::{Image, Layout, PageSet, Region};
 use memtwin_qemu::Block;
 use memtwin_replicate::{Round, RoundKind};
 use memtwin_report::Case;
 use memtwin_report::record::{Detail, LostPage, PageAt, RegionDigests};
-use memtwin_verdict::{Comparison, Difference, Image};
+use memtwin_verdict::{Comparison, Difference};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of how many lost pages of a block the bytes are shown, and how many bytes of each.
@@ -149,10 +148,10 @@ impl AuditFindings {
                 last_round: before
                     + seen.read.last_round.get(&difference.page).copied().unwrap_or_default(),
                 detail: detailed.then(|| detail(&seen, difference)),
-                ..lost_page(seen.region, difference)
+                ..LostPage::of(seen.region, difference)
             });
         }
-        entry.digests = Some(both_digests(seen.comparison));
+        entry.digests = Some(seen.comparison.into());
     }
 
     /// Enters what the judge found when pages were withheld from it. What the log itself has lost
@@ -177,15 +176,14 @@ impl AuditFindings {
             .differing
             .iter()
             .filter(|found| injected.contains(&found.page) || !unexplained(found.page))
-            .map(|found| lost_page(region, found))
+            .map(|found| LostPage::of(region, found))
             .collect();
-        let at =
-            |&page: &u64| PageAt { region: region.name().to_owned(), gpa: region.gpa_of(page) };
+        let at = |&page: &u64| PageAt::of(region, page);
         self.control = Some(ControlFindings {
             region: region.clone(),
             injected: injected.iter().map(at).collect(),
             found,
-            digests: both_digests(comparison),
+            digests: comparison.into(),
         });
     }
 

@@ -3,7 +3,6 @@
 use super::CheckConfig;
 use super::select::{CaseSpec, CheckedLog};
 use crate::driver::OwnGuest;
-use crate::guest::{GuestControl, ReadMemory};
 use crate::judge::InPlaceJudge;
 use crate::observer::SessionObserver;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
@@ -12,7 +11,9 @@ use memtwin_kvm::LogStorage;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::Layout;
 use memtwin_process::ProcessGuest;
-use memtwin_replicate::{CancelToken, Round, RoundError, RoundPlan, Source, Until};
+use memtwin_replicate::{
+    CancelToken, GuestControl, ReadMemory, Round, RoundError, RoundPlan, Source, Until,
+};
 use memtwin_report::{Case, CaseBuilder, Recorder};
 use memtwin_stressor::Stressor;
 use memtwin_twin::{Injector, MemoryTwin};

@@ -9,13 +9,13 @@ use crate::paused_read::{DetachedRead, PausedRead, PausedRegion};
 use crate::read_twin::ReadTwin;
 use crate::session::SessionEnd;
 use crate::verdict::{CaseFacts, Override};
-use memtwin_pages::{Layout, PageSet, Region, RegionId};
+use memtwin_pages::{Image, Layout, PageSet, Region, RegionId};
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{
     BufferedSource, CancelToken, Observer, Replication, RoundError, Sink, SourceError,
 };
 use memtwin_tap::MigrationTap;
-use memtwin_verdict::{CompareError, Image, compare};
+use memtwin_verdict::{CompareError, compare};
 use std::time::Duration;
 
 /// Reads the memory in the pause, and compares the twin with it afterwards.

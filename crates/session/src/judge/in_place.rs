@@ -1,12 +1,13 @@
 //! A guest of our own is judged where it stands: it may be paused for as long as that takes.
 
 use super::Judge;
-use crate::findings::{Findings, page_at};
-use crate::guest::{GuestControl, ReadMemory};
+use crate::findings::Findings;
 use crate::read_twin::ReadTwin;
 use crate::session::SessionEnd;
 use crate::verdict::CaseFacts;
-use memtwin_replicate::{CancelToken, Observer, PausedGuest, Replication, RoundError, Source};
+use memtwin_replicate::{
+    CancelToken, GuestControl, Observer, PausedGuest, ReadMemory, Replication, RoundError, Source,
+};
 use memtwin_report::record::PageAt;
 
 /// Compares memory and twin while the guest is paused, at each stop.
@@ -66,7 +67,7 @@ where
         Judge::look(self, &mut paused);
         if self.is_control {
             let pages = paused.compare(|paused| paused.source().injected())??;
-            let at = |(region, page)| page_at(paused.layout(), region, page);
+            let at = |(region, page)| PageAt::of(paused.layout().region(region), page);
             self.injected = pages.into_iter().map(at).collect();
         }
         self.written = paused.source().written();

@@ -10,6 +10,8 @@
 )]
 
 mod expectations;
+#[path = "../../../replicate/tests/recorded/mod.rs"]
+mod recorded;
 mod rigged;
 mod runs;
 mod scripted;
@@ -19,9 +21,11 @@ use expectations::expectations;
 use libtest_mimic::{Arguments, Trial};
 use memtwin_kvm::Mode;
 use memtwin_mapping::host_page_size;
+use memtwin_pages::PageSize;
 use memtwin_process::ProcessGuest;
 use memtwin_stressor::Stressor;
 use memtwin_vmm::{Backing, KvmGuest};
+use recorded::RecordedGuest;
 use rigged::RiggedGuest;
 use runs::TestedGuest;
 use scripted::ScriptedGuest;
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
     let kvm = memtwin_vmm::probe().err().map(|error| error.to_string());
     let process = memtwin_process::probe().err().map(|error| error.to_string());
     let mut trials = trials("scripted", ScriptedGuest::default, None);
+    trials.extend(self::trials("recorded", recorded_guest, None));
     trials.extend(self::trials("kvm", || RiggedGuest::new(kvm_guest()), kvm));
     trials.extend(self::trials("process", || RiggedGuest::new(process_guest()), process));
     trials.extend(TwinKind::ALL.into_iter().flat_map(scripted::trials));
@@ -77,6 +82,13 @@ fn trials<G: TestedGuest + 'static>(
         }
     }
     trials
+}
+
+/// One of twelve rounds, each with pages of its own.
+fn recorded_guest() -> RecordedGuest {
+    let named: Vec<Vec<u64>> =
+        (0..12).map(|round| (5 * round..5 * (round + 1)).collect()).collect();
+    RecordedGuest::new(PageSize::new(host_page_size() as u64).unwrap(), PAGES, &named, &[])
 }
 
 fn kvm_guest() -> KvmGuest {

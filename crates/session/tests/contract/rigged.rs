@@ -2,9 +2,11 @@
 //! purpose, and runs while it is compared.
 
 use memtwin_pages::{Layout, RegionId};
-use memtwin_replicate::{Collector, GuestState, Source, SourceError};
-use memtwin_session::{GuestControl, Provenance, ReadMemory, SourceOrigin};
-use std::time::{Duration, Instant};
+use memtwin_replicate::{
+    Collector, GuestControl, GuestState, Provenance, ReadMemory, Source, SourceError, SourceOrigin,
+};
+use memtwin_wait::wait_until;
+use std::time::Duration;
 
 /// How long a guest may take to write a page.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -36,10 +38,9 @@ impl<G> RiggedGuest<G> {
 
 impl<G: GuestControl> RiggedGuest<G> {
     fn await_write(&mut self) {
-        let began = Instant::now();
-        while self.is_awaited && self.writes && self.guest.written() == self.seen {
-            assert!(began.elapsed() < LIMIT, "no page was written");
-            std::thread::sleep(Duration::from_millis(1));
+        if self.is_awaited && self.writes {
+            let wrote = || self.guest.written() != self.seen;
+            assert!(wait_until(LIMIT, Duration::from_millis(1), wrote), "no page was written");
         }
         self.seen = self.guest.written();
     }

@@ -2,11 +2,13 @@
 
 use crate::twins::{FailingTwin, KeptTwin, TwinKind};
 use memtwin_pages::Layout;
-use memtwin_replicate::{CancelToken, Observer, ReplicationEvent, RoundPlan, Source, Until};
+use memtwin_replicate::{
+    CancelToken, GuestControl, Observer, Provenance, ReadMemory, ReplicationEvent, RoundPlan,
+    Source, Until,
+};
 use memtwin_report::{Case, CaseBuilder, Recorder};
 use memtwin_session::{
-    CaseFacts, GuestControl, InPlaceJudge, LastStop, Override, OwnGuest, Provenance, ReadMemory,
-    ReadTwin, Session, SessionPlan,
+    CaseFacts, InPlaceJudge, LastStop, Override, OwnGuest, ReadTwin, Session, SessionPlan,
 };
 use std::time::Duration;
 

@@ -7,9 +7,10 @@ use crate::twins::TwinKind;
 use libtest_mimic::Trial;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::{Gpa, Layout, PageSet, PageSize, Region, RegionId};
-use memtwin_replicate::{Collector, GuestState, Source, SourceError};
+use memtwin_replicate::{
+    Collector, GuestControl, GuestState, Provenance, ReadMemory, Source, SourceError, SourceOrigin,
+};
 use memtwin_report::record::Verdict;
-use memtwin_session::{GuestControl, Provenance, ReadMemory, SourceOrigin};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How many pages it writes between two collections.

@@ -1,6 +1,6 @@
 //! Every sink, and whether what is left of it is a complete twin.
 
-use memtwin_pages::{Layout, RegionId, Run};
+use memtwin_pages::{Image, Layout, RegionId, Run};
 use memtwin_remote::{
     Listener, ReceiveEnd, ReceiverConfig, RemoteError, RemoteTarget, Security, SenderConfig,
     TwinReceiver,
@@ -9,10 +9,10 @@ use memtwin_replicate::{CancelToken, Collector, Sink, SinkError, WriteOutcome};
 use memtwin_report::{Case, CaseBuilder};
 use memtwin_session::{CaseFacts, OpenTwin, ReadTwin, TwinReadError, TwinTarget, verdict_of};
 use memtwin_twin::MemoryTwin;
-use memtwin_verdict::Image;
+use memtwin_wait::wait_until;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a receiver may take to hear the verdict.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -119,10 +119,7 @@ impl Receiving {
 
     /// How its session ended: it has heard the verdict, or never will.
     fn end(self) -> ReceiveEnd {
-        let began = Instant::now();
-        while !self.thread.is_finished() && began.elapsed() < LIMIT {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until(LIMIT, Duration::from_millis(1), || self.thread.is_finished());
         self.stop.set();
         self.thread.join().unwrap().unwrap()
     }

@@ -7,17 +7,15 @@
 use super::guest::BenchGuest;
 use super::load::{BATCH, FITS, Interval, LIMIT, LoadAttempt, WINDOW, settle};
 use anyhow::{Context, Result, ensure};
-use memtwin_mapping::Mapping;
-use memtwin_pages::RegionId;
+use memtwin_pages::{Image, RegionId};
 use memtwin_process::{Config, ProcessGuest};
 use memtwin_qemu::{BlockMemory, Process, blocks};
 use memtwin_remote::{RemoteTwin, Security, SenderConfig};
 use memtwin_replicate::{CancelToken, PausedGuest, Replication, Round, Sink, Source};
 use memtwin_stressor::Stressor;
 use memtwin_tap::MigrationTap;
-use memtwin_verdict::{Discards, Image, capture};
+use memtwin_verdict::{Discards, capture};
 use memtwin_wire::TwinVerdict;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -68,7 +66,7 @@ impl Memtwin<'_> {
         let attempt = keep_up(&mut replication, batches, variant, interval, self.stop)?;
         replication.source_mut().pace(Some(1));
         let still = replication.pause_and_settle(self.stop)?;
-        is_identical(&still, RegionId(0), &ProcessWindow(window))?;
+        is_identical(&still, RegionId(0), &window)?;
         still.release()?;
         replication.finish()?;
         twin.finish(TwinVerdict::Inconclusive, "a measurement", &[])?
@@ -86,12 +84,11 @@ impl Memtwin<'_> {
     ) -> Result<LoadAttempt> {
         guest.counter.pace(interval)?;
         settle(self.stop)?;
-        let mut guardian = Command::new(self.binary);
-        guardian.arg("guardian");
         let to = crate::qemu::target(&guest.qemu)?;
         let BenchGuest { qmp, counter, .. } = guest;
         let listed = blocks(qmp)?;
         let process = Arc::new(Process::find(qmp, &listed)?);
+        let guardian = || crate::qemu::guardian(self.binary);
         let tap = MigrationTap::open(qmp, &to, &listed, guardian, self.stop)?;
         let ram = tap.regions().iter().find(|(_, region)| region.name() == "ram");
         let ram = ram.context("no block named ram")?.0;
@@ -170,18 +167,4 @@ fn is_identical<S: Source>(
     let lost = capture(memory, &twin, size, &Discards::none())?.memory.pages().len();
     ensure!(lost == 0, "the twin differs in {lost} pages");
     Ok(())
-}
-
-/// The process's memory.
-struct ProcessWindow(Arc<Mapping>);
-
-impl Image for ProcessWindow {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset as usize, into);
-        Ok(())
-    }
 }

@@ -5,6 +5,7 @@ use super::*;
 use memtwin_child::Spawn;
 use memtwin_lab::Silent;
 use memtwin_lab::host::Local;
+use memtwin_wait::{wait_for, wait_until};
 use std::fs;
 use std::path::Path;
 
@@ -31,11 +32,7 @@ fn log(place: &Path) -> String {
 }
 
 fn until(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < END_TIMEOUT, "never: {what}");
-        thread::sleep(POLL_INTERVAL);
-    }
+    assert!(wait_until(END_TIMEOUT, POLL_INTERVAL, so), "never: {what}");
 }
 
 #[test]
@@ -97,14 +94,7 @@ fn one_that_ended_amid_the_run_is_lost() {
     let left = Leftovers::default();
     let mut held = HostSetup::start(&Local, vec![file(place.path(), "a")], &left, &Silent).unwrap();
     drop(held.child.stdin.take());
-    let began = Instant::now();
-    let lost = loop {
-        match held.lost() {
-            Some(lost) => break lost,
-            None => assert!(began.elapsed() < END_TIMEOUT, "never lost"),
-        }
-        thread::sleep(POLL_INTERVAL);
-    };
+    let lost = wait_for(END_TIMEOUT, POLL_INTERVAL, || held.lost()).unwrap();
     assert!(lost.contains("kept a broke off"), "{lost}");
 }
 

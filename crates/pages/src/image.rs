@@ -1,8 +1,10 @@
-//! What the judge asks of an image: its length, and a copy of any part of it.
+//! A memory that can be read: a guest's, a twin's, a file's. A judge asks for its length, and for a copy of any
+//! part of it.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// A run of bytes that can be copied piece by piece, from several threads at once.
 pub trait Image: Sync {
@@ -30,6 +32,21 @@ pub trait Image: Sync {
 }
 
 impl<T: Image + ?Sized> Image for &T {
+    fn len(&self) -> io::Result<u64> {
+        (**self).len()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, into)
+    }
+
+    fn is_at(&self, offset: u64, bytes: &[u8], scratch: &mut Vec<u8>) -> io::Result<bool> {
+        (**self).is_at(offset, bytes, scratch)
+    }
+}
+
+/// Memory that several share: whoever holds it keeps it readable.
+impl<T: Image + Send + ?Sized> Image for Arc<T> {
     fn len(&self) -> io::Result<u64> {
         (**self).len()
     }
@@ -124,6 +141,7 @@ mod tests {
         let bytes = *b"0123456789";
         reads_like(&bytes.as_slice(), &bytes);
         reads_like(&bytes.to_vec(), &bytes);
+        reads_like(&Arc::new(bytes.to_vec()), &bytes);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         reads_like(&file, &bytes);

@@ -1,10 +1,5 @@
 //! Where a guest's memory comes from: for the record, and in a line for a person.
 
-use memtwin_process::ProcessGuest;
-use memtwin_replicate::Source;
-use memtwin_twin::Injector;
-use memtwin_vmm::KvmGuest;
-
 /// What is known of where a guest's memory comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceOrigin {
@@ -34,24 +29,6 @@ impl SourceOrigin {
 pub trait Provenance {
     /// What is known of it.
     fn provenance(&self) -> SourceOrigin;
-}
-
-impl Provenance for KvmGuest {
-    fn provenance(&self) -> SourceOrigin {
-        SourceOrigin { source: "kvm".to_owned(), ..SourceOrigin::default() }
-    }
-}
-
-impl Provenance for ProcessGuest {
-    fn provenance(&self) -> SourceOrigin {
-        SourceOrigin { source: "process".to_owned(), ..SourceOrigin::default() }
-    }
-}
-
-impl<G: Provenance + Source> Provenance for Injector<G> {
-    fn provenance(&self) -> SourceOrigin {
-        self.inner().provenance()
-    }
 }
 
 #[cfg(test)]

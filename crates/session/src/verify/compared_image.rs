@@ -1,18 +1,18 @@
 //! What must hold of both files of a comparison, so that its result says something: each is as long
 //! afterwards as before, and where they differ, each is an image of a memory.
 
-use memtwin_report::ExitCode;
-use memtwin_report::Failure;
-use memtwin_verdict::{Comparison, FileKind, Image, Steady};
+use memtwin_pages::Image;
+use memtwin_report::{ExitCode, Failure};
+use memtwin_verdict::{Comparison, FileKind, Steady};
 use std::path::Path;
 
 /// A file of a comparison.
-pub(super) struct Compared<'p, I> {
+pub(super) struct ComparedImage<'p, I> {
     path: &'p Path,
     pub(super) image: Steady<I>,
 }
 
-impl<'p, I: Image> Compared<'p, I> {
+impl<'p, I: Image> ComparedImage<'p, I> {
     /// Notes its size.
     pub(super) fn new(path: &'p Path, image: I) -> Result<Self, Failure> {
         let image = Steady::new(image);

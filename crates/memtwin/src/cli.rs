@@ -14,6 +14,7 @@ pub(crate) use check::Check;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use memtwin_room::OomScore;
+use memtwin_session::HazardPolicy;
 pub(crate) use migrate::Migrate;
 pub(crate) use output_args::OutputArgs;
 pub(crate) use receive::Receive;
@@ -114,6 +115,11 @@ pub(crate) fn ring_entries(text: &str) -> Result<u32, String> {
         Ok(entries) if entries.is_power_of_two() && entries >= 64 => Ok(entries),
         _ => Err("expected a power of two of 64 or more".to_owned()),
     }
+}
+
+/// What `--force` says of guests that QEMU is known to abort with.
+fn hazards(force: bool) -> HazardPolicy {
+    if force { HazardPolicy::Accept } else { HazardPolicy::Refuse }
 }
 
 fn pause(text: &str) -> Result<Time, String> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A page size in bytes: a power of two of at least 512.
+/// A page size in bytes: a power of two of at least [`PageSize::LEAST`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageSize {
     shift: u8,
@@ -17,16 +17,20 @@ pub struct PageSizeError {
 
 impl fmt::Display for PageSizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "page size {}: expected a power of two of 512 bytes or more", self.bytes)
+        let least = PageSize::LEAST;
+        write!(f, "page size {}: expected a power of two of {least} bytes or more", self.bytes)
     }
 }
 
 impl std::error::Error for PageSizeError {}
 
 impl PageSize {
-    /// Takes a page size in bytes. Errors if it is not a power of two or below 512.
+    /// The smallest page size in bytes: that of QEMU's avr, the smallest of its targets.
+    pub const LEAST: u64 = 256;
+
+    /// Takes a page size in bytes. Errors if it is not a power of two or below [`PageSize::LEAST`].
     pub const fn new(bytes: u64) -> Result<Self, PageSizeError> {
-        if !bytes.is_power_of_two() || bytes < 512 {
+        if !bytes.is_power_of_two() || bytes < Self::LEAST {
             return Err(PageSizeError { bytes });
         }
         Ok(Self { shift: bytes.trailing_zeros() as u8 })
@@ -80,10 +84,10 @@ mod tests {
 
     #[test]
     fn only_powers_of_two_are_page_sizes() {
-        for good in [512, 4096, 16384, 65536, 1 << 21, 1 << 30] {
+        for good in [256, 512, 4096, 16384, 65536, 1 << 21, 1 << 30] {
             assert_eq!(PageSize::new(good).map(PageSize::bytes), Ok(good));
         }
-        for bad in [0, 1, 256, 4095, 4097, 12288, u64::MAX] {
+        for bad in [0, 1, 128, 4095, 4097, 12288, u64::MAX] {
             assert_eq!(PageSize::new(bad), Err(PageSizeError { bytes: bad }));
         }
     }

@@ -1,9 +1,9 @@
 //! Whether the guest has a balloon: a device by which it gives memory back while it runs
 //! (`qapi/machine.json`, query-balloon; hw/virtio/virtio-balloon.c, hw/hyperv/hv-balloon.c).
 
+use crate::qom::{children, property};
 use memtwin_qmp::{Qmp, QmpError};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Where devices are that a user has plugged in.
 const PLUGGED: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
@@ -13,12 +13,6 @@ const PLUGGED: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
 pub struct Balloon {
     /// The guest hints at free pages while it is migrated: QEMU does not send these.
     pub hints: bool,
-}
-
-#[derive(Deserialize)]
-struct QomProperty {
-    name: String,
-    r#type: String,
 }
 
 /// The guest's balloon, if it has one; QEMU takes no second one. Errors: as [`Qmp::execute`].
@@ -36,15 +30,10 @@ pub fn balloon(qmp: &mut Qmp) -> Result<Option<Balloon>, QmpError> {
     }
     let mut hints = false;
     for folder in PLUGGED {
-        let devices: Vec<QomProperty> = qmp.execute("qom-list", json!({ "path": folder }))?;
-        for QomProperty { name, .. } in devices.iter().filter(|device| is_balloon(&device.r#type)) {
-            let asked = json!({ "path": format!("{folder}/{name}"), "property": "free-page-hint" });
-            match qmp.execute::<bool>("qom-get", asked) {
-                Ok(set) => hints |= set,
-                // Another kind of balloon, or it was unplugged just now.
-                Err(QmpError::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        for device in children(qmp, folder)?.iter().filter(|device| is_balloon(&device.kind)) {
+            // Another kind of balloon has no such property.
+            let set = property(qmp, &format!("{folder}/{}", device.name), "free-page-hint")?;
+            hints |= set == Some(Value::Bool(true));
         }
     }
     Ok(Some(Balloon { hints }))

@@ -1,6 +1,7 @@
 //! The RAMBlocks of a guest, and where the guest sees them.
 
 use crate::BlocksError;
+use crate::block_name::block_name;
 use crate::flatview::{self, FlatRange, RangeReading};
 use crate::gpa::{gpa_to_hva, hva_of};
 use crate::ramblock::{self, RamBlock};
@@ -10,7 +11,9 @@ use memtwin_qmp::Qmp;
 /// A RAMBlock: a piece of host memory, which QEMU migrates as RAM if it has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Its name, as in the migration stream; `unnamed@OFFSET` where it has none. Unique.
+    /// Its name, as the monitor prints it, in the form of [`block_name`](crate::block_name);
+    /// `unnamed@OFFSET` where it has none. [`find_block`](crate::find_block) finds by it the block of a
+    /// name in the stream.
     pub name: String,
     /// Whether it has a name of its own. What has none is never migrated, is in no stream, and its
     /// writes are in no log: a memory backend that no device uses, virtio-pmem's.
@@ -116,10 +119,10 @@ pub(crate) fn joined<E>(
 /// that fits any.
 fn fitting<'a>(blocks: &[Block], range: &'a FlatRange) -> Vec<(usize, RangeReading<'a>)> {
     let fits = |block: &Block, reading: &RangeReading<'_>| {
-        let is_ours = block.name == reading.region
-            || block.name.strip_suffix(reading.region).is_some_and(|device| device.ends_with('/'));
         let end = reading.offset.checked_add(range.bytes);
-        block.is_named && is_ours && end.is_some_and(|end| end <= block.total)
+        block.is_named
+            && is_of(&block.name, reading.region)
+            && end.is_some_and(|end| end <= block.total)
     };
     for reading in range.readings() {
         let fitting: Vec<_> = blocks
@@ -135,6 +138,14 @@ fn fitting<'a>(blocks: &[Block], range: &'a FlatRange) -> Vec<(usize, RangeReadi
     Vec::new()
 }
 
+/// Whether a block of this name may be the memory of this memory region: `qemu_ram_set_idstr()` puts the
+/// device's path before the region's name.
+pub(crate) fn is_of(block: &str, region: &str) -> bool {
+    // Both as the list of blocks prints them.
+    let region = block_name(region.trim_matches(' ').as_bytes());
+    block.strip_suffix(&region).is_some_and(|device| device.is_empty() || device.ends_with('/'))
+}
+
 impl From<RamBlock> for Block {
     fn from(listed: RamBlock) -> Self {
         let is_named = listed.name.is_some();
@@ -143,7 +154,7 @@ impl From<RamBlock> for Block {
             None => "unnamed".to_owned(),
         };
         Self {
-            name: listed.name.unwrap_or_else(unnamed),
+            name: listed.name.map_or_else(unnamed, |name| block_name(name.as_bytes())),
             is_named,
             used: listed.used,
             total: listed.total,

@@ -14,6 +14,8 @@ const EMPTY: &str = "  No rendered FlatView";
 pub(crate) struct FlatRange {
     pub(crate) gpa: u64,
     pub(crate) bytes: u64,
+    /// Whether the guest's stores do not go to that memory: a ROM, flash.
+    pub(crate) is_rom: bool,
     /// What QEMU calls it: a memory region's name, `@` and its offset, an accelerator; all of
     /// it, as names may contain the like too. See [`FlatRange::readings`].
     what: String,
@@ -59,19 +61,29 @@ pub(crate) fn parse(text: &str) -> Result<Vec<FlatRange>, BlocksError> {
         let first = text.lines().next().unwrap_or_default();
         return Err(bad(first, "no address space \"memory\""));
     }
-    let mut ranges = Vec::new();
+    let mut ranges: Vec<(FlatRange, bool)> = Vec::new();
     // The other spaces of the same view, the root, the ranges; then an empty line.
     for line in lines.take_while(|line| !line.is_empty()) {
         let is_head = line.starts_with(" AS ") || line.starts_with(" Root memory region");
         if is_head || line == EMPTY {
             continue;
         }
-        let (range, is_memory) = range(line).ok_or_else(|| bad(line, "not a range"))?;
-        if is_memory {
-            ranges.push(range);
+        match (range(line), ranges.last_mut()) {
+            (Some(found), _) => ranges.push(found),
+            // A name may have line breaks.
+            (None, Some((last, _))) if !begins_like_a_range(line) => {
+                last.what.push('\n');
+                last.what.push_str(line);
+            }
+            (None, _) => return Err(bad(line, "not a range")),
         }
     }
-    Ok(ranges)
+    Ok(ranges.into_iter().filter_map(|(range, is_memory)| is_memory.then_some(range)).collect())
+}
+
+/// Two spaces and a digit: whatever else it is, it is no rest of a name, or a very odd one.
+fn begins_like_a_range(line: &str) -> bool {
+    line.strip_prefix("  ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_hexdigit()))
 }
 
 /// `0000000000100000-00000000bfffffff (prio 0, ram): pc.ram @0000000000100000 KVM`: the range,
@@ -85,11 +97,10 @@ fn range(line: &str) -> Option<(FlatRange, bool)> {
     let bytes = last.checked_sub(gpa)?.saturating_add(1);
     let (kind, what) = rest.split_once("): ")?;
     let (_, kind) = kind.split_once(", ")?;
-    let is_memory = matches!(
-        kind.strip_prefix("nv-").unwrap_or(kind),
-        "ram" | "rom" | "romd" | "ramd" | "rom device" | "ram device"
-    );
-    Some((FlatRange { gpa, bytes, what: what.to_owned() }, is_memory))
+    let kind = kind.strip_prefix("nv-").unwrap_or(kind);
+    let is_rom = matches!(kind, "rom" | "romd" | "rom device");
+    let is_memory = is_rom || matches!(kind, "ram" | "ramd" | "ram device");
+    Some((FlatRange { gpa, bytes, is_rom, what: what.to_owned() }, is_memory))
 }
 
 #[cfg(test)]
@@ -129,8 +140,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_may_have_line_breaks() {
+        let text = format!(
+            "{SYSTEM}\n  00-0f (prio 0, ram): a\r\nb\r\n  10-1f (prio 0, romd): flash\r\n  \r\n"
+        );
+        let ranges = parse(&text).unwrap();
+        assert_eq!((ranges[0].what.as_str(), ranges[0].is_rom), ("a\nb", false));
+        assert_eq!((ranges[1].what.as_str(), ranges[1].is_rom), ("flash", true));
+    }
+
+    #[test]
     fn a_name_may_look_like_what_follows_it() {
-        let range = |what: &str| FlatRange { gpa: 0, bytes: 1, what: what.to_owned() };
+        let range =
+            |what: &str| FlatRange { gpa: 0, bytes: 1, is_rom: false, what: what.to_owned() };
         let read = |what: &str| -> Vec<(String, u64)> {
             let range = range(what);
             range.readings().iter().map(|r| (r.region.to_owned(), r.offset)).collect()

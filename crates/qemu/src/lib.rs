@@ -2,6 +2,7 @@
 //!
 //! - what it says of itself: [`version()`], [`status()`], [`target()`], [`kvm()`], [`migration()`]
 //! - whether its guest may give memory back: [`balloon()`]
+//! - whether its guest must not be made to migrate: [`migration_obstacle()`]
 //! - how much memory its guest changes, by QEMU's own sampling: [`dirtied()`]
 //! - the nodes of its block layer, and their dirty bitmaps: [`block_nodes()`]
 //! - its migration settings, changed and put back: [`QemuSettings`]
@@ -16,6 +17,7 @@ mod about;
 mod absent;
 mod balloon;
 mod block;
+mod block_name;
 mod block_node;
 mod blocks_error;
 mod dirty_rate;
@@ -26,9 +28,11 @@ mod hazard;
 mod maps;
 mod memory;
 mod migration;
+mod obstacle;
 mod process;
 mod process_id;
 mod proof;
+mod qom;
 mod ramblock;
 mod refusal;
 mod resident;
@@ -38,12 +42,13 @@ mod settings;
 pub use about::{Kvm, QemuVersion, kvm, machine_version, target, version};
 pub use balloon::{Balloon, balloon};
 pub use block::{Block, blocks, out_of_sight};
+pub use block_name::{block_name, find_block};
 pub use block_node::{BlockNode, add_bitmap_node, block_nodes, remove_bitmap_node};
 pub use blocks_error::BlocksError;
 pub use dirty_rate::{DirtyRate, DirtyRateError, dirtied};
-pub use hazard::migration_hazard;
 pub use memory::BlockMemory;
 pub use migration::{Migration, MigrationStatus, RamCounters, migration};
+pub use obstacle::{HazardPolicy, MigrationObstacle, migration_obstacle};
 pub use process::{MemoryError, Process};
 pub use process_id::ProcessId;
 pub use resident::Footprint;

@@ -3,7 +3,7 @@
 
 use crate::BlocksError;
 
-/// A line of `info ramblock`.
+/// An entry of `info ramblock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RamBlock {
     /// None: it was never registered to be migrated (`vmstate_register_ram()` in
@@ -31,11 +31,29 @@ enum RamblockColumn {
 }
 
 /// Parses what `info ramblock` printed.
+///
+/// A name may have line breaks, so what is no whole entry is the beginning of one.
 pub(crate) fn parse(text: &str) -> Result<Vec<RamBlock>, BlocksError> {
-    let mut lines = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
+    let mut lines = text.trim_end().lines().skip_while(|line| line.trim().is_empty());
     let header = lines.next().unwrap_or_default();
     let columns = columns(header).ok_or_else(|| bad(header, "no header with Used and Total"))?;
-    lines.map(|line| block(line, &columns).map_err(|problem| bad(line, problem))).collect()
+    let mut blocks = Vec::new();
+    let (mut entry, mut first) = (String::new(), None);
+    for line in lines {
+        entry.push_str(line);
+        match block(&entry, &columns) {
+            Ok(block) => {
+                blocks.push(block);
+                entry.clear();
+                first = None;
+            }
+            Err(problem) => {
+                entry.push('\n');
+                first.get_or_insert((line, problem));
+            }
+        }
+    }
+    first.map_or(Ok(blocks), |(line, problem)| Err(bad(line, problem)))
 }
 
 fn bad(line: &str, problem: &str) -> BlocksError {
@@ -64,9 +82,9 @@ fn columns(header: &str) -> Option<Vec<RamblockColumn>> {
         .then_some(columns)
 }
 
-/// A block's name may contain anything, so a line is read from its end.
-fn block(line: &str, columns: &[RamblockColumn]) -> Result<RamBlock, &'static str> {
-    let mut rest = line;
+/// A block's name may contain anything, so an entry is read from its end.
+fn block(entry: &str, columns: &[RamblockColumn]) -> Result<RamBlock, &'static str> {
+    let mut rest = entry;
     let mut fields = Vec::new();
     for column in columns.iter().rev() {
         fields.push((*column, last_word(&mut rest).ok_or("too few columns")?));
@@ -193,6 +211,21 @@ mod tests {
             (blocks[1].name.as_deref(), blocks[1].total, blocks[1].hva),
             (Some("empty"), 0, None)
         );
+    }
+
+    /// The monitor makes each `\n` of a name `\r\n` (`monitor_puts_locked()`).
+    #[test]
+    fn a_name_may_have_line_breaks_and_look_like_an_entry() {
+        let names = ["a\nb", "a\r\nb", "\n\n", "x  4 KiB  0x0 0x1", "\u{1b}[2J", "last\n"];
+        let numbers = "  4 KiB  0x0 0x1 0x2 0x7f00 rw";
+        let mut text = format!("{HEADER}\n");
+        names.iter().for_each(|name| text += &format!("{name:>24}{numbers}\n"));
+        let blocks = parse(&text.replace('\n', "\r\n")).unwrap();
+        let read: Vec<_> = blocks.iter().filter_map(|block| block.name.as_deref()).collect();
+        assert_eq!(read, names);
+        // What is no entry ends as one only if one follows; it is quoted, not the whole.
+        let error = parse(&format!("{HEADER}\nnothing\nlike it\n")).unwrap_err().to_string();
+        assert!(error.contains("\"nothing\""), "{error}");
     }
 
     proptest! {

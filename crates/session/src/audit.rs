@@ -10,6 +10,7 @@ use crate::helper::HelperCommand;
 use crate::observer::SessionObserver;
 use crate::qemu_guest::Attached;
 use findings::AuditFindings;
+use memtwin_qemu::{HazardPolicy, migration_obstacle};
 use memtwin_replicate::{CancelToken, Provenance};
 use memtwin_report::{Case, ExitCode, Failure};
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub struct AuditConfig {
     pub max_pause: Duration,
     /// Where the control's random choices begin; `None`: somewhere new.
     pub seed: Option<u64>,
+    /// Whether a guest that QEMU is known to abort with is audited all the same.
+    pub hazards: HazardPolicy,
     /// How the guardian is started that leaves QEMU as it was found if this process is killed.
     pub guardian: HelperCommand,
 }
@@ -55,6 +58,7 @@ impl AuditConfig {
             interval: Duration::from_millis(500),
             max_pause: Duration::from_millis(250),
             seed: None,
+            hazards: HazardPolicy::Refuse,
             guardian,
         }
     }
@@ -100,6 +104,7 @@ pub fn audit(
             time: left,
             max_pause: config.max_pause,
             seed: config.seed.unwrap_or_else(crate::seed::fresh),
+            hazards: config.hazards,
             guardian: &config.guardian,
             stop,
         };
@@ -160,6 +165,10 @@ fn check_room(config: &AuditConfig, attached: &Attached) -> Result<(), Failure> 
 pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
     let mut attached = Attached::new(&config.socket, config.pid)?;
     attached.qmp.try_descriptors().map_err(Failure::environment)?;
+    let obstacle = migration_obstacle(&mut attached.qmp, config.hazards);
+    if let Some(obstacle) = obstacle.map_err(Failure::environment)? {
+        return Err(Failure::environment(obstacle));
+    }
     check_room(config, &attached)?;
     let mut lines = Vec::from_iter(attached.provenance().title());
     for block in &attached.blocks {

@@ -46,6 +46,7 @@ pub use findings::JudgeError;
 pub use helper::HelperCommand;
 pub use judge::{InPlaceJudge, Judge};
 pub use memory_file::{DEFAULT_MEMORY_FILE, MemoryFile, MemoryFileError};
+pub use memtwin_qemu::HazardPolicy;
 pub use observer::SessionObserver;
 pub use open_twin::{OpenTwin, TwinTarget};
 pub use read_twin::{FilePart, ReadTwin, TwinReadError};

@@ -2,8 +2,8 @@
 
 use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::{
-    Block, BlockMemory, MemoryError, Process, QemuVersion, blocks, kvm, out_of_sight, target,
-    version,
+    Block, BlockMemory, HazardPolicy, MemoryError, Process, QemuVersion, blocks, find_block, kvm,
+    out_of_sight, target, version,
 };
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{Provenance, SourceOrigin};
@@ -42,6 +42,11 @@ impl Attached {
         let about: Result<_, memtwin_qmp::QmpError> = about(&mut qmp);
         let (version, arch, kvm) = about.map_err(Failure::environment)?;
         let blocks = blocks(&mut qmp).map_err(Failure::environment)?;
+        if !blocks.iter().any(|block| block.is_named && block.used > 0) {
+            let why = "this QEMU's machine has no memory that it would migrate, so there is nothing to \
+                       compare; see info ramblock on its monitor";
+            return Err(Failure::environment(why));
+        }
         let process = match pid {
             Some(pid) => Process::behind(&mut qmp, pid, &blocks),
             None => Process::find(&mut qmp, &blocks),
@@ -59,7 +64,8 @@ impl Attached {
         // We may be asked to go elsewhere; the socket stays where it is.
         let monitor = std::path::absolute(&self.socket).unwrap_or_else(|_| self.socket.clone());
         let notes = memtwin_safe_path::runtime_dir()?;
-        Ok(TapTarget { monitor, pid: self.process.pid(), max_pause, notes })
+        let hazards = HazardPolicy::default();
+        Ok(TapTarget { monitor, pid: self.process.pid(), max_pause, notes, hazards })
     }
 
     /// Asks for the blocks again: memory may have been plugged or unplugged.
@@ -95,10 +101,12 @@ impl Attached {
         layout: &Layout,
     ) -> Result<Vec<BlockMemory>, String> {
         let memory = |(_, region): (RegionId, &memtwin_pages::Region)| {
-            let block = blocks
-                .iter()
-                .find(|block| block.name == region.name())
-                .ok_or_else(|| format!("RAMBlock {} was not there before", region.name()))?;
+            let block = find_block(blocks, region.name())
+                .filter(|block| block.used == region.bytes())
+                .ok_or_else(|| {
+                    let (name, bytes) = (region.name(), region.bytes());
+                    format!("RAMBlock {name} of {bytes} bytes was not there before: memory was plugged, unplugged or resized; try again")
+                })?;
             BlockMemory::new(Arc::clone(process), block).map_err(|error| error.to_string())
         };
         layout.iter().map(memory).collect()
@@ -117,7 +125,8 @@ impl Attached {
 
 /// Whether QEMU says where this one of its blocks lies.
 pub(crate) fn can_be_read(blocks: &[Block], name: &str) -> bool {
-    !out_of_sight(blocks).any(|block| block.name == name)
+    let is_hidden = |found: &Block| out_of_sight(blocks).any(|block| std::ptr::eq(block, found));
+    !find_block(blocks, name).is_some_and(is_hidden)
 }
 
 impl Provenance for Attached {

@@ -15,12 +15,12 @@ use crate::replicate_source::Replicated;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use crate::sums::sums;
 use crate::verdict::{CaseFacts, Override};
-use memtwin_qemu::{Block, balloon, out_of_sight};
+use memtwin_qemu::{Block, HazardPolicy, balloon, find_block, out_of_sight};
 use memtwin_replicate::{
     BufferedSource, CancelToken, Observer, Provenance, RoundPlan, StopReason, Until,
 };
 use memtwin_report::{CaseBuilder, Failure, Recorder};
-use memtwin_tap::MigrationTap;
+use memtwin_tap::{MigrationTap, TapTarget};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct QemuReplicateConfig {
     pub dirty_bitmap: Option<PathBuf>,
     /// How long the guest may stand still for us at most.
     pub max_pause: Duration,
+    /// Whether a guest that QEMU is known to abort with is replicated all the same.
+    pub hazards: HazardPolicy,
     /// How the guardian is started that leaves QEMU as it was found if this process is killed.
     pub guardian: HelperCommand,
 }
@@ -65,6 +67,7 @@ impl QemuReplicateConfig {
             time: None,
             dirty_bitmap: None,
             max_pause: Duration::from_millis(250),
+            hazards: HazardPolicy::Refuse,
             guardian,
         }
     }
@@ -106,6 +109,7 @@ pub fn replicate_qemu(
     let process = attached.process();
     let origin = attached.provenance();
     let target = attached.target(config.max_pause).map_err(Failure::environment)?;
+    let target = TapTarget { hazards: config.hazards, ..target };
     crate::room::for_reading(&process, &attached.blocks).map_err(Failure::environment)?;
     if !matches!(config.twin, TwinTarget::Discard) {
         let of: Vec<Block> =
@@ -192,6 +196,8 @@ fn run<O: Observer>(
     Ok((end, facts))
 }
 
+/// Whether it is to be copied: the one that was named, or any.
 fn wanted(config: &QemuReplicateConfig, block: &Block) -> bool {
-    config.block.as_ref().is_none_or(|name| *name == block.name)
+    let is_it = |name: &String| find_block(std::slice::from_ref(block), name).is_some();
+    config.block.as_ref().is_none_or(is_it)
 }

@@ -4,6 +4,9 @@
 //! With the capability `postcopy-ram` an entry ends with the page size behind the block, but only
 //! where that is not the source host's usual one, which is not sent. It can be derived from what else
 //! could follow: no name is empty, and no record is without a flag.
+//!
+//! The total of all blocks comes first. When that is used up the list may still go on, with blocks of no
+//! bytes: what follows is then another name, whose length is not zero, or a record, whose first byte is.
 
 use crate::cursor::{CursorHalt, ItemCursor, lossy};
 use crate::decoder::{Decoder, DecoderState};
@@ -13,13 +16,13 @@ use std::collections::HashMap;
 /// The blocks, once they are all listed.
 #[derive(Debug, Default)]
 pub(crate) struct BlockTable {
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<Vec<u8>, usize>,
     used_bytes: Vec<u64>,
 }
 
 impl BlockTable {
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
-        self.by_name.get(std::str::from_utf8(name).ok()?).copied()
+        self.by_name.get(name).copied()
     }
 
     /// The used length of a block that was found here.
@@ -32,7 +35,7 @@ impl BlockTable {
         self.by_name
             .iter()
             .find(|(_, place)| **place == block)
-            .map_or_else(String::new, |(name, _)| name.clone())
+            .map_or_else(String::new, |(name, _)| lossy(name))
     }
 }
 
@@ -40,7 +43,7 @@ impl BlockTable {
 #[derive(Debug, Default)]
 pub(crate) struct BlockListing {
     entries: Vec<BlockEntry>,
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<Vec<u8>, usize>,
     /// How many bytes the blocks that are still to come have.
     left: u64,
     /// Whether the page size of the last entry may follow.
@@ -49,12 +52,11 @@ pub(crate) struct BlockListing {
 
 impl Decoder {
     /// The record that the list begins with: the total of all blocks.
-    pub(crate) fn begin_listing<V: StreamVisitor>(
+    pub(crate) fn begin_listing<E>(
         &mut self,
         item: &ItemCursor<'_>,
         total: u64,
-        to: &mut V,
-    ) -> Result<(), CursorHalt<V::Error>> {
+    ) -> Result<(), CursorHalt<E>> {
         if total > self.limits.ram_bytes {
             let fault = StreamFault::TooLong {
                 what: "bytes of RAM",
@@ -68,7 +70,7 @@ impl Decoder {
         }
         self.listing = BlockListing { left: total, ..BlockListing::default() };
         self.state = DecoderState::Listing;
-        self.complete_listing(to)
+        Ok(())
     }
 
     pub(crate) fn list<V: StreamVisitor>(
@@ -77,11 +79,12 @@ impl Decoder {
         to: &mut V,
     ) -> Result<(), CursorHalt<V::Error>> {
         if self.listing.page_size_next {
-            self.block_page(item)?;
+            self.block_page(item)
+        } else if self.listing.left == 0 && item.peek(1)? == [0] {
+            self.complete_listing(to)
         } else {
-            self.block(item)?;
+            self.block(item)
         }
-        self.complete_listing(to)
     }
 
     fn block<E>(&mut self, item: &mut ItemCursor<'_>) -> Result<(), CursorHalt<E>> {
@@ -92,27 +95,24 @@ impl Decoder {
             return item.wrong(0, StreamFault::TooLong { what: "blocks", most: most as u64, got });
         }
         let bytes = item.counted()?;
-        let Ok(name) = std::str::from_utf8(bytes) else {
-            let fault = StreamFault::NotText { what: "a block's name", got: lossy(bytes) };
-            return item.wrong(bytes.len(), fault);
-        };
-        if name.is_empty() {
+        let name = || lossy(bytes);
+        if bytes.is_empty() {
             return item.wrong(1, StreamFault::NoName);
         }
-        let name = name.to_owned();
-        if listing.by_name.contains_key(&name) {
-            return item.wrong(bytes.len(), StreamFault::BlockTwice { name });
+        if listing.by_name.contains_key(bytes) {
+            return item.wrong(bytes.len(), StreamFault::BlockTwice { name: name() });
         }
         let used_bytes = item.u64()?;
         if used_bytes > listing.left {
-            let fault = StreamFault::Total { name, bytes: used_bytes, left: listing.left };
-            return item.wrong(8, fault);
+            let (name, left) = (name(), listing.left);
+            return item.wrong(8, StreamFault::Total { name, bytes: used_bytes, left });
         }
         if !used_bytes.is_multiple_of(self.page_bytes.into()) {
-            let page_bytes = self.page_bytes;
+            let (name, page_bytes) = (name(), self.page_bytes);
             return item.wrong(8, StreamFault::BlockSize { name, bytes: used_bytes, page_bytes });
         }
         let gpa = if self.ignore_shared { Some(item.u64()?) } else { None };
+        let name = bytes.to_vec();
         listing.by_name.insert(name.clone(), listing.entries.len());
         listing.entries.push(BlockEntry { name, used_bytes, gpa, page_bytes: None });
         listing.left -= used_bytes;
@@ -133,7 +133,7 @@ impl Decoder {
             let got = item.u64()?;
             let Some(entry) = self.listing.entries.last_mut() else { return Ok(()) };
             if !got.is_power_of_two() || got & announced == 0 {
-                let fault = StreamFault::BlockPage { name: entry.name.clone(), announced, got };
+                let fault = StreamFault::BlockPage { name: lossy(&entry.name), announced, got };
                 return item.wrong(8, fault);
             }
             entry.page_bytes = Some(got);
@@ -146,9 +146,6 @@ impl Decoder {
         &mut self,
         to: &mut V,
     ) -> Result<(), CursorHalt<V::Error>> {
-        if self.listing.left > 0 || self.listing.page_size_next {
-            return Ok(());
-        }
         let BlockListing { entries, by_name, .. } = std::mem::take(&mut self.listing);
         to.blocks(&entries).map_err(CursorHalt::Visitor)?;
         let used_bytes = entries.iter().map(|entry| entry.used_bytes).collect();

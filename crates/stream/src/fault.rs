@@ -53,13 +53,13 @@ pub enum StreamFault {
         version: u32,
     },
     /// A page size that can't be.
-    #[error("expected a page size of 2^10 to 2^16 bytes, got 2^{bits}")]
+    #[error("expected a page size of {}, got 2^{bits}", page_sizes())]
     PageBits {
         /// Its logarithm.
         bits: u32,
     },
     /// The page size that the caller gave is none, and the stream has not said another.
-    #[error("expected a page size of 2^10 to 2^16 bytes, was told {bytes}")]
+    #[error("expected a page size of {}, was told {bytes}", page_sizes())]
     PageBytes {
         /// What the caller gave.
         bytes: u32,
@@ -277,4 +277,9 @@ pub enum StreamFault {
     /// The visitor has failed at this place, and some of what followed it was not told.
     #[error("stopped here because what was in it could not be kept; begin with a new stream")]
     Stopped,
+}
+
+/// The page sizes that are decoded.
+fn page_sizes() -> String {
+    format!("2^{} to 2^{} bytes", wire::PAGE_BITS.start(), wire::PAGE_BITS.end())
 }

@@ -109,7 +109,7 @@ impl Decoder {
                     && self.blocks.is_none()
                     && self.kind == SectionKind::Start =>
             {
-                return self.begin_listing(item, offset, to);
+                return self.begin_listing(item, offset);
             }
             flag::EOS if flags == flag::EOS && offset == 0 => {
                 if self.blocks.is_none() {

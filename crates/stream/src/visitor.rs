@@ -4,8 +4,9 @@
 /// the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockEntry {
-    /// Its name (`idstr`), such as `pc.ram`; no two have the same.
-    pub name: String,
+    /// Its name (`idstr`), such as `pc.ram`; no two have the same. QEMU holds it to no encoding, so it
+    /// may have any bytes but a zero.
+    pub name: Vec<u8>,
     /// Its used length, a multiple of the page size.
     pub used_bytes: u64,
     /// Where it lies in its container, sent with the capability `x-ignore-shared` only. A block

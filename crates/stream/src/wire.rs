@@ -79,6 +79,9 @@ pub(crate) mod flag {
     pub(crate) const MULTIFD_FLUSH: u64 = 0x200;
 }
 
-/// The page sizes that a target of QEMU with these flags can have, as powers of two: the flags
-/// need 10 bits.
-pub(crate) const PAGE_BITS: std::ops::RangeInclusive<u32> = 10..=16;
+/// The page sizes that targets of QEMU have, as powers of two: 256 bytes on avr, up to 64 KiB.
+///
+/// The flags of a record lie below the page size. With 256 bytes there is room up to [`flag::HOOK`]: that
+/// of compress and of multifd fall into the offset there, and what is left has no flag at all, which is
+/// refused like any other record without one.
+pub(crate) const PAGE_BITS: std::ops::RangeInclusive<u32> = 8..=16;

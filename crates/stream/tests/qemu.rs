@@ -97,7 +97,7 @@ impl Twin {
     }
 
     fn block(&self, name: &str) -> &[u8] {
-        let block = self.entries.iter().position(|entry| entry.name == name);
+        let block = self.entries.iter().position(|entry| entry.name == name.as_bytes());
         &self.blocks[block.expect("it is listed")]
     }
 }
@@ -154,7 +154,7 @@ fn check(stream: &[u8], memory: &Path) {
         let missing = twin.sent.iter().flatten().filter(|sent| **sent == 0).count();
         assert_eq!(missing, 0);
         // The check can fail.
-        let block = twin.entries.iter().position(|entry| entry.name == "twin").unwrap();
+        let block = twin.entries.iter().position(|entry| entry.name == b"twin").unwrap();
         twin.blocks[block][5 * PAGE] ^= 1;
         assert_eq!(differ(&twin), 1);
         assert_eq!(twin.sections.first(), Some(&(SectionKind::Start, 0)));

@@ -125,7 +125,7 @@ fn no_flipped_bit_makes_it_panic_or_contradict_itself() {
 }
 
 fn block(name: &str, used_bytes: u64) -> BlockEntry {
-    BlockEntry { name: name.to_owned(), used_bytes, gpa: None, page_bytes: None }
+    BlockEntry { name: name.into(), used_bytes, gpa: None, page_bytes: None }
 }
 
 /// The blocks of a stream that was cut off after its first pages.

@@ -2,7 +2,7 @@
 
 use crate::{CloseError, UndoError};
 use memtwin_pages::{PageSizeError, RegionError};
-use memtwin_qemu::{MigrationStatus, SettingsError};
+use memtwin_qemu::{BlocksError, MigrationObstacle, MigrationStatus, SettingsError};
 use memtwin_qmp::QmpError;
 use memtwin_stream::DecodeError;
 use std::io;
@@ -27,6 +27,12 @@ pub enum OpenError {
         /// QEMU's own words.
         reasons: Vec<String>,
     },
+    /// This guest must not be made to migrate.
+    #[error("{0}")]
+    Obstacle(MigrationObstacle),
+    /// Whether it must not can't be found out.
+    #[error(transparent)]
+    Blocks(#[from] BlocksError),
     /// There is no way to hold it in pre-copy.
     #[error("QEMU {version} can't be held in pre-copy: {reason}")]
     CannotHold {

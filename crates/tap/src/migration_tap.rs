@@ -9,7 +9,7 @@ use crate::reader::{EndReason, StreamReader, stall_timeout};
 use crate::throttle::Pace;
 use crate::tracker::RoundTracker;
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
-use memtwin_qemu::{Block, RamCounters, status};
+use memtwin_qemu::{Block, RamCounters, block_name, find_block, status};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{CancelToken, Collector, GuestState, PushSource, Source, SourceError};
 use memtwin_stream::{BlockEntry, Decoder};
@@ -117,7 +117,7 @@ impl<'q> MigrationTap<'q> {
             may_end: false,
             left_early: false,
             layout: Layout::default(),
-            regions: (0..listed.len()).map(|at| Some(RegionId(at))).collect(),
+            regions: region_ids(&listed),
             listed,
             machine,
             cleanup: Some(cleanup),
@@ -302,16 +302,21 @@ fn layout(
     page_size: PageSize,
 ) -> Result<Layout, OpenError> {
     let region = |entry: &BlockEntry| {
-        let windows: Vec<Window> = blocks
-            .iter()
-            .find(|block| block.name == entry.name)
-            .map(|block| block.windows.clone())
-            .unwrap_or_default();
+        let name = block_name(&entry.name);
+        let windows: Vec<Window> =
+            find_block(blocks, &name).map(|block| block.windows.clone()).unwrap_or_default();
         // The address of its beginning, even if that itself is hidden.
         let first = windows.iter().min_by_key(|window| window.offset);
         let gpa = first.map_or(0, |window| window.gpa.0.saturating_sub(window.offset));
-        let region = Region::new(&entry.name, Gpa(gpa), entry.used_bytes, page_size)?;
+        let region = Region::new(name, Gpa(gpa), entry.used_bytes, page_size)?;
         Ok(region.in_windows(windows))
     };
-    listed.iter().map(region).collect::<Result<Vec<_>, OpenError>>().map(Layout::new)
+    let with_bytes = listed.iter().filter(|entry| entry.used_bytes > 0);
+    with_bytes.map(region).collect::<Result<Vec<_>, OpenError>>().map(Layout::new)
+}
+
+/// Which region each listed block is: those without bytes are none.
+fn region_ids(listed: &[BlockEntry]) -> Vec<Option<RegionId>> {
+    let mut ids = (0..).map(RegionId);
+    listed.iter().map(|entry| if entry.used_bytes > 0 { ids.next() } else { None }).collect()
 }

@@ -12,7 +12,8 @@ use crate::tracker::BlockListReader;
 use crate::undo::Undo;
 use crate::undo_note::{TakenNote, UndoNote};
 use memtwin_qemu::{
-    ProcessId, QemuSettings, capabilities, migration, migration_hazard, parameters, status,
+    HazardPolicy, ProcessId, QemuSettings, capabilities, migration, migration_obstacle, parameters,
+    status,
 };
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_replicate::CancelToken;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 /// The page size of most targets, in bytes: before QEMU has said which it is.
 const USUAL_PAGE_BYTES: u32 = 4096;
 /// The page sizes whose records are decoded, in bytes (docs/qemu.md).
-const DECODED_PAGES: RangeInclusive<u32> = 1 << 10..=1 << 16;
+const DECODED_PAGES: RangeInclusive<u32> = 1 << 8..=1 << 16;
 /// What QEMU calls the socket that it is given.
 const SOCKET_NAME: &str = "memtwin-tap";
 /// How long QEMU may take until it has listed its blocks: it switches dirty logging on before.
@@ -46,6 +47,8 @@ pub struct TapTarget {
     pub max_pause: Duration,
     /// A directory that is ours alone and outlives us: for the note of what there is to undo.
     pub notes: PathBuf,
+    /// Whether a guest that QEMU is known to abort with is tapped all the same.
+    pub hazards: HazardPolicy,
 }
 
 /// A migration to us that has begun.
@@ -89,7 +92,7 @@ pub(crate) fn begin(
     };
     // From here on to its being written a note says nothing, and must not stay.
     let Wanted { settings: wanted, hold, is_told } =
-        look(qmp, tried).inspect_err(|_| note.remove())?;
+        look(qmp, tried, target.hazards).inspect_err(|_| note.remove())?;
     let mut parameters = Throttle::all_values(target.max_pause, hold.held_bytes());
     for (name, value) in &wanted.parameters {
         parameters.entry(name.clone()).or_default().push(value.clone());
@@ -133,7 +136,7 @@ struct Wanted {
 }
 
 /// Looks whether this QEMU can be tapped, and what that takes.
-fn look(qmp: &mut Qmp, tried: &[HoldKind]) -> Result<Wanted, OpenError> {
+fn look(qmp: &mut Qmp, tried: &[HoldKind], hazards: HazardPolicy) -> Result<Wanted, OpenError> {
     let now = migration(qmp)?;
     if now.status.is_under_way() {
         return Err(OpenError::Busy { status: now.status });
@@ -141,8 +144,8 @@ fn look(qmp: &mut Qmp, tried: &[HoldKind]) -> Result<Wanted, OpenError> {
     if !now.blocked_reasons.is_empty() {
         return Err(OpenError::Blocked { reasons: now.blocked_reasons });
     }
-    if let Some(reason) = migration_hazard(qmp)? {
-        return Err(OpenError::Blocked { reasons: vec![reason] });
+    if let Some(obstacle) = migration_obstacle(qmp, hazards)? {
+        return Err(OpenError::Obstacle(obstacle));
     }
     let (has, knows) = (capabilities(qmp)?, parameters(qmp)?);
     let choice = ways_to_hold(qmp, &has, &knows)?;

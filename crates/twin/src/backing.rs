@@ -1,6 +1,7 @@
 //! What a twin is kept in: a regular file with its names, or a block device.
 
 use crate::device::TwinDevice;
+use crate::trailer::SECTOR;
 use crate::twin_image::StagedName;
 use crate::{Inode, MarkerRecord, TwinError, TwinImage, TwinMarker, TwinPath, UnfinishedTwin};
 use memtwin_pages::Layout;
@@ -109,6 +110,10 @@ impl TwinBacking {
 
     /// Errors if the layout does not fit what this is.
     pub(crate) fn check_layout(&self, layout: &Layout) -> Result<(), TwinError> {
+        if !layout.bytes().is_multiple_of(SECTOR) {
+            let (path, bytes) = (self.path(), layout.bytes());
+            return Err(TwinError::NotWholeSectors { path, bytes });
+        }
         let Self::BlockDevice(device) = self else { return Ok(()) };
         if layout.len() > 1 {
             return Err(TwinError::DeviceOfRegions {

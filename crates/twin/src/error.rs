@@ -96,6 +96,14 @@ pub enum TwinError {
         /// The device.
         path: PathBuf,
     },
+    /// Pages may be smaller than what a disk writes as a whole.
+    #[error("{}: a twin of {bytes} bytes, expected a multiple of {}: a disk writes no less as a whole; replicate regions of whole sectors", path.display(), crate::trailer::SECTOR)]
+    NotWholeSectors {
+        /// The twin.
+        path: PathBuf,
+        /// The bytes of all regions.
+        bytes: u64,
+    },
     /// There is nowhere to keep the journal of a twin on a block device.
     #[error(
         "no directory for the journal of a twin on a block device: set XDG_STATE_HOME or HOME to a directory of yours"

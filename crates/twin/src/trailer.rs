@@ -13,9 +13,9 @@
 //! MEMTWIN UNFINISHED TWIN
 //! ```
 //!
-//! Every page size is a multiple of 512, so an image is one too, and the trailer lies within one
-//! sector: a disk writes it as a whole or not at all. A file with a trailer is 511 bytes longer than
-//! a multiple of 512, which no image of memory is.
+//! An image is a multiple of 512 bytes (another one is refused before it is begun: few page sizes are
+//! smaller), so the trailer lies within one sector: a disk writes it as a whole or not at all. A file with
+//! a trailer is 511 bytes longer than a multiple of 512, which no image of memory is.
 
 /// The unit in which a disk writes, and of which every image is a multiple.
 pub(crate) const SECTOR: u64 = 512;

@@ -105,33 +105,36 @@ mod tests {
     use super::*;
     use memtwin_pages::{Gpa, PageSize, Region};
 
+    /// The smallest there are: several lie in a page of the host.
+    const PAGE: usize = PageSize::LEAST as usize;
+
     #[test]
     fn it_remembers_what_was_before_the_first_write_after_pre_copy() {
-        let size = PageSize::new(512).unwrap();
-        let region = Region::new("ram", Gpa(0), 512 * 64, size).unwrap();
+        let size = PageSize::new(PAGE as u64).unwrap();
+        let region = Region::new("ram", Gpa(0), (PAGE * 64) as u64, size).unwrap();
         let mut twin = WithheldTwin::new(3, 1);
         twin.open(&Layout::new(vec![region])).unwrap();
         let ram = RegionId(0);
-        twin.write(ram, 0, &[1; 512 * 64]).unwrap();
+        twin.write(ram, 0, &[1; PAGE * 64]).unwrap();
         twin.commit(0).unwrap();
         assert!(twin.kept(ram).is_empty(), "pre-copy is no log");
-        twin.write(ram, 0, &[1; 512 * 64]).unwrap();
+        twin.write(ram, 0, &[1; PAGE * 64]).unwrap();
         twin.commit(1).unwrap();
         assert!(
             twin.kept(ram).is_empty(),
             "what does not change a page can't show that it was lost"
         );
         for value in 2..40 {
-            twin.write(ram, 5, &[value; 512 * 30]).unwrap();
+            twin.write(ram, 5, &[value; PAGE * 30]).unwrap();
             twin.commit(1).unwrap();
         }
         assert_eq!(twin.kept(ram).len(), 3);
         for (&page, bytes) in twin.kept(ram) {
             assert!((5..35).contains(&page));
-            assert_eq!(**bytes, [1; 512]);
+            assert_eq!(**bytes, [1; PAGE]);
         }
-        let mut now = [0; 512];
-        twin.memory().unwrap().read(5 * 512, &mut now);
-        assert_eq!(now, [39; 512], "the twin itself has every page");
+        let mut now = [0; PAGE];
+        twin.memory().unwrap().read(5 * PAGE, &mut now);
+        assert_eq!(now, [39; PAGE], "the twin itself has every page");
     }
 }

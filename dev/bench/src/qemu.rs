@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use memtwin_bare::{Report, Scenario};
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_pages::Image;
-use memtwin_qemu::{Block, BlockMemory, Process, blocks};
+use memtwin_qemu::{Block, BlockMemory, HazardPolicy, Process, blocks};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{CancelToken, Replication, RoundPlan, Until};
 use memtwin_tap::{MigrationTap, TapTarget};
@@ -45,6 +45,7 @@ pub(crate) fn target(qemu: &Qemu) -> Result<TapTarget> {
         pid: qemu.pid(),
         max_pause: Duration::from_secs(60),
         notes,
+        hazards: HazardPolicy::Refuse,
     })
 }
 

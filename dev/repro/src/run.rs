@@ -138,8 +138,8 @@ impl ReproRun<'_> {
         let _ = fs::remove_file(self.record);
         let mut command = Command::new(self.memtwin);
         command.arg("audit").arg(guest.qmp()).args(["--seconds", &time.as_secs().to_string()]);
-        // The guest is ours: that a busy machine takes its time is no matter.
-        command.args(["--max-pause", "1m", "--quiet", "--json"]).arg(self.record);
+        // The guest is ours: that a busy machine takes its time is no matter, nor that QEMU may abort.
+        command.args(["--force", "--max-pause", "1m", "--quiet", "--json"]).arg(self.record);
         caller.announce(&command);
         caller.complete(&mut command, time + MARGIN).map_err(RunError::Audit)?;
         let found = self.judged();

@@ -35,6 +35,9 @@ pub(crate) struct Audit {
     /// Where the control's random choices begin
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Audit a guest even if QEMU is known to abort when it migrates one like it (docs/qemu.md)
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Say what would be audited and changed, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -55,6 +58,7 @@ impl Audit {
             interval: Duration::from_secs_f64(1.0 / self.rounds_per_second),
             max_pause: self.max_pause.0,
             seed: self.seed,
+            hazards: super::hazards(self.force),
             guardian: helpers::guardian_command(),
         }
     }

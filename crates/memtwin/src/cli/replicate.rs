@@ -126,6 +126,9 @@ pub(crate) struct Replicate {
     /// How long the guest may stand still for us at most
     #[arg(long, default_value = "250ms", value_name = "TIME", value_parser = pause, overrides_with = "max_pause", help_heading = "QEMU")]
     pub(crate) max_pause: Time,
+    /// Replicate a guest even if QEMU is known to abort when it migrates one like it (docs/qemu.md)
+    #[arg(long, help_heading = "QEMU")]
+    pub(crate) force: bool,
     /// Write the twin to a block device whatever it holds
     #[arg(long)]
     pub(crate) force_device: bool,
@@ -150,8 +153,10 @@ impl Replicate {
             }
             return Ok(());
         }
-        if self.block.is_some() || self.pid.is_some() {
-            return Err(Failure::usage("--block and --pid are for a source qemu:QMP-SOCKET"));
+        if self.block.is_some() || self.pid.is_some() || self.force {
+            return Err(Failure::usage(
+                "--block, --pid and --force are for a source qemu:QMP-SOCKET",
+            ));
         }
         crate::sizes::check(Some(self.size.0))
     }
@@ -197,6 +202,7 @@ impl Replicate {
             time,
             dirty_bitmap: self.dirty_bitmap,
             max_pause: self.max_pause.0,
+            hazards: super::hazards(self.force),
             guardian: helpers::guardian_command(),
         })
     }

@@ -15,6 +15,7 @@ mod operator;
 mod others;
 mod output;
 mod pause;
+mod plugged;
 mod refused;
 mod replicated;
 mod versions;

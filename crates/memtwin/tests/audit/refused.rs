@@ -1,7 +1,7 @@
 //! What stands in the way: each is said in one line with a way out, exit 3, and nothing changed.
 
 use crate::common::{Place, expect, memtwin};
-use crate::machine::{BareMachine, PC};
+use crate::machine::{BareMachine, PC, all_identical};
 use memtwin_qemu::MigrationStatus;
 use std::fs;
 use std::io::Write;
@@ -47,8 +47,54 @@ fn a_guest_that_qemu_does_not_survive_migrating() {
     let arguments = format!("-M pc -accel tcg -m 32M,maxmem=4G -bios firmware {plugged}");
     let Some(mut machine) = BareMachine::start(PC, &arguments) else { return };
     let before = machine.setup();
-    refused(&mut machine.audit(""), &["virtio-mem (vm) under TCG", "use KVM"]);
+    for more in ["", "--dry-run"] {
+        refused(&mut machine.audit(more), &["virtio-mem (vm) under TCG", "use KVM", "--force"]);
+    }
     assert_eq!(machine.setup(), before);
+}
+
+/// The second block is larger than the first, and nobody writes it: whoever knows that may go on.
+#[test]
+fn a_hazard_is_refused_until_it_is_forced() {
+    let arguments = "-M pc,memory-backend=ram -accel tcg -m 32M -bios firmware \
+        -object memory-backend-ram,id=ram,size=32M -object memory-backend-ram,id=shm,size=64M \
+        -device ivshmem-plain,memdev=shm,master=on";
+    let Some(mut machine) = BareMachine::start(PC, arguments) else { return };
+    machine.writes_to("ram");
+    let before = machine.setup();
+    let why = ["RAMBlock 0000:00:02.0/shm has 67108864 bytes", "\"ram\", has 33554432", "--force"];
+    for more in ["", "--dry-run"] {
+        refused(&mut machine.audit(more), &why);
+    }
+    let mut replicate = memtwin();
+    replicate.arg("replicate").arg(format!("qemu:{}", machine.qemu.qmp().display()));
+    replicate.args(["discard", "--rounds", "1", "--quiet"]);
+    refused(&mut replicate, &why);
+    assert_eq!(machine.setup(), before);
+    expect(0, &mut machine.audit("--force --dry-run"));
+    expect(0, &mut machine.audit("--force --rounds 2"));
+    machine.is_as(&before);
+    all_identical(&machine.record());
+    expect(4, replicate.arg("--force"));
+    machine.is_as(&before);
+    let kvm = memtwin().args(["replicate", "kvm", "discard", "--force"]).output().unwrap();
+    assert_eq!(kvm.status.code(), Some(2), "it is for a QEMU");
+}
+
+/// A target that sends more of its memory than pages.
+#[test]
+fn what_is_not_decoded_is_refused_before_anything_is_changed() {
+    for (program, arguments, why) in [
+        ("qemu-system-ppc64", "-M pseries -m 256 -S -bios firmware", "spapr/htab"),
+        ("qemu-system-s390x", "-M s390-ccw-virtio -m 64 -S", "s390-storage_attributes"),
+    ] {
+        let Some(mut machine) = BareMachine::start(program, arguments) else { continue };
+        let before = machine.setup();
+        for more in ["", "--dry-run", "--force"] {
+            refused(&mut machine.audit(more), &[why, "not decoded"]);
+        }
+        machine.is_as(&before);
+    }
 }
 
 #[test]

@@ -88,3 +88,24 @@ fn two_of_a_name_are_told_apart_by_their_host_address() {
         assert_eq!((blocks[0].windows.len(), blocks[1].windows.len()), (0, 0));
     }
 }
+
+/// What QEMU 5.2 took as ids over QMP, and how it prints and sends them.
+#[test]
+fn odd_names_of_a_real_machine_are_put_together() {
+    let blocks = blocks(
+        include_str!("../../tests/fixtures/odd-names52.ramblock"),
+        include_str!("../../tests/fixtures/odd-names52.mtree"),
+    );
+    let sent: [(&[u8], &str); 4] = [
+        (b" lead  two ", r"lead \x20two"),
+        (b"esc\x1b[2J\nline", r"esc\u{1b}[2J\nline"),
+        ("\u{e4}rm\u{202e}".as_bytes(), r"\u{e4}rm\u{202e}"),
+        (b"x  4 KiB  0x0 0x1", r"x \x204 KiB \x200x0 0x1"),
+    ];
+    assert_eq!(blocks.len(), 10);
+    for (place, (raw, printed)) in sent.into_iter().enumerate() {
+        let found = crate::find_block(&blocks, &crate::block_name(raw)).unwrap();
+        assert_eq!(found.name, printed.replace(r"\u{e4}", "\u{e4}"));
+        assert_eq!(found.windows, [window((4 << 30) + ((place as u64) << 24), 0, 16 << 20)]);
+    }
+}

@@ -1,7 +1,7 @@
 //! Guests that can give memory back, and those that QEMU does not survive migrating.
 
-use crate::{PC, machine};
-use memtwin_qemu::{Balloon, balloon, migration_hazard};
+use crate::{ARM, PC, machine};
+use memtwin_qemu::{Balloon, HazardPolicy, MigrationObstacle, balloon, migration_obstacle};
 
 #[test]
 fn a_balloon_is_known_with_what_it_hints_at() {
@@ -39,8 +39,57 @@ fn virtio_mem_under_tcg_is_a_hazard_unless_it_is_whole_gibs() {
         };
         let arguments = format!("-S -M pc -accel tcg -m 32M,maxmem=4G {plugged}");
         let Some((_qemu, mut qmp)) = machine(PC, &arguments) else { return };
-        let hazard = migration_hazard(&mut qmp).unwrap();
-        assert_eq!(hazard.is_some(), is_one, "{size}: {hazard:?}");
-        assert!(hazard.is_none_or(|reason| reason.contains("(vm)")));
+        let obstacle = migration_obstacle(&mut qmp, HazardPolicy::Refuse).unwrap();
+        assert_eq!(obstacle.is_some(), is_one, "{size}: {obstacle:?}");
+        assert!(obstacle.is_none_or(|reason| reason.to_string().contains("(vm)")));
+        assert_eq!(migration_obstacle(&mut qmp, HazardPolicy::Accept).unwrap(), None);
+    }
+}
+
+/// The order in which QEMU makes its RAMBlocks decides, and flash that is larger does no harm.
+#[test]
+fn a_first_block_that_is_smaller_is_a_hazard_under_tcg() {
+    let objects = |first: &str, second: &str| {
+        format!(
+            "-S -M pc,memory-backend=ram -m 32M -object memory-backend-ram,{first} \
+             -object memory-backend-ram,{second} -device ivshmem-plain,memdev=shm,master=on"
+        )
+    };
+    let (ram, shm) = ("id=ram,size=32M", "id=shm,size=8M");
+    for (program, arguments, is_one) in [
+        (PC, format!("-accel tcg {}", objects(shm, ram)), true),
+        (PC, format!("-accel tcg {}", objects(ram, shm)), false),
+        (PC, format!("-accel kvm {}", objects(shm, ram)), false),
+        (ARM, "-S -M virt -cpu cortex-a72 -m 32".to_owned(), false),
+    ] {
+        let Some((_qemu, mut qmp)) = machine(program, &arguments) else { return };
+        let obstacle = migration_obstacle(&mut qmp, HazardPolicy::Refuse).unwrap();
+        assert_eq!(obstacle.is_some(), is_one, "{arguments}: {obstacle:?}");
+        if let Some(obstacle) = obstacle {
+            assert!(matches!(obstacle, MigrationObstacle::Hazard(_)), "{obstacle}");
+            assert!(obstacle.to_string().contains("RAMBlock ram has 33554432 bytes"), "{obstacle}");
+        }
+    }
+}
+
+/// A card with two serial ports of four: QEMU's state of the others was never made.
+#[test]
+fn a_device_that_qemu_dies_with_is_a_hazard_under_any_accelerator() {
+    for (accelerator, device, is_one) in [
+        ("kvm", "pci-serial-2x", true),
+        ("tcg", "pci-serial-2x,id=two", true),
+        ("tcg", "pci-serial-4x", false),
+        ("kvm", "pci-serial", false),
+    ] {
+        let arguments = format!("-S -M pc -accel {accelerator} -m 32M -device {device}");
+        let Some((_qemu, mut qmp)) = machine(PC, &arguments) else { return };
+        let obstacle = migration_obstacle(&mut qmp, HazardPolicy::Refuse).unwrap();
+        assert_eq!(obstacle.is_some(), is_one, "{arguments}: {obstacle:?}");
+        if let Some(obstacle) = obstacle {
+            assert!(
+                obstacle.to_string().contains("the device pci-serial-2x (/machine/peripheral"),
+                "{obstacle}"
+            );
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::findings::{BlockFindings, ControlFindings};
 use crate::paused_read::unclear;
 use crate::verdict::{CaseFacts, Override, verdict_of};
 use memtwin_pages::{Layout, Region};
-use memtwin_qemu::{Block, out_of_sight};
+use memtwin_qemu::{Block, find_block, out_of_sight};
 use memtwin_report::{Case, CaseBuilder};
 
 impl BlockFindings {
@@ -16,7 +16,7 @@ impl BlockFindings {
         nothing_logged: Option<Override>,
     ) -> Case {
         let name = self.region.name().to_owned();
-        let trial = CaseBuilder::new(format!("audit/{name}"), source, &alone(&self.region))
+        let trial = CaseBuilder::new(self.case_name(), source, &alone(&self.region))
             .rounds(&self.rounds)
             .one_of_several();
         let (missing, unclear_pages) = (self.missing.len() as u64, self.unclear.len() as u64);
@@ -35,6 +35,15 @@ impl BlockFindings {
             overrides: overrides.into_iter().flatten().collect(),
         };
         verdict_of(trial, facts)
+    }
+
+    /// `audit/NAME`, and `audit/NAME#2` of one that came later with another size.
+    fn case_name(&self) -> String {
+        let name = self.region.name();
+        match self.namesakes {
+            0 => format!("audit/{name}"),
+            others => format!("audit/{name}#{}", others + 1),
+        }
     }
 }
 
@@ -66,6 +75,9 @@ pub(super) fn not_judged(
     entries: &[BlockFindings],
     trouble: Option<&str>,
 ) -> Vec<Case> {
+    let is_it = |block: &Block, name: &str| {
+        find_block(blocks, name).is_some_and(|found| std::ptr::eq(found, block))
+    };
     let case = |block: &Block| {
         let name = format!("audit/{}", block.name);
         if !block.is_named {
@@ -82,7 +94,7 @@ pub(super) fn not_judged(
                 let facts = CaseFacts { broken: Some(reason.to_owned()), ..CaseFacts::default() };
                 Some(verdict_of(CaseBuilder::new(name, source, &Layout::default()), facts))
             }
-            _ if entries.iter().any(|entry| entry.region.name() == block.name) => None,
+            _ if entries.iter().any(|entry| is_it(block, entry.region.name())) => None,
             trouble => {
                 let reason = trouble.unwrap_or("QEMU does not migrate this block");
                 Some(Case::skipped(name, source, reason))

@@ -1,4 +1,7 @@
 //! What an audit has found so far, RAMBlock by RAMBlock. A loss once seen stays.
+//!
+//! Memory may be plugged and unplugged between two stops. A block is known by its name and its size: what
+//! comes back with another size is another block.
 
 use super::cases::not_judged;
 use super::rounds::RegionRounds;
@@ -36,6 +39,8 @@ pub(super) struct AuditFindings {
     rounds: u32,
     deltas: u32,
     dirty: u64,
+    /// How many stops were judged.
+    stops: u32,
     control: Option<ControlFindings>,
     trouble: Option<String>,
     notes: Vec<String>,
@@ -43,6 +48,10 @@ pub(super) struct AuditFindings {
 
 pub(super) struct BlockFindings {
     pub(super) region: Region,
+    /// How many blocks of this name, but other sizes, came before it.
+    pub(super) namesakes: usize,
+    /// At how many stops it was judged.
+    stops: u32,
     pub(super) rounds: Vec<Round>,
     pub(super) lost: BTreeMap<u64, LostPage>,
     /// Pages that differ and that QEMU never sent.
@@ -71,6 +80,7 @@ impl AuditFindings {
             rounds: 0,
             deltas: 0,
             dirty: 0,
+            stops: 0,
             control: None,
             trouble: None,
             notes: Vec::new(),
@@ -106,6 +116,7 @@ impl AuditFindings {
     /// Notes how a stop went.
     pub(super) fn stopped(&mut self, timing: StopTiming) {
         let StopTiming { paused, compared, bytes, counters } = timing;
+        self.stops += 1;
         let still = paused.and_then(|paused| paused.time()).map_or_else(
             || "the guest was not running".to_owned(),
             |time| format!("the guest stood still for {} ms", time.as_millis()),
@@ -132,7 +143,8 @@ impl AuditFindings {
     pub(super) fn judged(&mut self, seen: BlockSeen<'_>) {
         let before = self.before;
         let entry = self.entry(seen.region);
-        // At every stop again; its size may have changed between two.
+        entry.stops += 1;
+        // At every stop again.
         entry.discarded.insert_words(seen.read.discarded.words());
         for difference in &seen.comparison.differing {
             if seen.read.never_sent.contains(difference.page) {
@@ -204,7 +216,8 @@ impl AuditFindings {
         blocks: &[Block],
         why_idle: Option<&str>,
     ) -> (Vec<Case>, Vec<String>) {
-        let Self { source, entries, dirty, control, trouble, notes, .. } = self;
+        let Self { source, entries, dirty, stops, control, trouble, mut notes, .. } = self;
+        notes.extend(entries.iter().filter_map(|entry| entry.presence(stops)));
         let not_judged = not_judged(&source, blocks, &entries, trouble.as_deref());
         let control = control.filter(|_| trouble.is_none() && dirty > 0);
         let logged = dirty > 0;
@@ -220,10 +233,14 @@ impl AuditFindings {
     }
 
     fn entry(&mut self, region: &Region) -> &mut BlockFindings {
-        let found = self.entries.iter().position(|entry| entry.region.name() == region.name());
+        let namesakes = self.entries.iter().filter(|it| it.region.name() == region.name()).count();
+        let key = |region: &Region| (region.name().to_owned(), region.bytes());
+        let found = self.entries.iter().position(|entry| key(&entry.region) == key(region));
         let at = found.unwrap_or_else(|| {
             self.entries.push(BlockFindings {
                 region: region.clone(),
+                namesakes,
+                stops: 0,
                 rounds: Vec::new(),
                 lost: BTreeMap::new(),
                 missing: BTreeSet::new(),
@@ -234,6 +251,19 @@ impl AuditFindings {
             self.entries.len() - 1
         });
         &mut self.entries[at]
+    }
+}
+
+impl BlockFindings {
+    /// Of a block that was not there at each of the stops: that it is judged for some of them.
+    fn presence(&self, stops: u32) -> Option<String> {
+        let (name, bytes) = (self.region.name(), self.region.bytes());
+        (0 < self.stops && self.stops < stops).then(|| {
+            format!(
+                "RAMBlock {name} of {bytes} bytes was there at {} of {stops} stops, and is judged for these",
+                self.stops
+            )
+        })
     }
 }
 

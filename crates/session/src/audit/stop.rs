@@ -12,9 +12,9 @@ use crate::qemu_guest::{Attached, can_be_read};
 use crate::read_twin::TwinPart;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use memtwin_pages::{Image as _, Layout, RegionId};
-use memtwin_qemu::balloon;
+use memtwin_qemu::{HazardPolicy, balloon};
 use memtwin_replicate::{CancelToken, RoundPlan, Until};
-use memtwin_tap::MigrationTap;
+use memtwin_tap::{MigrationTap, TapTarget};
 use memtwin_twin::WithheldTwin;
 use memtwin_verdict::{CompareError, Overlay, Side, compare};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,10 @@ use std::time::Duration;
 
 /// How many pages of a block the control withholds.
 const WITHHELD: usize = 3;
+/// How often a tap is opened again because memory was plugged, unplugged or resized meanwhile.
+const ATTEMPTS: u32 = 5;
+/// How long is waited before that.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A tap to be run up to its stop.
 pub(super) struct AuditStop<'s> {
@@ -36,6 +40,8 @@ pub(super) struct AuditStop<'s> {
     pub(super) max_pause: Duration,
     /// Which pages the control withholds.
     pub(super) seed: u64,
+    /// Whether a guest that QEMU is known to abort with is tapped all the same.
+    pub(super) hazards: HazardPolicy,
     /// How the guardian is started.
     pub(super) guardian: &'s HelperCommand,
     /// Set when a signal came.
@@ -50,6 +56,20 @@ pub(super) enum StopError {
     Broken(String),
 }
 
+/// Why one attempt came to no stop.
+enum AttemptError {
+    /// The blocks were others than a moment before: QEMU is as it was.
+    Moved(String),
+    /// Another attempt would not help.
+    Stop(StopError),
+}
+
+impl From<StopError> for AttemptError {
+    fn from(error: StopError) -> Self {
+        Self::Stop(error)
+    }
+}
+
 fn not_begun(error: impl Display) -> StopError {
     StopError::NotBegun(error.to_string())
 }
@@ -62,9 +82,33 @@ impl AuditStop<'_> {
         findings: &mut AuditFindings,
         observer: &mut dyn SessionObserver,
     ) -> Result<(), StopError> {
-        attached.look_again().map_err(not_begun)?;
+        let mut attempts = 1;
+        loop {
+            match self.attempt(attached, findings, observer) {
+                Ok(()) => return Ok(()),
+                Err(AttemptError::Stop(error)) => return Err(error),
+                Err(AttemptError::Moved(reason))
+                    if attempts >= ATTEMPTS || self.stop.wait(SETTLE_INTERVAL) =>
+                {
+                    return Err(StopError::NotBegun(reason));
+                }
+                Err(AttemptError::Moved(_)) => attempts += 1,
+            }
+        }
+    }
+
+    fn attempt(
+        &self,
+        attached: &mut Attached,
+        findings: &mut AuditFindings,
+        observer: &mut dyn SessionObserver,
+    ) -> Result<(), AttemptError> {
+        attached.look_again().map_err(AttemptError::Moved)?;
         let process = attached.process();
-        let target = attached.target(self.max_pause).map_err(not_begun)?;
+        let target = TapTarget {
+            hazards: self.hazards,
+            ..attached.target(self.max_pause).map_err(not_begun)?
+        };
         let Attached { qmp, blocks, .. } = attached;
         let balloon = balloon(qmp).map_err(not_begun)?;
         let guardian = || self.guardian.command();
@@ -72,7 +116,8 @@ impl AuditStop<'_> {
             .map_err(not_begun)?
             .only(|region| can_be_read(blocks, region.name()));
         let layout = tap.regions().clone();
-        let memories = Attached::memories(blocks, &process, &layout).map_err(not_begun)?;
+        let memories =
+            Attached::memories(blocks, &process, &layout).map_err(AttemptError::Moved)?;
         let mut twin = WithheldTwin::new(WITHHELD, self.seed);
         let mut rounds = RegionRounds::default();
         let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
@@ -89,10 +134,10 @@ impl AuditStop<'_> {
         let end = session.run().map_err(not_begun)?;
         findings.begin(&layout, &rounds);
         if let Some(why) = judge.trouble() {
-            return Err(StopError::Broken(why));
+            return Err(StopError::Broken(why).into());
         }
         if let SessionEnd::Broken(error) = end {
-            return Err(StopError::Broken(error.to_string()));
+            return Err(StopError::Broken(error.to_string()).into());
         }
         if let Some(timing) = judge.timing() {
             findings.stopped(timing);
@@ -100,7 +145,7 @@ impl AuditStop<'_> {
         let parts = TwinPart::all(&twin, &layout);
         let judged =
             judge.read(&parts).and_then(|read| enter(&layout, &read, &parts, &twin, findings));
-        judged.map_err(|error| StopError::Broken(error.to_string()))
+        Ok(judged.map_err(|error| StopError::Broken(error.to_string()))?)
     }
 
     fn plan(&self) -> SessionPlan<'static> {

@@ -97,6 +97,11 @@ impl Stream {
         self.name(name).u64(bytes)
     }
 
+    /// A block whose name may be no text.
+    pub(crate) fn block_of_bytes(&mut self, name: &[u8], bytes: u64) -> &mut Self {
+        self.u8(name.len() as u8).raw(name).u64(bytes)
+    }
+
     /// A whole first section.
     pub(crate) fn blocks(&mut self, blocks: &[(&str, u64)]) -> &mut Self {
         self.start(blocks.iter().map(|block| block.1).sum());

@@ -6,6 +6,7 @@
 mod server;
 
 use memtwin_pages::RegionId;
+use memtwin_qemu::HazardPolicy;
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{CancelToken, PageReceiver, RoundKind, SinkError, Source};
 use memtwin_tap::{HoldKind, MigrationTap, OpenError, TapTarget};
@@ -43,6 +44,7 @@ fn target(server: &Server) -> TapTarget {
         pid: std::process::id(),
         max_pause: TIMEOUT,
         notes: server.path().parent().unwrap().into(),
+        hazards: HazardPolicy::Refuse,
     }
 }
 

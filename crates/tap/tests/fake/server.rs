@@ -186,6 +186,7 @@ impl State {
         match name {
             "qmp_capabilities" => {}
             // What is known to end QEMU, or to keep pages from the stream, it has not.
+            "query-target" => return json!({"arch": "x86_64"}),
             "query-kvm" => return json!({"enabled": true, "present": true}),
             "query-balloon" | "query-memory-devices" | "qom-list" => return json!([]),
             "query-version" => {

@@ -45,8 +45,10 @@ struct Script {
 }
 
 fn scripts() -> impl Strategy<Value = Script> {
-    let size = prop::sample::select(vec![512u64, 4096, 16384]);
-    let regions = prop::collection::vec((1..40u64, size), 1..4);
+    let size = prop::sample::select(vec![256u64, 512, 4096, 16384]);
+    // A twin is whole sectors, whatever its pages are.
+    let region = (1..40u64, size).prop_map(|(pages, size)| (pages * (512 / size).max(1), size));
+    let regions = prop::collection::vec(region, 1..4);
     let pages = (
         0..4usize,
         0..40u64,
@@ -217,4 +219,27 @@ fn discard_takes_everything_and_writes_nothing() {
     Discard.open(&layout).unwrap();
     assert_eq!(Discard.write(RegionId(0), 0, &[1; 8192]).unwrap(), WriteOutcome::default());
     Discard.commit(0).unwrap();
+}
+
+/// The trailer must lie in one sector, and a file without one must not look as if it had one.
+#[test]
+fn a_twin_that_is_no_whole_sectors_is_refused_before_it_is_begun() {
+    for dir in directories() {
+        let path = dir.path().join("twin");
+        let mut twin = FileTwin::create(&path).unwrap();
+        let error = twin.open(&layout(&[(3, 256)])).unwrap_err().to_string();
+        assert!(error.contains("a twin of 768 bytes, expected a multiple of 512"), "{error}");
+        drop(twin);
+        assert_eq!(super::names(dir.path()), [""; 0]);
+        let mut twin = FileTwin::create(&path).unwrap();
+        twin.open(&layout(&[(3, 256), (1, 256)])).unwrap();
+        twin.write(RegionId(0), 0, &[1; 768]).unwrap();
+        twin.write(RegionId(1), 0, &[2; 256]).unwrap();
+        twin.commit(0).unwrap();
+        twin.finish(true).unwrap();
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            [[1; 256], [1; 256], [1; 256], [2; 256]].concat()
+        );
+    }
 }

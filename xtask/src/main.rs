@@ -1,5 +1,5 @@
 //! What a developer of Memtwin runs: `cargo xtask test`, `cargo xtask soak`,
-//! `cargo xtask bench`, `cargo xtask fuzz`, `cargo xtask repro`, `cargo xtask guest`.
+//! `cargo xtask bench`, `cargo xtask fuzz`, `cargo xtask repro`, `cargo xtask targets`, `cargo xtask guest`.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -24,6 +24,7 @@ mod shown;
 mod soak;
 mod steps;
 mod structure;
+mod targets;
 mod test;
 mod workspace;
 
@@ -65,6 +66,8 @@ enum XtaskCommand {
     Peer(peer::Compare),
     /// Reproduce a dirty-log bug of QEMU, or show a layout to be sound
     Repro(repro::Repro),
+    /// Audit a board of every target that QEMU emulates, and print the table of them (docs/qemu.md)
+    Targets(targets::Targets),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         XtaskCommand::Fuzz(fuzz) => fuzz.run(&interrupt),
         XtaskCommand::Peer(compare) => compare.run(&interrupt),
         XtaskCommand::Repro(repro) => repro.run(&interrupt),
+        XtaskCommand::Targets(targets) => targets.run(&interrupt),
     });
     if let Err(error) = &passed {
         eprintln!("xtask: {error:#}");

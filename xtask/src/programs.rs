@@ -20,12 +20,12 @@ struct SystemProgram {
     package: &'static str,
     /// Its version must be at least this.
     least: Option<(u32, u32)>,
-    /// It comes with a service, which a developer's machine is not made to run: tests that need it
-    /// are skipped, and say so, where it is not there. CI must have it.
+    /// It comes with a service, which a developer's machine is not made to run, or is large and needed by
+    /// few: tests that need it are skipped, and say so, where it is not there. CI must have it.
     only_ci: bool,
 }
 
-const PROGRAMS: [SystemProgram; 7] = [
+const PROGRAMS: [SystemProgram; 10] = [
     SystemProgram {
         name: "qemu-system-aarch64",
         package: "qemu-system-arm",
@@ -37,6 +37,24 @@ const PROGRAMS: [SystemProgram; 7] = [
         package: "qemu-system-x86",
         least: Some(QEMU),
         only_ci: false,
+    },
+    SystemProgram {
+        name: "qemu-system-avr",
+        package: "qemu-system-misc",
+        least: Some(QEMU),
+        only_ci: true,
+    },
+    SystemProgram {
+        name: "qemu-system-ppc64",
+        package: "qemu-system-ppc",
+        least: Some(QEMU),
+        only_ci: true,
+    },
+    SystemProgram {
+        name: "qemu-system-s390x",
+        package: "qemu-system-s390x",
+        least: Some(QEMU),
+        only_ci: true,
     },
     SystemProgram { name: "mmdebstrap", package: "mmdebstrap", least: None, only_ci: false },
     SystemProgram { name: "fakeroot", package: "fakeroot", least: None, only_ci: false },
@@ -82,23 +100,34 @@ pub(crate) fn missing() -> Vec<Missing> {
 ///
 /// Errors: a command failed; what it said was shown.
 pub(crate) fn install(rights: Rights, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let sources = Sources::read(Path::new("/"))?;
-    let (codename, suite) = OLD;
-    let old = sources.debian() == Some(codename);
     let package = |missing: Missing| missing.program.package;
     // What must be new from where it is, and the rest from where it comes.
     let (new, plain): (Vec<_>, Vec<_>) =
-        missing().into_iter().partition(|missing| old && missing.program.least.is_some());
+        missing().into_iter().partition(|missing| missing.program.least.is_some());
     if !new.is_empty() {
-        let suite = Suite::new(suite, &sources)?;
         let new: Vec<_> = new.into_iter().map(package).collect();
-        packages::install(&new, Some(&suite), rights, interrupt)?;
+        install_new(&new, rights, interrupt)?;
     }
     if !plain.is_empty() {
         let plain: Vec<_> = plain.into_iter().map(package).collect();
         packages::install(&plain, None, rights, interrupt)?;
     }
     Ok(())
+}
+
+/// Installs packages of a QEMU that is new enough, from where that is.
+///
+/// Errors: a command failed; what it said was shown.
+pub(crate) fn install_new(
+    packages: &[&str],
+    rights: Rights,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    let sources = Sources::read(Path::new("/"))?;
+    let (codename, suite) = OLD;
+    let old = sources.debian() == Some(codename);
+    let suite = if old { Some(Suite::new(suite, &sources)?) } else { None };
+    packages::install(packages, suite.as_ref(), rights, interrupt)
 }
 
 impl SystemProgram {
@@ -114,7 +143,7 @@ impl SystemProgram {
 }
 
 /// Whether a shell would find it, or root's would.
-fn is_there(name: &str) -> bool {
+pub(crate) fn is_there(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/sbin", "/sbin"].map(Into::into);
     std::env::split_paths(&path).chain(sbin).any(|folder| folder.join(name).is_file())
@@ -149,7 +178,7 @@ mod tests {
             old,
             "qemu-system-aarch64 10.0 or newer, found 7.2: Debian's and Ubuntu's qemu-system-arm (on bookworm of bookworm-backports)"
         );
-        let none = Missing { program: &PROGRAMS[3], found: None }.to_string();
+        let none = Missing { program: &PROGRAMS[6], found: None }.to_string();
         assert_eq!(none, "fakeroot: Debian's and Ubuntu's fakeroot");
     }
 

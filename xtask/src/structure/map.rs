@@ -89,6 +89,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
         "memtwin-repro",
         &["memtwin-bare", "memtwin-qemu", "memtwin-qmp", "memtwin-report", "memtwin-testbed"],
     ),
+    ("memtwin-targets", &["memtwin-report", "memtwin-testbed"]),
     (
         "memtwin-tap",
         &[
@@ -146,7 +147,17 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-wire",
         ],
     ),
-    ("xtask", &["memtwin-bare", "memtwin-child", "memtwin-lab", "memtwin-repro", "memtwin-wait"]),
+    (
+        "xtask",
+        &[
+            "memtwin-bare",
+            "memtwin-child",
+            "memtwin-lab",
+            "memtwin-repro",
+            "memtwin-targets",
+            "memtwin-wait",
+        ],
+    ),
     (
         "memtwin-experiments",
         &[

@@ -1,10 +1,10 @@
 //! The scenarios: a guest in a machine, and what an audit of it has to find. First the reproducers,
 //! then the layouts that are sound, each beside the reproducer that it is the control of.
 
-use crate::expected::{Expected, Loss};
+use crate::expected::{Expected, Loss, StopMoment};
 use crate::image::BareImage;
 use crate::job::GuestJob;
-use crate::machine::{Accelerator, BareMachine, PrepareError};
+use crate::machine::{AARCH64_FLASH, Accelerator, BareMachine, PrepareError, X86_FLASH};
 use crate::report::Report;
 use crate::version::ReleaseVersion;
 use std::ops::Range;
@@ -22,6 +22,10 @@ pub enum Scenario {
     SmallFirst,
     FrameBuffer,
     OnePage,
+    Pflash,
+    PflashX86,
+    PflashKvm,
+    PflashRing,
     Walker,
     WalkerDirty,
     WalkerRiscv,
@@ -50,6 +54,8 @@ pub enum Scenario {
 /// TCG's TLB, so that no store after the first leaves the fast path.
 const HOT: u32 = 32;
 const RANGE: u64 = 16 << 20;
+/// The pages of a flash that are programmed, in that flash.
+const FLASHED: Range<u64> = 32 << 10..(32 << 10) + HOT as u64 * BareImage::PAGE;
 /// Where a walker's tables lie in main RAM, by the images' own layout.
 const TABLES: Range<u64> = 32 << 20..(32 << 20) + 512 * BareImage::PAGE;
 /// The time between two fresh pages: each of the 512 tables gets one in half a second.
@@ -70,13 +76,17 @@ const NEW: ReleaseVersion = ReleaseVersion { major: 10, minor: 0 };
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::Offset,
         Self::OffsetX86,
         Self::OffsetRiscv,
         Self::SmallFirst,
         Self::FrameBuffer,
         Self::OnePage,
+        Self::Pflash,
+        Self::PflashX86,
+        Self::PflashKvm,
+        Self::PflashRing,
         Self::Walker,
         Self::WalkerDirty,
         Self::WalkerRiscv,
@@ -119,6 +129,9 @@ impl Scenario {
         let disk = GuestJob::ReadDisk { base: RANGE as u32, pages: 256, sectors: 14336 };
         // A word in the report's own page: nothing else is ever written.
         let one = GuestJob::Write { base: BareImage::X86.report() as u32 + 2048, pages: 1 };
+        let q35 = |machine| BareMachine { machine: "q35".into(), ..machine };
+        // Not from its first page on: what is lost is to be where the guest wrote.
+        let flash = |base: u64| GuestJob::Flash { base: (base + FLASHED.start) as u32, pages: HOT };
         let reset = GuestJob::Reset { base: RANGE as u32, pages: 1024, seconds: 1 };
         match self {
             Self::Offset | Self::OffsetX86 | Self::OffsetRiscv => behind(64),
@@ -137,7 +150,14 @@ impl Scenario {
             Self::WalkerRiscvSoftware => cpu("rv64,svade=on,svadu=off", write),
             Self::Writer | Self::WriterX86 | Self::WriterRiscv => plain(hot),
             Self::WriterKvm => kvm(plain(wide)),
-            Self::WriterKvmQ35 => BareMachine { machine: "q35", ..kvm(plain(wide)) },
+            Self::WriterKvmQ35 => q35(kvm(plain(wide))),
+            Self::Pflash => plain(flash(AARCH64_FLASH)),
+            Self::PflashX86 => q35(plain(flash(X86_FLASH.start))),
+            Self::PflashKvm => q35(kvm(plain(flash(X86_FLASH.start)))),
+            Self::PflashRing => BareMachine {
+                accelerator: Accelerator::KvmRing,
+                ..q35(plain(flash(X86_FLASH.start)))
+            },
             Self::WalkerX86 => plain(touch),
             Self::WalkerX86Dirty => plain(write),
             Self::DiskTcg => plain(disk),
@@ -168,7 +188,11 @@ impl Scenario {
         // walked ones map to, is one for `one-page` too.
         let target = report.start - 0x8000 + 0x12000;
         let also = match self {
-            Self::FrameBuffer | Self::Walker | Self::WalkerRiscv => vec![(main, report.clone())],
+            Self::FrameBuffer
+            | Self::Walker
+            | Self::WalkerRiscv
+            | Self::Pflash
+            | Self::PflashX86 => vec![(main, report.clone())],
             Self::WalkerDirty | Self::WalkerRiscvDirty => {
                 vec![(main, report.clone()), (main, target..target + BareImage::PAGE)]
             }
@@ -191,6 +215,10 @@ impl Scenario {
                 lost("0000:00:02.0/vga.vram", vec![frame], true, u64::MAX)
             }
             Self::OnePage => lost(main, vec![report], true, u64::MAX),
+            Self::Pflash => lost("virt.flash1", vec![FLASHED], true, u64::MAX),
+            Self::PflashX86 | Self::PflashRing => {
+                lost("system.flash1", vec![FLASHED], true, u64::MAX)
+            }
             Self::Walker => lost(main, vec![TABLES], true, ARM_ACCESSED),
             Self::WalkerDirty => lost(main, vec![TABLES], true, ARM_DIRTY),
             Self::WalkerRiscv => lost(main, vec![TABLES], true, RISCV_ACCESSED),
@@ -198,7 +226,13 @@ impl Scenario {
             Self::Writer | Self::WriterX86 | Self::WriterRiscv if old => {
                 lost(main, vec![report, hot], false, u64::MAX)
             }
-            Self::ResetTcg | Self::ResetKvm => Expected::Reset { blocks: &ACPI },
+            Self::ResetTcg | Self::ResetKvm => {
+                Expected::AtMoments { blocks: &ACPI, when: StopMoment::AfterReset }
+            }
+            Self::PflashKvm => {
+                let blocks = &["system.flash1"];
+                Expected::AtMoments { blocks, when: StopMoment::FlashCommand }
+            }
             _ => Expected::Identical,
         }
     }
@@ -207,6 +241,7 @@ impl Scenario {
         match self {
             Self::Offset
             | Self::SmallFirst
+            | Self::Pflash
             | Self::Walker
             | Self::WalkerDirty
             | Self::Writer

@@ -50,12 +50,14 @@ pub enum RunError {
     #[error("the audit: {0}")]
     Audit(String),
     /// It left no record.
-    #[error("{path}: {error}; memtwin audit left no record")]
+    #[error("{path}: {error}; memtwin audit left no record: {said}")]
     NoRecord {
         /// Where it should be.
         path: PathBuf,
         /// What is wrong with it.
         error: io::Error,
+        /// What the audit said.
+        said: String,
     },
     /// The guest did nothing meanwhile.
     #[error("the guest did not do its job during an audit of {} s: {told:?}", time.as_secs())]
@@ -72,10 +74,10 @@ pub trait ReproCaller {
     /// This command is about to be run.
     fn announce(&mut self, command: &Command);
 
-    /// Runs it to its end, whatever its exit code.
+    /// Runs it to its end, whatever its exit code; what it said on standard error.
     ///
     /// Errors: it did not come to its end in this time.
-    fn complete(&mut self, command: &mut Command, limit: Duration) -> Result<(), String>;
+    fn complete(&mut self, command: &mut Command, limit: Duration) -> Result<String, String>;
 
     /// Whether to go on waiting.
     fn go_on(&self) -> bool;
@@ -96,6 +98,9 @@ const DYING: Duration = Duration::from_secs(10);
 
 impl ReproRun<'_> {
     /// Runs it.
+    ///
+    /// Errors: it shows nothing; [`ScenarioOutcome`](crate::ScenarioOutcome) knows those that are no
+    /// failure.
     pub fn run(&self, caller: &mut impl ReproCaller) -> Result<RunEvidence, RunError> {
         let mut guest = ScenarioGuest::start(self.machine.clone(), self.arguments, caller)?;
         let mut time = self.time;
@@ -106,7 +111,8 @@ impl ReproRun<'_> {
                 return Ok(RunEvidence { found: self.died(&mut guest)?, told: (before, None) });
             };
             let after = guest.report()?;
-            if self.is_by_chance() && !found.lost && tries < CHANCES {
+            let is_missing = !found.lost && found.no_verdict.is_none();
+            if self.is_by_chance() && is_missing && tries < CHANCES {
                 tries += 1;
                 continue;
             }
@@ -141,7 +147,7 @@ impl ReproRun<'_> {
         // The guest is ours: that a busy machine takes its time is no matter.
         command.args(["--max-pause", "1m", "--quiet", "--json"]).arg(self.record);
         caller.announce(&command);
-        caller.complete(&mut command, time + MARGIN).map_err(RunError::Audit)?;
+        let said = caller.complete(&mut command, time + MARGIN).map_err(RunError::Audit)?;
         let found = self.judged();
         // A QEMU that died leaves the audit nothing but `inconclusive`, or no record.
         let strange = found
@@ -150,7 +156,8 @@ impl ReproRun<'_> {
         if guest.has_died(if strange { DYING } else { Duration::ZERO })? {
             return Ok(None);
         }
-        found.map(Some).map_err(|error| RunError::NoRecord { path: self.record.to_owned(), error })
+        let path = self.record.to_owned();
+        found.map(Some).map_err(|error| RunError::NoRecord { path, error, said })
     }
 
     fn judged(&self) -> io::Result<ScenarioFindings> {
@@ -174,7 +181,7 @@ fn death(status: &str, said: &str, expected: &Expected) -> ScenarioFindings {
         _ => false,
     };
     let unexpected = if known { Vec::new() } else { vec![format!("expected {expected}")] };
-    ScenarioFindings { what, lost: false, unexpected }
+    ScenarioFindings { what, lost: false, no_verdict: None, unexpected }
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<(Scenario, Expected)>> {
         }
         match scenario.machine().version() {
             Ok(version) => match scenario.expected(version) {
-                Some(sound @ (Expected::Identical | Expected::Reset { .. })) => {
+                Some(sound @ (Expected::Identical | Expected::AtMoments { .. })) => {
                     chosen.push((scenario, sound));
                 }
                 _ if names.is_empty() => {}

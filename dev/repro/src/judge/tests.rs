@@ -62,7 +62,7 @@ fn a_sound_layout_loses_nothing_and_finds_its_control() {
 
 #[test]
 fn what_a_reset_fills_anew_may_differ_and_nothing_else() {
-    let reset = &Expected::Reset { blocks: &["rom"] };
+    let reset = &Expected::AtMoments { blocks: &["rom"], when: StopMoment::AfterReset };
     assert_eq!(verdict(vec![block("ram", &[]), block("rom", &[]), control(true)], reset), "ok");
     assert_eq!(verdict(vec![block("ram", &[]), block("rom", &[0]), control(true)], reset), "ok");
     let lost = verdict(vec![block("ram", &[1]), block("rom", &[0]), control(true)], reset);

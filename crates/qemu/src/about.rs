@@ -3,6 +3,7 @@
 
 use memtwin_qmp::{Qmp, QmpError};
 use serde::Deserialize;
+use serde_json::json;
 use std::fmt;
 
 /// QEMU's version.
@@ -60,7 +61,42 @@ pub fn target(qmp: &mut Qmp) -> Result<String, QmpError> {
     qmp.execute("query-target", ()).map(|Answer { arch }| arch)
 }
 
+/// The version of QEMU whose devices the machine type has, as (10, 0) for `pc-i440fx-10.0`. `None`: this
+/// machine type has no versions of QEMU's own, or this QEMU does not say.
+///
+/// Errors: as [`Qmp::execute`].
+pub fn machine_version(qmp: &mut Qmp) -> Result<Option<(u32, u32)>, QmpError> {
+    let asked = json!({ "path": "/machine", "property": "type" });
+    match qmp.execute::<String>("qom-get", asked) {
+        Ok(class) => Ok(version_in(&class)),
+        Err(QmpError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// As `pc-i440fx-10.0-machine`, `virt-2.6-machine`; not `pc-q35-rhel9.6.0-machine`.
+fn version_in(class: &str) -> Option<(u32, u32)> {
+    let (_, version) = class.strip_suffix("-machine")?.rsplit_once('-')?;
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 /// Whether the guest runs under KVM. Errors: as [`Qmp::execute`].
 pub fn kvm(qmp: &mut Qmp) -> Result<Kvm, QmpError> {
     qmp.execute("query-kvm", ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_machine_type() {
+        assert_eq!(version_in("pc-i440fx-10.0-machine"), Some((10, 0)));
+        assert_eq!(version_in("virt-2.6-machine"), Some((2, 6)));
+        for none in ["microvm-machine", "raspi3b-machine", "pc-q35-rhel9.6.0-machine", "virt-10.0"]
+        {
+            assert_eq!(version_in(none), None, "{none}");
+        }
+    }
 }

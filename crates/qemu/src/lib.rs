@@ -3,6 +3,7 @@
 //! - what it says of itself: [`version()`], [`status()`], [`target()`], [`kvm()`], [`migration()`]
 //! - whether its guest may give memory back: [`balloon()`]
 //! - how much memory its guest changes, by QEMU's own sampling: [`dirtied()`]
+//! - the nodes of its block layer, and their dirty bitmaps: [`block_nodes()`]
 //! - its migration settings, changed and put back: [`QemuSettings`]
 //! - its RAMBlocks and where the guest sees them: [`blocks()`], [`Block`]
 //! - the guest's real memory, which the judge compares the twin with: [`Process`], [`BlockMemory`]
@@ -15,6 +16,7 @@ mod about;
 mod absent;
 mod balloon;
 mod block;
+mod block_node;
 mod blocks_error;
 mod dirty_rate;
 mod discover;
@@ -33,9 +35,10 @@ mod resident;
 mod run_state;
 mod settings;
 
-pub use about::{Kvm, QemuVersion, kvm, target, version};
+pub use about::{Kvm, QemuVersion, kvm, machine_version, target, version};
 pub use balloon::{Balloon, balloon};
-pub use block::{Block, blocks};
+pub use block::{Block, blocks, out_of_sight};
+pub use block_node::{BlockNode, add_bitmap_node, block_nodes, remove_bitmap_node};
 pub use blocks_error::BlocksError;
 pub use dirty_rate::{DirtyRate, DirtyRateError, dirtied};
 pub use hazard::migration_hazard;

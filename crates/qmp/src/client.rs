@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// it gives up (`qobject/json-lexer.c`), says so, and begins again.
 const BEGIN_ANEW: &[u8] = b"\xff\n";
 
+/// How many messages are taken in when nothing is waited for.
+const MOST_AT_ONCE: usize = 1024;
+
 /// A connection to QEMU on which it takes commands.
 ///
 /// No call of a `Qmp` waits longer than its patience: an answer that comes later is dropped, and
@@ -109,6 +112,22 @@ impl Qmp {
         self.execute("closefd", json!({ "fdname": NAME })).map(|_: IgnoredAny| ())
     }
 
+    /// Takes in what events there are, without waiting, for [`Qmp::events`].
+    ///
+    /// Errors: the connection does not work.
+    pub fn look_for_events(&mut self) -> Result<(), QmpError> {
+        let now = Instant::now();
+        // A flood of them is looked at again the next time.
+        for _ in 0..MOST_AT_ONCE {
+            let line = match self.wire.message(now) {
+                Err(ReadStop::Late) => break,
+                line => line.map_err(|stop| self.failed(stop, "an event"))?,
+            };
+            self.take_in(&line, "an event")?;
+        }
+        Ok(())
+    }
+
     /// The events that came in while answers were waited for, oldest first. Does not look for new
     /// ones.
     pub fn events(&mut self) -> Vec<QmpEvent> {
@@ -173,8 +192,7 @@ impl Qmp {
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<T, QmpError> {
         let until = deadline(self.patience);
-        self.commands += 1;
-        let id = format!("{}{}", self.ours, self.commands);
+        let id = self.next_id();
         let request = request(band, command, arguments, &id)?;
         self.send(command, &request, fd, until)?;
         let returned = self.answer(command, &id, until)?;
@@ -184,8 +202,14 @@ impl Qmp {
         })
     }
 
+    /// The id of another command.
+    pub(crate) fn next_id(&mut self) -> String {
+        self.commands += 1;
+        format!("{}{}", self.ours, self.commands)
+    }
+
     /// Sends a command, and receives meanwhile: QEMU may be stuck until we do.
-    fn send(
+    pub(crate) fn send(
         &mut self,
         command: &str,
         request: &[u8],
@@ -223,9 +247,17 @@ impl Qmp {
     }
 
     /// Waits for the answer of this id.
-    fn answer(&mut self, command: &str, id: &str, until: Instant) -> Result<String, QmpError> {
+    pub(crate) fn answer(
+        &mut self,
+        command: &str,
+        id: &str,
+        until: Instant,
+    ) -> Result<String, AnswerWait> {
         loop {
-            let line = self.wire.message(until).map_err(|stop| self.failed(stop, command))?;
+            let line = match self.wire.message(until) {
+                Err(ReadStop::Late) => return Err(self.late(command)),
+                line => line.map_err(|stop| self.failed(stop, command))?,
+            };
             let taken = self.take_in(&line, command)?;
             let ours = taken.id.as_deref() == Some(id);
             // An error without an id is the parser's, and the only thing it parses is ours.
@@ -234,11 +266,11 @@ impl Qmp {
                 && (ours || (about_ours && outcome.is_err()))
             {
                 self.torn = false;
-                return outcome;
+                return Ok(outcome?);
             }
             // In a flood there is always a next line.
             if Instant::now() >= until {
-                return Err(self.failed(ReadStop::Late, command));
+                return Err(self.late(command));
             }
         }
     }
@@ -265,6 +297,10 @@ impl Qmp {
         }
     }
 
+    fn late(&self, command: &str) -> AnswerWait {
+        AnswerWait::Late(self.failed(ReadStop::Late, command))
+    }
+
     fn failed(&self, stop: ReadStop, doing: &str) -> QmpError {
         let doing = doing.to_owned();
         match stop {
@@ -272,6 +308,29 @@ impl Qmp {
             ReadStop::Closed => QmpError::Closed { doing },
             ReadStop::TooLong => QmpError::LineTooLong { doing, limit: LONGEST_LINE },
             ReadStop::Errno(errno) => QmpError::Socket { doing, errno },
+        }
+    }
+}
+
+/// Why an answer has not come.
+#[derive(Debug)]
+pub(crate) enum AnswerWait {
+    /// Not in time.
+    Late(QmpError),
+    /// It is an error, or the connection does not work.
+    Failed(QmpError),
+}
+
+impl From<QmpError> for AnswerWait {
+    fn from(error: QmpError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<AnswerWait> for QmpError {
+    fn from(wait: AnswerWait) -> Self {
+        match wait {
+            AnswerWait::Late(error) | AnswerWait::Failed(error) => error,
         }
     }
 }

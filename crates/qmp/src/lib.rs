@@ -14,8 +14,10 @@ mod error;
 mod events;
 mod message;
 mod monitor_socket;
+mod pending;
 mod silent;
 
 pub use client::Qmp;
 pub use error::QmpError;
 pub use events::{EventQueue, QmpEvent, Timestamp};
+pub use pending::PendingAnswer;

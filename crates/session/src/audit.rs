@@ -173,6 +173,10 @@ pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
             _ if !block.is_named => {
                 "skipped: it has no name, so QEMU does not migrate it".to_owned()
             }
+            true if block.hva.is_none() && block.used > 0 => {
+                "skipped: this QEMU does not say where it lies, as the guest does not see it"
+                    .to_owned()
+            }
             true => "not mapped".to_owned(),
             false => windows.join(", "),
         };

@@ -3,7 +3,8 @@
 use crate::provenance::{Provenance, SourceOrigin};
 use memtwin_pages::{Layout, RegionId};
 use memtwin_qemu::{
-    Block, BlockMemory, MemoryError, Process, QemuVersion, blocks, kvm, target, version,
+    Block, BlockMemory, MemoryError, Process, QemuVersion, blocks, kvm, out_of_sight, target,
+    version,
 };
 use memtwin_qmp::Qmp;
 use memtwin_report::Failure;
@@ -73,9 +74,16 @@ impl Attached {
     /// Errors if a block can't be read: found out before anything is begun.
     fn try_memory(&self) -> Result<(), MemoryError> {
         for block in self.blocks.iter().filter(|block| block.is_named && block.used > 0) {
-            BlockMemory::new(Arc::clone(&self.process), block)?;
+            if self.can_be_read(&block.name) {
+                BlockMemory::new(Arc::clone(&self.process), block)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether QEMU says where this block lies.
+    fn can_be_read(&self, name: &str) -> bool {
+        can_be_read(&self.blocks, name)
     }
 
     /// The real memory of each region, in the order of the layout.
@@ -105,6 +113,11 @@ impl Attached {
     pub(crate) fn process(&self) -> Arc<Process> {
         Arc::clone(&self.process)
     }
+}
+
+/// Whether QEMU says where this one of its blocks lies.
+pub(crate) fn can_be_read(blocks: &[Block], name: &str) -> bool {
+    !out_of_sight(blocks).any(|block| block.name == name)
 }
 
 impl Provenance for Attached {

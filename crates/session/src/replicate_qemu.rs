@@ -11,12 +11,12 @@ use crate::judge::{BufferedJudge, Unjudged};
 use crate::observer::SessionObserver;
 use crate::open_twin::{OpenTwin, TwinTarget};
 use crate::provenance::Provenance;
-use crate::qemu_guest::Attached;
+use crate::qemu_guest::{Attached, can_be_read};
 use crate::replicate::Replicated;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use crate::verdict::{CaseFacts, Override};
 use memtwin_pages::{Layout, Region};
-use memtwin_qemu::{Block, balloon};
+use memtwin_qemu::{Block, balloon, out_of_sight};
 use memtwin_replicate::{BufferedSource, CancelToken, Observer, RoundPlan, StopReason, Until};
 use memtwin_report::{Case, CaseBuilder, Failure, Recorder};
 use memtwin_tap::MigrationTap;
@@ -114,13 +114,16 @@ pub fn replicate_qemu(
     }
     let Attached { qmp, blocks, .. } = &mut attached;
     let balloon = balloon(qmp).map_err(Failure::environment)?;
-    let mut tap = MigrationTap::open(qmp, &target, blocks, config.guardian.command(), stop)
-        .map_err(Failure::environment)?;
-    if let Some(name) = &config.block {
-        tap = tap.only(name).ok_or_else(|| {
-            let names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
-            Failure::usage(format!("no RAMBlock {name}; there are {}", names.join(", ")))
-        })?;
+    let tap = MigrationTap::open(qmp, &target, blocks, || config.guardian.command(), stop)
+        .map_err(Failure::environment)?
+        .only(|region| can_be_read(blocks, region.name()))
+        .only(|region| config.block.as_deref().is_none_or(|name| region.name() == name));
+    if let Some(name) = config.block.as_ref().filter(|_| tap.regions().is_empty()) {
+        let names = blocks.iter().map(|block| block.name.as_str());
+        let names: Vec<_> = names.filter(|name| can_be_read(blocks, name)).collect();
+        let problem =
+            format!("no RAMBlock {name} that can be read; there are {}", names.join(", "));
+        return Err(Failure::usage(problem));
     }
     let layout = tap.regions().clone();
     let memories = Attached::memories(blocks, &process, &layout).map_err(Failure::environment)?;
@@ -139,6 +142,10 @@ pub fn replicate_qemu(
 
     let trial = CaseBuilder::new(case, &origin.source, &layout).rounds(recorder.rounds());
     let mut notes = Vec::from_iter(origin.title());
+    notes.extend(out_of_sight(blocks).map(|block| {
+        let name = &block.name;
+        format!("RAMBlock {name} is not replicated: QEMU before 8.2 does not say where it lies, as the guest does not see it")
+    }));
     notes.extend(bitmap.iter().filter_map(BitmapFile::failure));
     let not_converged = config.until == Until::Clean
         && matches!(end.ended(), Some(StopReason::Rounds | StopReason::Time));

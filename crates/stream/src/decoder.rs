@@ -5,6 +5,7 @@
 //! cut leaves of one is carried over.
 
 use crate::StreamPhase;
+use crate::bitmap::BitmapSection;
 use crate::blocks::{BlockListing, BlockTable};
 use crate::cursor::{CursorHalt, ItemCursor};
 use crate::{DecodeError, FeedError, SectionKind, StreamFault, StreamVisitor, wire};
@@ -42,6 +43,8 @@ pub(crate) enum DecoderState {
     /// Page records.
     Records,
     Footer,
+    /// Chunks of the section of dirty bitmaps.
+    Bitmaps,
     /// What is left of another device's section whose length is known, and its footer.
     Skip {
         left: u64,
@@ -78,6 +81,8 @@ pub struct Decoder {
     pub(crate) kind: SectionKind,
     pub(crate) pages: u64,
     pub(crate) listing: BlockListing,
+    /// The section of dirty bitmaps.
+    pub(crate) bitmaps: BitmapSection,
     /// The blocks, once they are all listed.
     pub(crate) blocks: Option<BlockTable>,
     /// The block that the last page record was of.
@@ -107,6 +112,7 @@ impl Decoder {
             kind: SectionKind::Start,
             pages: 0,
             listing: BlockListing::default(),
+            bitmaps: BitmapSection::default(),
             blocks: None,
             current: None,
         }
@@ -217,6 +223,7 @@ impl Decoder {
                 self.footer(&mut item)?;
                 self.close(to)?;
             }
+            DecoderState::Bitmaps => self.bitmap_chunk(&mut item, to)?,
             DecoderState::Skip { left, id } => return Ok(self.skip(bytes, left, id)),
             DecoderState::ForeignFooter { id } => self.foreign_footer(&mut item, id)?,
             DecoderState::Opaque => return Ok(bytes.len()),

@@ -220,6 +220,14 @@ pub enum StreamFault {
         /// What came.
         got: u64,
     },
+    /// A chunk of the section of dirty bitmaps that can't be.
+    #[error("section \"dirty-bitmap\": expected {expected}, got {got}")]
+    Bitmap {
+        /// What can be there.
+        expected: &'static str,
+        /// What is there.
+        got: &'static str,
+    },
     /// Two capabilities after which the list of blocks can be read in two ways.
     #[error("the source has both postcopy-ram and x-ignore-shared on: switch one of them off")]
     Ambiguous,

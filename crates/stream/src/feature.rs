@@ -27,7 +27,6 @@ impl std::fmt::Display for Feature {
 /// What helps against a device that sends its state while the guest runs.
 pub(crate) fn way_out(name: &str) -> &'static str {
     match name {
-        "dirty-bitmap" => "switch the capability dirty-bitmaps off",
         "block" => "switch the capability block off",
         // Every such machine has it (`spapr_machine_init()` in `hw/ppc/spapr.c`).
         "spapr/htab" => {

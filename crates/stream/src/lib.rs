@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bitmap;
 mod blocks;
 mod cursor;
 mod decoder;

@@ -64,10 +64,13 @@ impl Decoder {
     fn start<E>(&mut self, item: &mut ItemCursor<'_>) -> Result<(), CursorHalt<E>> {
         let id = item.u32()?;
         let name = item.counted()?;
+        if name == wire::DIRTY_BITMAP {
+            return self.start_bitmaps(item, id);
+        }
         if name != wire::RAM {
             return item.wrong(name.len(), StreamFault::Foreign { name: lossy(name) });
         }
-        if self.ram.is_some() {
+        if self.ram.is_some() || self.bitmaps.id == Some(id) {
             return item.wrong(name.len(), StreamFault::StartedTwice);
         }
         for (what, expected) in [("instance", 0), ("version", wire::RAM_VERSION)] {
@@ -88,6 +91,10 @@ impl Decoder {
     ) -> Result<(), CursorHalt<E>> {
         let id = item.u32()?;
         match self.ram {
+            _ if self.bitmaps.id == Some(id) => {
+                self.open_bitmaps(kind);
+                Ok(())
+            }
             None => item.wrong(4, StreamFault::NotStarted { id }),
             Some(expected) if expected != id => {
                 item.wrong(4, StreamFault::SectionId { expected, got: id })

@@ -54,6 +54,18 @@ pub trait StreamVisitor {
     /// The blocks, once, before the first page.
     fn blocks(&mut self, blocks: &[BlockEntry]) -> Result<(), Self::Error>;
 
+    /// A dirty bitmap of the block layer that is migrated with this stream, by the name of its node (or of
+    /// the device that it is a disk of) and its own. With the capability `dirty-bitmaps` only, and before
+    /// the first page.
+    fn bitmap(&mut self, _node: &str, _name: &str) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// All of these were named.
+    fn bitmaps_listed(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// The bytes of a page: [`page_bytes`](crate::Decoder::page_bytes) of them. `block` is a place
     /// in the list of blocks, `offset` a multiple of the page size that lies in the block.
     fn page(&mut self, block: usize, offset: u64, bytes: &[u8]) -> Result<(), Self::Error>;

@@ -47,6 +47,25 @@ pub(crate) const RAM: &[u8] = b"ram";
 /// Version 4 of the RAM section.
 pub(crate) const RAM_VERSION: u32 = 4;
 
+/// The section that holds the block layer's dirty bitmaps.
+pub(crate) const DIRTY_BITMAP: &[u8] = b"dirty-bitmap";
+
+/// DIRTY_BITMAP_MIG_FLAG_*, in the first byte of a chunk of that section.
+pub(crate) mod bitmap {
+    /// The version of the section.
+    pub(crate) const VERSION: u32 = 1;
+    pub(crate) const EOS: u8 = 0x01;
+    pub(crate) const BITMAP_NAME: u8 = 0x04;
+    pub(crate) const NODE_NAME: u8 = 0x08;
+    pub(crate) const START: u8 = 0x10;
+    pub(crate) const COMPLETE: u8 = 0x20;
+    pub(crate) const BITS: u8 = 0x40;
+    /// BITS with ZEROES: no bit is set, and none follows.
+    pub(crate) const ZERO_BITS: u8 = 0x42;
+    /// Which bits of a bitmap's own flags mean nothing.
+    pub(crate) const START_RESERVED: u8 = 0xf8;
+}
+
 /// RAM_SAVE_FLAG_*, in the low bits of a page record's offset.
 pub(crate) mod flag {
     pub(crate) const FILL: u64 = 0x02;

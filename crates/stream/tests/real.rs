@@ -211,18 +211,9 @@ fn a_very_old_machine_type_has_no_configuration_and_no_footers() {
 
 #[test]
 fn other_devices_that_send_while_the_guest_runs_are_refused_by_name() {
-    for (head, name, way_out) in [
-        (
-            &include_bytes!("fixtures/dirty-bitmap-x86_64-10.0.head")[..],
-            "dirty-bitmap",
-            "capability dirty-bitmaps off",
-        ),
-        (&include_bytes!("fixtures/block-x86_64-7.2.head")[..], "block", "capability block off"),
-    ] {
-        let (.., end) = decode(4096, [head]);
-        let error = end.unwrap_err();
-        assert_eq!(error.fault, StreamFault::Foreign { name: name.to_owned() });
-        assert_eq!(&head[error.offset as usize..][..name.len()], name.as_bytes());
-        assert!(error.to_string().ends_with(way_out), "{error}");
-    }
+    let head = &include_bytes!("fixtures/block-x86_64-7.2.head")[..];
+    let error = decode(4096, [head]).2.unwrap_err();
+    assert_eq!(error.fault, StreamFault::Foreign { name: "block".to_owned() });
+    assert_eq!(&head[error.offset as usize..][..5], b"block");
+    assert!(error.to_string().ends_with("capability block off"), "{error}");
 }

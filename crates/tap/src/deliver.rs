@@ -1,5 +1,6 @@
 //! A round of a tap: what is read from the stream until everything that was pending has come.
 
+use crate::error::OpenError;
 use crate::migration_tap::{MigrationTap, log};
 use crate::reader::ReadResult;
 use crate::throttle::Throttle;
@@ -8,7 +9,7 @@ use memtwin_qemu::{migration, status};
 use memtwin_replicate::{
     CancelToken, PageReceiver, PushSource, RoundError, RoundKind, SourceError,
 };
-use memtwin_stream::{FeedError, StreamPhase, return_path};
+use memtwin_stream::{FeedError, StreamPhase};
 use std::time::{Duration, Instant};
 
 /// How often a wait looks whether it was asked to stop.
@@ -22,6 +23,10 @@ const LENIENT: Duration = Duration::from_secs(2);
 const NO_MOMENT: Duration = Duration::from_secs(20);
 /// How often it is asked whether the guest still runs, when it may be paused.
 const PAUSE_INTERVAL: Duration = Duration::from_millis(10);
+/// How often a QEMU is asked how fast it sends that can't be told what a link carries.
+const MEASURE_INTERVAL: Duration = Duration::from_millis(200);
+/// How many sections a QEMU has to send at [`Throttle::Held`] until it is taken to be held.
+const LOOKS: u64 = 2;
 /// After the last page come the devices. When nothing has come for this long, they are all sent.
 const QUIET: Duration = Duration::from_millis(10);
 /// How long the guest may take to stand still after that, where no pause of ours is counted.
@@ -36,11 +41,7 @@ impl PushSource for MigrationTap<'_> {
     ) -> Result<(), RoundError> {
         self.tracker.begin();
         match kind {
-            RoundKind::PreCopy => {
-                self.throttle(Throttle::Full)?;
-                self.round(into, stop)?;
-                self.hold()
-            }
+            RoundKind::PreCopy => self.pre_copy(into, stop),
             RoundKind::Delta => self.delta(into, stop),
             RoundKind::Final => {
                 self.last(into, stop)?;
@@ -52,18 +53,51 @@ impl PushSource for MigrationTap<'_> {
 }
 
 impl MigrationTap<'_> {
+    /// Everything once. A QEMU that does not stay in pre-copy is begun with anew, held in another way, as long
+    /// as there is one.
+    fn pre_copy(
+        &mut self,
+        into: &mut dyn PageReceiver,
+        stop: &CancelToken,
+    ) -> Result<(), RoundError> {
+        loop {
+            self.throttle(Throttle::Full, into)?;
+            self.round(into, stop)?;
+            if !self.has_left() {
+                self.slow_down(into)?;
+                // One that is not held leaves as soon as it has looked at its log again.
+                self.tracker.sections = 0;
+                self.until(into, stop, |tap| tap.tracker.sections >= LOOKS)?;
+            }
+            if !self.has_left() {
+                return Ok(());
+            }
+            let not_held = self.not_held();
+            self.open_again(stop).map_err(|error| match error {
+                OpenError::NoOtherHold { .. } | OpenError::CannotHold { .. } => not_held,
+                error => log(error),
+            })?;
+            self.tracker.begin();
+        }
+    }
+
     /// A round while the guest runs. QEMU is held, and hurries only if there is something to send.
     fn delta(&mut self, into: &mut dyn PageReceiver, stop: &CancelToken) -> Result<(), RoundError> {
         // What came since the last round, and does not tell of now.
         while self.step(Duration::ZERO, into)? {}
         self.tracker.sections = 0;
         self.until(into, stop, |tap| tap.tracker.sections > 0)?;
-        if self.has_ended() || (self.tracker.pages == 0 && self.nothing_pending()?) {
+        if !self.has_left() && self.tracker.pages == 0 && self.nothing_pending()? {
             return Ok(());
         }
-        self.throttle(Throttle::Full)?;
-        self.round(into, stop)?;
-        self.hold()
+        if !self.has_left() {
+            self.throttle(Throttle::Full, into)?;
+            self.round(into, stop)?;
+        }
+        if self.has_left() {
+            return Err(self.not_held().into());
+        }
+        self.slow_down(into)
     }
 
     /// Reads on until what was pending when the round began has come.
@@ -71,7 +105,7 @@ impl MigrationTap<'_> {
         loop {
             self.tracker.empty = false;
             self.until(into, stop, |tap| tap.tracker.empty || tap.tracker.is_once_around())?;
-            if self.tracker.is_once_around() || self.has_ended() {
+            if self.tracker.is_once_around() || self.has_left() {
                 return Ok(());
             }
             if self.nothing_pending()? {
@@ -102,11 +136,8 @@ impl MigrationTap<'_> {
         Ok(now.ram.is_none_or(|ram| ram.remaining == 0))
     }
 
-    fn hold(&mut self) -> Result<(), RoundError> {
-        if !self.has_ended() {
-            self.throttle(Throttle::Held)?;
-        }
-        Ok(())
+    fn slow_down(&mut self, into: &mut dyn PageReceiver) -> Result<(), RoundError> {
+        self.throttle(Throttle::Held, into)
     }
 
     /// The last pages, with which QEMU pauses the guest; nothing when they have come.
@@ -114,16 +145,15 @@ impl MigrationTap<'_> {
         if self.may_end && self.has_ended() && self.stood_still()? {
             return Ok(());
         }
-        if !self.has_ended() {
+        if !self.may_end {
             // Most of it while the guest still runs.
-            self.throttle(Throttle::Full)?;
+            self.throttle(Throttle::Full, into)?;
             self.round(into, stop)?;
+            if self.has_left() {
+                return Err(self.not_held().into());
+            }
         }
-        self.left_early = self.has_ended();
-        if !self.has_ended() {
-            self.let_it_end(into, stop)?;
-        }
-        self.may_end = true;
+        self.let_it_end(into, stop)?;
         while self.step(QUIET, into)? {}
         let since = Instant::now();
         while self.count_pause()? || !self.stood_still()? {
@@ -145,16 +175,17 @@ impl MigrationTap<'_> {
         stop: &CancelToken,
     ) -> Result<(), RoundError> {
         self.count_pause()?;
-        self.throttle(Throttle::MayEnd(self.max_pause))?;
-        if !std::mem::replace(&mut self.may_end, true) {
-            let word = return_path::switchover_ack();
+        self.measure(into)?;
+        self.throttle(Throttle::MayEnd(self.max_pause), into)?;
+        if !std::mem::replace(&mut self.may_end, true)
+            && self.hold.let_go(self.reader.socket()).is_err()
+        {
             // Only of a stream that has ended already, by whomever.
-            if self.reader.socket().send(&word).is_err() {
-                return Err(self.ended().into());
-            }
+            return Err(self.ended().into());
         }
         let since = Instant::now();
-        let mut must_end = false;
+        let mut throttle = Throttle::MayEnd(self.max_pause);
+        let mut measured = since;
         while !self.has_ended() {
             if stop.is_set() {
                 return Err(RoundError::Interrupted);
@@ -167,8 +198,14 @@ impl MigrationTap<'_> {
             if since.elapsed() > NO_MOMENT {
                 return Err(self.no_moment().into());
             }
-            if since.elapsed() > LENIENT && !std::mem::replace(&mut must_end, true) {
-                self.throttle(Throttle::MustEnd(self.max_pause))?;
+            let is_lenient = throttle == Throttle::MayEnd(self.max_pause);
+            if is_lenient && since.elapsed() > LENIENT {
+                throttle = Throttle::MustEnd(self.max_pause);
+                self.throttle(throttle, into)?;
+            } else if !self.pace.is_told && measured.elapsed() > MEASURE_INTERVAL {
+                measured = Instant::now();
+                self.measure(into)?;
+                self.throttle(throttle, into)?;
             }
         }
         Ok(())
@@ -200,6 +237,11 @@ impl MigrationTap<'_> {
         Err(SourceError::Log(problem.into()).into())
     }
 
+    /// Whether QEMU has left pre-copy.
+    fn has_left(&self) -> bool {
+        matches!(self.decoder.phase(), StreamPhase::LastPass | StreamPhase::RamEnded)
+    }
+
     /// Whether all of memory has come.
     fn has_ended(&self) -> bool {
         self.decoder.phase() == StreamPhase::RamEnded
@@ -211,7 +253,7 @@ impl MigrationTap<'_> {
         Ok(!now.running)
     }
 
-    /// Reads until something is so, or all of memory has come.
+    /// Reads until something is so, or QEMU has left pre-copy.
     fn until(
         &mut self,
         into: &mut dyn PageReceiver,
@@ -219,7 +261,7 @@ impl MigrationTap<'_> {
         so: impl Fn(&Self) -> bool,
     ) -> Result<(), RoundError> {
         let mut silent = Instant::now();
-        while !so(self) && !self.has_ended() {
+        while !so(self) && !self.has_left() {
             if stop.is_set() {
                 return Err(RoundError::Interrupted);
             }
@@ -237,7 +279,11 @@ impl MigrationTap<'_> {
     }
 
     /// Reads a piece and hands its pages over. Whether there was one in time.
-    fn step(&mut self, timeout: Duration, into: &mut dyn PageReceiver) -> Result<bool, RoundError> {
+    pub(crate) fn step(
+        &mut self,
+        timeout: Duration,
+        into: &mut dyn PageReceiver,
+    ) -> Result<bool, RoundError> {
         match self.reader.read(timeout) {
             ReadResult::Bytes => {}
             ReadResult::Nothing => return Ok(false),

@@ -27,16 +27,62 @@ pub enum OpenError {
         /// QEMU's own words.
         reasons: Vec<String>,
     },
-    /// QEMU is too old to be held in pre-copy.
-    #[error(
-        "QEMU {version} can't be held in pre-copy, as it has no {missing}; QEMU 8.2 or later is needed"
-    )]
-    TooOld {
+    /// There is no way to hold it in pre-copy.
+    #[error("QEMU {version} can't be held in pre-copy: {reason}")]
+    CannotHold {
         /// Its version.
         version: String,
-        /// What it lacks.
-        missing: &'static str,
+        /// Why not, and which can.
+        reason: String,
     },
+    /// No hold that was tried has held it.
+    #[error(
+        "QEMU can't be held in pre-copy: it left it before it was asked to, in spite of {tried}"
+    )]
+    NoOtherHold {
+        /// What was tried.
+        tried: String,
+    },
+    /// It could not be left as it was when a hold had failed.
+    #[error("QEMU is not held in pre-copy by what was tried first; and then {undo}")]
+    NotUndone {
+        /// Why.
+        undo: CloseError,
+    },
+    /// Its blocks changed between two holds.
+    #[error("its RAMBlocks have changed meanwhile: memory was plugged or unplugged; try again")]
+    OtherBlocks,
+    /// A migration setting whose effect is not known.
+    #[error(
+        "the migration {kind} {name} is set ({value}), and what it does is not known to this version of \
+         Memtwin; put it back to its default for as long as this runs"
+    )]
+    UnknownSetting {
+        /// capability or parameter.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What it is set to.
+        value: String,
+    },
+    /// The block node that is to hold QEMU can't be added.
+    #[error("can't add the block node that is to hold QEMU in pre-copy: {error}")]
+    NoNode {
+        /// Why.
+        error: QmpError,
+    },
+    /// Somebody else has added a dirty bitmap at the same moment.
+    #[error(
+        "somebody else has added the dirty bitmap {bitmap} at the same moment, so QEMU will not store it in \
+         its image; remove it and add it again, then try again"
+    )]
+    ForeignBitmap {
+        /// Its node and its name.
+        bitmap: String,
+    },
+    /// The bitmap that is to hold QEMU is not part of the migration.
+    #[error("QEMU does not migrate the dirty bitmap that is to hold it in pre-copy; try again")]
+    NoBitmapSent,
     /// Another Memtwin is at work on it.
     #[error(
         "another Memtwin, or the guardian of one that was killed, is at work on this QEMU (process {pid}); wait for its end"

@@ -2,49 +2,67 @@
 
 use crate::cleanup::Cleanup;
 use crate::error::OpenError;
+use crate::hold::{Hold, HoldKind};
 use crate::opening::{BegunMigration, TapTarget, begin, why};
 use crate::pause::PausedInterval;
 use crate::reader::{EndReason, StreamReader, stall_timeout};
-use crate::throttle::Throttle;
+use crate::throttle::Pace;
 use crate::tracker::RoundTracker;
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
-use memtwin_qemu::{Block, RamCounters, parameters, status};
+use memtwin_qemu::{Block, RamCounters, RunState, status};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{CancelToken, Collector, GuestState, PushSource, Source, SourceError};
 use memtwin_stream::{BlockEntry, Decoder};
+use std::fmt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A running QEMU, held in pre-copy.
 ///
 /// Dropped, it leaves QEMU as it was found.
-#[derive(Debug)]
 pub struct MigrationTap<'q> {
     pub(crate) qmp: &'q mut Qmp,
+    target: TapTarget,
+    guardian: Box<dyn Fn() -> Command + 'q>,
     pub(crate) reader: StreamReader,
     pub(crate) decoder: Decoder,
     pub(crate) tracker: RoundTracker,
     pub(crate) counters: Counters,
+    pub(crate) hold: Box<dyn Hold>,
+    /// The holds that did not hold this QEMU.
+    failed_holds: Vec<HoldKind>,
+    pub(crate) pace: Pace,
     /// Whether the guest ran when the tap was opened.
     pub(crate) ran: bool,
     /// How long the guest may stand still for us.
     pub(crate) max_pause: Duration,
+    /// When it was seen to run last, in a wait for its pause.
+    pub(crate) seen_running: Option<Instant>,
     /// When it must run again, from the moment when it is seen to be paused.
     pub(crate) resume_by: Option<Instant>,
     /// When the guest was paused last, and when it was let run on.
     pub(crate) paused: Option<PausedInterval>,
     /// The same as it was when the last pages had come: the pause that is judged.
     pub(crate) judged: Option<PausedInterval>,
-    /// Whether QEMU may end: the word was given.
+    /// Whether QEMU may end: it was let go.
     pub(crate) may_end: bool,
-    /// Whether it had sent everything before it was given that word.
-    pub(crate) left_early: bool,
     layout: Layout,
+    listed: Vec<BlockEntry>,
     /// Which region each listed block is, if it is one.
     pub(crate) regions: Vec<Option<RegionId>>,
     machine: String,
     /// `None` when QEMU was left as it was found, or to the guardian.
     pub(crate) cleanup: Option<Cleanup>,
+}
+
+impl fmt::Debug for MigrationTap<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MigrationTap")
+            .field("target", &self.target)
+            .field("hold", &self.hold)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What came in a tap's stream, and what QEMU says it has sent.
@@ -70,46 +88,80 @@ impl<'q> MigrationTap<'q> {
         qmp: &'q mut Qmp,
         target: &TapTarget,
         blocks: &[Block],
-        guardian: Command,
+        guardian: impl Fn() -> Command + 'q,
         stop: &CancelToken,
     ) -> Result<Self, OpenError> {
-        let BegunMigration { reader, decoder, blocks: listed, machine, ran, cleanup } =
-            begin(qmp, target, guardian, stop)?;
+        let begun = begin(qmp, target, guardian(), &[], stop)?;
+        let pace = pace(&begun);
+        let BegunMigration { reader, decoder, blocks: listed, machine, ran, hold, cleanup, .. } =
+            begun;
         let mut this = Self {
             qmp,
+            target: target.clone(),
+            guardian: Box::new(guardian),
             reader,
             decoder,
             tracker: RoundTracker::default(),
             counters: Counters::default(),
+            hold,
+            failed_holds: Vec::new(),
+            pace,
             ran,
             max_pause: target.max_pause,
+            seen_running: None,
             resume_by: None,
             paused: None,
             judged: None,
             may_end: false,
-            left_early: false,
             layout: Layout::default(),
             regions: (0..listed.len()).map(|at| Some(RegionId(at))).collect(),
+            listed,
             machine,
             cleanup: Some(cleanup),
         };
         // On an error here dropping it leaves QEMU as it was.
-        this.layout = layout(&listed, blocks, this.page_size()?)?;
+        this.layout = layout(&this.listed, blocks, this.page_size()?)?;
         Ok(this)
+    }
+
+    /// Begins anew with the next hold, as this one does not hold this QEMU: everything is sent again.
+    ///
+    /// Errors: there is no other hold; QEMU can't be tapped any more; it has other blocks now.
+    pub(crate) fn open_again(&mut self, stop: &CancelToken) -> Result<(), OpenError> {
+        self.failed_holds.push(self.hold.kind());
+        if let Some(cleanup) = self.cleanup.take() {
+            cleanup
+                .finish(self.qmp, self.reader.socket())
+                .map_err(|undo| OpenError::NotUndone { undo })?;
+        }
+        self.note_events();
+        let guardian = (self.guardian)();
+        let begun = begin(self.qmp, &self.target, guardian, &self.failed_holds, stop)?;
+        self.pace = pace(&begun);
+        let BegunMigration { reader, decoder, blocks, hold, cleanup, .. } = begun;
+        (self.reader, self.decoder, self.hold) = (reader, decoder, hold);
+        self.cleanup = Some(cleanup);
+        (self.tracker, self.counters) = (RoundTracker::default(), Counters::default());
+        (self.paused, self.seen_running) = (None, None);
+        // On an error here dropping it leaves QEMU as it was.
+        if blocks == self.listed { Ok(()) } else { Err(OpenError::OtherBlocks) }
     }
 
     fn page_size(&self) -> Result<PageSize, OpenError> {
         Ok(PageSize::new(u64::from(self.decoder.page_bytes()))?)
     }
 
-    /// The same tap, of one block alone; the others' pages are read and dropped. `None` if there is
-    /// no block of this name.
-    pub fn only(mut self, name: &str) -> Option<Self> {
-        let (at, region) = self.layout.iter().find(|(_, region)| region.name() == name)?;
-        let (at, region) = (at.0, region.clone());
-        self.regions = (0..self.layout.len()).map(|i| (i == at).then_some(RegionId(0))).collect();
-        self.layout = Layout::new(vec![region]);
-        Some(self)
+    /// The same tap, of these blocks alone; the others' pages are read and dropped.
+    #[must_use]
+    pub fn only(mut self, wanted: impl Fn(&Region) -> bool) -> Self {
+        let mut kept = Vec::new();
+        for region in &mut self.regions {
+            let one = region.map(|id| self.layout.region(id)).filter(|region| wanted(region));
+            *region = one.map(|_| RegionId(kept.len()));
+            kept.extend(one.cloned());
+        }
+        self.layout = Layout::new(kept);
+        self
     }
 
     /// The regions, also before there is a replication.
@@ -127,43 +179,30 @@ impl<'q> MigrationTap<'q> {
         self.counters
     }
 
+    /// What holds it in pre-copy.
+    pub fn hold(&self) -> HoldKind {
+        self.hold.kind()
+    }
+
     /// Leaves QEMU as it was found. Does nothing the second time.
     ///
-    /// Errors: QEMU could not be left so, and who goes on with it; or it had left pre-copy before it was
-    /// asked to, so that what came was not the log of a guest that was held.
+    /// Errors: QEMU could not be left so, and who goes on with it.
     pub fn close(&mut self) -> Result<(), SourceError> {
         let Some(cleanup) = self.cleanup.take() else { return Ok(()) };
         cleanup.finish(self.qmp, self.reader.socket()).map_err(log)?;
-        let now = status(self.qmp).map_err(log)?;
         self.note_events();
-        if self.left_early && self.ran && now.running {
-            return Err(SourceError::Log(
-                "QEMU left pre-copy before it was asked to: this QEMU can't be held, and what it sent says \
-                 nothing about its log"
-                    .into(),
-            ));
-        }
         Ok(())
     }
 
-    /// Sets how fast QEMU goes, if the migration under way is ours and nobody else has set it.
-    pub(crate) fn throttle(&mut self, throttle: Throttle) -> Result<(), SourceError> {
-        if self.reader.why_ended().is_some() {
-            return Err(self.ended());
-        }
-        let now = parameters(self.qmp).map_err(log)?;
-        let ours = Throttle::all_values(self.max_pause);
-        let changed = ours.iter().find(|(name, values)| {
-            now.get(name.as_str()).is_some_and(|value| !values.contains(value))
-        });
-        if let Some((name, _)) = changed {
-            let (now, name) = (&now[name], name.clone());
-            let problem = format!(
-                "somebody else has set {name} to {now} meanwhile, so QEMU can't be held; theirs is left as it is"
-            );
-            return Err(SourceError::Log(problem.into()));
-        }
-        throttle.set(self.qmp, self.decoder.page_bytes()).map_err(log)
+    /// What is said of a QEMU that has left pre-copy before it was asked to: what it sent says nothing about
+    /// the log of a guest that runs.
+    pub(crate) fn not_held(&self) -> SourceError {
+        let problem = format!(
+            "QEMU left pre-copy before it was asked to: it is not held by {}, and what it sent says nothing \
+             about its log",
+            self.hold.kind()
+        );
+        SourceError::Log(problem.into())
     }
 
     /// Why there is no more stream.
@@ -233,11 +272,24 @@ impl Source for MigrationTap<'_> {
 
     fn guest(&mut self) -> Result<GuestState, SourceError> {
         let now = status(self.qmp).map_err(log)?;
+        // Nothing but our own migration has brought it there.
+        if now.status == RunState::FinishMigrate && !self.may_end && self.cleanup.is_some() {
+            return Err(self.not_held());
+        }
         Ok(if now.running { GuestState::Running } else { GuestState::Stopped })
     }
 
     fn push_source(&mut self) -> Option<&mut dyn PushSource> {
         Some(self)
+    }
+}
+
+fn pace(begun: &BegunMigration) -> Pace {
+    Pace {
+        page_bytes: begun.decoder.page_bytes(),
+        is_told: begun.is_told,
+        held_bytes: begun.hold.held_bytes(),
+        sent_lately: 0,
     }
 }
 

@@ -3,15 +3,16 @@
 use crate::cleanup::Cleanup;
 use crate::error::OpenError;
 use crate::guardian::Guardian;
+use crate::hold::{Hold, HoldKind, ways_to_hold};
 use crate::reader::{ReadResult, StreamReader, stall_timeout};
+use crate::settings::wanted;
 use crate::socket::StreamSocket;
-use crate::throttle::Throttle;
+use crate::throttle::{Pace, Throttle};
 use crate::tracker::BlockListReader;
 use crate::undo::Undo;
 use crate::undo_note::{TakenNote, UndoNote};
 use memtwin_qemu::{
-    ProcessId, QemuSettings, balloon, capabilities, migration, migration_hazard, parameters,
-    status, version,
+    ProcessId, QemuSettings, capabilities, migration, migration_hazard, parameters, status,
 };
 use memtwin_qmp::{Qmp, QmpError};
 use memtwin_replicate::CancelToken;
@@ -33,25 +34,6 @@ const SOCKET_NAME: &str = "memtwin-tap";
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const SETUP_INTERVAL: Duration = Duration::from_millis(2);
-
-/// Capabilities that change the stream or the guest in a way that a tap has no use for.
-const UNWANTED: [&str; 15] = [
-    "auto-converge",
-    "background-snapshot",
-    "compress",
-    "dirty-bitmaps",
-    "dirty-limit",
-    "mapped-ram",
-    "multifd",
-    "pause-before-switchover",
-    "postcopy-preempt",
-    "postcopy-ram",
-    "rdma-pin-all",
-    "x-colo",
-    "x-ignore-shared",
-    "xbzrle",
-    "zero-copy-send",
-];
 
 /// The QEMU that is to be tapped, and how.
 #[derive(Clone, Debug)]
@@ -75,17 +57,22 @@ pub(crate) struct BegunMigration {
     pub(crate) machine: String,
     /// Whether the guest ran.
     pub(crate) ran: bool,
+    /// What is to hold it in pre-copy.
+    pub(crate) hold: Box<dyn Hold>,
+    /// Whether it can be told what a link carries.
+    pub(crate) is_told: bool,
     pub(crate) cleanup: Cleanup,
 }
 
-/// Begins a migration to us. `guardian` executes a program that calls
-/// [`guardian_main`](crate::guardian_main).
+/// Begins a migration to us, with the best hold that was not `tried` before. `guardian` executes a program
+/// that calls [`guardian_main`](crate::guardian_main).
 ///
 /// Errors: QEMU is left as it was, or what was left is in the error.
 pub(crate) fn begin(
     qmp: &mut Qmp,
     target: &TapTarget,
     guardian: Command,
+    tried: &[HoldKind],
     stop: &CancelToken,
 ) -> Result<BegunMigration, OpenError> {
     let system = |what| move |errno| OpenError::System { what, errno };
@@ -101,8 +88,9 @@ pub(crate) fn begin(
         }
     };
     // From here on to its being written a note says nothing, and must not stay.
-    let wanted = look(qmp).inspect_err(|_| note.remove())?;
-    let mut parameters = Throttle::all_values(target.max_pause);
+    let Wanted { settings: wanted, hold, is_told } =
+        look(qmp, tried).inspect_err(|_| note.remove())?;
+    let mut parameters = Throttle::all_values(target.max_pause, hold.held_bytes());
     for (name, value) in &wanted.parameters {
         parameters.entry(name.clone()).or_default().push(value.clone());
     }
@@ -110,6 +98,7 @@ pub(crate) fn begin(
         settings: wanted.before(qmp).inspect_err(|_| note.remove())?,
         capabilities: wanted.capabilities.clone(),
         parameters,
+        node: hold.node().map(str::to_owned),
         ran: status(qmp).inspect_err(|_| note.remove())?.running,
         qemu,
         monitor: target.monitor.clone(),
@@ -125,9 +114,9 @@ pub(crate) fn begin(
     let ran = undo.ran;
     let cleanup = Cleanup::new(undo, note, guardian);
     let reader = || StreamReader::start(socket.clone(), stall_timeout(target.max_pause));
-    match begun(qmp, &wanted, reader, theirs, stop) {
+    match begun(qmp, &wanted, &*hold, reader, theirs, stop) {
         Ok(ListedBlocks { reader, decoder, blocks, machine }) => {
-            Ok(BegunMigration { reader, decoder, blocks, machine, ran, cleanup })
+            Ok(BegunMigration { reader, decoder, blocks, machine, ran, hold, is_told, cleanup })
         }
         Err(first) => Err(match cleanup.finish(qmp, &socket) {
             Ok(()) => first,
@@ -136,8 +125,15 @@ pub(crate) fn begin(
     }
 }
 
-/// Looks whether this QEMU can be tapped, and returns the settings that this takes.
-fn look(qmp: &mut Qmp) -> Result<QemuSettings, OpenError> {
+/// What a QEMU needs to be tapped.
+struct Wanted {
+    settings: QemuSettings,
+    hold: Box<dyn Hold>,
+    is_told: bool,
+}
+
+/// Looks whether this QEMU can be tapped, and what that takes.
+fn look(qmp: &mut Qmp, tried: &[HoldKind]) -> Result<Wanted, OpenError> {
     let now = migration(qmp)?;
     if now.status.is_under_way() {
         return Err(OpenError::Busy { status: now.status });
@@ -148,43 +144,29 @@ fn look(qmp: &mut Qmp) -> Result<QemuSettings, OpenError> {
     if let Some(reason) = migration_hazard(qmp)? {
         return Err(OpenError::Blocked { reasons: vec![reason] });
     }
-    let has = capabilities(qmp)?;
-    let knows = parameters(qmp)?;
-    let missing = match () {
-        () if !has.contains_key("switchover-ack") => Some("switchover-ack"),
-        () if !knows.contains_key("avail-switchover-bandwidth") => {
-            Some("avail-switchover-bandwidth")
-        }
-        () => None,
-    };
-    if let Some(missing) = missing {
-        return Err(OpenError::TooOld { version: version(qmp)?.to_string(), missing });
-    }
-    // Hardly anything is sent before it is seen that the capabilities are what they must be: without a
-    // return path QEMU would take its guest for handed over when all was sent.
-    let mut settings = Throttle::Opening.settings(USUAL_PAGE_BYTES);
-    for unwanted in UNWANTED.into_iter().filter(|name| has.contains_key(*name)) {
-        settings = settings.capability(unwanted, false);
-    }
-    // QEMU takes no hints at free pages, which it would not send, where postcopy could follow.
-    if has.contains_key("postcopy-ram") && balloon(qmp)?.is_some_and(|balloon| balloon.hints) {
-        settings = settings.capability("postcopy-ram", true);
-    }
-    // cpr-reboot pauses the guest at the beginning: for as long as its RAM takes to be sent.
-    if knows.contains_key("mode") {
-        settings = settings.parameter("mode", "normal");
-    }
-    // A stream in TLS is for somebody else; what crosses this socket does not leave the machine.
-    if knows.contains_key("tls-creds") {
-        settings = settings.parameter("tls-creds", "");
-    }
-    Ok(settings.capability("return-path", true).capability("switchover-ack", true))
+    let (has, knows) = (capabilities(qmp)?, parameters(qmp)?);
+    let choice = ways_to_hold(qmp, &has, &knows)?;
+    let hold = choice
+        .next(tried)
+        .map_err(|errno| OpenError::System { what: "a random name", errno })?
+        .ok_or_else(|| OpenError::NoOtherHold { tried: named(tried) })?;
+    let is_told = knows.contains_key("avail-switchover-bandwidth");
+    let page_bytes = USUAL_PAGE_BYTES;
+    let pace = Pace { page_bytes, is_told, held_bytes: hold.held_bytes(), sent_lately: 0 };
+    let settings = wanted(qmp, (&has, &knows), &*hold, &pace)?;
+    Ok(Wanted { settings, hold, is_told })
+}
+
+fn named(holds: &[HoldKind]) -> String {
+    let names: Vec<String> = holds.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 /// Changes the settings, and has QEMU migrate into the other end of the socket.
 fn begun(
     qmp: &mut Qmp,
     wanted: &QemuSettings,
+    hold: &dyn Hold,
     reader: impl FnOnce() -> std::io::Result<StreamReader>,
     theirs: OwnedFd,
     stop: &CancelToken,
@@ -192,6 +174,7 @@ fn begun(
     let reader =
         reader().map_err(|errno| OpenError::System { what: "a thread for the stream", errno })?;
     wanted.apply(qmp)?;
+    hold.prepare(qmp)?;
     qmp.send_fd(SOCKET_NAME, theirs.as_fd())?;
     drop(theirs);
     let uri = json!({ "uri": format!("fd:{SOCKET_NAME}") });
@@ -209,7 +192,7 @@ fn begun(
     are_set(qmp, wanted)?;
     let since = Instant::now();
     let page_bytes = page_bytes(qmp, &reader, since, stop)?;
-    let listed = listed(qmp, reader, page_bytes, since, stop)?;
+    let listed = listed(qmp, reader, hold, page_bytes, since, stop)?;
     match u64::from(listed.decoder.page_bytes()) {
         ours if ours == page_bytes => Ok(listed),
         // Pages of another size than the stream is decoded with would be misread.
@@ -265,6 +248,7 @@ struct ListedBlocks {
 fn listed(
     qmp: &mut Qmp,
     mut reader: StreamReader,
+    hold: &dyn Hold,
     page_bytes: u64,
     since: Instant,
     stop: &CancelToken,
@@ -292,7 +276,17 @@ fn listed(
                 FeedError::Decode(error) => OpenError::Stream(error),
                 FeedError::Visitor(never) => match never {},
             })?;
-            if let Some(blocks) = opening.blocks.take() {
+            if let Some((node, name)) =
+                opening.bitmaps.iter().find(|(node, name)| !hold.owns(node, name))
+            {
+                return Err(OpenError::ForeignBitmap { bitmap: format!("{node}/{name}") });
+            }
+            // The bitmaps are listed behind the blocks, and before the first page.
+            let all = hold.node().is_none() || opening.bitmaps_listed;
+            if let Some(blocks) = opening.blocks.take_if(|_| all) {
+                if hold.node().is_some() && opening.bitmaps.is_empty() {
+                    return Err(OpenError::NoBitmapSent);
+                }
                 reader.put_back(at + 1);
                 return Ok(ListedBlocks { reader, decoder, blocks, machine: opening.machine });
             }

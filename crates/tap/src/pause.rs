@@ -76,6 +76,8 @@ impl MigrationTap<'_> {
     /// QEMU may pause the guest from here on. As long as it runs, its pause has not begun, and the
     /// guardian hears so; when it is seen to be paused, the time counts.
     ///
+    /// It is seen by QEMU's event. It is not asked: until its last pages are taken it may not answer.
+    ///
     /// Whether it runs. Errors: it stands still for too long, or there is no guardian.
     pub(crate) fn count_pause(&mut self) -> Result<bool, SourceError> {
         if !self.ran {
@@ -84,12 +86,16 @@ impl MigrationTap<'_> {
         if let Some(by) = self.resume_by {
             return if Instant::now() < by { Ok(false) } else { Err(self.too_long()) };
         }
-        // Before it is asked: however long that takes, the guardian counts.
+        // Before it is looked: however long that takes, the guardian counts.
         self.watched()?;
-        let since = Instant::now();
-        let running = status(self.qmp).map_err(log)?.running;
-        if !running {
-            self.resume_by = Some(since + ours(self.max_pause));
+        let now = Instant::now();
+        self.qmp.look_for_events().map_err(log)?;
+        self.note_events();
+        let running = self.paused.is_none_or(|paused| paused.to.is_some());
+        if running {
+            self.seen_running = Some(now);
+        } else {
+            self.resume_by = Some(self.seen_running.unwrap_or(now) + ours(self.max_pause));
         }
         Ok(running)
     }

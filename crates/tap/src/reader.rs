@@ -71,6 +71,8 @@ pub(crate) struct StreamReader {
 #[derive(Debug, Default)]
 struct SharedQueue {
     queue: Mutex<StreamQueue>,
+    /// Held while bytes go from the socket to the queue; taken before `queue`.
+    receiving: Mutex<()>,
     arrived: Condvar,
     taken: Condvar,
     stall_timeout: Duration,
@@ -148,7 +150,8 @@ impl StreamReader {
     ///
     /// Errors: the system does not say.
     pub(crate) fn unread(&self) -> io::Result<u64> {
-        // Under the lock nothing is on its way between the two.
+        // Under this lock nothing is on its way between the two.
+        let _still = self.shared.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = self.shared.lock();
         Ok(queue.bytes + self.socket.readable()?)
     }
@@ -207,22 +210,29 @@ impl SharedQueue {
 
     fn read_one(&self, socket: &StreamSocket) -> io::Result<Option<EndReason>> {
         socket.wait_readable(POLL_INTERVAL)?;
+        let mut piece = {
+            let mut queue = self.lock();
+            if queue.unwanted {
+                return Ok(Some(EndReason::Closed));
+            }
+            queue.spare.pop().unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES))
+        };
+        piece.clear();
+        // Whoever takes from the queue meanwhile is not held up.
+        let receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+        let received = socket.receive(&mut piece)?;
         let mut queue = self.lock();
-        if queue.unwanted {
-            return Ok(Some(EndReason::Closed));
-        }
-        let mut piece = queue.spare.pop().unwrap_or_default();
-        piece.resize(PIECE_BYTES, 0);
-        match socket.receive(&mut piece)? {
+        match received {
             None => {
                 queue.keep_spare(piece);
                 return Ok(None);
             }
             Some(0) => return Ok(Some(EndReason::Closed)),
-            Some(bytes) => piece.truncate(bytes),
+            Some(_) => {}
         }
         queue.bytes += piece.len() as u64;
         queue.pieces.push_back(piece);
+        drop(receiving);
         self.arrived.notify_all();
         if self.has_room(queue) {
             return Ok(None);

@@ -7,6 +7,7 @@
 //! ([`StreamSocket::closed_by_qemu`]), our migration is at its end.
 
 use memtwin_stream::return_path;
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -47,10 +48,11 @@ impl StreamSocket {
         self.poll(PollFlags::IN, timeout).map(|_| ())
     }
 
-    /// Reads what is there, without waiting. 0 is the end. `None`: nothing is there now.
-    pub(crate) fn receive(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        match recv(self.as_fd(), into, RecvFlags::DONTWAIT) {
-            Ok((_, bytes)) => Ok(Some(bytes)),
+    /// Reads what is there, without waiting, into the room that a vector has left. 0 is the end. `None`:
+    /// nothing is there now.
+    pub(crate) fn receive(&self, into: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        match recv(self.as_fd(), spare_capacity(into), RecvFlags::DONTWAIT) {
+            Ok((bytes, _)) => Ok(Some(bytes)),
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
             // As a source that was killed leaves it.
             Err(Errno::CONNRESET) => Ok(Some(0)),

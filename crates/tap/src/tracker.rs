@@ -90,6 +90,9 @@ impl StreamVisitor for StreamReceiver<'_> {
 pub(crate) struct BlockListReader {
     pub(crate) machine: String,
     pub(crate) blocks: Option<Vec<BlockEntry>>,
+    /// The dirty bitmaps that are migrated along, each with the name of its node.
+    pub(crate) bitmaps: Vec<(String, String)>,
+    pub(crate) bitmaps_listed: bool,
 }
 
 impl StreamVisitor for BlockListReader {
@@ -101,6 +104,16 @@ impl StreamVisitor for BlockListReader {
 
     fn blocks(&mut self, blocks: &[BlockEntry]) -> Result<(), Self::Error> {
         self.blocks = Some(blocks.to_vec());
+        Ok(())
+    }
+
+    fn bitmap(&mut self, node: &str, name: &str) -> Result<(), Self::Error> {
+        self.bitmaps.push((node.to_owned(), name.to_owned()));
+        Ok(())
+    }
+
+    fn bitmaps_listed(&mut self) -> Result<(), Self::Error> {
+        self.bitmaps_listed = true;
         Ok(())
     }
 

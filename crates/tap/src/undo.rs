@@ -9,7 +9,7 @@
 use crate::socket::StreamSocket;
 use memtwin_qemu::{
     Capabilities, MigrationStatus, Parameters, ProcessId, QemuSettings, RunState, SettingsError,
-    migration, set_capabilities, set_parameters, status,
+    migration, remove_bitmap_node, set_capabilities, set_parameters, status,
 };
 use memtwin_qmp::{Qmp, QmpError};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ pub struct Undo {
     pub capabilities: Capabilities,
     /// Every value that we give to each parameter.
     pub parameters: BTreeMap<String, Vec<Value>>,
+    /// The block node with a dirty bitmap that was added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Whether the guest ran.
     pub ran: bool,
     /// QEMU's process.
@@ -64,6 +67,14 @@ pub enum UndoError {
     /// The settings can't be put back.
     #[error("putting back the migration settings: {0}")]
     Settings(#[from] SettingsError),
+    /// The block node can't be removed.
+    #[error("removing the block node {node}, which was added to hold QEMU: {error}")]
+    Node {
+        /// The node.
+        node: String,
+        /// Why.
+        error: QmpError,
+    },
     /// The migration to us does not end.
     #[error(
         "QEMU has not ended the migration to us {} s after its stream was ended: it hangs",
@@ -98,7 +109,10 @@ pub enum UndoError {
 impl UndoError {
     /// Whether the connection to the monitor has ended.
     pub(crate) fn is_disconnected(&self) -> bool {
-        let (Self::Qmp(error) | Self::Settings(SettingsError::Qmp(error))) = self else {
+        let (Self::Qmp(error)
+        | Self::Settings(SettingsError::Qmp(error))
+        | Self::Node { error, .. }) = self
+        else {
             return false;
         };
         matches!(error, QmpError::Closed { .. } | QmpError::Socket { .. })
@@ -126,8 +140,10 @@ impl Undo {
         let parameters = self.put_back_parameters(qmp);
         self.is_free(qmp)?;
         let runs = self.see_it_run(qmp);
+        let node = self.remove_node(qmp);
         self.put_back_capabilities(qmp)?;
         parameters?;
+        node?;
         runs
     }
 
@@ -151,8 +167,25 @@ impl Undo {
     pub(crate) fn put_back(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
         let parameters = self.put_back_parameters(qmp);
         self.is_free(qmp)?;
+        let node = self.remove_node(qmp);
         self.put_back_capabilities(qmp)?;
+        node?;
         parameters
+    }
+
+    /// Removes the node that was added. QEMU may use its bitmap for a moment after the migration has ended.
+    fn remove_node(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
+        let Some(node) = &self.node else { return Ok(()) };
+        let since = Instant::now();
+        loop {
+            match remove_bitmap_node(qmp, node) {
+                Err(QmpError::Refused { .. }) if since.elapsed() < END_TIMEOUT => {
+                    thread::sleep(POLL_INTERVAL);
+                }
+                Err(error) => return Err(UndoError::Node { node: node.clone(), error }),
+                Ok(()) => return Ok(()),
+            }
+        }
     }
 
     fn put_back_parameters(&self, qmp: &mut Qmp) -> Result<(), UndoError> {
@@ -192,7 +225,15 @@ impl Undo {
         let parameters = json!({
             "execute": "migrate-set-parameters", "arguments": self.parameters_to_restore(&ours),
         });
-        format!("{capabilities} {parameters}")
+        let mut commands = format!("{capabilities} {parameters}");
+        if let Some(node) = &self.node {
+            let bitmap = json!({
+                "execute": "block-dirty-bitmap-remove", "arguments": { "node": node, "name": node },
+            });
+            let node = json!({ "execute": "blockdev-del", "arguments": { "node-name": node } });
+            commands.push_str(&format!(" {bitmap} {node}"));
+        }
+        commands
     }
 
     /// No migration is under way. Ours may be for a moment after QEMU has shut its stream; one that still
@@ -271,6 +312,7 @@ mod tests {
             parameters: [("max-bandwidth", vec![10_u64, 1 << 40]), ("downtime-limit", vec![1, 62])]
                 .map(|(name, all)| (name.to_owned(), all.into_iter().map(Value::from).collect()))
                 .into(),
+            node: None,
             ran: true,
             qemu: ProcessId { pid: 7, started: 1, boot: String::new() },
             monitor: "qmp".into(),

@@ -103,6 +103,7 @@ mod tests {
             settings: QemuSettings::new().parameter("max-bandwidth", 128),
             capabilities: [].into(),
             parameters: [].into(),
+            node: None,
             ran: true,
             qemu: qemu.clone(),
             monitor: "qmp".into(),

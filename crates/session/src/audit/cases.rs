@@ -4,7 +4,7 @@ use super::findings::{BlockFindings, ControlFindings};
 use crate::paused_read::unclear;
 use crate::verdict::{CaseFacts, Override, verdict_of};
 use memtwin_pages::{Layout, Region};
-use memtwin_qemu::Block;
+use memtwin_qemu::{Block, out_of_sight};
 use memtwin_report::{Case, CaseBuilder};
 
 impl BlockFindings {
@@ -70,6 +70,11 @@ pub(super) fn not_judged(
         let name = format!("audit/{}", block.name);
         if !block.is_named {
             let reason = "it has no name, so QEMU does not migrate it (docs/qemu.md)";
+            return Some(Case::skipped(name, source, reason));
+        }
+        if out_of_sight(blocks).any(|hidden| hidden.name == block.name) {
+            let reason = "QEMU before 8.2 does not say where it lies, as the guest does not see it \
+                          (docs/qemu.md)";
             return Some(Case::skipped(name, source, reason));
         }
         match trouble {

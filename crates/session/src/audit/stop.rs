@@ -8,7 +8,7 @@ use crate::helper::HelperCommand;
 use crate::judge::CapturedJudge;
 use crate::observer::SessionObserver;
 use crate::paused_read::PausedRead;
-use crate::qemu_guest::Attached;
+use crate::qemu_guest::{Attached, can_be_read};
 use crate::read_twin::TwinPart;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use memtwin_pages::{Layout, RegionId};
@@ -67,8 +67,10 @@ impl AuditStop<'_> {
         let target = attached.target(self.max_pause).map_err(not_begun)?;
         let Attached { qmp, blocks, .. } = attached;
         let balloon = balloon(qmp).map_err(not_begun)?;
-        let tap = MigrationTap::open(qmp, &target, blocks, self.guardian.command(), self.stop)
-            .map_err(not_begun)?;
+        let guardian = || self.guardian.command();
+        let tap = MigrationTap::open(qmp, &target, blocks, guardian, self.stop)
+            .map_err(not_begun)?
+            .only(|region| can_be_read(blocks, region.name()));
         let layout = tap.regions().clone();
         let memories = Attached::memories(blocks, &process, &layout).map_err(not_begun)?;
         let mut twin = WithheldTwin::new(WITHHELD, self.seed);

@@ -12,6 +12,9 @@ pub(crate) struct Stream {
 /// The number of the RAM section.
 pub(crate) const RAM_ID: u32 = 2;
 
+/// The number of the section of dirty bitmaps.
+pub(crate) const BITMAPS_ID: u32 = 3;
+
 impl Stream {
     /// Magic, version, machine type.
     pub(crate) fn new(machine: &str, page_bytes: usize) -> Self {
@@ -138,6 +141,22 @@ impl Stream {
     pub(crate) fn forget(&mut self) -> &mut Self {
         self.last = None;
         self
+    }
+
+    /// The head of one of the sections of dirty bitmaps: the first (1), a part (2) or the last (3).
+    pub(crate) fn bitmaps(&mut self, kind: u8) -> &mut Self {
+        self.u8(kind).u32(BITMAPS_ID);
+        if kind == 1 { self.name("dirty-bitmap").u32(0).u32(1) } else { self }
+    }
+
+    /// The start of a bitmap: its names, a granularity of 512 bytes, enabled.
+    pub(crate) fn bitmap(&mut self, node: &str, name: &str) -> &mut Self {
+        self.u8(0x1c).name(node).name(name).u32(512).u8(1)
+    }
+
+    /// The end of such a section, and its footer.
+    pub(crate) fn close_bitmaps(&mut self) -> &mut Self {
+        self.u8(1).u8(0x7e).u32(BITMAPS_ID)
     }
 
     /// Something like the devices' state and the description of it.

@@ -22,6 +22,8 @@ pub(crate) enum Call {
     Fill { block: usize, offset: u64, byte: u8 },
     Section { kind: SectionKind, pages: u64 },
     Command(StreamCommand),
+    Bitmap { node: String, name: String },
+    BitmapsListed,
 }
 
 /// Writes down what it is told, and fails at one call if it is to.
@@ -70,6 +72,14 @@ impl StreamVisitor for Calls {
 
     fn command(&mut self, command: StreamCommand) -> Result<(), Full> {
         self.note(Call::Command(command))
+    }
+
+    fn bitmap(&mut self, node: &str, name: &str) -> Result<(), Full> {
+        self.note(Call::Bitmap { node: node.to_owned(), name: name.to_owned() })
+    }
+
+    fn bitmaps_listed(&mut self) -> Result<(), Full> {
+        self.note(Call::BitmapsListed)
     }
 }
 

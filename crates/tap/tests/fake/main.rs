@@ -49,7 +49,7 @@ fn target(server: &Server) -> TapTarget {
 fn failed(faults: Faults) -> (OpenError, State) {
     let (server, mut qmp) = connected(faults);
     let error =
-        MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &CancelToken::default())
+        MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &CancelToken::default())
             .unwrap_err();
     drop(qmp);
     let state = std::sync::Arc::into_inner(server.done()).unwrap().into_inner().unwrap();
@@ -69,7 +69,7 @@ fn is_as_it_was(state: &State) {
 fn a_fake_that_refuses_nothing_is_tapped_and_left_as_it_was() {
     let (server, mut qmp) = connected(Faults::default());
     let mut tap =
-        MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &CancelToken::default())
+        MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &CancelToken::default())
             .unwrap();
     assert_eq!(tap.machine(), "none");
     {
@@ -137,13 +137,13 @@ fn nothing_is_changed_without_a_guardian_or_beside_another_migration() {
         &mut qmp,
         &target(&server),
         &[],
-        Command::new("/no/such/guardian"),
+        || Command::new("/no/such/guardian"),
         &stop,
     )
     .unwrap_err();
     assert!(error.to_string().contains("guardian"), "{error}");
     server.state.lock().unwrap().status = "active";
-    let error = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap_err();
+    let error = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap_err();
     assert!(matches!(error, OpenError::Busy { .. }), "{error:?}");
     let notes = fs::read_dir(target(&server).notes).unwrap();
     let is_note = |name: std::ffi::OsString| name.to_string_lossy().starts_with("qemu-");
@@ -165,8 +165,7 @@ fn a_monitor_that_closes_and_does_not_come_back_is_no_end_that_hangs_and_is_told
     for close in AT_THE_END {
         let (server, mut qmp) = connected(Faults { close: Some(close), ..Faults::default() });
         let stop = CancelToken::default();
-        let mut tap =
-            MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
         let error = tap.close().unwrap_err().to_string();
         for part in ["goes on trying", "migrate-set-capabilities", "\"max-bandwidth\":134217728"] {
             assert!(error.contains(part), "{close:?}: {error}");
@@ -184,8 +183,7 @@ fn a_monitor_s_connection_that_dies_is_made_again() {
         let faults = Faults { close: Some(close), lives: true, ..Faults::default() };
         let (server, mut qmp) = connected(faults);
         let stop = CancelToken::default();
-        let mut tap =
-            MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
         // What is asked after all was put back may fail.
         let _ = tap.close();
         drop(tap);
@@ -199,7 +197,7 @@ fn a_monitor_s_connection_that_dies_is_made_again() {
 fn a_migration_that_is_not_ours_is_left_alone() {
     let (server, mut qmp) = connected(Faults::default());
     let stop = CancelToken::default();
-    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
     let before = {
         let mut state = server.state.lock().unwrap();
         // Ours was cancelled, and another one began, with settings of its own but for one.
@@ -231,7 +229,7 @@ fn a_migration_that_is_not_ours_is_left_alone() {
 fn settings_that_somebody_else_has_made_meanwhile_stay() {
     let (server, mut qmp) = connected(Faults::default());
     let stop = CancelToken::default();
-    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
     {
         let mut state = server.state.lock().unwrap();
         assert_eq!(state.parameters["mode"], "normal");
@@ -254,7 +252,7 @@ fn settings_that_somebody_else_has_made_meanwhile_stay() {
 fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
     let (server, mut qmp) = connected(Faults::default());
     let stop = CancelToken::default();
-    let tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
     let note = fs::read_dir(&target(&server).notes)
         .unwrap()
         .find_map(|entry| {
@@ -277,7 +275,7 @@ fn what_a_killed_run_and_guardian_have_left_is_put_back_by_the_next() {
     let mut qmp = Qmp::connect(&second.path(), TIMEOUT).unwrap();
     let path = target(&second).notes.join(note.file_name().unwrap());
     fs::write(path, left).unwrap();
-    let mut tap = MigrationTap::open(&mut qmp, &target(&second), &[], guardian(), &stop).unwrap();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&second), &[], guardian, &stop).unwrap();
     tap.close().unwrap();
     drop(tap);
     drop(qmp);
@@ -292,8 +290,7 @@ fn a_qemu_that_leaves_pre_copy_by_itself_was_not_held() {
     for (by_itself, running) in [(true, true), (false, false)] {
         let (server, mut qmp) = connected(Faults::default());
         let stop = CancelToken::default();
-        let mut tap =
-            MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+        let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
         {
             let mut state = server.state.lock().unwrap();
             (state.running, state.runs_after) = (false, running);
@@ -317,7 +314,7 @@ fn a_qemu_that_leaves_pre_copy_by_itself_was_not_held() {
 fn counts_that_do_not_agree_are_no_pass() {
     let (server, mut qmp) = connected(Faults::default());
     let stop = CancelToken::default();
-    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &stop).unwrap();
+    let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
     {
         let mut state = server.state.lock().unwrap();
         state.running = false;
@@ -349,7 +346,7 @@ impl PageReceiver for Nowhere {
 fn stood_still(after: &[&'static str]) -> bool {
     let (server, mut qmp) = connected(Faults::default());
     let mut tap =
-        MigrationTap::open(&mut qmp, &target(&server), &[], guardian(), &CancelToken::default())
+        MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &CancelToken::default())
             .unwrap();
     {
         let mut state = server.state.lock().unwrap();

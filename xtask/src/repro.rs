@@ -89,7 +89,7 @@ impl Repro {
             println!("reason:   {reference}");
         }
         let version = machine.version()?;
-        let known = scenario.expected(version);
+        let known = scenario.expected(version, &machine.machine);
         let run = if self.migrate { Self::moved } else { Self::audited };
         let cell = run(self, machine, known.as_ref(), interrupt)?;
         match known {
@@ -148,7 +148,7 @@ fn list() {
     for scenario in Scenario::ALL {
         let known = match scenario.machine().version() {
             Err(error) => error.to_string(),
-            Ok(version) => match scenario.expected(version) {
+            Ok(version) => match scenario.expected(version, "") {
                 Some(expected) => format!("QEMU {version}: {expected}"),
                 None => format!("QEMU {version}: nobody has run it yet"),
             },

@@ -59,7 +59,7 @@ fn audited(scenario: Scenario) {
         return;
     }
     let version = machine.version().unwrap();
-    let Some(expected) = scenario.expected(version) else {
+    let Some(expected) = scenario.expected(version, &machine.machine) else {
         return eprintln!("{scenario} skipped: nobody has run it on QEMU {version} yet");
     };
     let place = Place::new();

@@ -12,7 +12,7 @@ use common::scenario::TestCaller;
 use memtwin_bare::{BareImage, BareMachine, ReleaseVersion, Scenario};
 use memtwin_lab::qemu_release::{QemuRelease, ReleasedQemu, build};
 use memtwin_lab::{Arch, Cache, Silent};
-use memtwin_repro::{QemuFacts, ReproRun, ScenarioOutcome};
+use memtwin_repro::{QemuFacts, ReproRun, ScenarioGuest, ScenarioOutcome};
 use memtwin_testbed::{Need, lacks};
 use std::path::Path;
 use std::time::Duration;
@@ -47,38 +47,51 @@ enum MachineAge {
 /// not, whose very pages have to be lost.
 fn audited(release: QemuRelease) {
     let Some(qemu) = fetched(release) else { return };
-    for arch in Arch::ALL {
-        let version = QemuFacts::of(&qemu.program(arch)).unwrap().version;
-        assert_eq!(format!("{}.{}", version.major, version.minor), release.name(), "{arch}");
+    let facts = |arch| QemuFacts::of(&qemu.program(arch)).unwrap();
+    let facts = [facts(Arch::X86_64), facts(Arch::Aarch64)];
+    for QemuFacts { version, .. } in &facts {
+        assert_eq!(format!("{}.{}", version.major, version.minor), release.name());
+    }
+    if !lacks(&[Need::Kvm]) {
+        // By its own firmware: the only guest that is quick to boot on any KVM.
+        let program = qemu.program(Arch::X86_64);
+        let machine = BareMachine { program, ..Scenario::PflashKvm.machine() };
+        let guest = ScenarioGuest::start(machine, &[], &mut TestCaller).unwrap();
+        guest.wait(&TestCaller).unwrap();
     }
     use MachineAge::{Newest, Oldest};
-    let layouts = [
-        (Scenario::WriterKvm, Newest),
-        (Scenario::FrameBuffer, Oldest),
-        (Scenario::WalkerSoftware, Oldest),
-        (Scenario::Offset, Newest),
-    ];
-    for (scenario, age) in layouts {
-        if scenario == Scenario::WriterKvm && lacks(&[Need::Kvm]) {
+    // Before 9.0 nothing that works is sound under TCG (docs/findings.md, bug 4): aarch64 has a layout that
+    // loses pages only.
+    let sound = match release {
+        QemuRelease::V5_2 | QemuRelease::V7_2 => vec![(Scenario::OnePageKvm, Newest)],
+        QemuRelease::V10_0 | QemuRelease::V11_1 => {
+            vec![(Scenario::WalkerX86, Newest), (Scenario::WalkerSoftware, Oldest)]
+        }
+    };
+    let lossy = [(Scenario::FrameBuffer, Oldest), (Scenario::Offset, Newest)];
+    for (scenario, age) in sound.into_iter().chain(lossy) {
+        if scenario == Scenario::OnePageKvm && lacks(&[Need::Kvm]) {
             continue;
         }
         let plain = scenario.machine();
-        let arch = if plain.image == BareImage::Aarch64 { Arch::Aarch64 } else { Arch::X86_64 };
+        let (arch, facts) = match plain.image {
+            BareImage::Aarch64 => (Arch::Aarch64, &facts[1]),
+            _ => (Arch::X86_64, &facts[0]),
+        };
         let program = qemu.program(arch);
-        let facts = QemuFacts::of(&program).unwrap();
         let types = facts.machine_types(&plain.machine);
         let machine = match age {
             Newest => types.first().unwrap().clone(),
             Oldest => types.last().unwrap().clone(),
         };
         let (major, minor) = (facts.version.major, facts.version.minor);
-        let expected = scenario.expected(ReleaseVersion { major, minor }).unwrap();
+        let expected = scenario.expected(ReleaseVersion { major, minor }, &machine).unwrap();
         let place = Place::new();
         let run = ReproRun {
             machine: BareMachine { program, machine: machine.clone().into(), ..plain },
             expected,
             memtwin: Path::new(env!("CARGO_BIN_EXE_memtwin")),
-            time: Duration::from_secs(2),
+            time: Duration::from_secs(1),
             arguments: &[],
             record: &place.path("record.json"),
         };

@@ -100,7 +100,7 @@ impl Scenario {
             Self::OnePage => Some(
                 "cpu_physical_memory_sync_dirty_bitmap(), include/exec/ram_addr.h (10.0): resets the TLB only if num_dirty, which does not count a page that is still to be sent",
             ),
-            Self::Pflash | Self::PflashX86 | Self::PflashRing => Some(
+            Self::Pflash | Self::PflashX86 | Self::PflashKvm | Self::PflashRing => Some(
                 "pflash_data_write(), hw/block/pflash_cfi01.c: stores to pfl->storage, and nothing marks it dirty (memory_region_flush_rom_device() would)",
             ),
             Self::Walker | Self::WalkerDirty => Some(

@@ -1,5 +1,6 @@
 //! What an audit of a scenario has to find.
 
+use crate::image::BareImage;
 use std::fmt;
 use std::ops::Range;
 
@@ -73,14 +74,18 @@ impl Loss {
         self.also.iter().any(|(name, range)| *name == block && range.contains(&offset))
     }
 
-    /// Whether these lost pages, as byte offsets in the block, are what the bug explains: at least
-    /// one, all within, and none missing if all are bound to be lost.
+    /// Whether these lost pages, of this size and as byte offsets in the block, are what the bug explains:
+    /// at least one, all within, and none missing if all are bound to be lost. QEMU's pages may be smaller
+    /// than the guest's (1 KiB on old Arm machines): of a guest's page one has to be lost.
     pub fn explains(&self, lost: &[u64], page: u64) -> bool {
-        let within = |offset: &u64| self.within.iter().any(|range| range.contains(offset));
-        let every = || self.within.iter().flat_map(|range| range.clone().step_by(page as usize));
-        !lost.is_empty()
-            && lost.iter().all(within)
-            && (!self.all || every().all(|offset| lost.contains(&offset)))
+        let covers = |offset: &u64, range: &Range<u64>| {
+            *offset < range.end && range.start < offset.saturating_add(page)
+        };
+        let within = |offset: &u64| self.within.iter().any(|range| covers(offset, range));
+        let size = BareImage::PAGE;
+        let all = || self.within.iter().flat_map(|range| range.clone().step_by(size as usize));
+        let is_lost = |at: u64| lost.iter().any(|offset| covers(offset, &(at..at + size)));
+        !lost.is_empty() && lost.iter().all(within) && (!self.all || all().all(is_lost))
     }
 }
 
@@ -96,7 +101,7 @@ impl fmt::Display for Expected {
                 let pages: u64 = loss
                     .within
                     .iter()
-                    .map(|range| (range.end - range.start) / crate::BareImage::PAGE)
+                    .map(|range| (range.end - range.start) / BareImage::PAGE)
                     .sum();
                 let quantity = if loss.all { "all" } else { "some" };
                 write!(f, "lost: {quantity} of {pages} pages of {}", loss.block)
@@ -129,5 +134,8 @@ mod tests {
         let all = Loss { all: true, ..some };
         assert!(!all.explains(&[0, 4096], 4096), "one is missing");
         assert!(all.explains(&[0, 4096, 16384], 4096));
+        assert!(all.explains(&[1024, 4096, 7168, 17408], 1024), "pages of 1 KiB");
+        assert!(!all.explains(&[1024, 7168, 20480], 1024), "one behind the range");
+        assert!(all.explains(&[0, 16384], 8192), "pages of 8 KiB");
     }
 }

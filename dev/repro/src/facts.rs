@@ -40,6 +40,17 @@ struct MachineInfo {
     name: String,
 }
 
+/// Connects to the monitor of a QEMU that has just been started.
+///
+/// Errors: it does not answer; twice, as QEMU 5.2 may send a client that comes while it starts an event
+/// before the greeting.
+pub(crate) fn monitor(qemu: &Qemu, patience: Duration) -> Result<Qmp, QmpError> {
+    match Qmp::connect(&qemu.qmp(), patience) {
+        Err(error) if !error.is_gone() => Qmp::connect(&qemu.qmp(), patience),
+        connected => connected,
+    }
+}
+
 impl QemuFacts {
     /// Asks a program, in a machine that has nothing.
     ///
@@ -50,7 +61,7 @@ impl QemuFacts {
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-M", "none", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", Qemu::qmp_in(folder.path()).display()));
         let qemu = Qemu::launch(folder, command)?;
-        let mut qmp = Qmp::connect(&qemu.qmp(), TIMEOUT)?;
+        let mut qmp = monitor(&qemu, TIMEOUT)?;
         let machines: Vec<MachineInfo> = qmp.execute("query-machines", ())?;
         let machines = machines.into_iter().map(|machine| machine.name).collect();
         Ok(Self { version: version(&mut qmp)?, machines })

@@ -1,9 +1,10 @@
 //! The running guest of a scenario, and what it tells of itself.
 
+use crate::facts::monitor;
 use crate::run::ReproCaller;
 use memtwin_bare::{BareMachine, JobState, PrepareError, Report};
 use memtwin_qemu::{BlockMemory, BlocksError, MemoryError, Process, blocks};
-use memtwin_qmp::{Qmp, QmpError};
+use memtwin_qmp::QmpError;
 use memtwin_testbed::{Qemu, StartError};
 use std::fs;
 use std::io;
@@ -104,7 +105,7 @@ impl ScenarioGuest {
         caller.announce(&command);
         let mut qemu = Qemu::launch(folder, command)?;
         // An audit needs QEMU's monitor for itself: this connection ends here.
-        let mut qmp = match Qmp::connect(&qemu.qmp(), TIMEOUT) {
+        let mut qmp = match monitor(&qemu, TIMEOUT) {
             Ok(qmp) => qmp,
             // Some options are looked at when its monitor is there already.
             Err(error) if error.is_gone() => {

@@ -35,9 +35,20 @@ impl fmt::Display for ScenarioFindings {
 /// explains are lost; of a sound one, none is, and the audit's control was found. The log of a guest
 /// that does nothing (`idle`), or of one whose writes a bug hides, may name nothing at all, and an audit
 /// rightly calls the other blocks inconclusive then.
-pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> ScenarioFindings {
-    let (controls, cases): (Vec<_>, Vec<_>) =
-        record.cases.iter().partition(|case| case.name().ends_with("/control"));
+///
+/// Where QEMU does not say where all blocks lie (not `gives_addresses`), those that no guest writes may be left
+/// unjudged.
+pub fn judge(
+    record: &RunRecord,
+    expected: &Expected,
+    idle: bool,
+    gives_addresses: bool,
+) -> ScenarioFindings {
+    let (controls, cases): (Vec<_>, Vec<_>) = record
+        .cases
+        .iter()
+        .filter(|case| gives_addresses || !is_hidden(case))
+        .partition(|case| case.name().ends_with("/control"));
     let loss = match expected {
         Expected::Lost(loss) => Some(loss),
         Expected::Identical | Expected::AtMoments { .. } | Expected::Aborts { .. } => None,
@@ -80,6 +91,15 @@ pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> ScenarioFin
     }
     let what = what(&cases, no_verdict.is_some());
     ScenarioFindings { what, lost, no_verdict, unexpected }
+}
+
+/// Whether a block was not judged that no guest of a scenario writes: firmware, what QEMU builds for it, and
+/// the block that is there to be before main RAM.
+fn is_hidden(case: &Case) -> bool {
+    let block = block(case);
+    let is_rom = block.starts_with("/rom@") || block.ends_with(".rom") || block == "pc.bios";
+    let is_written = !is_rom && !block.ends_with("/first");
+    !is_written && case.verdict() == Verdict::Skipped
 }
 
 /// What was found, in a line.

@@ -3,6 +3,7 @@
 //! destination. No part of Memtwin but its reading of memory is in it, so it is a second witness of what
 //! an audit says.
 
+use crate::facts::monitor;
 use crate::flash_file::FlashFile;
 use crate::guest::{GuestError, ScenarioGuest};
 use crate::run::ReproCaller;
@@ -162,8 +163,8 @@ impl MoveRun<'_> {
         command.args(&arguments).args(["-S", "-incoming", &incoming]);
         caller.announce(&command);
         let destination = Qemu::launch(folder, command)?;
-        let mut from = Qmp::connect(&guest.qmp(), ANSWER)?;
-        let mut to = Qmp::connect(&destination.qmp(), ANSWER)?;
+        let mut from = monitor(guest.qemu(), ANSWER)?;
+        let mut to = monitor(&destination, ANSWER)?;
         let told = migrate(&mut from, &incoming, &mut guest, caller)?;
         arrived(&mut to)?;
         let (blocks, unread) =

@@ -2,7 +2,7 @@
 
 use crate::guest::{GuestError, ScenarioGuest};
 use crate::judge::{ScenarioFindings, judge};
-use memtwin_bare::{BareMachine, Expected, GuestJob, Report};
+use memtwin_bare::{BareMachine, Expected, GuestJob, ReleaseVersion, Report};
 use memtwin_qemu::MemoryError;
 use memtwin_report::RunRecord;
 use std::fs;
@@ -162,7 +162,9 @@ impl ReproRun<'_> {
 
     fn judged(&self) -> io::Result<ScenarioFindings> {
         let record: RunRecord = serde_json::from_slice(&fs::read(self.record)?)?;
-        Ok(judge(&record, &self.expected, self.machine.job == GuestJob::Idle))
+        let gives_addresses = self.machine.version().is_ok_and(ReleaseVersion::gives_addresses);
+        let idle = self.machine.job == GuestJob::Idle;
+        Ok(judge(&record, &self.expected, idle, gives_addresses))
     }
 
     /// QEMU died: whether it was by the assertion that is known.

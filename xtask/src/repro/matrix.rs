@@ -34,7 +34,10 @@ impl Matrix<'_> {
             for qemu in &self.qemus {
                 let mut cells = Vec::new();
                 match qemu.machines(scenario) {
-                    Err(why) => cells.push((String::new(), Cell::Absent(why))),
+                    Err(cell) => {
+                        eprintln!("{scenario:<22} {}: {cell}", qemu.heading);
+                        cells.push(("no machine".to_owned(), cell));
+                    }
                     Ok(machines) => {
                         for tested in machines {
                             if self.interrupt.is_set() {
@@ -61,7 +64,7 @@ impl Matrix<'_> {
 
     fn cell(&self, scenario: Scenario, tested: TestedMachine, folder: &Path) -> Cell {
         let TestedMachine { machine, version } = tested;
-        let known = scenario.expected(version);
+        let known = scenario.expected(version, &machine.machine);
         let mut caller = Terminal { interrupt: self.interrupt, quiet: true };
         let arguments = self.arguments;
         let Some(memtwin) = &self.memtwin else {

@@ -1,5 +1,6 @@
 //! The QEMUs that scenarios are run on: releases of the lab's cache, and the installed one.
 
+use super::cell::Cell;
 use crate::interrupt::Interrupt;
 use crate::releases;
 use memtwin_bare::{BareImage, BareMachine, ReleaseVersion, Scenario};
@@ -48,17 +49,21 @@ impl TestedQemu {
 
     /// The scenario's machine on this QEMU, in its newest and its oldest type.
     ///
-    /// Errors: why this QEMU can't have it.
-    pub(super) fn machines(&self, scenario: Scenario) -> Result<Vec<TestedMachine>, String> {
+    /// Errors: what stands in the table instead: this QEMU can't have it, or says nothing of itself.
+    pub(super) fn machines(&self, scenario: Scenario) -> Result<Vec<TestedMachine>, Cell> {
         let mut plain = scenario.machine();
         if let Some(released) = &self.released {
             plain.program = match plain.image {
                 BareImage::X86 => released.program(Arch::X86_64),
                 BareImage::Aarch64 => released.program(Arch::Aarch64),
-                BareImage::Riscv64 => return Err("only the installed QEMU has riscv64".to_owned()),
+                BareImage::Riscv64 => {
+                    let why = "only the installed QEMU has riscv64".to_owned();
+                    return Err(Cell::Absent(why));
+                }
             };
         }
-        let facts = QemuFacts::of(&plain.program).map_err(|error| error.to_string())?;
+        let facts =
+            QemuFacts::of(&plain.program).map_err(|error| Cell::Failed(error.to_string()))?;
         let version = ReleaseVersion { major: facts.version.major, minor: facts.version.minor };
         let types = facts.machine_types(&plain.machine).into_iter();
         let machine = |machine: String| TestedMachine {

@@ -48,7 +48,7 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<(Scenario, Expected)>> {
             continue;
         }
         match scenario.machine().version() {
-            Ok(version) => match scenario.expected(version) {
+            Ok(version) => match scenario.expected(version, "") {
                 Some(sound @ (Expected::Identical | Expected::AtMoments { .. })) => {
                     chosen.push((scenario, sound));
                 }

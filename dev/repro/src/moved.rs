@@ -313,7 +313,7 @@ mod tests {
     fn what_differs_has_to_be_what_the_bug_explains() {
         let loss = Expected::Lost(Loss {
             block: "system.flash1",
-            within: vec![8192..16384],
+            within: vec![8192..12288, 12288..16384],
             all: true,
             bits: !0,
             by_chance: false,

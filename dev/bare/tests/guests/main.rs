@@ -116,10 +116,10 @@ fn a_flash_has_what_was_programmed_and_so_has_its_file() {
             assert_eq!(report.state, JobState::Working, "{scenario}");
             qemu.execute("stop", json!({}));
             let (report, flash) = (qemu.report(), qemu.flash());
-            let words: Vec<(usize, u32)> = flash
-                .chunks(4)
-                .map(|word| u32::from_le_bytes(word.try_into().unwrap()))
-                .enumerate()
+            let programmed = flash.chunks(PAGE).enumerate().filter(|(_, page)| *page != [0; PAGE]);
+            let words: Vec<(usize, u32)> = programmed
+                .flat_map(|(n, page)| (n * PAGE / 4..).zip(page.chunks(4)))
+                .map(|(at, word)| (at, u32::from_le_bytes(word.try_into().unwrap())))
                 .filter(|(_, word)| *word != 0)
                 .collect();
             // A word in each page of the range, and no other: this pass's, or the last one's.

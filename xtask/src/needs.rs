@@ -5,8 +5,10 @@ use crate::hugetlb::{self, Reserved};
 use crate::interrupt::Interrupt;
 use crate::packages::{self, Rights};
 use crate::programs;
+use crate::releases;
 use crate::workspace::{cargo, has_subcommand, said};
 use anyhow::{Context, bail};
+use memtwin_lab::qemu_release::QemuRelease;
 use memtwin_lab::rustc::{self, minor};
 use std::fs::OpenOptions;
 use std::process::Command;
@@ -65,6 +67,16 @@ pub(crate) fn meet(interrupt: &Interrupt) -> anyhow::Result<Ready> {
         }
         None
     });
+
+    for release in QemuRelease::ALL {
+        if let Err(error) = releases::fetch(release, interrupt) {
+            if ci {
+                missing.push(format!("{error:#}; CI must have it"));
+            } else {
+                eprintln!("{error:#}: tests of QEMU {release} are skipped");
+            }
+        }
+    }
 
     let (Some(cross), true) = (cross, missing.is_empty()) else {
         bail!(

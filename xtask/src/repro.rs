@@ -1,33 +1,53 @@
 //! `cargo xtask repro`: starts the guest of a scenario, audits it, and says whether exactly those
 //! pages were lost that this version of QEMU is known to lose. The commands are printed, for a QEMU
-//! developer to repeat by hand.
+//! developer to repeat by hand. On several versions it prints a table instead.
+
+mod cell;
+mod matrix;
+mod terminal;
+mod tested_qemu;
 
 use crate::interrupt::Interrupt;
-use crate::run::{ProgramEnd, run};
 use crate::steps::shown;
 use crate::workspace::built;
-use anyhow::Context;
+use anyhow::{Context, bail};
+use cell::Cell;
 use clap::Args;
+use matrix::Matrix;
 use memtwin_bare::{BareMachine, Expected, Scenario};
-use memtwin_repro::{ReproCaller, ReproRun};
+use memtwin_lab::qemu_release::QemuRelease;
+use memtwin_repro::{MoveRun, ReproRun};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
+pub(crate) use terminal::Terminal;
+use tested_qemu::TestedQemu;
 
 /// What to reproduce.
 #[derive(Args)]
 pub(crate) struct Repro {
-    /// The scenario [default: list them]
-    scenario: Option<Scenario>,
+    /// The scenarios [default: list them; on several versions: all]
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<Scenario>,
     /// How long the audit follows the guest
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// The QEMU to run instead of the installed one
     #[arg(long, value_name = "PROGRAM")]
     qemu: Option<PathBuf>,
+    /// On this version of QEMU, fetched if it is not in the cache, with its newest and its oldest machine
+    /// type; can be repeated
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["qemu", "prepare", "json"])]
+    qemu_version: Vec<QemuRelease>,
+    /// On every such version, and on the installed one
+    #[arg(long, conflicts_with_all = ["qemu_version", "qemu", "prepare", "json"])]
+    all_versions: bool,
+    /// Migrate the guest to another QEMU of the same version instead of auditing it, and compare the
+    /// memory of both
+    #[arg(long, conflicts_with_all = ["prepare", "json"])]
+    migrate: bool,
     /// Only write the guest's files into this folder and print the command that starts it
-    #[arg(long, value_name = "FOLDER", requires = "scenario")]
+    #[arg(long, value_name = "FOLDER", requires = "scenarios")]
     prepare: Option<PathBuf>,
     /// Keep the audit's record
     #[arg(long, value_name = "FILE")]
@@ -40,9 +60,22 @@ pub(crate) struct Repro {
 impl Repro {
     /// Runs it. Whether the outcome was the expected one, or is not known for this version.
     pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
-        let Some(scenario) = self.scenario else {
-            list();
-            return Ok(true);
+        if self.all_versions || !self.qemu_version.is_empty() {
+            let qemus = TestedQemu::all(&self.qemu_version, self.all_versions, interrupt)?;
+            let all = &Scenario::ALL[..];
+            let scenarios = if self.scenarios.is_empty() { all } else { &self.scenarios };
+            let time = Duration::from_secs(self.seconds);
+            let memtwin = if self.migrate { None } else { Some(built("memtwin", interrupt)?) };
+            let arguments = &self.arguments;
+            let matrix = Matrix { scenarios, qemus, memtwin, time, arguments, interrupt };
+            return matrix.run();
+        }
+        let [scenario] = self.scenarios[..] else {
+            if self.scenarios.is_empty() {
+                list();
+                return Ok(true);
+            }
+            bail!("one scenario at a time; several with --qemu-version VERSION or --all-versions");
         };
         let mut machine = scenario.machine();
         if let Some(qemu) = &self.qemu {
@@ -51,31 +84,53 @@ impl Repro {
         if let Some(folder) = &self.prepare {
             return self.prepare(&machine, &folder.join("qmp.sock"));
         }
-        let version = machine.version()?;
-        let known = scenario.expected(version);
-        let memtwin = built("memtwin", interrupt)?;
         println!("{scenario}: {}", scenario.summary());
         if let Some(reference) = scenario.reference() {
             println!("reason:   {reference}");
         }
+        let version = machine.version()?;
+        let known = scenario.expected(version, &machine.machine);
+        let run = if self.migrate { Self::moved } else { Self::audited };
+        let cell = run(self, machine, known.as_ref(), interrupt)?;
+        match known {
+            None => println!("{scenario}: {cell}; nobody has run it on QEMU {version} yet"),
+            Some(expected) => {
+                let word = if cell.is_failure() { "NOT as expected" } else { "as expected" };
+                println!("{scenario}: {cell}; {word} of QEMU {version} ({expected})");
+            }
+        }
+        Ok(!cell.is_failure())
+    }
+
+    /// Audits it.
+    fn audited(
+        &self,
+        machine: BareMachine,
+        known: Option<&Expected>,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Cell> {
+        let memtwin = built("memtwin", interrupt)?;
         let folder = tempfile::tempdir().context("can't make a temporary folder")?;
         let run = ReproRun {
             machine,
-            expected: known.clone().unwrap_or(Expected::Identical),
+            expected: known.cloned().unwrap_or(Expected::Identical),
             memtwin: &memtwin,
             time: Duration::from_secs(self.seconds),
             arguments: &self.arguments,
             record: &self.json.clone().unwrap_or_else(|| folder.path().join("record.json")),
         };
-        let seen = run.run(&mut Terminal { interrupt, quiet: false })?;
-        let Some(expected) = known else {
-            println!("{scenario}: {}; nobody has run it on QEMU {version} yet", seen.found.what);
-            return Ok(true);
-        };
-        let as_expected = seen.found.as_expected();
-        let word = if as_expected { "as expected" } else { "NOT as expected" };
-        println!("{scenario}: {}; {word} of QEMU {version} ({expected})", seen.found);
-        Ok(as_expected)
+        Ok(Cell::audited(run.run(&mut Terminal { interrupt, quiet: false }), known))
+    }
+
+    /// Migrates it.
+    fn moved(
+        &self,
+        machine: BareMachine,
+        known: Option<&Expected>,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Cell> {
+        let run = MoveRun { machine, arguments: &self.arguments };
+        Ok(Cell::moved(run.run(&mut Terminal { interrupt, quiet: false }), known))
     }
 
     /// Writes the guest's files and prints the command that starts it.
@@ -88,42 +143,12 @@ impl Repro {
     }
 }
 
-/// A developer at a terminal.
-pub(crate) struct Terminal<'i> {
-    pub(crate) interrupt: &'i Interrupt,
-    /// Whether commands are kept from them.
-    pub(crate) quiet: bool,
-}
-
-impl ReproCaller for Terminal<'_> {
-    fn announce(&mut self, command: &Command) {
-        if !self.quiet {
-            println!("$ {}", shown(command));
-        }
-    }
-
-    fn complete(&mut self, command: &mut Command, limit: Duration) -> Result<(), String> {
-        if self.quiet {
-            command.stdout(Stdio::null());
-        }
-        match run(command, limit, self.interrupt) {
-            Ok(ProgramEnd::By(_)) => Ok(()),
-            Ok(other) => Err(other.to_string()),
-            Err(error) => Err(format!("{error:#}")),
-        }
-    }
-
-    fn go_on(&self) -> bool {
-        !self.interrupt.is_set()
-    }
-}
-
 fn list() {
     let mut lines = String::new();
     for scenario in Scenario::ALL {
         let known = match scenario.machine().version() {
             Err(error) => error.to_string(),
-            Ok(version) => match scenario.expected(version) {
+            Ok(version) => match scenario.expected(version, "") {
                 Some(expected) => format!("QEMU {version}: {expected}"),
                 None => format!("QEMU {version}: nobody has run it yet"),
             },

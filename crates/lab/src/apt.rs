@@ -33,6 +33,14 @@ pub enum AptError {
     /// There is no place for them.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// apt prints a package in a way that we don't know.
+    #[error(
+        "apt prints a package as \"{line}\", expected 'URI' NAME BYTES SHA256:DIGEST; report it with apt's version"
+    )]
+    NotUnderstood {
+        /// What it printed.
+        line: String,
+    },
     /// apt does not know a package, or answers in a way that we don't know.
     #[error("apt knows no package {name} of {arch} in {suite}")]
     Unknown {
@@ -167,7 +175,7 @@ impl<'a> Apt<'a> {
         // Nothing is installed: our apt knows no installed package, and prints only.
         let install = ["install", "--print-uris", "--no-install-recommends", "-qq"];
         let said = self.answer("apt-get", &[&install, names].concat(), progress)?;
-        let mut packages: Vec<Package> = said.lines().filter_map(printed).collect();
+        let mut packages = all_printed(&said)?;
         packages.sort_by(|a, b| a.name.cmp(&b.name));
         match names.iter().find(|name| !packages.iter().any(|package| package.name == **name)) {
             Some(name) => Err(self.unknown(name)),
@@ -285,6 +293,13 @@ impl<'a> Apt<'a> {
     }
 }
 
+/// The packages that apt printed. None is left out: what is made of them would lack it.
+fn all_printed(said: &str) -> Result<Vec<Package>, AptError> {
+    let package =
+        |line: &str| printed(line).ok_or_else(|| AptError::NotUnderstood { line: line.to_owned() });
+    said.lines().filter(|line| line.starts_with('\'')).map(package).collect()
+}
+
 /// What is to be removed may be gone.
 fn absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
@@ -295,4 +310,20 @@ fn only_file(folder: &Path) -> Option<PathBuf> {
     let paths = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let mut debs = paths.filter(|path| path.extension().is_some_and(|ending| ending == "deb"));
     debs.next().filter(|_| debs.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_of_which_too_little_is_printed_is_not_left_out() {
+        let whole =
+            "'http://a.example/b_1_all.deb' b_1_all.deb 7 SHA256:c833be48abfa16bc19c4966ec9\n";
+        assert_eq!(all_printed(&format!("said\n{whole}")).unwrap().len(), 1);
+        // As apt prints one by itself whose list has no MD5.
+        let short = "'http://a.example/c_1_all.deb' c_1_all.deb 7 \n";
+        let error = all_printed(&format!("{whole}{short}")).unwrap_err().to_string();
+        assert!(error.starts_with("apt prints a package as \"'http://a.example/c_1"), "{error}");
+    }
 }

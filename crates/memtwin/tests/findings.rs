@@ -8,11 +8,11 @@
 mod common;
 
 use common::Place;
+use common::scenario::TestCaller;
 use memtwin_bare::{Accelerator, BareImage, BareMachine, Scenario};
-use memtwin_repro::{ReproCaller, ReproRun};
+use memtwin_repro::ReproRun;
 use memtwin_testbed::{Need, lacks, program};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
@@ -53,13 +53,13 @@ fn audited(scenario: Scenario) {
             return eprintln!("{scenario} skipped: {error}");
         }
     }
-    let kvm = machine.accelerator == Accelerator::Kvm;
+    let kvm = machine.accelerator != Accelerator::Tcg;
     let needs: &[Need] = if kvm { &[Need::Kvm] } else { &[] };
     if lacks(&[&[Need::Program(name)], needs].concat()) {
         return;
     }
     let version = machine.version().unwrap();
-    let Some(expected) = scenario.expected(version) else {
+    let Some(expected) = scenario.expected(version, &machine.machine) else {
         return eprintln!("{scenario} skipped: nobody has run it on QEMU {version} yet");
     };
     let place = Place::new();
@@ -71,7 +71,7 @@ fn audited(scenario: Scenario) {
         arguments: &[],
         record: &place.path("record.json"),
     };
-    let seen = run.run(&mut Test).unwrap_or_else(|error| panic!("{scenario}: {error}"));
+    let seen = run.run(&mut TestCaller).unwrap_or_else(|error| panic!("{scenario}: {error}"));
     assert!(seen.found.as_expected(), "{scenario}: {}; {:?}", seen.found, seen.told);
 }
 
@@ -80,20 +80,4 @@ fn named(program: &str) -> Option<&'static str> {
     ["qemu-system-x86_64", "qemu-system-aarch64", "qemu-system-riscv64"]
         .into_iter()
         .find(|name| *name == program)
-}
-
-struct Test;
-
-impl ReproCaller for Test {
-    fn announce(&mut self, _: &Command) {}
-
-    fn complete(&mut self, command: &mut Command, _: Duration) -> Result<(), String> {
-        // Its limit is the same for every command of a test.
-        common::run(command.stdin(Stdio::null()));
-        Ok(())
-    }
-
-    fn go_on(&self) -> bool {
-        true
-    }
 }

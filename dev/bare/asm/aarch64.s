@@ -22,7 +22,8 @@
         .set    TICKS, 0                        // pages written or touched so far
         .set    PASSES, 8                       // whole passes over the range
         .set    BOOTS, 16                       // how often it began
-        .set    STATE, 24                       // 1 at work, 2 all pages touched, 0xdead0000: fault
+        .set    STATE, 24                       // 1 at work, 2 all pages touched, 0xdead0000: fault,
+                                                // 0xdead0005: the flash does not hold what was programmed
         .set    WHERE, 32                       // first byte of the range
         .set    HARDWARE, 40                    // ID_AA64MMFR1_EL1.HAFDBS: 0 none, 1 access flag, 2 dirty
         .set    FAULTS, 48                      // descriptors that software had to update
@@ -41,7 +42,7 @@ start:  b       entry
 
         .org    0x40
 job:    .long   0                               // 0 idle, 1 write, 2 touch fresh pages, 3 write to fresh
-                                                // pages
+                                                // pages, 4 program a flash
 base:   .long   0                               // first byte of the range that is written
 pages:  .long   0                               // its length in pages
 pace:   .long   0                               // microseconds between two passes (1) or pages (2, 3)
@@ -149,6 +150,8 @@ entry:  msr     daifset, #0xf
         b.eq    walk
         cmp     w0, #3
         b.eq    walk
+        cmp     w0, #4
+        b.eq    flash
 idle:   wfi
         b       idle
 
@@ -167,6 +170,36 @@ write:  mov     x1, x20
         stp     x0, x1, [x27, #TICKS]
         bl      rest
         b       write
+
+// ---- 4: a word in each page of a parallel flash, over and over, by its commands (Intel command set, as
+// `pflash_cfi01` has it): program, the word, the status until it is ready, back to the array. ----
+flash:  mov     w3, #0
+1:      add     w3, w3, #1                      // the word: how many passes there were, and this one
+        mov     x1, x20
+        mov     x2, x21
+2:      mov     w4, #0x40
+        str     w4, [x1, #8]
+        str     w3, [x1, #8]
+3:      ldr     w4, [x1, #8]
+        tbz     w4, #7, 3b
+        mov     w4, #0xff
+        str     w4, [x1, #8]
+        ldr     w4, [x1, #8]
+        cmp     w4, w3
+        b.ne    4f
+        ldr     x0, [x27, #TICKS]
+        add     x0, x0, #1
+        str     x0, [x27, #TICKS]
+        add     x1, x1, #4096
+        subs    x2, x2, #1
+        b.ne    2b
+        ldr     x0, [x27, #PASSES]
+        add     x0, x0, #1
+        str     x0, [x27, #PASSES]
+        b       1b
+4:      ldr     x0, =0xdead0005
+        str     x0, [x27, #STATE]
+        b       idle
 
 // ---- 2 and 3: one fresh page after another, the next always in the next table, so that each table
 // has a descriptor updated in every 512. Nobody stores to a table after this begins but the walker, or,

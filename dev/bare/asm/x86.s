@@ -44,7 +44,8 @@ start:  .long   MAGIC, FLAGS, -(MAGIC + FLAGS)
         .org    0x20
 job:    .long   0                               # 0 idle, 1 write, 2 read a disk, 3 write, then reset,
                                                 # 4 write the frame buffer, 5 touch fresh pages,
-                                                # 6 write to fresh pages, 7 write in batches
+                                                # 6 write to fresh pages, 7 write in batches,
+                                                # 8 program a flash
 base:   .long   0                               # first byte of the range that is written
 pages:  .long   0                               # its length in pages
 pace:   .long   0                               # jobs 5 and 6: TSC ticks between two pages; job 7: the
@@ -78,6 +79,8 @@ entry:  movl    $STACK, %esp
         cmpl    $7, %eax
         je      batch
         jb      walk
+        cmpl    $8, %eax
+        je      flash
 halt:   cli
         hlt
         jmp     halt
@@ -232,6 +235,27 @@ burst:  pushl   %ecx
         jmp     sweep
 fault:  movl    %eax, STATE(%ebp)
         jmp     halt
+
+# ---- 8: a word in each page of a parallel flash, over and over, by its commands (Intel command set, as
+# `pflash_cfi01` has it): program, the word, the status until it is ready, back to the array. ----
+flash:  xorl    %edx, %edx
+1:      incl    %edx                            # the word: how many passes there were, and this one
+        movl    WHERE(%ebp), %edi
+        movl    pages - start(%ebp), %ecx
+2:      movb    $0x40, 8(%edi)
+        movl    %edx, 8(%edi)
+3:      testb   $0x80, 8(%edi)
+        jz      3b
+        movb    $0xff, 8(%edi)
+        movl    $0xdead0005, %eax
+        cmpl    %edx, 8(%edi)
+        jne     fault
+        incl    TICKS(%ebp)
+        addl    $4096, %edi
+        decl    %ecx
+        jnz     2b
+        incl    PASSES(%ebp)
+        jmp     1b
 
 # ---- 5 and 6: one fresh page after another, the next always in the next table. Nobody stores to a
 # table after paging begins but the walker, which sets A (bit 5) and D (bit 6). ----

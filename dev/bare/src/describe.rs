@@ -14,6 +14,10 @@ impl Scenario {
             Self::SmallFirst => "small-first",
             Self::FrameBuffer => "frame-buffer",
             Self::OnePage => "one-page",
+            Self::Pflash => "pflash",
+            Self::PflashX86 => "pflash-x86",
+            Self::PflashKvm => "pflash-kvm",
+            Self::PflashRing => "pflash-ring",
             Self::Walker => "walker",
             Self::WalkerDirty => "walker-dirty",
             Self::WalkerRiscv => "walker-riscv",
@@ -50,6 +54,10 @@ impl Scenario {
             Self::SmallFirst => "aarch64 TCG, main RAM behind a smaller RAMBlock",
             Self::FrameBuffer => "x86-64 TCG, stores to the standard VGA's frame buffer",
             Self::OnePage => "x86-64 TCG, one RAMBlock, of which one page is written",
+            Self::Pflash => "aarch64 TCG, words programmed into a parallel flash (pflash)",
+            Self::PflashX86 => "x86-64 TCG, the same on q35",
+            Self::PflashKvm => "x86-64 KVM, the same on q35",
+            Self::PflashRing => "x86-64 KVM with a dirty ring, the same on q35",
             Self::Walker => "aarch64 TCG, the page-table walker sets access flags (FEAT_HAFDBS)",
             Self::WalkerDirty => "aarch64 TCG, it makes written pages writable as well (DBM)",
             Self::WalkerRiscv => "riscv64 TCG, the page-table walker sets A (Svadu)",
@@ -91,6 +99,9 @@ impl Scenario {
             ),
             Self::OnePage => Some(
                 "cpu_physical_memory_sync_dirty_bitmap(), include/exec/ram_addr.h (10.0): resets the TLB only if num_dirty, which does not count a page that is still to be sent",
+            ),
+            Self::Pflash | Self::PflashX86 | Self::PflashKvm | Self::PflashRing => Some(
+                "pflash_data_write(), hw/block/pflash_cfi01.c: stores to pfl->storage, and nothing marks it dirty (memory_region_flush_rom_device() would)",
             ),
             Self::Walker | Self::WalkerDirty => Some(
                 "arm_casq_ptw(), target/arm/ptw.c: compare-and-swap on the host pointer, nothing marks it dirty",

@@ -25,6 +25,16 @@ impl BareImage {
         }
     }
 
+    /// A firmware of 64 KiB, up to 4 GiB, that puts an x86 image where its loader would and enters it.
+    pub fn firmware(image: &[u8]) -> Vec<u8> {
+        let mut flash = image.to_vec();
+        flash.resize((64 << 10) - Self::RESET.len(), 0xff);
+        [&flash, Self::RESET].concat()
+    }
+
+    /// The end of that firmware, in which an x86 processor begins (asm/firmware.s).
+    pub const RESET: &[u8] = include_bytes!("../asm/firmware.bin");
+
     /// The page size in bytes of all that the guest does: its own choice.
     pub const PAGE: u64 = 4096;
 
@@ -60,6 +70,8 @@ impl BareImage {
                 vec![3, base, pages, 0, 0, seconds]
             }
             (Self::X86, GuestJob::FrameBuffer { pages }) => vec![4, 0, pages],
+            (Self::X86, GuestJob::Flash { base, pages }) => vec![8, base, pages],
+            (Self::Aarch64, GuestJob::Flash { base, pages }) => vec![4, base, pages],
             (Self::Aarch64 | Self::Riscv64, GuestJob::Touch { pace }) => {
                 vec![2, 0, 0, micros(pace)?]
             }
@@ -115,6 +127,16 @@ mod tests {
         let touch = GuestJob::Touch { pace: Duration::from_millis(4) };
         let image = BareImage::Aarch64.with(touch).unwrap();
         assert_eq!(image[0x4c..0x50], 4000u32.to_le_bytes());
+    }
+
+    #[test]
+    fn a_firmware_has_the_guest_first_and_the_reset_vector_last() {
+        let image = BareImage::X86.code();
+        let firmware = BareImage::firmware(image);
+        assert_eq!(firmware.len(), 64 << 10);
+        assert!(firmware.starts_with(image) && firmware.ends_with(BareImage::RESET));
+        // A jump, 16 bytes before the end.
+        assert_eq!(firmware[firmware.len() - 16], 0xe9);
     }
 
     #[test]

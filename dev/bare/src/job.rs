@@ -39,6 +39,15 @@ pub enum GuestJob {
         /// The range's length in pages.
         pages: u32,
     },
+    /// Like [`GuestJob::Write`], but programs the word into a parallel flash by the flash's commands
+    /// (Intel command set), as firmware does with its variables: each page has the number of the pass.
+    /// It is the second flash of the machine (`pflash` unit 1). On x86 the guest is in the first one.
+    Flash {
+        /// The range's first byte, guest-physical.
+        base: u32,
+        /// Its length in pages.
+        pages: u32,
+    },
     /// Reads one fresh page after another, so that the page-table walker sets the access flag in its
     /// descriptor, or, on a CPU whose walker does not, the guest's fault handler. 262,144 pages (x86:
     /// 524,288), each the next table's.

@@ -18,7 +18,7 @@ mod report;
 mod scenario;
 mod version;
 
-pub use expected::{Expected, Loss};
+pub use expected::{Expected, Loss, StopMoment};
 pub use image::BareImage;
 pub use job::GuestJob;
 pub use machine::{Accelerator, BareMachine, PrepareError};

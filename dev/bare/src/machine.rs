@@ -2,10 +2,14 @@
 
 use crate::image::BareImage;
 use crate::job::GuestJob;
+#[cfg(doc)]
+use crate::report::Report;
 use crate::version::{ReleaseVersion, VersionError};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +21,8 @@ pub enum Accelerator {
     Tcg,
     /// The host's CPU and kernel.
     Kvm,
+    /// The same, with the log as a ring of 4,096 pages for each CPU (QEMU 6.1 and later).
+    KvmRing,
 }
 
 /// A QEMU with a bare-metal guest in it.
@@ -29,7 +35,7 @@ pub struct BareMachine {
     /// What the guest does.
     pub job: GuestJob,
     /// The machine type.
-    pub machine: &'static str,
+    pub machine: Cow<'static, str>,
     /// Who runs the guest's code.
     pub accelerator: Accelerator,
     /// The CPU model; `None`: the machine's own.
@@ -42,6 +48,16 @@ pub struct BareMachine {
     /// Arguments that are added.
     pub arguments: Vec<&'static str>,
 }
+
+/// The names of a machine's files in its folder.
+const IMAGE: &str = "guest.img";
+const DISK: &str = "disk.img";
+const FLASH: &str = "flash.img";
+
+/// Where the second flash of a `pc` or `q35` lies: below the first, which ends at 4 GiB.
+pub(crate) const X86_FLASH: Range<u64> = 0xfffb_0000..0xffff_0000;
+/// Where that of `virt` on aarch64 begins.
+pub(crate) const AARCH64_FLASH: u64 = 0x0400_0000;
 
 /// Why a machine can't be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +93,7 @@ impl BareMachine {
             program: program.into(),
             image,
             job,
-            machine,
+            machine: machine.into(),
             accelerator: Accelerator::Tcg,
             cpu,
             memory: 64,
@@ -91,6 +107,16 @@ impl BareMachine {
         ReleaseVersion::of(&self.program)
     }
 
+    /// What the CPU's page-table walker has to update by itself ([`Report::walker`]); where it updates
+    /// less, the guest's fault handler does the rest, and the machine shows nothing of its walker.
+    pub fn required_walker(&self) -> u64 {
+        match (self.image, self.cpu, self.job) {
+            (BareImage::Aarch64, Some("max"), GuestJob::Touch { .. }) => 1,
+            (BareImage::Aarch64, Some("max"), GuestJob::TouchByWriting { .. }) => 2,
+            _ => 0,
+        }
+    }
+
     /// Main RAM's RAMBlock, by QEMU's name.
     pub fn main_block(&self) -> &'static str {
         match (self.before, self.image) {
@@ -101,16 +127,47 @@ impl BareMachine {
         }
     }
 
-    /// The command that starts it, with QMP listening on the socket. Writes the guest's image, and
-    /// the disk if it reads one, into the folder.
+    /// The command that starts it, with QMP listening on the socket. Writes its files into the folder.
     pub fn command(&self, qmp_socket: &Path, folder: &Path) -> Result<Command, PrepareError> {
-        let image = folder.join("guest.img");
+        self.prepare(folder)?;
+        Ok(self.prepared_command(qmp_socket, folder))
+    }
+
+    /// Writes the guest's image into the folder, and the disk or the flash if it has one.
+    pub fn prepare(&self, folder: &Path) -> Result<(), PrepareError> {
         let code = self
             .image
             .with(self.job)
             .ok_or(PrepareError::NoJob { image: self.image, job: self.job })?;
-        write(&image, &code)?;
+        match self.job {
+            GuestJob::ReadDisk { sectors, .. } => {
+                write(&folder.join(DISK), &noise(sectors as usize * 512))?;
+            }
+            GuestJob::Flash { .. } => {
+                let path = folder.join(FLASH);
+                let made = File::create(&path).and_then(|file| file.set_len(self.flash_bytes()));
+                made.map_err(|errno| PrepareError::File { path, errno })?;
+            }
+            _ => {}
+        }
+        let is_firmware =
+            matches!(self.job, GuestJob::Flash { .. }) && self.image == BareImage::X86;
+        let code = if is_firmware { BareImage::firmware(&code) } else { code };
+        write(&folder.join(IMAGE), &code)
+    }
 
+    /// The flash that a guest of [`GuestJob::Flash`] programs, in the folder of its files.
+    pub fn flash_in(folder: &Path) -> PathBuf {
+        folder.join(FLASH)
+    }
+
+    /// The size of its second flash: `virt` has one of this size, `pc` and `q35` one of its file's.
+    fn flash_bytes(&self) -> u64 {
+        if self.image == BareImage::X86 { X86_FLASH.end - X86_FLASH.start } else { 64 << 20 }
+    }
+
+    /// The command that starts it, with its files in the folder already.
+    pub fn prepared_command(&self, qmp_socket: &Path, folder: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
         let backend = if self.before.is_some() { ",memory-backend=main" } else { "" };
@@ -127,17 +184,32 @@ impl BareMachine {
             command.args(["-device", "ivshmem-plain,memdev=first,master=on"]);
         }
         command.args(&self.arguments);
-        if let GuestJob::ReadDisk { sectors, .. } = self.job {
-            let disk = folder.join("disk.img");
-            write(&disk, &noise(sectors as usize * 512))?;
-            command.arg("-drive").arg(option("if=ide,index=0,format=raw,file=", &disk));
+        let mut drive = |before: &str, file| {
+            command
+                .arg("-drive")
+                .arg(option(&format!("format=raw,{before},file="), &folder.join(file)));
+        };
+        match (self.job, self.image) {
+            (GuestJob::ReadDisk { .. }, _) => drive("if=ide,index=0", DISK),
+            (GuestJob::Flash { .. }, BareImage::X86) => {
+                drive("if=pflash,unit=0,readonly=on", IMAGE);
+                drive("if=pflash,unit=1", FLASH);
+            }
+            (GuestJob::Flash { .. }, _) => drive("if=pflash,unit=1", FLASH),
+            _ => {}
         }
-        let load = if self.image == BareImage::Riscv64 { "-bios" } else { "-kernel" };
-        command.arg(load).arg(image);
+        let load = match (self.job, self.image) {
+            (GuestJob::Flash { .. }, BareImage::X86) => None,
+            (_, BareImage::Riscv64) => Some("-bios"),
+            (_, BareImage::X86 | BareImage::Aarch64) => Some("-kernel"),
+        };
+        if let Some(load) = load {
+            command.arg(load).arg(folder.join(IMAGE));
+        }
         let mut qmp = option("unix:", qmp_socket);
         qmp.push(",server=on,wait=off");
         command.arg("-qmp").arg(qmp);
-        Ok(command)
+        command
     }
 }
 
@@ -146,6 +218,7 @@ impl Accelerator {
         match self {
             Self::Tcg => "tcg",
             Self::Kvm => "kvm",
+            Self::KvmRing => "kvm,dirty-ring-size=4096",
         }
     }
 }

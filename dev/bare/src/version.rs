@@ -48,6 +48,12 @@ impl ReleaseVersion {
             .ok_or_else(|| VersionError::Unknown { program: program.into(), said: said.into() })
     }
 
+    /// Whether it says where each RAMBlock lies in its memory (8.2 and later). An older one does not of
+    /// what its guest does not see, and that is not judged there.
+    pub fn gives_addresses(self) -> bool {
+        self >= Self { major: 8, minor: 2 }
+    }
+
     fn parse(said: &str) -> Option<Self> {
         let version = said.strip_prefix("QEMU emulator version ")?;
         let mut numbers = version.split(|c: char| !c.is_ascii_digit());

@@ -1,9 +1,10 @@
 //! The running guest of a scenario, and what it tells of itself.
 
+use crate::facts::monitor;
 use crate::run::ReproCaller;
 use memtwin_bare::{BareMachine, JobState, PrepareError, Report};
 use memtwin_qemu::{BlockMemory, BlocksError, MemoryError, Process, blocks};
-use memtwin_qmp::{Qmp, QmpError};
+use memtwin_qmp::QmpError;
 use memtwin_testbed::{Qemu, StartError};
 use std::fs;
 use std::io;
@@ -42,6 +43,14 @@ pub enum GuestError {
     /// QEMU did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// It started, and ended before it had a guest.
+    #[error("QEMU ended at once ({status}): {said}")]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// What it said.
+        said: String,
+    },
     /// It does not answer.
     #[error(transparent)]
     Qmp(#[from] QmpError),
@@ -60,6 +69,16 @@ pub enum GuestError {
     /// The guest can't do its job.
     #[error("the guest can't do its job: {0:?}; dev/bare/asm says what the code means")]
     Failed(Report),
+    /// Its CPU does not do what the scenario is about.
+    #[error(
+        "the CPU's page-table walker updates nothing that this is about (HAFDBS is {has}, expected {needed})"
+    )]
+    Walker {
+        /// What it has, [`Report::walker`].
+        has: u64,
+        /// What it needs.
+        needed: u64,
+    },
     /// It takes too long.
     #[error("the guest is not at work after {} s: {report:?}", after.as_secs())]
     Slow {
@@ -84,9 +103,19 @@ impl ScenarioGuest {
         let mut command = machine.command(&Qemu::qmp_in(folder.path()), folder.path())?;
         command.args(arguments);
         caller.announce(&command);
-        let qemu = Qemu::launch(folder, command)?;
+        let mut qemu = Qemu::launch(folder, command)?;
         // An audit needs QEMU's monitor for itself: this connection ends here.
-        let mut qmp = Qmp::connect(&qemu.qmp(), TIMEOUT)?;
+        let mut qmp = match monitor(&qemu, TIMEOUT) {
+            Ok(qmp) => qmp,
+            // Some options are looked at when its monitor is there already.
+            Err(error) if error.is_gone() => {
+                return Err(match end(&mut qemu, TIMEOUT)? {
+                    Some((status, said)) => GuestError::Ended { status, said },
+                    None => error.into(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
         let blocks = blocks(&mut qmp)?;
         let main = machine.main_block();
         let block = blocks.iter().find(|block| block.name == main);
@@ -107,7 +136,12 @@ impl ScenarioGuest {
                 return Err(GuestError::Failed(report));
             }
             if self.machine.job.is_at_work(&report) {
-                return Ok(report);
+                let (has, needed) = (report.walker, self.machine.required_walker());
+                return if has < needed {
+                    Err(GuestError::Walker { has, needed })
+                } else {
+                    Ok(report)
+                };
             }
             if !caller.go_on() {
                 return Err(GuestError::Interrupted);
@@ -126,6 +160,11 @@ impl ScenarioGuest {
         Ok(Report::from_bytes(&bytes))
     }
 
+    /// Its QEMU.
+    pub fn qemu(&self) -> &Qemu {
+        &self.qemu
+    }
+
     /// The path of QEMU's QMP socket.
     pub fn qmp(&self) -> PathBuf {
         self.qemu.qmp()
@@ -133,19 +172,26 @@ impl ScenarioGuest {
 
     /// Whether QEMU has ended, or does so within this time.
     pub fn has_died(&mut self, patience: Duration) -> Result<bool, GuestError> {
-        let began = Instant::now();
-        loop {
-            if self.ended()?.is_some() || began.elapsed() >= patience {
-                return Ok(self.ended()?.is_some());
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
+        Ok(end(&mut self.qemu, patience)?.is_some())
     }
 
     /// How QEMU ended, if it has, and what it said.
     pub fn ended(&mut self) -> Result<Option<(ExitStatus, String)>, GuestError> {
-        let ended = self.qemu.ended().map_err(GuestError::Wait)?;
-        let said = || fs::read_to_string(self.qemu.dir().join("stderr")).unwrap_or_default();
-        Ok(ended.map(|status| (status, said())))
+        end(&mut self.qemu, Duration::ZERO)
+    }
+}
+
+/// How QEMU ended, if it has or does within this time, and what it said.
+fn end(qemu: &mut Qemu, patience: Duration) -> Result<Option<(ExitStatus, String)>, GuestError> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = qemu.ended().map_err(GuestError::Wait)? {
+            let said = fs::read_to_string(qemu.dir().join("stderr")).unwrap_or_default();
+            return Ok(Some((status, said)));
+        }
+        if began.elapsed() >= patience {
+            return Ok(None);
+        }
+        thread::sleep(POLL_INTERVAL);
     }
 }

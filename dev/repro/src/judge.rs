@@ -1,6 +1,6 @@
 //! What an audit's record says of a scenario.
 
-use memtwin_bare::{Expected, Loss};
+use memtwin_bare::{Expected, Loss, StopMoment};
 use memtwin_report::record::{Case, CaseStanding, LostPage, RecordedKind, RunRecord, Verdict};
 use std::fmt;
 
@@ -11,6 +11,8 @@ pub struct ScenarioFindings {
     pub what: String,
     /// Whether a page was lost.
     pub lost: bool,
+    /// Why there is no verdict: nothing was lost, and a block on which there had to be one has none.
+    pub no_verdict: Option<String>,
     /// In which it is not what was expected; empty if it is.
     pub unexpected: Vec<String>,
 }
@@ -33,19 +35,34 @@ impl fmt::Display for ScenarioFindings {
 /// explains are lost; of a sound one, none is, and the audit's control was found. The log of a guest
 /// that does nothing (`idle`), or of one whose writes a bug hides, may name nothing at all, and an audit
 /// rightly calls the other blocks inconclusive then.
-pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> ScenarioFindings {
-    let (controls, cases): (Vec<_>, Vec<_>) =
-        record.cases.iter().partition(|case| case.name().ends_with("/control"));
+///
+/// Where QEMU does not say where all blocks lie (not `gives_addresses`), those that no guest writes may be left
+/// unjudged.
+pub fn judge(
+    record: &RunRecord,
+    expected: &Expected,
+    idle: bool,
+    gives_addresses: bool,
+) -> ScenarioFindings {
+    let (controls, cases): (Vec<_>, Vec<_>) = record
+        .cases
+        .iter()
+        .filter(|case| gives_addresses || !is_hidden(case))
+        .partition(|case| case.name().ends_with("/control"));
     let loss = match expected {
         Expected::Lost(loss) => Some(loss),
-        Expected::Identical | Expected::Reset { .. } | Expected::Aborts { .. } => None,
+        Expected::Identical | Expected::AtMoments { .. } | Expected::Aborts { .. } => None,
     };
     let may_differ: &[&str] = match expected {
-        Expected::Reset { blocks } => blocks,
+        Expected::AtMoments { blocks, .. } => blocks,
         _ => &[],
     };
     // A guest that does nothing, or whose every write a bug keeps from the log.
     let silent = idle || loss.is_some();
+    let lost = cases.iter().any(|case| !case.lost().is_empty());
+    let nothing = cases.is_empty().then(|| "nothing was judged".to_owned());
+    let no_verdict = nothing.or_else(|| cases.iter().find_map(|case| verdict(case, silent)));
+    let no_verdict = no_verdict.filter(|_| !lost);
     let mut unexpected = Vec::new();
     if cases.is_empty() {
         unexpected.push("the audit has judged nothing".to_owned());
@@ -60,29 +77,43 @@ pub fn judge(record: &RunRecord, expected: &Expected, idle: bool) -> ScenarioFin
         unexpected.extend(verdict(case, silent));
     }
     if let Some(loss) = loss
-        && !cases.iter().any(|case| block(case) == loss.block)
+        && !cases.iter().any(|case| loss.is_of(block(case)))
     {
         unexpected.push(format!("no RAMBlock {} was audited", loss.block));
     }
     // What a bug keeps from the log can't be withheld once more; and what was withheld of a guest
     // that was reset since may be as it was again.
-    let may_lack = silent || matches!(expected, Expected::Reset { .. });
+    let is_reset = matches!(expected, Expected::AtMoments { when: StopMoment::AfterReset, .. });
+    let may_lack = silent || is_reset;
     let blind = controls.iter().any(|control| control.standing() == CaseStanding::Failed);
     if blind || !may_lack && !controls.iter().any(|control| control.passed()) {
         unexpected.push("the audit's own control was not found".to_owned());
     }
-    let lost = cases.iter().any(|case| !case.lost().is_empty());
-    ScenarioFindings { what: what(&cases), lost, unexpected }
+    let what = what(&cases, no_verdict.is_some());
+    ScenarioFindings { what, lost, no_verdict, unexpected }
+}
+
+/// Whether a block was not judged that no guest of a scenario writes: firmware, what QEMU builds for it, and
+/// the block that is there to be before main RAM.
+fn is_hidden(case: &Case) -> bool {
+    let block = block(case);
+    let is_rom = block.starts_with("/rom@") || block.ends_with(".rom") || block == "pc.bios";
+    let is_written = !is_rom && !block.ends_with("/first");
+    !is_written && case.verdict() == Verdict::Skipped
 }
 
 /// What was found, in a line.
-fn what(cases: &[&Case]) -> String {
+fn what(cases: &[&Case], undecided: bool) -> String {
     let lost: Vec<String> = cases
         .iter()
         .filter(|case| !case.lost().is_empty())
         .map(|case| format!("{} of {}", case.lost().len(), block(case)))
         .collect();
-    if lost.is_empty() { "no lost page".to_owned() } else { format!("lost: {}", lost.join(", ")) }
+    match lost.is_empty() {
+        false => format!("lost: {}", lost.join(", ")),
+        true if undecided => "no verdict".to_owned(),
+        true => "no lost page".to_owned(),
+    }
 }
 
 fn block(case: &Case) -> &str {
@@ -116,7 +147,7 @@ fn unexplained(case: &Case, loss: Option<&Loss>) -> Option<String> {
     };
     let excused = |lost: &LostPage| loss.is_some_and(|loss| loss.excuses(block, offset(lost)));
     let lost: Vec<&LostPage> = case.lost().iter().filter(|lost| !excused(lost)).collect();
-    let Some(loss) = loss.filter(|loss| loss.block == block) else {
+    let Some(loss) = loss.filter(|loss| loss.is_of(block)) else {
         return (!lost.is_empty()).then(|| format!("{}: {}", case.name(), shown(&lost)));
     };
     let offsets: Vec<u64> = lost.iter().map(|lost| offset(lost)).collect();

@@ -2,7 +2,7 @@
 
 use crate::guest::{GuestError, ScenarioGuest};
 use crate::judge::{ScenarioFindings, judge};
-use memtwin_bare::{BareMachine, Expected, GuestJob, Report};
+use memtwin_bare::{BareMachine, Expected, GuestJob, ReleaseVersion, Report};
 use memtwin_qemu::MemoryError;
 use memtwin_report::RunRecord;
 use std::fs;
@@ -50,12 +50,14 @@ pub enum RunError {
     #[error("the audit: {0}")]
     Audit(String),
     /// It left no record.
-    #[error("{path}: {error}; memtwin audit left no record")]
+    #[error("{path}: {error}; memtwin audit left no record: {said}")]
     NoRecord {
         /// Where it should be.
         path: PathBuf,
         /// What is wrong with it.
         error: io::Error,
+        /// What the audit said.
+        said: String,
     },
     /// The guest did nothing meanwhile.
     #[error("the guest did not do its job during an audit of {} s: {told:?}", time.as_secs())]
@@ -72,10 +74,10 @@ pub trait ReproCaller {
     /// This command is about to be run.
     fn announce(&mut self, command: &Command);
 
-    /// Runs it to its end, whatever its exit code.
+    /// Runs it to its end, whatever its exit code; what it said on standard error.
     ///
     /// Errors: it did not come to its end in this time.
-    fn complete(&mut self, command: &mut Command, limit: Duration) -> Result<(), String>;
+    fn complete(&mut self, command: &mut Command, limit: Duration) -> Result<String, String>;
 
     /// Whether to go on waiting.
     fn go_on(&self) -> bool;
@@ -96,6 +98,9 @@ const DYING: Duration = Duration::from_secs(10);
 
 impl ReproRun<'_> {
     /// Runs it.
+    ///
+    /// Errors: it shows nothing; [`ScenarioOutcome`](crate::ScenarioOutcome) knows those that are no
+    /// failure.
     pub fn run(&self, caller: &mut impl ReproCaller) -> Result<RunEvidence, RunError> {
         let mut guest = ScenarioGuest::start(self.machine.clone(), self.arguments, caller)?;
         let mut time = self.time;
@@ -106,7 +111,8 @@ impl ReproRun<'_> {
                 return Ok(RunEvidence { found: self.died(&mut guest)?, told: (before, None) });
             };
             let after = guest.report()?;
-            if self.is_by_chance() && !found.lost && tries < CHANCES {
+            let is_missing = !found.lost && found.no_verdict.is_none();
+            if self.is_by_chance() && is_missing && tries < CHANCES {
                 tries += 1;
                 continue;
             }
@@ -141,7 +147,7 @@ impl ReproRun<'_> {
         // The guest is ours: that a busy machine takes its time is no matter, nor that QEMU may abort.
         command.args(["--force", "--max-pause", "1m", "--quiet", "--json"]).arg(self.record);
         caller.announce(&command);
-        caller.complete(&mut command, time + MARGIN).map_err(RunError::Audit)?;
+        let said = caller.complete(&mut command, time + MARGIN).map_err(RunError::Audit)?;
         let found = self.judged();
         // A QEMU that died leaves the audit nothing but `inconclusive`, or no record.
         let strange = found
@@ -150,12 +156,15 @@ impl ReproRun<'_> {
         if guest.has_died(if strange { DYING } else { Duration::ZERO })? {
             return Ok(None);
         }
-        found.map(Some).map_err(|error| RunError::NoRecord { path: self.record.to_owned(), error })
+        let path = self.record.to_owned();
+        found.map(Some).map_err(|error| RunError::NoRecord { path, error, said })
     }
 
     fn judged(&self) -> io::Result<ScenarioFindings> {
         let record: RunRecord = serde_json::from_slice(&fs::read(self.record)?)?;
-        Ok(judge(&record, &self.expected, self.machine.job == GuestJob::Idle))
+        let gives_addresses = self.machine.version().is_ok_and(ReleaseVersion::gives_addresses);
+        let idle = self.machine.job == GuestJob::Idle;
+        Ok(judge(&record, &self.expected, idle, gives_addresses))
     }
 
     /// QEMU died: whether it was by the assertion that is known.
@@ -174,7 +183,7 @@ fn death(status: &str, said: &str, expected: &Expected) -> ScenarioFindings {
         _ => false,
     };
     let unexpected = if known { Vec::new() } else { vec![format!("expected {expected}")] };
-    ScenarioFindings { what, lost: false, unexpected }
+    ScenarioFindings { what, lost: false, no_verdict: None, unexpected }
 }
 
 #[cfg(test)]

@@ -48,8 +48,8 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<(Scenario, Expected)>> {
             continue;
         }
         match scenario.machine().version() {
-            Ok(version) => match scenario.expected(version) {
-                Some(sound @ (Expected::Identical | Expected::Reset { .. })) => {
+            Ok(version) => match scenario.expected(version, "") {
+                Some(sound @ (Expected::Identical | Expected::AtMoments { .. })) => {
                     chosen.push((scenario, sound));
                 }
                 _ if names.is_empty() => {}

@@ -51,6 +51,7 @@ APT::Architecture "{arch}";
 APT::Architectures {{ "{arch}"; }};
 APT::Sandbox::User "root";
 APT::Update::Error-Mode "any";
+Acquire::ForceHash "SHA256";
 Acquire::Languages "none";
 Acquire::Retries "3";
 Dir::State "{folder}/state";

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
 pub(crate) mod disk;
+pub(crate) mod scenario;
 
 use memtwin_child::Spawn;
 use memtwin_wait::{wait_for, wait_until};

@@ -103,6 +103,39 @@ fn a_frame_buffer_s_writer_finds_it() {
     assert_eq!((report.state, report.passes), (JobState::Failed(0xdead_0004), 0));
 }
 
+#[test]
+fn a_flash_has_what_was_programmed_and_so_has_its_file() {
+    use Scenario::{Pflash, PflashKvm, PflashRing, PflashX86};
+    for scenario in [Pflash, PflashX86, PflashKvm, PflashRing] {
+        let machine = scenario.machine();
+        let GuestJob::Flash { pages, .. } = machine.job else { panic!("no flash") };
+        let Some(mut qemu) = Qemu::start(&machine) else { continue };
+        let mut last = 0;
+        for _ in 0..2 {
+            let report = qemu.wait("two passes", |report| report.passes >= last + 2);
+            assert_eq!(report.state, JobState::Working, "{scenario}");
+            qemu.execute("stop", json!({}));
+            let (report, flash) = (qemu.report(), qemu.flash());
+            let programmed = flash.chunks(PAGE).enumerate().filter(|(_, page)| *page != [0; PAGE]);
+            let words: Vec<(usize, u32)> = programmed
+                .flat_map(|(n, page)| (n * PAGE / 4..).zip(page.chunks(4)))
+                .map(|(at, word)| (at, u32::from_le_bytes(word.try_into().unwrap())))
+                .filter(|(_, word)| *word != 0)
+                .collect();
+            // A word in each page of the range, and no other: this pass's, or the last one's.
+            assert_eq!(words.len(), pages as usize, "{scenario}");
+            let first = words[0].0;
+            for (page, (at, word)) in words.into_iter().enumerate() {
+                assert_eq!(at, first + page * PAGE / 4, "{scenario}");
+                let (done, word) = (report.passes, u64::from(word));
+                assert!(word == done || word == done + 1, "{scenario}: {word} in pass {done}");
+            }
+            last = report.passes;
+            qemu.execute("cont", json!({}));
+        }
+    }
+}
+
 /// What each walker updates, and whether hardware or the guest's fault handler does.
 #[test]
 fn a_walker_s_descriptors_are_updated_by_whom_it_says() {

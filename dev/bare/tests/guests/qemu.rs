@@ -102,6 +102,11 @@ impl Qemu {
         fs::read(self.folder.path().join("disk.img")).unwrap()
     }
 
+    /// The bytes of its second flash's file.
+    pub(crate) fn flash(&self) -> Vec<u8> {
+        fs::read(BareMachine::flash_in(self.folder.path())).unwrap()
+    }
+
     /// What the guest tells of itself.
     pub(crate) fn report(&mut self) -> Report {
         let bytes = self.memory(self.image.report(), Report::LEN as u64);
@@ -146,7 +151,7 @@ fn lack(machine: &BareMachine) -> Option<String> {
     if let Err(error) = machine.version() {
         return Some(error.to_string());
     }
-    if machine.accelerator == Accelerator::Kvm {
+    if machine.accelerator != Accelerator::Tcg {
         let kvm = File::options().read(true).write(true).open("/dev/kvm");
         return kvm.err().map(|error| format!("/dev/kvm: {error}"));
     }

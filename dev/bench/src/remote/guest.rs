@@ -37,7 +37,7 @@ fn machine() -> BareMachine {
     };
     BareMachine {
         accelerator: Accelerator::Kvm,
-        machine: "pc,memory-backend=ram",
+        machine: "pc,memory-backend=ram".into(),
         memory: RAM_MIB,
         ..BareMachine::new(BareImage::X86, job)
     }

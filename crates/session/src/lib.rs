@@ -36,7 +36,7 @@ mod seed;
 mod session;
 mod verdict;
 
-pub use audit::{AuditConfig, Audited, audit, preview_audit};
+pub use audit::{AuditAll, AuditConfig, Audited, audit, audit_all, preview_all, preview_audit};
 pub use check::{CheckConfig, CheckPlan, CheckSource, Checked, check_case_names};
 pub use controller::ReplicationController;
 pub use driver::{ForeignGuest, GuestDriver, OwnGuest};
@@ -45,6 +45,7 @@ pub use guest::{GuestControl, ReadMemory, WindowMemory};
 pub use helper::HelperCommand;
 pub use judge::{InPlaceJudge, Judge};
 pub use memory_file::{DEFAULT_MEMORY_FILE, MemoryFile, MemoryFileError};
+pub use memtwin_qmp::{AddressError, LibvirtDomain, MonitorAddress};
 pub use observer::SessionObserver;
 pub use open_twin::{OpenTwin, TwinTarget};
 pub use provenance::{Provenance, SourceOrigin};

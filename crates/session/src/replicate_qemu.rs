@@ -17,6 +17,7 @@ use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use crate::verdict::{CaseFacts, Override};
 use memtwin_pages::{Layout, Region};
 use memtwin_qemu::{Block, balloon};
+use memtwin_qmp::MonitorAddress;
 use memtwin_replicate::{BufferedSource, CancelToken, Observer, RoundPlan, StopReason, Until};
 use memtwin_report::{Case, CaseBuilder, Failure, Recorder};
 use memtwin_tap::MigrationTap;
@@ -26,8 +27,8 @@ use std::time::Duration;
 /// What to replicate, and where to.
 #[derive(Clone, Debug)]
 pub struct QemuReplicateConfig {
-    /// The socket of QEMU's QMP monitor.
-    pub socket: PathBuf,
+    /// Where QEMU's QMP monitor is.
+    pub monitor: MonitorAddress,
     /// QEMU's process id; `None`: found by its socket.
     pub pid: Option<u32>,
     /// This RAMBlock alone; `None`: all of them.
@@ -52,9 +53,13 @@ pub struct QemuReplicateConfig {
 
 impl QemuReplicateConfig {
     /// A round each 100 ms until it is told to stop, the guest paused for 250 ms at most.
-    pub fn new(socket: impl Into<PathBuf>, twin: TwinTarget, guardian: HelperCommand) -> Self {
+    pub fn new(
+        monitor: impl Into<MonitorAddress>,
+        twin: TwinTarget,
+        guardian: HelperCommand,
+    ) -> Self {
         Self {
-            socket: socket.into(),
+            monitor: monitor.into(),
             pid: None,
             block: None,
             twin,
@@ -94,14 +99,14 @@ pub fn replicate_qemu(
     stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<Replicated, Failure> {
-    let socket = &config.socket;
+    let monitor = &config.monitor;
     // Refused before QEMU is touched: a twin that is not available.
     let mut twin = match config.block {
         None => OpenTwin::open_regions(&config.twin, stop)?,
         Some(_) => OpenTwin::open(&config.twin, stop)?,
     };
     let mut bitmap = BitmapFile::wanted(config.dirty_bitmap.as_deref())?;
-    let mut attached = Attached::new(socket, config.pid)?;
+    let mut attached = Attached::new(monitor, config.pid)?;
     let process = attached.process();
     let origin = attached.provenance();
     let target = attached.target(config.max_pause).map_err(Failure::environment)?;
@@ -109,9 +114,10 @@ pub fn replicate_qemu(
     if !matches!(config.twin, TwinTarget::Discard) {
         let of: Vec<Block> =
             attached.blocks.iter().filter(|block| wanted(config, block)).cloned().collect();
-        crate::room::for_copy("a copy of what the log has named", &process, &of, socket)
+        crate::room::for_copy("a copy of what the log has named", &process, &of, monitor)
             .map_err(Failure::environment)?;
     }
+    let of_the_monitor = attached.notes();
     let Attached { qmp, blocks, .. } = &mut attached;
     let balloon = balloon(qmp).map_err(Failure::environment)?;
     let mut tap = MigrationTap::open(qmp, &target, blocks, config.guardian.command(), stop)
@@ -139,6 +145,7 @@ pub fn replicate_qemu(
 
     let trial = CaseBuilder::new(case, &origin.source, &layout).rounds(recorder.rounds());
     let mut notes = Vec::from_iter(origin.title());
+    notes.extend(of_the_monitor);
     notes.extend(bitmap.iter().filter_map(BitmapFile::failure));
     let not_converged = config.until == Until::Clean
         && matches!(end.ended(), Some(StopReason::Rounds | StopReason::Time));

@@ -105,7 +105,7 @@ mod tests {
             parameters: [].into(),
             ran: true,
             qemu: qemu.clone(),
-            monitor: "qmp".into(),
+            monitor: "/run/qmp".parse().unwrap(),
             peer: Some(7),
         }
     }

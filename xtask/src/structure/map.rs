@@ -30,7 +30,10 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-stressor",
         ],
     ),
-    ("memtwin-qemu", &["memtwin-pages", "memtwin-qmp", "memtwin-room", "memtwin-verdict"]),
+    (
+        "memtwin-qemu",
+        &["memtwin-pages", "memtwin-qmp", "memtwin-room", "memtwin-safe-path", "memtwin-verdict"],
+    ),
     ("memtwin-report", &["memtwin-pages", "memtwin-replicate", "memtwin-safe-path"]),
     (
         "memtwin-twin",

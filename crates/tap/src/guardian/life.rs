@@ -2,7 +2,9 @@
 
 use super::channel::{ChannelEvent, GuardianChannel};
 use super::state::state_of;
-use super::{DISMISSED, ENDED, GuardianOrders, TAKE_OVER, TAKE_OVER_TIMEOUT, UNWATCH, WATCH};
+use super::{
+    DISMISSED, ENDED, GuardianOrders, STREAM, TAKE_OVER, TAKE_OVER_TIMEOUT, UNWATCH, WATCH,
+};
 use crate::socket::StreamSocket;
 use crate::undo::{Undo, UndoError};
 use crate::undo_note::UndoNote;
@@ -88,6 +90,9 @@ impl WatchedState<'_> {
                     }
                 }
                 ChannelEvent::End => return Ok(false),
+                ChannelEvent::WithFds(word, fds) if word == STREAM => {
+                    fds.into_iter().for_each(|stream| self.stream.connect(stream));
+                }
                 ChannelEvent::WithFds(..) | ChannelEvent::Nothing => {}
             }
             if end_at.is_some_and(|at| Instant::now() >= at) {

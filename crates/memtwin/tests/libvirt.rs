@@ -235,6 +235,35 @@ fn memtwin_is_killed_while_it_audits_a_domain() {
     libvirt.is_manageable();
 }
 
+/// What speaks with libvirt dies, and libvirt and its domain live: Memtwin connects again.
+#[test]
+fn virsh_is_killed_while_memtwin_audits_a_domain() {
+    let Some(mut libvirt) = Libvirt::start() else { return };
+    let before = libvirt.settings();
+    let record = libvirt.out();
+    let mut audit = Held::spawn(libvirt.audit("--seconds 1h --quiet --json").arg(&record));
+    // Between two rounds: pre-copy is over.
+    until("it holds QEMU", || parameters(&mut libvirt.qmp).unwrap()["max-bandwidth"] == 10);
+    let pid = audit.0.id();
+    let mut killed = false;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let children = fs::read_to_string(thread.unwrap().path().join("children")).unwrap();
+        for child in children.split_whitespace() {
+            let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+            if name.trim() == "virsh" {
+                let child = rustix::process::Pid::from_raw(child.parse().unwrap()).unwrap();
+                rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+                killed = true;
+            }
+        }
+    }
+    assert!(killed, "no virsh");
+    assert_eq!(audit.end().code(), Some(11));
+    assert_eq!(json(&record)["cases"][0]["verdict"], "inconclusive");
+    assert_eq!(libvirt.settings(), before);
+    libvirt.is_manageable();
+}
+
 #[test]
 fn what_libvirt_does_not_have_is_said_in_its_words() {
     let Some(libvirt) = Libvirt::start() else { return };

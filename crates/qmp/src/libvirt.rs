@@ -92,6 +92,8 @@ pub(crate) fn running_uuid(domain: &LibvirtDomain) -> Option<String> {
 }
 
 /// Serves our client until it is gone.
+///
+/// Errors: there is no monitor, or none any more.
 fn serve(socket: &OwnedFd, domain: &LibvirtDomain) -> Result<(), VirshError> {
     let uri = domain.uri.as_deref();
     let mut shell = VirshShell::start(uri)?;
@@ -108,7 +110,7 @@ fn serve(socket: &OwnedFd, domain: &LibvirtDomain) -> Result<(), VirshError> {
             Err(_) => refusal("GenericError", "JSON parse error"),
             Ok(mut command) => {
                 let id = command.as_object_mut().and_then(|command| command.remove("id"));
-                let mut answer = answer(&mut shell, uri, &uuid, &command, fd);
+                let mut answer = answer(&mut shell, uri, &uuid, &command, fd)?;
                 // libvirt's own, if there is one.
                 answer.as_object_mut().and_then(|answer| answer.remove("id"));
                 if let Some(id) = id {
@@ -130,12 +132,12 @@ fn answer(
     uuid: &str,
     command: &Value,
     fd: Option<OwnedFd>,
-) -> Value {
+) -> Result<Value, VirshError> {
     if command["execute"] == "qmp_capabilities" {
-        return json!({ "return": {} });
+        return Ok(json!({ "return": {} }));
     }
     if command.get("exec-oob").is_some() {
-        return refusal("CommandNotFound", "libvirt executes no command out of band");
+        return Ok(refusal("CommandNotFound", "libvirt executes no command out of band"));
     }
     let said = match fd {
         None => ask(shell, uuid, command),
@@ -145,7 +147,11 @@ fn answer(
             VirshError::Refused(why)
         }),
     };
-    said.unwrap_or_else(|error| refusal("GenericError", &error.to_string()))
+    match said {
+        Err(VirshError::Refused(why)) => Ok(refusal("GenericError", &why)),
+        // Without virsh there is no monitor: our client's connection ends, and it may make another.
+        said => said,
+    }
 }
 
 fn ask(shell: &mut VirshShell, uuid: &str, command: &Value) -> Result<Value, VirshError> {

@@ -3,14 +3,18 @@
 //! before its answer.
 
 use memtwin_child::Spawn;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// What it prints when it is ready.
 const PROMPT: &[u8] = b"virsh # ";
 /// The most that it may print for one command: libvirt itself takes 10 MiB from QEMU.
 const LONGEST: usize = 16 << 20;
+/// How long it may take for one command: libvirt itself waits for half a minute for its domain.
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
 
@@ -71,6 +75,7 @@ impl VirshShell {
 
     /// What it prints up to its next prompt.
     fn until_prompt(&mut self) -> Result<String, VirshError> {
+        let until = Instant::now() + TIMEOUT;
         let mut said = Vec::new();
         let mut bytes = vec![0; CHUNK];
         loop {
@@ -85,6 +90,9 @@ impl VirshShell {
                 let errors = errors_in(&text);
                 VirshError::Ended(if errors.is_empty() { why } else { errors })
             };
+            if !self.says_something(until).unwrap_or(true) {
+                return Err(ended(format!("it has not answered in {} s", TIMEOUT.as_secs())));
+            }
             match self.said.read(&mut bytes) {
                 Ok(0) => return Err(ended("it says nothing".to_owned())),
                 Ok(_) if said.len() > LONGEST => return Err(ended("it says too much".to_owned())),
@@ -93,6 +101,16 @@ impl VirshShell {
                 Err(errno) => return Err(ended(errno.to_string())),
             }
         }
+    }
+}
+
+impl VirshShell {
+    /// Whether there is something to read, or its end, by then.
+    fn says_something(&self, until: Instant) -> io::Result<bool> {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut fds = [PollFd::new(&self.said, PollFlags::IN)];
+        Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&left)))? > 0)
     }
 }
 

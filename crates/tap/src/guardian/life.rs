@@ -57,6 +57,8 @@ fn close_standard_output() -> io::Result<()> {
 /// Tries until QEMU is as it was, has ended, or the time is over.
 fn take_over(undo: &Undo, stream: &StreamSocket, qmp: OwnedFd) -> Result<(), UndoError> {
     let since = Instant::now();
+    // Before QEMU is asked for anything: while it waits for room in the stream it may answer nobody.
+    stream.end();
     let first = Qmp::resume_on(qmp, ANSWER_TIMEOUT).map_err(UndoError::from);
     let mut done = first.and_then(|mut qmp| undo.run(&mut qmp, stream));
     while done.is_err() && undo.qemu.exists() && since.elapsed() < TAKE_OVER_TIMEOUT {

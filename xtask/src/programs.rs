@@ -60,6 +60,9 @@ const PROGRAMS: [SystemProgram; 10] = [
     SystemProgram { name: "fakeroot", package: "fakeroot", least: None, only_ci: false },
     SystemProgram { name: "mke2fs", package: "e2fsprogs", least: None, only_ci: false },
     SystemProgram { name: "ssh", package: "openssh-client", least: None, only_ci: false },
+    SystemProgram { name: "socat", package: "socat", least: None, only_ci: false },
+    SystemProgram { name: "virsh", package: "libvirt-clients", least: None, only_ci: false },
+    SystemProgram { name: "libvirtd", package: "libvirt-daemon", least: None, only_ci: true },
     SystemProgram { name: "sshd", package: "openssh-server", least: None, only_ci: true },
 ];
 

@@ -137,7 +137,7 @@ fn audited(
     let session = AuditConfig {
         time: Some(config.time),
         max_pause: MAX_PAUSE,
-        ..AuditConfig::new(&monitor, config.guardian.clone())
+        ..AuditConfig::new(monitor.as_path(), config.guardian.clone())
     };
     let enough = CancelToken::default();
     progress.say(&format!("host: memtwin audit {}", monitor.display()));

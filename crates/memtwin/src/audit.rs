@@ -3,21 +3,45 @@
 use crate::cli::Audit;
 use memtwin_replicate::CancelToken;
 use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit, plain};
-use memtwin_session::{Audited, audit, preview_audit};
+use memtwin_session::{
+    AuditAll, AuditConfig, Audited, LibvirtDomain, MonitorAddress, audit, audit_all, preview_all,
+    preview_audit,
+};
 
 /// Audits, and writes the report.
 pub(crate) fn run(args: Audit, command: String, stop: &CancelToken) -> Result<ExitCode, Failure> {
     crate::output::probe(&args.output)?;
-    let (output, dry_run) = (args.output.clone(), args.dry_run);
-    let config = args.into_config();
-    if dry_run {
-        crate::output::list(preview_audit(&config)?.iter().map(|line| plain(line)))?;
+    let of_each = |monitor, pid| args.config(monitor, Some(pid));
+    let config = args.target.clone().map(|monitor| args.config(monitor, args.pid));
+    if args.dry_run {
+        let lines = match &config {
+            Some(config) => preview_audit(config)?,
+            None => preview_all(of_each)?,
+        };
+        crate::output::list(lines.iter().map(|line| plain(line)))?;
         return Ok(ExitCode::Verified);
     }
-    let mut progress = Progress::new(crate::output::progress_mode(&output), 1);
-    let Audited { cases, notes } = audit(&config, stop, &mut progress)?;
+    let mut progress = Progress::new(crate::output::progress_mode(&args.output), 1);
+    let AuditAll { cases, notes, code } = match &config {
+        Some(config) => audit_one(config, &args, stop, &mut progress)?,
+        None => audit_all(of_each, stop, &mut progress)?,
+    };
     drop(progress);
-    let code = exit::of_cases(&cases, false, stop.is_set());
-    crate::output::write(&output, &RunRecord::new(command, cases), &notes)?;
+    crate::output::write(&args.output, &RunRecord::new(command, cases), &notes)?;
     Ok(code)
+}
+
+fn audit_one(
+    config: &AuditConfig,
+    args: &Audit,
+    stop: &CancelToken,
+    progress: &mut Progress,
+) -> Result<AuditAll, Failure> {
+    if matches!(config.monitor, MonitorAddress::Libvirt(_)) && !args.output.quiet {
+        // Before it is so.
+        crate::output::say(&format!("memtwin: {}", LibvirtDomain::TAINT));
+    }
+    let Audited { cases, notes } = audit(config, stop, progress)?;
+    let code = exit::of_cases(&cases, false, stop.is_set());
+    Ok(AuditAll { cases, notes, code })
 }

@@ -3,7 +3,7 @@
 use crate::cli::{Replicate, SourceArg};
 use memtwin_replicate::CancelToken;
 use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit};
-use memtwin_session::{Replicated, replicate, replicate_qemu};
+use memtwin_session::{LibvirtDomain, MonitorAddress, Replicated, replicate, replicate_qemu};
 
 /// Replicates, judges, and writes the report.
 pub(crate) fn run(
@@ -16,8 +16,12 @@ pub(crate) fn run(
     let output = args.output.clone();
     let mut progress = Progress::new(crate::output::progress_mode(&output), 1);
     let Replicated { case, not_converged, mut notes, sums, .. } = match args.source.clone() {
-        SourceArg::Qemu(socket) => {
-            replicate_qemu(&args.into_qemu_config(&socket)?, None, stop, &mut progress)?
+        SourceArg::Qemu(monitor) => {
+            if matches!(monitor, MonitorAddress::Libvirt(_)) && !output.quiet {
+                // Before it is so.
+                crate::output::say(&format!("memtwin: {}", LibvirtDomain::TAINT));
+            }
+            replicate_qemu(&args.into_qemu_config(monitor)?, None, stop, &mut progress)?
         }
         SourceArg::Kvm | SourceArg::Process => {
             replicate(&args.into_config()?, stop, &mut progress)?

@@ -127,7 +127,10 @@ fn what_can_not_be_a_twin_is_refused_and_left_alone() {
 #[test]
 fn wrong_words_are_refused() {
     for (args, said) in [
-        (["replicate", "xen", "discard"], "expected kvm, process or qemu:QMP-SOCKET"),
+        (
+            ["replicate", "xen", "discard"],
+            "expected kvm, process, qemu:QMP-SOCKET or libvirt:DOMAIN",
+        ),
         (["replicate", "kvm", "ftp://x/y"], "expected file:PATH, tcp://HOST:PORT"),
         (["replicate", "kvm", "file:"], "expected file:PATH, tcp://HOST:PORT"),
     ] {

@@ -46,11 +46,9 @@ impl Block {
 }
 
 /// Blocks that can't be read: QEMU before 8.2 says where a block lies only by where the guest sees it, and the
-/// guest sees nothing of these now.
+/// guest sees nothing of these now, or not as memory (a flash that is being programmed).
 pub fn out_of_sight(blocks: &[Block]) -> impl Iterator<Item = &Block> {
-    blocks.iter().filter(|block| {
-        block.is_named && block.used > 0 && block.hva.is_none() && block.windows.is_empty()
-    })
+    blocks.iter().filter(|block| block.is_named && block.used > 0 && block.hva.is_none())
 }
 
 /// How often a guest that moves its memory about is asked again.

@@ -44,7 +44,7 @@ pub enum MemoryError {
     /// Another QEMU, with its memory at the same addresses.
     #[error(
         "process {pid} is not the QEMU behind this monitor, though it has memory at the same \
-         addresses: a descriptor that was given to the monitor did not come to it; leave --pid out, \
+         addresses: what the monitor was given or told went to another process; leave --pid out, \
          or give the right one"
     )]
     NotBehind {
@@ -54,7 +54,7 @@ pub enum MemoryError {
     /// It can't be shown to be the right one.
     #[error(
         "process {pid} has memory where this QEMU has it, but can't be shown to be the one behind \
-         this monitor: {reason}; connect to the socket that QEMU made itself, without a proxy"
+         this monitor: {reason}; connect to a socket that QEMU made itself (-qmp unix:PATH,server=on,wait=off)"
     )]
     Unproved {
         /// Its process id.

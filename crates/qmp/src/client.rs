@@ -4,10 +4,11 @@ use crate::QmpError;
 use crate::events::{EventQueue, QmpEvent};
 use crate::message::{CommandBand, QmpMessage, parse, request};
 use crate::monitor_socket::{LONGEST_LINE, MonitorSocket, ReadStop, deadline};
-use crate::silent;
+use crate::peer;
+use crate::route::MonitorRoute;
 use rustix::event::PollFlags;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,6 +28,11 @@ const MOST_AT_ONCE: usize = 1024;
 #[derive(Debug)]
 pub struct Qmp {
     pub(crate) wire: MonitorSocket,
+    pub(crate) route: MonitorRoute,
+    /// Whether descriptors reach QEMU, as far as is known.
+    pub(crate) passes_descriptors: bool,
+    /// Whether an event that comes before an answer happened before it.
+    pub(crate) orders_events: bool,
     pub(crate) patience: Duration,
     pub(crate) events: EventQueue,
     /// What all our ids begin with.
@@ -81,35 +87,15 @@ impl Qmp {
         self.execute("human-monitor-command", json!({ "command-line": line }))
     }
 
-    /// Gives QEMU a copy of a descriptor, which its commands may then name (`fd:NAME`). One of
-    /// the same name is replaced.
-    ///
-    /// Errors: as [`Qmp::execute`].
-    pub fn send_fd(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<(), QmpError> {
-        let arguments = json!({ "fdname": name });
-        let sent =
-            self.run::<IgnoredAny>(CommandBand::In, "getfd", arguments, Some(fd)).map(|_| ());
-        sent.map_err(|error| match error {
-            // `qmp_getfd()` in `monitor/fds.c`.
-            QmpError::Refused { desc, .. } if desc.contains("SCM_RIGHTS") => {
-                let between = silent::listener(self.wire.socket());
-                QmpError::NoDescriptors { between: between.unwrap_or("something".to_owned()) }
-            }
-            error => error,
-        })
+    /// Whether QEMU's events come in, before the answers that they precede: they do on a connection to QEMU
+    /// itself, not through libvirt, and not for sure through any program.
+    pub fn orders_events(&self) -> bool {
+        self.orders_events
     }
 
-    /// Whether descriptors reach QEMU, which they do not through a program that stands between: passes one,
-    /// and has QEMU close it at once.
-    ///
-    /// Errors: [`QmpError::NoDescriptors`] if they do not; as [`Qmp::execute`].
-    pub fn try_descriptors(&mut self) -> Result<(), QmpError> {
-        const NAME: &str = "memtwin-try";
-        let copy = self
-            .try_clone()
-            .map_err(|errno| QmpError::Socket { doing: "getfd".to_owned(), errno })?;
-        self.send_fd(NAME, copy.as_fd())?;
-        self.execute("closefd", json!({ "fdname": NAME })).map(|_: IgnoredAny| ())
+    /// A program stands between, which may hand events over as it likes.
+    pub fn distrust_events(&mut self) {
+        self.orders_events = false;
     }
 
     /// Takes in what events there are, without waiting, for [`Qmp::events`].
@@ -173,18 +159,19 @@ impl Qmp {
         self.wire.socket().try_clone_to_owned()
     }
 
-    /// The process that listened on the socket when we connected (SO_PEERCRED, unix(7)): QEMU, or
-    /// who started it and gave it the socket. None if we can't see that process.
+    /// The process at the other end. Of a unix socket it is who listened there when we connected
+    /// (SO_PEERCRED, unix(7)): QEMU, or who started it and gave it the socket. Of TCP it is who has the
+    /// connection's other end. None if we can't see that process, and through libvirt.
     ///
     /// Errors: the system does not say.
     pub fn peer_pid(&self) -> io::Result<Option<u32>> {
-        // Not rustix's: its pid can't be 0, as it is for a process outside of our PID namespace.
-        let credentials = nix::sys::socket::sockopt::PeerCredentials;
-        let peer = nix::sys::socket::getsockopt(&self.wire.socket(), credentials)?;
-        Ok(u32::try_from(peer.pid()).ok().filter(|pid| *pid != 0))
+        match self.route {
+            MonitorRoute::Libvirt => Ok(None),
+            _ => peer::pid(self.wire.socket()),
+        }
     }
 
-    fn run<T: DeserializeOwned>(
+    pub(crate) fn run<T: DeserializeOwned>(
         &mut self,
         band: CommandBand,
         command: &str,

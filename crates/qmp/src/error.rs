@@ -1,73 +1,91 @@
 //! What can go wrong between us and QEMU, each with a way out.
 
+use crate::MonitorAddress;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
+
+const DESCRIPTOR: &str =
+    "a connected stream socket to QEMU's monitor that Memtwin was started with";
 
 /// Why QEMU can't be reached, or did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
-    /// There is no such file.
-    #[error(
-        "{path}: no such socket; start QEMU with -qmp unix:{path},server=on,wait=off, or look for \
-         its -qmp option"
-    )]
+    /// There is no such socket.
+    #[error("{address}: no such socket; {way_out}")]
     NoSocket {
-        /// The path that was asked for.
-        path: PathBuf,
-    },
-    /// What was given is QMP over TCP.
-    #[error(
-        "{given} is no unix socket: QMP over TCP can't carry the file descriptors that Memtwin passes to \
-         QEMU; start QEMU with one more -qmp unix:PATH,server=on,wait=off and give PATH"
-    )]
-    OverTcp {
-        /// What was given.
-        given: PathBuf,
-    },
-    /// What was given is an option's value, or an address of ours: there is a path in it.
-    #[error("{given}: no such socket; give the path alone: {path}")]
-    NotThePath {
-        /// What was given.
-        given: PathBuf,
-        /// The path in it.
-        path: PathBuf,
+        /// Where it was looked for.
+        address: MonitorAddress,
+        /// What would help.
+        way_out: String,
     },
     /// The file is something else, or a socket that carries no streams.
-    #[error("{path} is no stream socket; give the path of QEMU's -qmp option")]
+    #[error("{address} is no stream socket; give the path of QEMU's -qmp option")]
     NotASocket {
-        /// The path that was asked for.
-        path: PathBuf,
+        /// Where it was looked for.
+        address: MonitorAddress,
     },
     /// We may not connect.
     #[error(
-        "{path}: permission denied; connecting takes write permission: run as QEMU's user or as root"
+        "{address}: permission denied; connecting takes write permission: run as QEMU's user or as root"
     )]
     Permission {
-        /// The path that was asked for.
-        path: PathBuf,
+        /// Where it is.
+        address: MonitorAddress,
     },
     /// The socket is there and nobody listens.
-    #[error("{path}: nobody listens: QEMU has ended, or has closed its QMP; start it again")]
+    #[error("{address}: nobody listens: QEMU has ended, or has closed its QMP; start it again")]
     NobodyListens {
-        /// The path that was asked for.
-        path: PathBuf,
+        /// Where it is.
+        address: MonitorAddress,
+    },
+    /// No process has this TCP port.
+    #[error(
+        "{address}: nobody listens there; look at its host for QEMU's option -qmp tcp:… (`ss -tlnp` lists who \
+         listens on what)"
+    )]
+    NobodyOnPort {
+        /// Where it was looked for.
+        address: MonitorAddress,
     },
     /// Some other reason not to be connected.
-    #[error("cannot connect to {path}: {errno}")]
+    #[error("cannot connect to {address}: {errno}")]
     Connect {
-        /// The path that was asked for.
-        path: PathBuf,
+        /// Where to.
+        address: MonitorAddress,
         /// What the system said.
         errno: io::Error,
     },
+    /// The descriptor is no connection.
+    #[error("{address} is {got}: expected {}", DESCRIPTOR)]
+    BadDescriptor {
+        /// Which.
+        address: MonitorAddress,
+        /// What it is.
+        got: String,
+    },
+    /// The connection can't be made a second time.
+    #[error(
+        "{address} was given as a connection, and can't be connected to again, as its other end has no name"
+    )]
+    NoWayBack {
+        /// Which.
+        address: MonitorAddress,
+    },
+    /// libvirt does not reach the domain.
+    #[error("{address}: {reason}")]
+    Libvirt {
+        /// The domain.
+        address: MonitorAddress,
+        /// What virsh said, or why it can't be asked, and what would help.
+        reason: String,
+    },
     /// Who answered is no QMP server.
     #[error(
-        "{path} is no QMP server: it began with \"{began}\"{hint}; give the path of QEMU's -qmp option"
+        "{address} is no QMP server: it began with \"{began}\"{hint}; give the path of QEMU's -qmp option"
     )]
     NotQmp {
-        /// The path that was asked for.
-        path: PathBuf,
+        /// Where it is.
+        address: MonitorAddress,
         /// Its first bytes, escaped.
         began: String,
         /// What it looks like, or nothing.
@@ -75,35 +93,50 @@ pub enum QmpError {
     },
     /// Connected, but not served.
     #[error(
-        "{path}: no greeting in {patience:?}: QEMU serves one QMP client at a time, and another one \
-         seems to be connected, or QEMU hangs; find the other with `ss -xp | grep {path}` (libvirt, a monitor shell, \
+        "{address}: no greeting in {patience:?}: QEMU serves one QMP client at a time, and another one \
+         seems to be connected, or QEMU hangs; find the other with `{find}` (libvirt, a monitor shell, \
          another Memtwin), end it, or give QEMU a second -qmp"
     )]
     Busy {
-        /// The path that was asked for.
-        path: PathBuf,
+        /// Where it is.
+        address: MonitorAddress,
         /// How long was waited.
         patience: Duration,
+        /// The command that shows who is connected.
+        find: String,
+    },
+    /// libvirt is the one client of this monitor.
+    #[error(
+        "{address}: no greeting in {patience:?}: it is libvirt's own monitor, which QEMU serves alone; go through \
+         libvirt: memtwin audit {through}"
+    )]
+    HeldByLibvirt {
+        /// Where it is.
+        address: MonitorAddress,
+        /// How long was waited.
+        patience: Duration,
+        /// The address that goes through libvirt.
+        through: Box<MonitorAddress>,
     },
     /// Connected to something that does not greet, which is no monitor.
-    #[error("{path}: no greeting in {patience:?}, {what}; {way_out}")]
+    #[error("{address}: no greeting in {patience:?}, {what}; {way_out}")]
     Silent {
-        /// The path that was asked for.
-        path: PathBuf,
+        /// Where it is.
+        address: MonitorAddress,
         /// How long was waited.
         patience: Duration,
         /// What it is, as far as is known.
-        what: String,
+        what: &'static str,
         /// Where the monitor is.
         way_out: String,
     },
     /// A descriptor was passed, and QEMU has seen none.
     #[error(
-        "{between} stands between us and QEMU and carries bytes, but no file descriptors, which Memtwin \
-         has to pass to QEMU; give the path of QEMU's own socket (-qmp unix:PATH,server=on,wait=off)"
+        "{between} stands between us and QEMU and carries bytes, but no file descriptors; a socket of QEMU's \
+         own carries them (-qmp unix:PATH,server=on,wait=off)"
     )]
     NoDescriptors {
-        /// Who listens on the socket that we are connected to.
+        /// Who or what that is.
         between: String,
     },
     /// The other side closed the connection.
@@ -189,7 +222,12 @@ pub enum QmpError {
 impl QmpError {
     /// Whether QEMU is gone, as far as this connection can tell.
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Closed { .. } | Self::NobodyListens { .. })
+        matches!(self, Self::Closed { .. } | Self::NobodyListens { .. } | Self::NobodyOnPort { .. })
+    }
+
+    /// Whether the connection is of no use any more; QEMU may live.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, Self::Closed { .. } | Self::Socket { .. })
     }
 
     /// Whether QEMU does not know the command at all (an older or smaller one).

@@ -2,11 +2,12 @@
 //! channel, a serial line) are silent, and look to a client as a monitor does that somebody else has.
 //!
 //! Nothing is sent to find out: it could be typed into a guest's shell. What is known comes from the
-//! kernel (who listens, `SO_PEERCRED`; whether the connection was accepted, `/proc/net/unix`) and from
-//! that process's command line.
+//! kernel (who listens, `SO_PEERCRED`; whether the connection was accepted, `/proc/net/unix`,
+//! `/proc/net/tcp`) and from that process's command line.
 
-use crate::QmpError;
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use crate::address::{LibvirtDomain, MonitorAddress};
+use crate::command_line::{OtherSocket, QemuCommandLine, libvirt_domain};
+use crate::{QmpError, peer};
 use rustix::net::{SocketAddrUnix, getpeername};
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -14,100 +15,77 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Says why nothing came.
-pub(crate) fn why(socket: BorrowedFd<'_>, path: &Path, patience: Duration) -> QmpError {
+pub(crate) fn why(
+    socket: BorrowedFd<'_>,
+    address: &MonitorAddress,
+    patience: Duration,
+) -> QmpError {
+    let address = address.clone();
+    if let Some(what) = what_is(socket, &address) {
+        let way_out = way_out(socket);
+        return QmpError::Silent { address, patience, what, way_out };
+    }
     let bound = bound_path(socket).unwrap_or_default();
-    let words = peer(socket).map(command_line).unwrap_or_default();
-    let monitor = monitor_of(&words).filter(|monitor| *monitor != bound);
-    let what = match known(&words, &bound).or_else(|| named(path)) {
-        Some(what) => what.to_owned(),
-        None if is_accepted(&bound) => {
-            "so it is no monitor (a guest agent's channel or a serial line is as silent), or QEMU hangs"
-                .to_owned()
-        }
-        None => return QmpError::Busy { path: path.into(), patience },
+    let accepted = match &address {
+        MonitorAddress::Tcp { .. } => peer::is_accepted(socket),
+        _ => is_accepted(&bound),
     };
-    let way_out = match monitor {
+    if accepted {
+        let what = "so it is no monitor (a guest agent's channel or a serial line is as silent), or QEMU hangs";
+        let way_out = way_out(socket);
+        return QmpError::Silent { address, patience, what, way_out };
+    }
+    if let Some(domain) = libvirt_domain(Path::new(&bound)) {
+        let through = MonitorAddress::Libvirt(LibvirtDomain { domain, uri: None }.into());
+        return QmpError::HeldByLibvirt { address, patience, through: through.into() };
+    }
+    let find = match &address {
+        MonitorAddress::Tcp { port, .. } => format!("ss -tnp | grep :{port}"),
+        MonitorAddress::Path(path) => format!("ss -xp | grep {}", path.display()),
+        _ => format!("ss -xp | grep {bound}"),
+    };
+    QmpError::Busy { address, patience, find }
+}
+
+/// What it is if it is known to be no QMP.
+pub(crate) fn what_is(socket: BorrowedFd<'_>, address: &MonitorAddress) -> Option<&'static str> {
+    let bound = bound_path(socket).unwrap_or_default();
+    let known = command_line(socket).other_use(&bound);
+    let named = || match address {
+        MonitorAddress::Path(path) => OtherSocket::of_name(path),
+        _ => None,
+    };
+    known.or_else(named).map(OtherSocket::what)
+}
+
+/// Where the monitor is.
+fn way_out(socket: BorrowedFd<'_>) -> String {
+    let bound = bound_path(socket).unwrap_or_default();
+    let monitor = command_line(socket).monitor();
+    match monitor.filter(|monitor| monitor.to_string() != bound) {
         Some(monitor) => format!("its QEMU's monitor is {monitor}"),
         None => "give the path of QEMU's -qmp option".to_owned(),
-    };
-    QmpError::Silent { path: path.into(), patience, what, way_out }
+    }
 }
 
 /// Who listens on the other end, as a person knows it: `socat (process 7)`.
 pub(crate) fn listener(socket: BorrowedFd<'_>) -> Option<String> {
-    let pid = peer(socket)?;
+    let pid = peer::pid(socket).ok()??;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(format!("{} (process {pid})", name.trim().escape_default()))
 }
 
-fn peer(socket: BorrowedFd<'_>) -> Option<i32> {
-    // Not rustix's: its pid can't be 0, as it is for a process outside of our PID namespace.
-    let peer = getsockopt(&socket, PeerCredentials).ok()?;
-    Some(peer.pid()).filter(|pid| *pid > 0)
+fn command_line(socket: BorrowedFd<'_>) -> QemuCommandLine {
+    let pid = peer::pid(socket).ok().flatten();
+    pid.map(QemuCommandLine::of).unwrap_or_default()
 }
 
-fn command_line(pid: i32) -> Vec<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
-}
-
-/// The path to which the other end is bound, as it gave it.
+/// The path to which the other end is bound, as it gave it; of an abstract socket its name.
 fn bound_path(socket: BorrowedFd<'_>) -> Option<String> {
     let address = SocketAddrUnix::try_from(getpeername(socket).ok()??).ok()?;
-    let path = address.path_bytes()?;
+    let path = address.path_bytes().or(address.abstract_name())?;
     let path = path.strip_suffix(b"\0").unwrap_or(path);
     String::from_utf8(path.to_vec()).ok().filter(|path| !path.is_empty())
-}
-
-const AGENT: &str = "so it is no monitor: it is a guest agent's channel";
-const SERIAL: &str = "so it is no monitor: it is a serial line of the guest";
-
-/// What QEMU's command line says of the socket.
-fn known(words: &[String], bound: &str) -> Option<&'static str> {
-    let is_ours = |word: &str| !bound.is_empty() && socket_of(word) == Some(bound);
-    let at = words.iter().position(|word| is_ours(word))?;
-    let option = words.get(at.checked_sub(1)?)?;
-    let id = field(&words[at], "id=");
-    let user = words.iter().find(|word| {
-        id.is_some_and(|id| {
-            field(word, "chardev=") == Some(id) || word.strip_prefix("chardev:") == Some(id)
-        })
-    });
-    match (option.trim_start_matches('-'), user) {
-        ("serial", _) => Some(SERIAL),
-        ("chardev", Some(user)) if user.contains("guest_agent") => Some(AGENT),
-        ("chardev", Some(user)) if user.starts_with("chardev:") || user.contains("serial") => {
-            Some(SERIAL)
-        }
-        _ => None,
-    }
-}
-
-/// What its name says: libvirt's `…/org.qemu.guest_agent.0`, and what people write.
-fn named(path: &Path) -> Option<&'static str> {
-    let name = path.file_name()?.to_string_lossy();
-    (name.contains("guest_agent") || name.starts_with("qga")).then_some(AGENT)
-}
-
-/// The path of the first `-qmp` that is a unix socket.
-fn monitor_of(words: &[String]) -> Option<&str> {
-    let mut pairs = words.windows(2);
-    pairs.find_map(|pair| match pair[0].trim_start_matches('-') {
-        "qmp" | "qmp-pretty" => socket_of(&pair[1]),
-        _ => None,
-    })
-}
-
-/// The path in `unix:PATH,…` or `socket,path=PATH,…`.
-fn socket_of(word: &str) -> Option<&str> {
-    match word.strip_prefix("unix:") {
-        Some(rest) => rest.split(',').next(),
-        None => field(word, "path="),
-    }
-}
-
-fn field<'w>(word: &'w str, name: &str) -> Option<&'w str> {
-    word.split(',').find_map(|part| part.strip_prefix(name))
 }
 
 /// Whether no connection to this path waits to be accepted. QEMU does not accept a second client of a
@@ -122,7 +100,8 @@ fn is_accepted(bound: &str) -> bool {
 /// inode yet; the one that listens must be seen, or the table is another network namespace's.
 fn all_accepted(table: &str, bound: &str) -> bool {
     let ours = table.lines().filter_map(|line| {
-        let line = line.strip_suffix(bound)?.strip_suffix(' ')?;
+        let line = line.strip_suffix(bound)?;
+        let line = line.strip_suffix(" @").or_else(|| line.strip_suffix(' '))?;
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         (fields.len() == 7).then(|| (fields[3] == "00010000", fields[6] == "0"))
     });
@@ -137,28 +116,6 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd;
     use std::os::unix::net::{UnixListener, UnixStream};
-
-    fn words(line: &str) -> Vec<String> {
-        line.split(' ').map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn a_command_line_says_what_a_socket_is() {
-        let qemu = words(
-            "qemu -chardev socket,path=/run/a,server=on,wait=off,id=qga0 -device virtio-serial -device \
-             virtserialport,chardev=qga0,name=org.qemu.guest_agent.0 -serial unix:/run/s,server=on \
-             -chardev socket,id=c1,path=/run/t,server=on -serial chardev:c1 -qmp unix:/run/q,server=on \
-             -chardev socket,id=mon,path=/run/m,server=on -mon chardev=mon,mode=control",
-        );
-        assert_eq!(known(&qemu, "/run/a"), Some(AGENT));
-        assert_eq!([known(&qemu, "/run/s"), known(&qemu, "/run/t")], [Some(SERIAL); 2]);
-        for monitor in ["/run/q", "/run/m", "", "/run"] {
-            assert_eq!(known(&qemu, monitor), None, "{monitor}");
-        }
-        assert_eq!(monitor_of(&qemu), Some("/run/q"));
-        assert_eq!(named(Path::new("/x/org.qemu.guest_agent.0")), Some(AGENT));
-        assert_eq!(named(Path::new("/qga/monitor")), None);
-    }
 
     #[test]
     fn what_waits_is_told_from_what_was_accepted() {

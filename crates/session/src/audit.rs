@@ -1,5 +1,6 @@
 //! An audit: does the dirty log of a running QEMU tell the truth about its guest?
 
+mod all;
 mod cases;
 mod findings;
 mod rounds;
@@ -9,13 +10,20 @@ mod untested;
 use crate::helper::HelperCommand;
 use crate::observer::SessionObserver;
 use crate::qemu_guest::Attached;
+pub use all::{AuditAll, audit_all, preview_all};
 use findings::AuditFindings;
 use memtwin_qemu::{HazardPolicy, migration_obstacle};
+use memtwin_qmp::{LibvirtDomain, MonitorAddress};
 use memtwin_replicate::{CancelToken, Provenance};
 use memtwin_report::{Case, ExitCode, Failure};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use stop::{AuditStop, StopError};
+
+/// What is changed while an audit runs.
+const CHANGES: &str = "while it runs: migration capabilities return-path and switchover-ack on, others off \
+    (postcopy-ram on, if the guest hints at free pages); \
+    parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth, mode and tls-creds; all \
+    put back at the end; the guest is paused at the end while its memory is read, for --max-pause at most";
 
 /// How long an audit runs, unless told.
 const DEFAULT_TIME: Duration = Duration::from_secs(5);
@@ -23,8 +31,8 @@ const DEFAULT_TIME: Duration = Duration::from_secs(5);
 /// What to audit.
 #[derive(Clone, Debug)]
 pub struct AuditConfig {
-    /// The socket of QEMU's QMP monitor.
-    pub socket: PathBuf,
+    /// Where QEMU's QMP monitor is.
+    pub monitor: MonitorAddress,
     /// QEMU's process id; `None`: found by its socket.
     pub pid: Option<u32>,
     /// How long to audit before the guest is paused and judged; `None`: 5 s, unless there is a number of
@@ -48,9 +56,9 @@ pub struct AuditConfig {
 
 impl AuditConfig {
     /// Two rounds a second for 5 s, the guest paused for 250 ms at most.
-    pub fn new(socket: impl Into<PathBuf>, guardian: HelperCommand) -> Self {
+    pub fn new(monitor: impl Into<MonitorAddress>, guardian: HelperCommand) -> Self {
         Self {
-            socket: socket.into(),
+            monitor: monitor.into(),
             pid: None,
             time: None,
             rounds: None,
@@ -81,7 +89,7 @@ pub fn audit(
     stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<Audited, Failure> {
-    let mut attached = Attached::new(&config.socket, config.pid)?;
+    let mut attached = Attached::new(&config.monitor, config.pid)?;
     check_room(config, &attached)?;
     let origin = attached.provenance();
     observer.case_started("audit");
@@ -145,6 +153,7 @@ pub fn audit(
     };
     let (cases, notes) = findings.close(&attached.blocks, why_idle.as_deref());
     let mut all = Vec::from_iter(origin.title());
+    all.extend(attached.notes());
     all.extend(notes);
     if stop.is_set() {
         all.push("interrupted".to_owned());
@@ -155,7 +164,7 @@ pub fn audit(
 /// Errors unless there is room for the twin.
 fn check_room(config: &AuditConfig, attached: &Attached) -> Result<(), Failure> {
     let (process, blocks) = (attached.process(), &attached.blocks);
-    crate::room::for_copy("the audit's twin", &process, blocks, &config.socket)
+    crate::room::for_copy("the audit's twin", &process, blocks, &config.monitor)
         .map_err(Failure::environment)
 }
 
@@ -163,14 +172,26 @@ fn check_room(config: &AuditConfig, attached: &Attached) -> Result<(), Failure> 
 ///
 /// Errors: as [`audit`], before anything is begun.
 pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
-    let mut attached = Attached::new(&config.socket, config.pid)?;
-    attached.qmp.try_descriptors().map_err(Failure::environment)?;
+    if let MonitorAddress::Libvirt(domain) = &config.monitor {
+        // To use its monitor is to mark it.
+        let state = domain.state().map_err(Failure::environment)?;
+        return Ok(vec![
+            format!(
+                "{} ({state}): would be audited through libvirt's own monitor, which was not used now",
+                config.monitor
+            ),
+            LibvirtDomain::TAINT.to_owned(),
+            CHANGES.to_owned(),
+        ]);
+    }
+    let mut attached = Attached::new(&config.monitor, config.pid)?;
     let obstacle = migration_obstacle(&mut attached.qmp, config.hazards);
     if let Some(obstacle) = obstacle.map_err(Failure::environment)? {
         return Err(Failure::environment(obstacle));
     }
     check_room(config, &attached)?;
     let mut lines = Vec::from_iter(attached.provenance().title());
+    lines.extend(attached.notes());
     for block in &attached.blocks {
         let windows: Vec<String> = block
             .windows
@@ -190,12 +211,6 @@ pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
         };
         lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
     }
-    lines.push(
-        "while it runs: migration capabilities return-path and switchover-ack on, others off \
-         (postcopy-ram on, if the guest hints at free pages); \
-         parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth, mode and tls-creds; all \
-         put back at the end; the guest is paused at the end while its memory is read, for --max-pause at most"
-            .to_owned(),
-    );
+    lines.push(CHANGES.to_owned());
     Ok(lines)
 }

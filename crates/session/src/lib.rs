@@ -38,7 +38,7 @@ mod sums;
 mod verdict;
 mod verify;
 
-pub use audit::{AuditConfig, Audited, audit, preview_audit};
+pub use audit::{AuditAll, AuditConfig, Audited, audit, audit_all, preview_all, preview_audit};
 pub use check::{CheckConfig, CheckPlan, CheckSource, Checked, check_case_names};
 pub use controller::ReplicationController;
 pub use driver::{ForeignGuest, GuestDriver, OwnGuest};
@@ -47,6 +47,7 @@ pub use helper::HelperCommand;
 pub use judge::{InPlaceJudge, Judge};
 pub use memory_file::{DEFAULT_MEMORY_FILE, MemoryFile, MemoryFileError};
 pub use memtwin_qemu::HazardPolicy;
+pub use memtwin_qmp::{AddressError, LibvirtDomain, MonitorAddress};
 pub use observer::SessionObserver;
 pub use open_twin::{OpenTwin, TwinTarget};
 pub use read_twin::{FilePart, ReadTwin, TwinReadError};

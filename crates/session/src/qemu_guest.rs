@@ -5,12 +5,11 @@ use memtwin_qemu::{
     Block, BlockMemory, HazardPolicy, MemoryError, Process, QemuVersion, blocks, find_block, kvm,
     out_of_sight, target, version,
 };
-use memtwin_qmp::Qmp;
+use memtwin_qmp::{LibvirtDomain, MonitorAddress, Qmp, QmpError};
 use memtwin_replicate::{Provenance, SourceOrigin};
 use memtwin_report::Failure;
 use memtwin_safe_path::SafePathError;
-use memtwin_tap::TapTarget;
-use std::path::{Path, PathBuf};
+use memtwin_tap::{StreamPath, TapTarget};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +26,8 @@ pub(crate) struct Attached {
     arch: String,
     kvm: bool,
     pub(crate) blocks: Vec<Block>,
-    socket: PathBuf,
+    monitor: MonitorAddress,
+    stream: StreamPath,
     process: Arc<Process>,
 }
 
@@ -35,11 +35,10 @@ impl Attached {
     /// Connects, and finds the guest's memory. Changes nothing.
     ///
     /// Errors: no QMP there, or the memory can't be read.
-    pub(crate) fn new(socket: &Path, pid: Option<u32>) -> Result<Self, Failure> {
-        let mut qmp = Qmp::connect(socket, GREETING).map_err(Failure::environment)?;
-        qmp.set_patience(ANSWER);
+    pub(crate) fn new(monitor: &MonitorAddress, pid: Option<u32>) -> Result<Self, Failure> {
+        let (mut qmp, stream) = connected(monitor).map_err(Failure::environment)?;
         let about = |qmp: &mut Qmp| Ok((version(qmp)?, target(qmp)?, kvm(qmp)?.enabled));
-        let about: Result<_, memtwin_qmp::QmpError> = about(&mut qmp);
+        let about: Result<_, QmpError> = about(&mut qmp);
         let (version, arch, kvm) = about.map_err(Failure::environment)?;
         let blocks = blocks(&mut qmp).map_err(Failure::environment)?;
         if !blocks.iter().any(|block| block.is_named && block.used > 0) {
@@ -52,7 +51,11 @@ impl Attached {
             None => Process::find(&mut qmp, &blocks),
         };
         let process = Arc::new(process.map_err(Failure::environment)?);
-        let this = Self { qmp, version, arch, kvm, blocks, socket: socket.to_owned(), process };
+        if qmp.peer_pid().ok().flatten() != Some(process.pid()) {
+            qmp.distrust_events();
+        }
+        let monitor = monitor.clone();
+        let this = Self { qmp, version, arch, kvm, blocks, monitor, stream, process };
         this.try_memory().map_err(Failure::environment)?;
         Ok(this)
     }
@@ -61,11 +64,26 @@ impl Attached {
     ///
     /// Errors: there is no private directory for a note.
     pub(crate) fn target(&self, max_pause: Duration) -> Result<TapTarget, SafePathError> {
-        // We may be asked to go elsewhere; the socket stays where it is.
-        let monitor = std::path::absolute(&self.socket).unwrap_or_else(|_| self.socket.clone());
+        // We may be asked to go elsewhere; the monitor stays where it is.
+        let monitor = self.qmp.way_back(&self.monitor);
         let notes = memtwin_safe_path::runtime_dir()?;
-        let hazards = HazardPolicy::default();
-        Ok(TapTarget { monitor, pid: self.process.pid(), max_pause, notes, hazards })
+        let (pid, stream, hazards) = (self.process.pid(), self.stream, HazardPolicy::default());
+        Ok(TapTarget { monitor, stream, pid, max_pause, notes, hazards })
+    }
+
+    /// What is to be said of the way to its monitor, for the record.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if let MonitorAddress::Libvirt(_) = self.monitor {
+            notes.push(LibvirtDomain::TAINT.to_owned());
+        }
+        if self.stream == StreamPath::Socket {
+            notes.push(
+                "no descriptor passes to this monitor, so QEMU connects to a socket of Memtwin's for its migration"
+                    .to_owned(),
+            );
+        }
+        notes
     }
 
     /// Asks for the blocks again: memory may have been plugged or unplugged.
@@ -129,10 +147,31 @@ pub(crate) fn can_be_read(blocks: &[Block], name: &str) -> bool {
     !find_block(blocks, name).is_some_and(is_hidden)
 }
 
+/// Connects, and finds out whether descriptors pass.
+fn connected(monitor: &MonitorAddress) -> Result<(Qmp, StreamPath), QmpError> {
+    let connect = || {
+        Qmp::connect_to(monitor, GREETING).map(|mut qmp| {
+            qmp.set_patience(ANSWER);
+            qmp
+        })
+    };
+    let mut qmp = connect()?;
+    match qmp.try_descriptors() {
+        Ok(()) => Ok((qmp, StreamPath::Descriptor)),
+        Err(QmpError::NoDescriptors { .. }) => Ok((qmp.without_descriptors(), StreamPath::Socket)),
+        // A program in between may not survive one; a QEMU that has ended is not there again either.
+        Err(error) if error.is_disconnected() => match connect() {
+            Ok(qmp) => Ok((qmp.without_descriptors(), StreamPath::Socket)),
+            Err(_) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
 impl Provenance for Attached {
     fn provenance(&self) -> SourceOrigin {
         SourceOrigin {
-            source: format!("qemu:{}", self.socket.display()),
+            source: self.monitor.source(),
             hypervisor: Some(format!("QEMU {}", self.version)),
             process: Some(self.process.pid()),
             arch: Some(self.arch.clone()),

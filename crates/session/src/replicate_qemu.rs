@@ -16,6 +16,7 @@ use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use crate::sums::sums;
 use crate::verdict::{CaseFacts, Override};
 use memtwin_qemu::{Block, HazardPolicy, balloon, find_block, out_of_sight};
+use memtwin_qmp::MonitorAddress;
 use memtwin_replicate::{
     BufferedSource, CancelToken, Observer, Provenance, RoundPlan, StopReason, Until,
 };
@@ -27,8 +28,8 @@ use std::time::Duration;
 /// What to replicate, and where to.
 #[derive(Clone, Debug)]
 pub struct QemuReplicateConfig {
-    /// The socket of QEMU's QMP monitor.
-    pub socket: PathBuf,
+    /// Where QEMU's QMP monitor is.
+    pub monitor: MonitorAddress,
     /// QEMU's process id; `None`: found by its socket.
     pub pid: Option<u32>,
     /// This RAMBlock alone; `None`: all of them.
@@ -55,9 +56,13 @@ pub struct QemuReplicateConfig {
 
 impl QemuReplicateConfig {
     /// A round each 100 ms until it is told to stop, the guest paused for 250 ms at most.
-    pub fn new(socket: impl Into<PathBuf>, twin: TwinTarget, guardian: HelperCommand) -> Self {
+    pub fn new(
+        monitor: impl Into<MonitorAddress>,
+        twin: TwinTarget,
+        guardian: HelperCommand,
+    ) -> Self {
         Self {
-            socket: socket.into(),
+            monitor: monitor.into(),
             pid: None,
             block: None,
             twin,
@@ -98,14 +103,14 @@ pub fn replicate_qemu(
     stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<Replicated, Failure> {
-    let socket = &config.socket;
+    let monitor = &config.monitor;
     // Refused before QEMU is touched: a twin that is not available.
     let mut twin = match config.block {
         None => OpenTwin::open_regions(&config.twin, stop)?,
         Some(_) => OpenTwin::open(&config.twin, stop)?,
     };
     let mut bitmap = BitmapFile::wanted(config.dirty_bitmap.as_deref())?;
-    let mut attached = Attached::new(socket, config.pid)?;
+    let mut attached = Attached::new(monitor, config.pid)?;
     let process = attached.process();
     let origin = attached.provenance();
     let target = attached.target(config.max_pause).map_err(Failure::environment)?;
@@ -114,9 +119,10 @@ pub fn replicate_qemu(
     if !matches!(config.twin, TwinTarget::Discard) {
         let of: Vec<Block> =
             attached.blocks.iter().filter(|block| wanted(config, block)).cloned().collect();
-        crate::room::for_copy("a copy of what the log has named", &process, &of, socket)
+        crate::room::for_copy("a copy of what the log has named", &process, &of, monitor)
             .map_err(Failure::environment)?;
     }
+    let of_the_monitor = attached.notes();
     let Attached { qmp, blocks, .. } = &mut attached;
     let balloon = balloon(qmp).map_err(Failure::environment)?;
     let tap = MigrationTap::open(qmp, &target, blocks, || config.guardian.command(), stop)
@@ -147,6 +153,7 @@ pub fn replicate_qemu(
 
     let trial = CaseBuilder::new(case, &origin.source, &layout).rounds(recorder.rounds());
     let mut notes = Vec::from_iter(origin.title());
+    notes.extend(of_the_monitor);
     notes.extend(out_of_sight(blocks).map(|block| {
         let name = &block.name;
         format!("RAMBlock {name} is not replicated: QEMU before 8.2 does not say where it lies, as the guest does not see it")

@@ -2,6 +2,7 @@
 
 use memtwin_mapping::host_page_size;
 use memtwin_qemu::{Block, Footprint, Process};
+use memtwin_qmp::MonitorAddress;
 use memtwin_room::{MemoryNeed, MemoryRoom, NoRoom, mebibytes};
 use std::path::Path;
 
@@ -23,14 +24,14 @@ pub(crate) fn for_copy(
     what: &str,
     process: &Process,
     blocks: &[Block],
-    socket: &Path,
+    monitor: &MonitorAddress,
 ) -> Result<(), NoRoom> {
     let footprint = process.footprint(blocks);
     let pages = footprint.nominal / host_page_size() as u64;
     let copy = footprint.resident + footprint.resident / 16;
     let way_out = format!(
-        "`memtwin replicate qemu:{} file:DIR` keeps the twin on a disk, and judges it too",
-        socket.display()
+        "`memtwin replicate {} file:DIR` keeps the twin on a disk, and judges it too",
+        monitor.source()
     );
     let what = format!("{what} of {}", mebibytes(footprint.nominal));
     let need = MemoryNeed {

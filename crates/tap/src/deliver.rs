@@ -177,7 +177,7 @@ impl MigrationTap<'_> {
 
     /// Lets QEMU pause the guest and send what is left, when it finds that this is little enough.
     fn let_go(&mut self, into: &mut dyn PageReceiver) -> Result<(), RoundError> {
-        self.count_pause()?;
+        self.count_pause(into)?;
         self.measure(into)?;
         self.throttle(Throttle::MayEnd(self.max_pause), into)?;
         if !self.may_end && self.hold.let_go(self.reader.socket()).is_err() {
@@ -202,7 +202,7 @@ impl MigrationTap<'_> {
             }
             let until = Instant::now() + PAUSE_INTERVAL;
             while !self.has_ended() && Instant::now() < until && self.step(PAUSE_INTERVAL, into)? {}
-            if !self.count_pause()? || self.left_early || self.has_ended() {
+            if !self.count_pause(into)? || self.left_early || self.has_ended() {
                 continue;
             }
             if since.elapsed() > NO_MOMENT {

@@ -119,6 +119,17 @@ pub enum OpenError {
         /// What the stream is decoded with.
         ours: u64,
     },
+    /// Who connected for the stream is not the process whose memory is judged.
+    #[error(
+        "the stream came from another process ({who}) than QEMU's ({pid}): nothing was judged; give the right one \
+         with --pid, or leave that out"
+    )]
+    OtherProcess {
+        /// The process that was to come.
+        pid: u32,
+        /// Who came.
+        who: String,
+    },
     /// Somebody else has set a capability at the same moment.
     #[error(
         "somebody else has set the migration capability {name} at the same moment; try again when nobody else migrates this guest"

@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! we -> guardian   what there is to undo (JSON)   + our end of the stream, and the note
+//! we -> guardian   stream     + our end of the stream, if QEMU has connected only now
 //! we -> guardian   watch N    in N milliseconds it ends the stream, unless it hears from us again
 //! we -> guardian   unwatch    the guest does not stand still for us
 //! guardian -> we   ended C    it has ended the stream; our state was C (proc_pid_stat(5))
@@ -41,6 +42,8 @@ use std::time::{Duration, Instant};
 const DISMISSED: &str = "dismissed";
 const TAKE_OVER: &str = "take over";
 const UNWATCH: &str = "unwatch";
+/// With our end of the stream.
+const STREAM: &str = "stream";
 /// Followed by milliseconds.
 const WATCH: &str = "watch ";
 /// Followed by a state.
@@ -98,6 +101,13 @@ impl Guardian {
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// QEMU has connected: this is our end of the stream.
+    ///
+    /// Errors: there is no guardian any more.
+    pub(crate) fn give_stream(&self, stream: BorrowedFd<'_>) -> io::Result<()> {
+        self.send(STREAM, &[stream])
     }
 
     /// The guest may stand still for us for this long from now on, and no longer unless this is said again.

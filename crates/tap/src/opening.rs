@@ -6,7 +6,7 @@ use crate::guardian::Guardian;
 use crate::hold::{Hold, HoldKind, ways_to_hold};
 use crate::reader::{ReadResult, StreamReader, stall_timeout};
 use crate::settings::wanted;
-use crate::socket::StreamSocket;
+use crate::stream_offer::{StreamOffer, StreamPath};
 use crate::throttle::{Pace, Throttle};
 use crate::tracker::BlockListReader;
 use crate::undo::Undo;
@@ -15,12 +15,12 @@ use memtwin_qemu::{
     HazardPolicy, ProcessId, QemuSettings, capabilities, migration, migration_obstacle, parameters,
     status,
 };
-use memtwin_qmp::{Qmp, QmpError};
+use memtwin_qmp::{MonitorAddress, Qmp};
 use memtwin_replicate::CancelToken;
 use memtwin_stream::{BlockEntry, Decoder, FeedError, StreamLimits};
-use serde_json::{Value, json};
+use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -29,8 +29,6 @@ use std::time::{Duration, Instant};
 const USUAL_PAGE_BYTES: u32 = 4096;
 /// The page sizes whose records are decoded, in bytes (docs/qemu.md).
 const DECODED_PAGES: RangeInclusive<u32> = 1 << 8..=1 << 16;
-/// What QEMU calls the socket that it is given.
-const SOCKET_NAME: &str = "memtwin-tap";
 /// How long QEMU may take until it has listed its blocks: it switches dirty logging on before.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -39,8 +37,10 @@ const SETUP_INTERVAL: Duration = Duration::from_millis(2);
 /// The QEMU that is to be tapped, and how.
 #[derive(Clone, Debug)]
 pub struct TapTarget {
-    /// The socket of its monitor, to connect again when the connection breaks.
-    pub monitor: PathBuf,
+    /// Where its monitor is, to connect again when the connection breaks.
+    pub monitor: MonitorAddress,
+    /// How its stream comes to us.
+    pub stream: StreamPath,
     /// Its process.
     pub pid: u32,
     /// How long the guest may stand still for us at most.
@@ -107,7 +107,8 @@ pub(crate) fn begin(
         monitor: target.monitor.clone(),
         peer: qmp.peer_pid().map_err(system("SO_PEERCRED of the QMP socket"))?,
     };
-    let (socket, theirs) = StreamSocket::pair().map_err(system("a socket for the stream"))?;
+    let offered = StreamOffer::new(target.stream, target.pid).inspect_err(|_| note.remove());
+    let (socket, offer) = offered.map_err(system("a socket for the stream"))?;
     let copy = qmp.try_clone().map_err(system("copying the QMP connection"))?;
     // Before anything is changed.
     note.write(&undo).map_err(system("the note of QEMU's settings"))?;
@@ -115,9 +116,10 @@ pub(crate) fn begin(
         .inspect_err(|_| note.remove())
         .map_err(system("starting the guardian process"))?;
     let ran = undo.ran;
-    let cleanup = Cleanup::new(undo, note, guardian);
+    let mut cleanup = Cleanup::new(undo, note, guardian);
     let reader = || StreamReader::start(socket.clone(), stall_timeout(target.max_pause));
-    match begun(qmp, &wanted, &*hold, reader, theirs, stop) {
+    let connected = |stream: BorrowedFd<'_>| cleanup.guardian().give_stream(stream);
+    match begun(qmp, &wanted, &*hold, offer, reader, connected, stop) {
         Ok(ListedBlocks { reader, decoder, blocks, machine }) => {
             Ok(BegunMigration { reader, decoder, blocks, machine, ran, hold, is_told, cleanup })
         }
@@ -162,28 +164,14 @@ fn begun(
     qmp: &mut Qmp,
     wanted: &QemuSettings,
     hold: &dyn Hold,
-    reader: impl FnOnce() -> std::io::Result<StreamReader>,
-    theirs: OwnedFd,
+    offer: StreamOffer,
+    reader: impl FnOnce() -> io::Result<StreamReader>,
+    connected: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     stop: &CancelToken,
 ) -> Result<ListedBlocks, OpenError> {
-    let reader =
-        reader().map_err(|errno| OpenError::System { what: "a thread for the stream", errno })?;
     wanted.apply(qmp)?;
     hold.prepare(qmp)?;
-    qmp.send_fd(SOCKET_NAME, theirs.as_fd())?;
-    drop(theirs);
-    let uri = json!({ "uri": format!("fd:{SOCKET_NAME}") });
-    let begun: Result<Value, QmpError> = qmp.execute("migrate", uri);
-    match begun {
-        Ok(_) => {}
-        // A blocker that shows only now.
-        Err(QmpError::Refused { desc, .. }) => {
-            // It was not taken, and would lie there until the monitor's client goes.
-            let _: Result<Value, _> = qmp.execute("closefd", json!({ "fdname": SOCKET_NAME }));
-            return Err(OpenError::Blocked { reasons: vec![desc] });
-        }
-        Err(error) => return Err(error.into()),
-    }
+    let reader = offer.migrate(qmp, reader, connected)?;
     are_set(qmp, wanted)?;
     let since = Instant::now();
     let page_bytes = page_bytes(qmp, &reader, since, stop)?;

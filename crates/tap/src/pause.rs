@@ -1,16 +1,16 @@
 //! How long the guest stood still for us, and that it did all the time.
 
 use crate::migration_tap::{MigrationTap, log};
-use memtwin_qemu::status;
+use memtwin_qemu::{RunState, status};
 use memtwin_qmp::Timestamp;
-use memtwin_replicate::SourceError;
-use std::time::{Duration, Instant};
+use memtwin_replicate::{PageReceiver, RoundError, SourceError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What QEMU takes to let the guest run when its pause is over, and a guardian to hear of it: as much less
 /// is left to us.
 const RELEASE_TIME: Duration = Duration::from_millis(50);
 
-/// How long a guest stood still, by QEMU's own clock.
+/// How long a guest stood still, by QEMU's own clock; where no events come, as it was seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PausedInterval {
     /// When its vCPUs were stopped (the time of QEMU's event STOP).
@@ -45,7 +45,14 @@ impl MigrationTap<'_> {
         let now = status(self.qmp).map_err(log)?;
         self.note_events();
         // One that ran meanwhile may have been paused again.
-        let other = self.paused != self.judged || self.paused.is_some_and(|it| it.to.is_some());
+        let other = match self.qmp.orders_events() {
+            true => self.paused != self.judged || self.paused.is_some_and(|it| it.to.is_some()),
+            // QEMU refuses cont in this state, and leaves it when our migration ends, and not before.
+            false => {
+                now.status != RunState::FinishMigrate
+                    || self.reader.socket().closed_by_qemu(Duration::ZERO)
+            }
+        };
         if now.running || other {
             let who = self.was_cut().unwrap_or_else(|| "something else has let it".to_owned());
             return Err(SourceError::Guest(format!(
@@ -58,7 +65,15 @@ impl MigrationTap<'_> {
 
     /// Notes when the guest was stopped and let run.
     pub(crate) fn note_events(&mut self) {
-        for event in self.qmp.events() {
+        let events = self.qmp.events();
+        if !self.qmp.orders_events() {
+            // As it is seen from here: it was let run when QEMU is as it was.
+            let paused =
+                self.paused.as_mut().filter(|it| it.to.is_none() && self.cleanup.is_none());
+            paused.into_iter().for_each(|paused| paused.to = Some(now()));
+            return;
+        }
+        for event in events {
             match event.name.as_str() {
                 "STOP" => {
                     self.paused = Some(PausedInterval { from: time(event.timestamp), to: None });
@@ -76,11 +91,15 @@ impl MigrationTap<'_> {
     /// QEMU may pause the guest from here on. As long as it runs, its pause has not begun, and the
     /// guardian hears so; when it is seen to be paused, the time counts.
     ///
-    /// It is seen by QEMU's event. It is not asked: until its last pages are taken it may not answer.
+    /// It is seen by QEMU's event, and QEMU is not asked: until its last pages are taken it may not answer.
+    /// Where no events come, it is asked while they are.
     ///
     /// Whether it runs. Errors: it stands still for too long, or there is no guardian.
-    pub(crate) fn count_pause(&mut self) -> Result<bool, SourceError> {
+    pub(crate) fn count_pause(&mut self, into: &mut dyn PageReceiver) -> Result<bool, RoundError> {
         self.counted(|tap| {
+            if !tap.qmp.orders_events() {
+                return tap.is_running(into);
+            }
             tap.qmp.look_for_events().map_err(log)?;
             tap.note_events();
             Ok(tap.paused.is_none_or(|paused| paused.to.is_some()))
@@ -88,30 +107,33 @@ impl MigrationTap<'_> {
     }
 
     /// The same when all pages have come: QEMU is asked.
-    pub(crate) fn ask_and_count_pause(&mut self) -> Result<bool, SourceError> {
+    pub(crate) fn ask_and_count_pause(&mut self) -> Result<bool, RoundError> {
         self.counted(|tap| Ok(!tap.stood_still()?))
     }
 
     fn counted(
         &mut self,
-        runs: impl FnOnce(&mut Self) -> Result<bool, SourceError>,
-    ) -> Result<bool, SourceError> {
+        runs: impl FnOnce(&mut Self) -> Result<bool, RoundError>,
+    ) -> Result<bool, RoundError> {
         if !self.ran {
             return Ok(false);
         }
         if let Some(by) = self.resume_by {
-            return if Instant::now() < by { Ok(false) } else { Err(self.too_long()) };
+            return if Instant::now() < by { Ok(false) } else { Err(self.too_long().into()) };
         }
         // Before it is looked: however long that takes, the guardian counts.
         self.watched()?;
-        let now = Instant::now();
+        let looked = Instant::now();
         let running = runs(self)?;
         if running {
-            self.seen_running = Some(now);
-        } else {
-            self.resume_by = Some(self.seen_running.unwrap_or(now) + ours(self.max_pause));
+            self.seen_running = Some(looked);
+            return Ok(true);
         }
-        Ok(running)
+        self.resume_by = Some(self.seen_running.unwrap_or(looked) + ours(self.max_pause));
+        if !self.qmp.orders_events() {
+            self.paused = Some(PausedInterval { from: now(), to: None });
+        }
+        Ok(false)
     }
 
     fn watched(&mut self) -> Result<(), SourceError> {
@@ -153,6 +175,11 @@ impl MigrationTap<'_> {
 /// What is ours of a pause.
 fn ours(max_pause: Duration) -> Duration {
     max_pause.saturating_sub(RELEASE_TIME).max(max_pause / 2)
+}
+
+/// Since 1970, by ours.
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Since 1970, by QEMU's clock.

@@ -17,16 +17,23 @@ use rustix::net::{
 };
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How many bytes QEMU may send before it waits to be read. With the usual 200 KiB the two wake each
 /// other this often that a first pass takes a tenth longer.
 const SEND_BUFFER: usize = 2 << 20;
 
-/// One end of the socket pair. Clones are the same end.
+/// Our end of the connection. Clones are the same end.
 #[derive(Clone, Debug)]
-pub(crate) struct StreamSocket(Arc<OwnedFd>);
+pub(crate) struct StreamSocket(Arc<StreamEnd>);
+
+#[derive(Debug)]
+struct StreamEnd {
+    first: OwnedFd,
+    /// What takes its place, where QEMU connects by itself.
+    connected: OnceLock<OwnedFd>,
+}
 
 impl StreamSocket {
     /// A pair of sockets: our end, and the one for QEMU.
@@ -38,9 +45,21 @@ impl StreamSocket {
         Ok((Self::over(ours), theirs))
     }
 
+    /// One to which QEMU has not connected yet: until then it is as one that QEMU has closed.
+    pub(crate) fn awaited() -> io::Result<Self> {
+        Ok(Self::pair()?.0)
+    }
+
     /// Our end, from who had it before us.
     pub(crate) fn over(socket: OwnedFd) -> Self {
-        Self(Arc::new(socket))
+        Self(Arc::new(StreamEnd { first: socket, connected: OnceLock::new() }))
+    }
+
+    /// QEMU has connected to one that was [awaited](StreamSocket::awaited): of every clone. A second
+    /// connection is not taken.
+    pub(crate) fn connect(&self, stream: OwnedFd) {
+        // QEMU connects once.
+        let _ = self.0.connected.set(stream);
     }
 
     /// Waits until there is something to read, or the end, for this long at most.
@@ -62,7 +81,7 @@ impl StreamSocket {
 
     /// How many bytes there are to be read.
     pub(crate) fn readable(&self) -> io::Result<u64> {
-        Ok(rustix::io::ioctl_fionread(&*self.0)?)
+        Ok(rustix::io::ioctl_fionread(self.as_fd())?)
     }
 
     /// Sends a message back. They are a few bytes each, so there is always room.
@@ -96,7 +115,8 @@ impl StreamSocket {
     }
 
     fn poll(&self, wanted: PollFlags, timeout: Duration) -> io::Result<PollFlags> {
-        let mut fds = [PollFd::new(&*self.0, wanted)];
+        let end = self.as_fd();
+        let mut fds = [PollFd::new(&end, wanted)];
         let hour = Timespec { tv_sec: 3600, tv_nsec: 0 };
         let timeout = Timespec::try_from(timeout).unwrap_or(hour);
         match poll(&mut fds, Some(&timeout)) {
@@ -109,7 +129,7 @@ impl StreamSocket {
 
 impl AsFd for StreamSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        (*self.0).as_fd()
+        self.0.connected.get().unwrap_or(&self.0.first).as_fd()
     }
 }
 
@@ -118,6 +138,18 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn one_that_is_awaited_is_as_closed_until_it_is_connected() {
+        let awaited = StreamSocket::awaited().unwrap();
+        let clone = awaited.clone();
+        assert!(clone.closed_by_qemu(Duration::ZERO));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        awaited.connect(ours.into());
+        assert!(!clone.closed_by_qemu(Duration::ZERO));
+        drop(theirs);
+        assert!(clone.closed_by_qemu(Duration::from_secs(60)));
+    }
 
     #[test]
     fn ending_it_fails_the_writer_and_says_so_but_is_no_end_of_theirs() {

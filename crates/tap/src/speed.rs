@@ -56,6 +56,15 @@ impl MigrationTap<'_> {
         Ok(())
     }
 
+    /// Whether the guest runs.
+    pub(crate) fn is_running(&mut self, into: &mut dyn PageReceiver) -> Result<bool, RoundError> {
+        let now: Value = self.asked("query-status", json!({}), into)?;
+        now.get("running").and_then(Value::as_bool).ok_or_else(|| {
+            SourceError::Log("QEMU does not say whether its guest runs (query-status)".into())
+                .into()
+        })
+    }
+
     /// Executes a command, and goes on reading while QEMU does not answer.
     fn asked<T: DeserializeOwned>(
         &mut self,

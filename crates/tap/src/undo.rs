@@ -11,11 +11,10 @@ use memtwin_qemu::{
     Capabilities, MigrationStatus, Parameters, ProcessId, QemuSettings, RunState, SettingsError,
     migration, remove_bitmap_node, set_capabilities, set_parameters, status,
 };
-use memtwin_qmp::{Qmp, QmpError};
+use memtwin_qmp::{MonitorAddress, Qmp, QmpError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,9 +47,9 @@ pub struct Undo {
     pub ran: bool,
     /// QEMU's process.
     pub qemu: ProcessId,
-    /// The socket of its monitor.
-    pub monitor: PathBuf,
-    /// The process that this socket named (SO_PEERCRED).
+    /// Where its monitor is.
+    pub monitor: MonitorAddress,
+    /// The process that this connection named, if it named one.
     pub peer: Option<u32>,
 }
 
@@ -101,10 +100,10 @@ pub enum UndoError {
         status: RunState,
     },
     /// Who answers at the monitor's socket is another process than before.
-    #[error("{} is another process's now", path.display())]
+    #[error("{address} is another process's now")]
     OtherMonitor {
-        /// The socket.
-        path: PathBuf,
+        /// Where it is.
+        address: MonitorAddress,
     },
 }
 
@@ -117,7 +116,7 @@ impl UndoError {
         else {
             return false;
         };
-        matches!(error, QmpError::Closed { .. } | QmpError::Socket { .. })
+        error.is_disconnected()
     }
 }
 
@@ -174,9 +173,13 @@ impl Undo {
         if !self.qemu.exists() {
             return Err(UndoError::Gone { pid: self.qemu.pid });
         }
-        let qmp = Qmp::connect(&self.monitor, GREETING_TIMEOUT)?;
+        // Its number means another thing, or nothing, to another process.
+        if let MonitorAddress::Descriptor(_) = self.monitor {
+            return Err(QmpError::NoWayBack { address: self.monitor.clone() }.into());
+        }
+        let qmp = Qmp::connect_to(&self.monitor, GREETING_TIMEOUT)?;
         if qmp.peer_pid().ok().flatten() != self.peer {
-            return Err(UndoError::OtherMonitor { path: self.monitor.clone() });
+            return Err(UndoError::OtherMonitor { address: self.monitor.clone() });
         }
         Ok(qmp)
     }
@@ -335,7 +338,7 @@ mod tests {
             node: None,
             ran: true,
             qemu: ProcessId { pid: 7, started: 1, boot: String::new() },
-            monitor: "qmp".into(),
+            monitor: MonitorAddress::Path("/run/qmp".into()),
             peer: None,
         }
     }
@@ -375,5 +378,21 @@ mod tests {
     fn it_survives_being_written_down() {
         let text = serde_json::to_string(&undo()).unwrap();
         assert_eq!(serde_json::from_str::<Undo>(&text).unwrap(), undo());
+        // As it always was: a plain path.
+        assert!(text.contains("\"monitor\":\"/run/qmp\""), "{text}");
+        let far = Undo { monitor: "libvirt:g@qemu:///system".parse().unwrap(), ..undo() };
+        let text = serde_json::to_string(&far).unwrap();
+        assert_eq!(serde_json::from_str::<Undo>(&text).unwrap(), far);
+    }
+
+    #[test]
+    fn a_descriptor_without_a_name_is_no_way_back() {
+        let qemu = ProcessId::of(std::process::id()).unwrap();
+        let undo = Undo { monitor: MonitorAddress::Descriptor(0), qemu, ..undo() };
+        let why = undo.reconnect().unwrap_err().to_string();
+        assert!(
+            why.contains("fd:0 was given as a connection, and can't be connected to again"),
+            "{why}"
+        );
     }
 }

@@ -106,7 +106,7 @@ mod tests {
             node: None,
             ran: true,
             qemu: qemu.clone(),
-            monitor: "qmp".into(),
+            monitor: "/run/qmp".parse().unwrap(),
             peer: Some(7),
         }
     }

@@ -10,7 +10,7 @@ use memtwin_pages::Image;
 use memtwin_qemu::{Block, BlockMemory, HazardPolicy, Process, blocks};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::{CancelToken, Replication, RoundPlan, Until};
-use memtwin_tap::{MigrationTap, TapTarget};
+use memtwin_tap::{MigrationTap, StreamPath, TapTarget};
 use memtwin_testbed::Qemu;
 use memtwin_twin::{MemoryTwin, SparseMemory};
 use memtwin_verdict::{Discards, capture};
@@ -41,7 +41,8 @@ pub(crate) fn guardian(memtwin: &Path) -> Command {
 pub(crate) fn target(qemu: &Qemu) -> Result<TapTarget> {
     let notes = memtwin_safe_path::runtime_dir()?;
     Ok(TapTarget {
-        monitor: qemu.qmp(),
+        monitor: qemu.qmp().into(),
+        stream: StreamPath::Descriptor,
         pid: qemu.pid(),
         max_pause: Duration::from_secs(60),
         notes,

@@ -9,7 +9,7 @@ pub(super) fn typed_command(session: &QemuReplicateConfig) -> String {
         TwinTarget::File { path, .. } => format!("file:{}", path.display()),
         other => other.to_string(),
     };
-    let mut words = vec![format!("memtwin replicate qemu:{} {twin}", session.socket.display())];
+    let mut words = vec![format!("memtwin replicate {} {twin}", session.monitor.source())];
     words.extend(session.block.iter().map(|block| format!("--block {block}")));
     words.push(format!("--until clean --interval {}", shown_time(session.interval)));
     words.extend(session.time.map(|time| format!("--timeout {}", shown_time(time))));
@@ -35,6 +35,7 @@ mod tests {
     use crate::MAX_PAUSE;
     use memtwin_replicate::Until;
     use memtwin_session::HelperCommand;
+    use std::path::Path;
 
     #[test]
     fn what_goes_on_is_shown_as_a_person_would_type_it() {
@@ -46,7 +47,7 @@ mod tests {
             interval: Duration::from_millis(20),
             time: Some(Duration::from_secs(120)),
             max_pause: MAX_PAUSE,
-            ..QemuReplicateConfig::new("/q", twin, guardian)
+            ..QemuReplicateConfig::new(Path::new("/q"), twin, guardian)
         };
         assert_eq!(
             typed_command(&session),

@@ -4,15 +4,23 @@ use super::{OutputArgs, pause};
 use crate::helpers;
 use crate::values::Time;
 use clap::Args;
-use memtwin_session::AuditConfig;
-use std::path::PathBuf;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use memtwin_session::{AddressError, AuditConfig, MonitorAddress};
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// `memtwin audit`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Audit {
-    /// The socket of QEMU's QMP monitor (`-qmp unix:PATH,server=on,wait=off`)
-    pub(crate) socket: PathBuf,
+    /// QEMU's QMP monitor: the path of its socket (`-qmp unix:PATH,server=on,wait=off`), `@NAME` (an
+    /// abstract socket), `tcp:HOST:PORT`, `fd:N` (a connected socket that memtwin was started with) or
+    /// `libvirt:DOMAIN[@URI]` (libvirt then marks the domain as tainted, custom-monitor)
+    #[arg(required_unless_present = "all", value_parser = OsStringValueParser::new().try_map(target))]
+    pub(crate) target: Option<MonitorAddress>,
+    /// Audit every QEMU of this host that can be reached, one after the other (those of libvirt through
+    /// libvirt); case names begin with `audit/PID/`
+    #[arg(long, conflicts_with_all = ["target", "pid"])]
+    pub(crate) all: bool,
     /// How long to audit before the guest is paused and judged [default: 5s]
     #[arg(long, value_name = "TIME")]
     pub(crate) seconds: Option<Time>,
@@ -47,11 +55,11 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// What it asks for.
-    pub(crate) fn into_config(self) -> AuditConfig {
+    /// What it asks for, of the QEMU with this monitor.
+    pub(crate) fn config(&self, monitor: MonitorAddress, pid: Option<u32>) -> AuditConfig {
         AuditConfig {
-            socket: self.socket,
-            pid: self.pid,
+            monitor,
+            pid,
             time: self.seconds.map(|time| time.0),
             rounds: self.rounds,
             pause_every: self.pause_every,
@@ -62,6 +70,10 @@ impl Audit {
             guardian: helpers::guardian_command(),
         }
     }
+}
+
+fn target(given: OsString) -> Result<MonitorAddress, AddressError> {
+    MonitorAddress::parse(&given)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

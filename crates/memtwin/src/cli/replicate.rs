@@ -9,11 +9,14 @@ use memtwin_kvm::Mode;
 use memtwin_remote::{RemoteTarget, TargetError};
 use memtwin_replicate as engine;
 use memtwin_report::Failure;
-use memtwin_session::{QemuReplicateConfig, ReplicateConfig, ReplicatedGuest, TwinTarget};
+use memtwin_session::{
+    MonitorAddress, QemuReplicateConfig, ReplicateConfig, ReplicatedGuest, TwinTarget,
+};
 use memtwin_stressor::Stressor;
 use memtwin_twin::DeviceOptions;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A source to replicate.
@@ -23,17 +26,19 @@ pub(crate) enum SourceArg {
     Kvm,
     /// A plain process.
     Process,
-    /// A running QEMU, by the socket of its QMP monitor.
-    Qemu(PathBuf),
+    /// A running QEMU, by its QMP monitor.
+    Qemu(MonitorAddress),
 }
 
-fn source(given: OsString) -> Result<SourceArg, &'static str> {
+fn source(given: OsString) -> Result<SourceArg, String> {
+    let is = |prefix: &str| given.as_bytes().starts_with(prefix.as_bytes());
     match given.to_str() {
         Some("kvm") => Ok(SourceArg::Kvm),
         Some("process") => Ok(SourceArg::Process),
-        _ => path_after(&given, "qemu:")
-            .map(SourceArg::Qemu)
-            .ok_or("expected kvm, process or qemu:QMP-SOCKET"),
+        _ if is("qemu:") || is("libvirt:") => {
+            MonitorAddress::parse(&given).map(SourceArg::Qemu).map_err(|error| error.to_string())
+        }
+        _ => Err("expected kvm, process, qemu:QMP-SOCKET or libvirt:DOMAIN[@URI]".to_owned()),
     }
 }
 
@@ -73,7 +78,8 @@ pub(crate) enum UntilArg {
 /// `memtwin replicate`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Replicate {
-    /// The guest: `kvm` (embedded), `process`, or `qemu:QMP-SOCKET`, a QEMU that runs already
+    /// The guest: `kvm` (embedded), `process`, or a QEMU that runs already, by its monitor:
+    /// `qemu:QMP-SOCKET`, `qemu:tcp:HOST:PORT`, `qemu:@NAME`, `qemu:fd:N`, `libvirt:DOMAIN[@URI]`
     #[arg(value_parser = OsStringValueParser::new().try_map(source))]
     pub(crate) source: SourceArg,
     /// The twin: `file:PATH` (a file or a block device; of a QEMU: a directory with an image for each
@@ -189,10 +195,13 @@ impl Replicate {
     /// What it asks for, of the QEMU with this monitor.
     ///
     /// Errors: as [`Replicate::into_config`].
-    pub(crate) fn into_qemu_config(self, socket: &Path) -> Result<QemuReplicateConfig, Failure> {
+    pub(crate) fn into_qemu_config(
+        self,
+        monitor: MonitorAddress,
+    ) -> Result<QemuReplicateConfig, Failure> {
         let (twin, until, time) = (self.twin_target()?, self.until(), self.limit());
         Ok(QemuReplicateConfig {
-            socket: socket.to_owned(),
+            monitor,
             pid: self.pid,
             block: self.block,
             twin,

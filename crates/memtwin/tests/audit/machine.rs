@@ -10,6 +10,7 @@ use memtwin_qmp::Qmp;
 use memtwin_report::RunRecord;
 use memtwin_report::record::{Case, Verdict};
 use memtwin_testbed::{Need, Qemu, lacks, release_program};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub(crate) struct BareMachine {
     /// The second monitor.
     pub(crate) qmp: Qmp,
     memory: File,
+    /// The monitor that is given to an audit; its QMP socket unless a test says another.
+    pub(crate) monitor: OsString,
 }
 
 impl BareMachine {
@@ -86,7 +89,8 @@ impl BareMachine {
         let qmp = qmp.unwrap();
         let path = format!("/proc/{}/mem", qemu.pid());
         let memory = File::options().read(true).write(true).open(path).unwrap();
-        Some(Self { qemu, qmp, memory })
+        let monitor = qemu.qmp().into();
+        Some(Self { qemu, qmp, memory, monitor })
     }
 
     /// One whose guest writes for ever, when it does.
@@ -173,10 +177,10 @@ impl BareMachine {
         self.qemu.dir().join("out.json")
     }
 
-    /// `memtwin audit SOCKET --quiet --json …/out.json …`
+    /// `memtwin audit MONITOR --quiet --json …/out.json …`
     pub(crate) fn audit(&self, arguments: &str) -> Command {
         let mut command = memtwin();
-        command.env(MARK, self.qemu.dir()).arg("audit").arg(self.qemu.qmp());
+        command.env(MARK, self.qemu.dir()).arg("audit").arg(&self.monitor);
         // A machine with other work takes its time; who tests the bound gives another one.
         command.args(["--max-pause", "1m", "--quiet", "--json"]).arg(self.out());
         command.args(arguments.split_whitespace());

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
+mod all;
 #[path = "../common/mod.rs"]
 mod common;
 mod cut_short;
@@ -11,6 +12,7 @@ mod lying;
 mod machine;
 mod memory;
 mod moment;
+mod monitors;
 mod operator;
 mod others;
 mod output;

@@ -5,8 +5,9 @@ use crate::machine::{BareMachine, PC, all_identical};
 use memtwin_qemu::MigrationStatus;
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 fn refused(command: &mut Command, parts: &[&str]) {
@@ -190,6 +191,7 @@ fn a_record_that_can_t_be_saved_is_told_before_anything_is_changed() {
 fn what_is_a_monitor_of_another_form_and_what_is_none() {
     let sockets = "-qmp-pretty unix:pretty,server=on,wait=off \
         -serial unix:serial,server=on,wait=off -device virtio-serial \
+        -monitor unix:human,server=on,wait=off \
         -chardev socket,path=agent,server=on,wait=off,id=qga0 \
         -device virtserialport,chardev=qga0,name=org.qemu.guest_agent.0";
     let Some(mut machine) = BareMachine::writing(sockets) else { return };
@@ -208,39 +210,38 @@ fn what_is_a_monitor_of_another_form_and_what_is_none() {
     expect(0, &mut at("pretty"));
     refused(&mut at("serial"), &["serial: no greeting", "it is a serial line of the guest"]);
     refused(&mut at("agent"), &["agent: no greeting", "it is a guest agent's channel"]);
+    refused(&mut at("human"), &["no QMP server", "QEMU's human monitor"]);
+    // The test's own connection is the one client of this monitor.
+    refused(&mut at("second"), &["another one seems to be connected", "ss -xp"]);
     machine.is_as(&before);
-    let tcp = ["audit", "tcp:127.0.0.1:4444", "--dry-run"];
-    refused(memtwin().args(tcp), &["QMP over TCP", "-qmp unix:PATH,server=on"]);
+    // Nobody has this port.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tcp = format!("tcp:127.0.0.1:{port}");
+    refused(memtwin().args(["audit", &tcp, "--dry-run"]), &[&tcp, "nobody listens there"]);
 }
 
-/// Something carries bytes to and fro, and no descriptors.
+/// What names no monitor at all is a mistake on the command line: what was expected is said.
 #[test]
-fn what_stands_between_us_and_qemu_is_named() {
-    let Some(mut machine) = BareMachine::writing("") else { return };
-    let before = machine.setup();
-    let between = machine.qemu.dir().join("between");
-    let listener = UnixListener::bind(&between).unwrap();
-    let qmp = machine.qemu.qmp();
-    let relay = std::thread::spawn(move || {
-        for _ in 0..2 {
-            let client = listener.accept().unwrap().0;
-            let monitor = UnixStream::connect(&qmp).unwrap();
-            let (mut from, mut to) = (monitor.try_clone().unwrap(), client.try_clone().unwrap());
-            let back = std::thread::spawn(move || {
-                let _ = std::io::copy(&mut from, &mut to);
-            });
-            let _ = std::io::copy(&mut &client, &mut &monitor);
-            let _ = monitor.shutdown(std::net::Shutdown::Both);
-            back.join().unwrap();
-        }
-    });
-    let us = format!("(process {}) stands between us and QEMU", std::process::id());
-    // A dry run says so as well.
-    for more in ["--quiet", "--dry-run"] {
-        let mut audit = memtwin();
-        audit.arg("audit").arg(&between).arg(more);
-        refused(&mut audit, &[&us, "-qmp unix:PATH"]);
+fn what_names_no_monitor() {
+    let wrong = [
+        ("tcp:host", "expected tcp:HOST:PORT"),
+        ("telnet:127.0.0.1:1", "without telnet"),
+        ("fd:x", "the number of a connected socket"),
+        ("libvirt:", "expected libvirt:DOMAIN"),
+        ("@", "expected @NAME"),
+    ];
+    for (target, part) in wrong {
+        let (_, err) = expect(2, memtwin().args(["audit", target]));
+        assert!(err.contains(part), "{target}: {err}");
+        let source = format!("qemu:{target}");
+        let (_, err) = expect(2, memtwin().args(["replicate", &source, "discard"]));
+        assert!(err.contains(part), "{target}: {err}");
     }
-    relay.join().unwrap();
-    machine.is_as(&before);
+    expect(2, memtwin().args(["audit"]));
+    expect(2, memtwin().args(["audit", "--all", "q"]));
+    let mut closed = memtwin();
+    refused(closed.args(["audit", "fd:77"]), &["fd:77 is not open", "connected stream socket"]);
+    // Elsewhere: its memory is there.
+    let far = "libvirt:g@qemu+ssh://far.invalid/system";
+    refused(memtwin().args(["audit", far, "--quiet"]), &["on far.invalid", "run Memtwin there"]);
 }

@@ -79,7 +79,14 @@ fn of_two_alike_only_the_one_behind_the_monitor_is_taken() {
     let (wrong, _others) = (0..50).map(|_| start()).find(alike).unwrap();
     let by_its_socket = Qmp::connect(&right.qmp(), TIMEOUT).unwrap();
     let by_another = Qmp::resume_on(ours.into(), TIMEOUT).unwrap();
-    for mut qmp in [by_its_socket, by_another] {
+    // Where no descriptor passes QEMU is told to connect to us.
+    let copy = by_another.try_clone().unwrap();
+    let mut ways = vec![by_its_socket, by_another];
+    for way in 0..3 {
+        let mut qmp = match way {
+            0 | 1 => ways.remove(0),
+            _ => Qmp::resume_on(copy.try_clone().unwrap(), TIMEOUT).unwrap().without_descriptors(),
+        };
         let mut blocks = blocks(&mut qmp).unwrap();
         // What makes it hard: by these addresses the wrong one is as good.
         blocks.retain(|block| Process::of_pid(wrong.pid(), std::slice::from_ref(block)).is_ok());

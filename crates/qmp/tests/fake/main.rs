@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
+mod addresses;
 mod answers;
 mod floods;
 mod greetings;

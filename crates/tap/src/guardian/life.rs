@@ -2,7 +2,9 @@
 
 use super::channel::{ChannelEvent, GuardianChannel};
 use super::state::state_of;
-use super::{DISMISSED, ENDED, GuardianOrders, TAKE_OVER, TAKE_OVER_TIMEOUT, UNWATCH, WATCH};
+use super::{
+    DISMISSED, ENDED, GuardianOrders, STREAM, TAKE_OVER, TAKE_OVER_TIMEOUT, UNWATCH, WATCH,
+};
 use crate::socket::StreamSocket;
 use crate::undo::{Undo, UndoError};
 use crate::undo_note::UndoNote;
@@ -55,6 +57,8 @@ fn close_standard_output() -> io::Result<()> {
 /// Tries until QEMU is as it was, has ended, or the time is over.
 fn take_over(undo: &Undo, stream: &StreamSocket, qmp: OwnedFd) -> Result<(), UndoError> {
     let since = Instant::now();
+    // Before QEMU is asked for anything: while it waits for room in the stream it may answer nobody.
+    stream.end();
     let first = Qmp::resume_on(qmp, ANSWER_TIMEOUT).map_err(UndoError::from);
     let mut done = first.and_then(|mut qmp| undo.run(&mut qmp, stream));
     while done.is_err() && undo.qemu.exists() && since.elapsed() < TAKE_OVER_TIMEOUT {
@@ -88,6 +92,9 @@ impl WatchedState<'_> {
                     }
                 }
                 ChannelEvent::End => return Ok(false),
+                ChannelEvent::WithFds(word, fds) if word == STREAM => {
+                    fds.into_iter().for_each(|stream| self.stream.connect(stream));
+                }
                 ChannelEvent::WithFds(..) | ChannelEvent::Nothing => {}
             }
             if end_at.is_some_and(|at| Instant::now() >= at) {

@@ -99,6 +99,30 @@ fn memtwin_is_stopped_while_the_guest_stands_still() {
 /// answers nobody.
 #[test]
 fn memtwin_is_stopped_in_qemu_s_last_pass() {
+    caught_in_qemu_s_last_pass("2s", |machine, audit, before| {
+        assert!(audit.0.try_wait().unwrap().is_none(), "it is still stopped");
+        audit.signal(CONT);
+        assert_eq!(audit.end().code(), Some(11), "{:?}", machine.record());
+        none_judged(&machine.record(), &["memtwin was stopped"]);
+        machine.is_as(before);
+    });
+}
+
+/// Killed there, long before the guest must run again: its guardian ends the stream before it asks QEMU anything.
+#[test]
+fn memtwin_is_killed_in_qemu_s_last_pass() {
+    caught_in_qemu_s_last_pass("30m", |machine, audit, before| {
+        assert_eq!(audit.end().code(), None);
+        machine.is_as(before);
+    });
+}
+
+/// Stops Memtwin in QEMU's last pass, kills it if the guest may stand still for long, and waits until the guest
+/// runs again.
+fn caught_in_qemu_s_last_pass(
+    max_pause: &str,
+    then: impl Fn(&mut BareMachine, &mut Held, &crate::machine::Setup),
+) {
     let image = tempfile::NamedTempFile::new().unwrap();
     // Far more than fits into the socket, so that the pass lasts; less than QEMU takes for too much.
     let job = GuestJob::Write { base: 16 << 20, pages: 50_000 };
@@ -113,7 +137,7 @@ fn memtwin_is_stopped_in_qemu_s_last_pass() {
     runs(&mut machine);
     let before = machine.setup();
     for wait in [50, 80, 40, 110, 60, 140, 20, 200].repeat(3) {
-        let mut audit = machine.auditing("--rounds 1 --max-pause 2s");
+        let mut audit = machine.auditing(&format!("--rounds 1 --max-pause {max_pause}"));
         // What is told QEMU of the bandwidth in the end, so that it need not try for long.
         let name = "avail-switchover-bandwidth";
         let began = Instant::now();
@@ -133,15 +157,13 @@ fn memtwin_is_stopped_in_qemu_s_last_pass() {
         let blocked = status(&mut machine.qmp).is_err();
         machine.qmp.set_patience(Duration::from_secs(60));
         if blocked {
+            if max_pause != "2s" {
+                audit.signal(KILL);
+            }
             // It answers again, and the guest runs, and Memtwin is stopped all the time.
             until("QEMU answers", || status(&mut machine.qmp).unwrap().running);
             runs(&mut machine);
-            assert!(audit.0.try_wait().unwrap().is_none(), "it is still stopped");
-            audit.signal(CONT);
-            assert_eq!(audit.end().code(), Some(11), "{:?}", machine.record());
-            none_judged(&machine.record(), &["memtwin was stopped"]);
-            machine.is_as(&before);
-            return;
+            return then(&mut machine, &mut audit, &before);
         }
         audit.signal(CONT);
         audit.end();

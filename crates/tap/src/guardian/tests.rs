@@ -184,8 +184,8 @@ fn the_note_in_the_file_is_this() {
     assert_eq!(undo.parameters["downtime-limit"], [1, 2000]);
     assert!(undo.capabilities["switchover-ack"] && !undo.settings.capabilities["return-path"]);
     assert_eq!(
-        (undo.ran, undo.peer, undo.monitor.to_str()),
-        (true, Some(4_194_305), Some("/run/qemu/qmp"))
+        (undo.ran, undo.peer, undo.monitor.to_string()),
+        (true, Some(4_194_305), "/run/qemu/qmp".to_owned())
     );
     note.write(&undo).unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), golden("undo-note.json"));

@@ -303,7 +303,7 @@ fn send_last_pass(socket: &mut UnixStream, rest: &[u8], more: u64) -> std::io::R
     let (head, tail) = rest.split_at(5);
     socket.write_all(head)?;
     // Page 0 of the block that the last record before was of, whole.
-    let page = [&(0_u64 | 0x08 | 0x20).to_be_bytes()[..], &[7; 4096]].concat();
+    let page = [&0x28_u64.to_be_bytes()[..], &[7; 4096]].concat();
     let many = page.repeat(256);
     for at in (0..more).step_by(256) {
         let pages = usize::try_from((more - at).min(256)).unwrap();

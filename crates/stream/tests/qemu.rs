@@ -12,9 +12,7 @@ mod common;
 
 use common::watch;
 use memtwin_child::Spawn;
-use memtwin_stream::{
-    BlockEntry, Decoder, SectionKind, StreamFault, StreamLimits, StreamPhase, StreamVisitor,
-};
+use memtwin_stream::{BlockEntry, Decoder, SectionKind, StreamFault, StreamLimits, StreamVisitor};
 use std::convert::Infallible;
 use std::fs;
 use std::io::Write;

@@ -12,18 +12,21 @@ use crate::observer::SessionObserver;
 use crate::qemu_guest::Attached;
 pub use all::{AuditAll, audit_all, preview_all};
 use findings::AuditFindings;
-use memtwin_qemu::{HazardPolicy, migration_obstacle};
+use memtwin_qemu::HazardPolicy;
 use memtwin_qmp::{LibvirtDomain, MonitorAddress};
 use memtwin_replicate::{CancelToken, Provenance};
 use memtwin_report::{Case, ExitCode, Failure};
+use memtwin_tap::TapPreview;
 use std::time::{Duration, Instant};
 use stop::{AuditStop, StopError};
 
-/// What is changed while an audit runs.
-const CHANGES: &str = "while it runs: migration capabilities return-path and switchover-ack on, others off \
-    (postcopy-ram on, if the guest hints at free pages); \
-    parameters max-bandwidth, downtime-limit, avail-switchover-bandwidth, mode and tls-creds; all \
-    put back at the end; the guest is paused at the end while its memory is read, for --max-pause at most";
+/// What may be changed while an audit runs, of a QEMU that was not looked at.
+const CHANGES: &str = "while it runs: migration capabilities and parameters, and on some versions a block node of \
+    Memtwin's (docs/qemu.md)";
+
+/// What becomes of it.
+const AFTERWARDS: &str = "all put back at the end; the guest is paused at the end while its memory is read, for \
+    --max-pause at most";
 
 /// How long an audit runs, unless told.
 const DEFAULT_TIME: Duration = Duration::from_secs(5);
@@ -181,14 +184,12 @@ pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
                 config.monitor
             ),
             LibvirtDomain::TAINT.to_owned(),
-            CHANGES.to_owned(),
+            format!("{CHANGES}; {AFTERWARDS}"),
         ]);
     }
     let mut attached = Attached::new(&config.monitor, config.pid)?;
-    let obstacle = migration_obstacle(&mut attached.qmp, config.hazards);
-    if let Some(obstacle) = obstacle.map_err(Failure::environment)? {
-        return Err(Failure::environment(obstacle));
-    }
+    let changes =
+        TapPreview::of(&mut attached.qmp, config.hazards).map_err(Failure::environment)?;
     check_room(config, &attached)?;
     let mut lines = Vec::from_iter(attached.provenance().title());
     lines.extend(attached.notes());
@@ -211,6 +212,23 @@ pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
         };
         lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
     }
-    lines.push(CHANGES.to_owned());
+    lines.push(format!("held in pre-copy by {}", changes.hold));
+    lines.push(format!("while it runs: {}; {AFTERWARDS}", changed(&changes)));
     Ok(lines)
+}
+
+/// What would be changed, in words.
+fn changed(changes: &TapPreview) -> String {
+    let named = |state: bool| {
+        let these = changes.capabilities.iter().filter(|(_, set)| *set == state);
+        these.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let parts = [
+        ("migration capabilities on: ", named(true)),
+        ("off: ", named(false)),
+        ("parameters: ", changes.parameters.join(", ")),
+        ("", if changes.adds_node { "a block node of Memtwin's" } else { "" }.to_owned()),
+    ];
+    let parts = parts.into_iter().filter(|(_, what)| !what.is_empty());
+    parts.map(|(kind, what)| format!("{kind}{what}")).collect::<Vec<_>>().join("; ")
 }

@@ -131,14 +131,19 @@ pub(crate) fn begin(
 }
 
 /// What a QEMU needs to be tapped.
-struct Wanted {
-    settings: QemuSettings,
-    hold: Box<dyn Hold>,
-    is_told: bool,
+pub(crate) struct Wanted {
+    pub(crate) settings: QemuSettings,
+    pub(crate) hold: Box<dyn Hold>,
+    /// Whether it can be told what a link carries.
+    pub(crate) is_told: bool,
 }
 
-/// Looks whether this QEMU can be tapped, and what that takes.
-fn look(qmp: &mut Qmp, tried: &[HoldKind], hazards: HazardPolicy) -> Result<Wanted, OpenError> {
+/// Looks whether this QEMU can be tapped, and what that takes. Changes nothing.
+pub(crate) fn look(
+    qmp: &mut Qmp,
+    tried: &[HoldKind],
+    hazards: HazardPolicy,
+) -> Result<Wanted, OpenError> {
     let now = migration(qmp)?;
     if now.status.is_under_way() {
         return Err(OpenError::Busy { status: now.status });

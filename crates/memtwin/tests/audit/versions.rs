@@ -42,6 +42,11 @@ fn each_version_is_held_and_left_as_it_was() {
         for machine in ["pc", "q35"] {
             let Some(mut machine) = writing(version, machine) else { return };
             let before = machine.setup();
+            let (foretold, _) = expect(0, &mut machine.audit("--dry-run"));
+            assert_eq!(machine.setup(), before);
+            let by_bitmap = BY_BITMAP.contains(&version);
+            assert_eq!(foretold.contains("(dirty-bitmaps)"), by_bitmap, "{version}: {foretold}");
+            assert_eq!(foretold.contains("(switchover-ack)"), !by_bitmap, "{version}: {foretold}");
             expect(0, &mut machine.audit("--rounds 3"));
             machine.is_as(&before);
             let record = machine.record();

@@ -134,7 +134,7 @@ fn audited(
     result: &mut RunResult,
 ) -> Result<(), Failure> {
     let [monitor, watched] = spec.monitors();
-    let session = AuditConfig {
+    let mut session = AuditConfig {
         time: Some(config.time),
         max_pause: MAX_PAUSE,
         ..AuditConfig::new(monitor.as_path(), config.guardian.clone())
@@ -175,7 +175,8 @@ fn audited(
         if !again || attempts == 0 {
             break (audited, seen);
         }
-        progress.say("a writer was not seen to write in the time: once more");
+        session.time = session.time.map(|time| time * 2);
+        progress.say("a writer was not seen to write in the time: once more, for twice as long");
     };
     result.cases.extend(cases);
     result.notes.extend(notes);

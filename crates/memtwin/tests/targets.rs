@@ -5,12 +5,17 @@
 
 mod common;
 
-use memtwin_targets::{AuditCaller, BOARDS, BoardExpectation};
+use memtwin_targets::{
+    AuditCaller, BOARDS, BoardError, BoardExpectation, BoardResult, TargetBoard,
+};
 use memtwin_testbed::{Need, lacks};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+/// How often a sound board is audited at most.
+const ATTEMPTS: u32 = 5;
 
 struct Test;
 
@@ -20,6 +25,18 @@ impl AuditCaller for Test {
         held.end_within(limit);
         Ok(())
     }
+}
+
+/// A board that is sound is audited again if a page was lost: under TCG QEMU itself loses one now and then
+/// (docs/findings.md, 5), or the guest was kept from writing. Pages that were misread are lost each time.
+fn audited(board: &TargetBoard, memtwin: &Path) -> Result<BoardResult, BoardError> {
+    for _ in 1..ATTEMPTS {
+        let result = board.audited(memtwin, &mut Test)?;
+        if result.as_expected() || board.expected != BoardExpectation::Sound {
+            return Ok(result);
+        }
+    }
+    board.audited(memtwin, &mut Test)
 }
 
 #[test]
@@ -33,7 +50,7 @@ fn a_board_of_each_page_size_and_of_each_refusal() {
             left_out = true;
             continue;
         }
-        let result = match board.audited(memtwin, &mut Test) {
+        let result = match audited(board, memtwin) {
             Ok(result) => result,
             Err(error) => {
                 failed.push(format!("{} {}: {error}", board.target, board.machine));

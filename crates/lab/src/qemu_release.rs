@@ -62,7 +62,7 @@ pub enum QemuReleaseError {
     },
     /// The suite has another one by now.
     #[error(
-        "QEMU {release}: Debian's {suite} has {found} instead, which nobody has tested; name a QEMU {release} of your own with --qemu"
+        "QEMU {release}: Debian's {suite} has {found} instead, which is not tested; name a QEMU {release} of your own with --qemu"
     )]
     Moved {
         /// Which was asked for.

@@ -35,6 +35,8 @@ pub(crate) struct Faults {
     /// Its last pass has this many pages more, and until they are taken it answers nobody, as QEMU, which
     /// sends it with its big lock held.
     pub(crate) long_last_pass: u64,
+    /// How long it takes to close the stream of a migration that was ended.
+    pub(crate) slow_end: Duration,
     /// It does not wait for the acknowledgement.
     pub(crate) unheld: bool,
     /// Whether the guest has a dirty bitmap of its own.
@@ -292,6 +294,7 @@ fn migrate(mut socket: UnixStream, faults: &Faults, shared: &Mutex<State>) {
             Err(_) => {}
         }
     };
+    thread::sleep(faults.slow_end);
     let mut state = shared.lock().unwrap();
     if ended && state.status == "active" {
         (state.status, state.running, state.socket) = ("failed", state.runs_after, None);

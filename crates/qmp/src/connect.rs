@@ -2,7 +2,7 @@
 
 use crate::address::{AbstractName, MonitorAddress, tcp};
 use crate::libvirt::Bridge;
-use crate::message::{is_greeting, quoted};
+use crate::message::{is_event, is_greeting, quoted};
 use crate::monitor_socket::{LONGEST_LINE, MonitorSocket, ReadStop, deadline};
 use crate::{QmpError, silent};
 use rustix::event::PollFlags;
@@ -75,9 +75,18 @@ fn greeted(
     patience: Duration,
 ) -> Result<MonitorSocket, QmpError> {
     let mut wire = MonitorSocket::new(socket);
-    let line = first_words(&mut wire, deadline(patience))
-        .map_err(|stop| failed(address, patience, &wire, stop))?;
-    if is_greeting(&line) { Ok(wire) } else { Err(not_qmp(address, &line)) }
+    let until = deadline(patience);
+    loop {
+        let line =
+            first_words(&mut wire, until).map_err(|stop| failed(address, patience, &wire, stop))?;
+        match &line {
+            line if is_greeting(line) => return Ok(wire),
+            // A QEMU that starts sends events to a monitor that it has not greeted yet. They tell of a time
+            // before us, and of nothing that is not asked for.
+            line if is_event(line) && Instant::now() < until => {}
+            line => return Err(not_qmp(address, line)),
+        }
+    }
 }
 
 /// The first message, or what begins like none.

@@ -48,6 +48,11 @@ pub(crate) fn is_greeting(line: &[u8]) -> bool {
     serde_json::from_slice::<Greeting>(line).is_ok()
 }
 
+/// Whether a line is an event.
+pub(crate) fn is_event(line: &[u8]) -> bool {
+    matches!(parse(line, "the greeting"), Ok(QmpMessage::Event(_)))
+}
+
 /// Parses a line. `doing` is for the error.
 pub(crate) fn parse<'a>(line: &'a [u8], doing: &str) -> Result<QmpMessage<'a>, QmpError> {
     let bad = |error: serde_json::Error| bad_message(line, doing, &error);

@@ -24,7 +24,7 @@ const NO_MOMENT: Duration = Duration::from_secs(20);
 const PAUSE_INTERVAL: Duration = Duration::from_millis(10);
 /// How often a QEMU is asked how fast it sends that can't be told what a link carries.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(200);
-/// How many sections a QEMU has to send at [`Throttle::Held`] until it is taken to be held.
+/// How many sections a QEMU has to send, at each throttle at which it is tried, until it is taken to be held.
 const LOOKS: u64 = 2;
 /// After the last page come the devices. When nothing has come for this long, they are all sent.
 const QUIET: Duration = Duration::from_millis(10);
@@ -63,10 +63,7 @@ impl MigrationTap<'_> {
             self.throttle(Throttle::Full, into)?;
             self.round(into, stop)?;
             if !self.has_left() {
-                self.slow_down(into)?;
-                // One that is not held leaves as soon as it has looked at its log again.
-                self.tracker.sections = 0;
-                self.until(into, stop, |tap| tap.tracker.sections >= LOOKS)?;
+                self.try_hold(into, stop)?;
             }
             if !self.has_left() || !self.ran {
                 return Ok(());
@@ -74,6 +71,23 @@ impl MigrationTap<'_> {
             self.open_again(stop).map_err(log)?;
             self.tracker.begin();
         }
+    }
+
+    /// Looks whether QEMU is held: one that is not leaves pre-copy as soon as it has looked at its log again.
+    fn try_hold(
+        &mut self,
+        into: &mut dyn PageReceiver,
+        stop: &CancelToken,
+    ) -> Result<(), RoundError> {
+        for throttle in [Throttle::Tempted(self.max_pause), Throttle::Held] {
+            self.throttle(throttle, into)?;
+            self.tracker.sections = 0;
+            self.until(into, stop, |tap| tap.tracker.sections >= LOOKS)?;
+            if self.has_left() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// A round while the guest runs. QEMU is held, and hurries only if there is something to send.

@@ -29,6 +29,8 @@ pub struct MigrationTap<'q> {
     pub(crate) tracker: RoundTracker,
     pub(crate) counters: Counters,
     pub(crate) hold: Box<dyn Hold>,
+    /// Why nothing else might hold it, as the end of a sentence.
+    no_other: String,
     /// The holds that did not hold this QEMU.
     failed_holds: Vec<HoldKind>,
     pub(crate) pace: Pace,
@@ -95,8 +97,17 @@ impl<'q> MigrationTap<'q> {
     ) -> Result<Self, OpenError> {
         let begun = begin(qmp, target, guardian(), &[], stop)?;
         let pace = pace(&begun);
-        let BegunMigration { reader, decoder, blocks: listed, machine, ran, hold, cleanup, .. } =
-            begun;
+        let BegunMigration {
+            reader,
+            decoder,
+            blocks: listed,
+            machine,
+            ran,
+            hold,
+            no_other,
+            cleanup,
+            ..
+        } = begun;
         let mut this = Self {
             qmp,
             target: target.clone(),
@@ -106,6 +117,7 @@ impl<'q> MigrationTap<'q> {
             tracker: RoundTracker::default(),
             counters: Counters::default(),
             hold,
+            no_other,
             failed_holds: Vec::new(),
             pace,
             ran,
@@ -144,8 +156,9 @@ impl<'q> MigrationTap<'q> {
         let guardian = (self.guardian)();
         let begun = begin(self.qmp, &self.target, guardian, &self.failed_holds, stop)?;
         self.pace = pace(&begun);
-        let BegunMigration { reader, decoder, blocks, hold, cleanup, ran, .. } = begun;
-        (self.reader, self.decoder, self.hold, self.ran) = (reader, decoder, hold, ran);
+        let BegunMigration { reader, decoder, blocks, hold, no_other, cleanup, ran, .. } = begun;
+        (self.reader, self.decoder, self.ran) = (reader, decoder, ran);
+        (self.hold, self.no_other) = (hold, no_other);
         self.cleanup = Some(cleanup);
         (self.tracker, self.counters) = (RoundTracker::default(), Counters::default());
         (self.paused, self.seen_running) = (None, None);
@@ -202,7 +215,7 @@ impl<'q> MigrationTap<'q> {
         self.note_events();
         if self.left_early && self.ran && now.running {
             let tried = self.hold.kind().to_string();
-            return Err(log(OpenError::NotHeld { tried, more: String::new() }));
+            return Err(log(OpenError::NotHeld { tried, more: self.no_other.clone() }));
         }
         Ok(())
     }

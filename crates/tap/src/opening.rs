@@ -62,6 +62,8 @@ pub(crate) struct BegunMigration {
     pub(crate) ran: bool,
     /// What is to hold it in pre-copy.
     pub(crate) hold: Box<dyn Hold>,
+    /// Why nothing else might, as the end of a sentence.
+    pub(crate) no_other: String,
     /// Whether it can be told what a link carries.
     pub(crate) is_told: bool,
     pub(crate) cleanup: Cleanup,
@@ -91,7 +93,7 @@ pub(crate) fn begin(
         }
     };
     // From here on to its being written a note says nothing, and must not stay.
-    let Wanted { settings: wanted, hold, is_told } =
+    let Wanted { settings: wanted, hold, no_other, is_told } =
         look(qmp, tried, target.hazards).inspect_err(|_| note.remove())?;
     let mut parameters = Throttle::all_values(target.max_pause, hold.held_bytes());
     for (name, value) in &wanted.parameters {
@@ -120,9 +122,17 @@ pub(crate) fn begin(
     let reader = || StreamReader::start(socket.clone(), stall_timeout(target.max_pause));
     let connected = |stream: BorrowedFd<'_>| cleanup.guardian().give_stream(stream);
     match begun(qmp, &wanted, &*hold, offer, reader, connected, stop) {
-        Ok(ListedBlocks { reader, decoder, blocks, machine }) => {
-            Ok(BegunMigration { reader, decoder, blocks, machine, ran, hold, is_told, cleanup })
-        }
+        Ok(ListedBlocks { reader, decoder, blocks, machine }) => Ok(BegunMigration {
+            reader,
+            decoder,
+            blocks,
+            machine,
+            ran,
+            hold,
+            no_other,
+            is_told,
+            cleanup,
+        }),
         Err(first) => Err(match cleanup.finish(qmp, &socket) {
             Ok(()) => first,
             Err(undo) => OpenError::AndUndo { first: Box::new(first), undo },
@@ -134,6 +144,8 @@ pub(crate) fn begin(
 pub(crate) struct Wanted {
     pub(crate) settings: QemuSettings,
     pub(crate) hold: Box<dyn Hold>,
+    /// Why nothing else might hold it, as the end of a sentence.
+    pub(crate) no_other: String,
     /// Whether it can be told what a link carries.
     pub(crate) is_told: bool,
 }
@@ -161,7 +173,7 @@ pub(crate) fn look(
     let page_bytes = USUAL_PAGE_BYTES;
     let pace = Pace { page_bytes, is_told, held_bytes: hold.held_bytes(), sent_lately: 0 };
     let settings = wanted(qmp, (&has, &knows), &*hold, &pace)?;
-    Ok(Wanted { settings, hold, is_told })
+    Ok(Wanted { settings, hold, no_other: choice.no_bitmap, is_told })
 }
 
 /// Changes the settings, and has QEMU migrate into the other end of the socket.

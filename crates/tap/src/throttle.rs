@@ -58,6 +58,9 @@ pub(crate) enum Throttle {
     Held,
     /// As fast as it can.
     Full,
+    /// As fast as it can, and if nothing held it, it would end with as much to send as at
+    /// [`Throttle::MustEnd`]. Where what is pending is what holds it, that is as at [`Throttle::Full`].
+    Tempted(Duration),
     /// As fast as it can, and it may end when its last pass takes a small part of this pause.
     MayEnd(Duration),
     /// The same with a larger part.
@@ -68,21 +71,29 @@ impl Throttle {
     /// The parameters. At [`Throttle::Held`] and [`Throttle::Full`] the log is collected when one page or none
     /// is pending; of a QEMU that can't be told what a link carries, when what it sends in a millisecond is.
     pub(crate) fn settings(self, pace: &Pace) -> QemuSettings {
-        let page = page_a_millisecond(pace.page_bytes);
-        let (bandwidth, available, limit) = match self {
-            Self::Opening => (HARDLY_YET, page, 1),
-            Self::Held if pace.is_told => (HARDLY, page, 1),
-            Self::Held => (BARELY, page, 1),
-            Self::Full => (UNLIMITED, page, 1),
-            Self::MayEnd(pause) => ending(pace, part(pause, SMALL_PART)),
-            Self::MustEnd(pause) => ending(pace, part(pause, LARGE_PART)),
-        };
+        let (bandwidth, available, limit) = self.bandwidth_and_limit(pace);
         let settings = QemuSettings::new()
             .parameter("max-bandwidth", bandwidth)
             .parameter("downtime-limit", limit);
         match pace.is_told {
             true => settings.parameter("avail-switchover-bandwidth", available),
             false => settings,
+        }
+    }
+
+    /// The bandwidth, the one for the last pass, and the limit.
+    fn bandwidth_and_limit(self, pace: &Pace) -> (u64, u64, u64) {
+        let page = page_a_millisecond(pace.page_bytes);
+        match self {
+            Self::Opening => (HARDLY_YET, page, 1),
+            Self::Held if pace.is_told => (HARDLY, page, 1),
+            Self::Held => (BARELY, page, 1),
+            Self::Tempted(pause) if pace.held_bytes == 0 => {
+                Self::MustEnd(pause).bandwidth_and_limit(pace)
+            }
+            Self::Full | Self::Tempted(_) => (UNLIMITED, page, 1),
+            Self::MayEnd(pause) => ending(pace, part(pause, SMALL_PART)),
+            Self::MustEnd(pause) => ending(pace, part(pause, LARGE_PART)),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::{GREETING, Peer, SHORT, Server, TIMEOUT, reads_well};
 use memtwin_qmp::{Qmp, QmpError};
 use rustix::process::geteuid;
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -120,6 +121,27 @@ fn a_server_of_something_else() {
         reads_well(&error, &[fact, "no QMP server"]);
         server.done();
     }
+}
+
+/// A QEMU that starts sends them to whoever is connected, greeted or not.
+#[test]
+fn events_before_the_greeting() {
+    const RESUME: &str =
+        "{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"RESUME\"}\r\n";
+    let server = Server::new(|mut peer| {
+        peer.say(RESUME.repeat(2));
+        peer.greet();
+        let command = peer.hear();
+        peer.answer(&command, json!(7));
+    });
+    let mut qmp = server.connect().unwrap();
+    assert_eq!(qmp.execute::<u32>("query-status", ()).unwrap(), 7);
+    server.done();
+    // The control: without a greeting there is no end to wait for.
+    let server = Server::new(|mut peer| while peer.try_say(RESUME) {});
+    let error = Qmp::connect(&server.path(), SHORT).unwrap_err();
+    assert!(matches!(error, QmpError::NotQmp { .. }), "{error}");
+    server.done();
 }
 
 #[test]

@@ -30,8 +30,8 @@ struct HoldFacts {
 pub(crate) struct HoldChoice {
     ways: Vec<HoldKind>,
     is_mapped: bool,
-    /// Why there is no bitmap among them, if it would help and can't be.
-    no_bitmap: Option<String>,
+    /// Why there is no bitmap among them, if it would help and can't be, as the end of a sentence.
+    pub(crate) no_bitmap: String,
 }
 
 /// Looks how a QEMU that has these settings can be held.
@@ -62,8 +62,10 @@ pub(crate) fn ways_to_hold(
             Err(OpenError::CannotHold { version: said.to_string(), reason: facts.why_none() })
         }
         ways => {
-            let no_bitmap =
-                (!facts.own_bitmaps.is_empty() && !facts.takes_bitmap()).then(|| facts.why_none());
+            let no_bitmap = match facts.own_bitmaps.is_empty() || facts.takes_bitmap() {
+                true => String::new(),
+                false => format!("; {}", facts.why_none()),
+            };
             Ok(HoldChoice { ways, is_mapped: facts.is_mapped, no_bitmap })
         }
     }
@@ -81,7 +83,7 @@ impl HoldChoice {
             }
             None => Err(OpenError::NotHeld {
                 tried: tried.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-                more: self.no_bitmap.as_ref().map_or(String::new(), |why| format!("; {why}")),
+                more: self.no_bitmap.clone(),
             }),
         }
     }

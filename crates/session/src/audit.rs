@@ -7,6 +7,7 @@ mod rounds;
 mod stop;
 mod untested;
 
+use crate::controller::ReplicationController;
 use crate::helper::HelperCommand;
 use crate::observer::SessionObserver;
 use crate::qemu_guest::Attached;
@@ -92,6 +93,27 @@ pub fn audit(
     stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<Audited, Failure> {
+    run(config, None, stop, observer)
+}
+
+/// As [`audit`], of a guest of which somebody knows when enough was written: its time counts from then.
+///
+/// Errors: as [`audit`].
+pub fn audit_steered(
+    config: &AuditConfig,
+    controller: &dyn ReplicationController,
+    stop: &CancelToken,
+    observer: &mut dyn SessionObserver,
+) -> Result<Audited, Failure> {
+    run(config, Some(controller), stop, observer)
+}
+
+fn run(
+    config: &AuditConfig,
+    controller: Option<&dyn ReplicationController>,
+    stop: &CancelToken,
+    observer: &mut dyn SessionObserver,
+) -> Result<Audited, Failure> {
     let mut attached = Attached::new(&config.monitor, config.pid)?;
     check_room(config, &attached)?;
     let origin = attached.provenance();
@@ -104,7 +126,10 @@ pub fn audit(
         (None, None) => Some(DEFAULT_TIME),
     };
     loop {
-        let left = time.map(|time| time.saturating_sub(began.elapsed()));
+        let left = match controller {
+            Some(_) => time,
+            None => time.map(|time| time.saturating_sub(began.elapsed())),
+        };
         let rounds = |all: u32| all.saturating_sub(findings.deltas());
         let stop_at = AuditStop {
             interval: config.interval,
@@ -114,6 +139,7 @@ pub fn audit(
             },
             time: left,
             max_pause: config.max_pause,
+            controller,
             seed: config.seed.unwrap_or_else(crate::seed::fresh),
             hazards: config.hazards,
             guardian: &config.guardian,

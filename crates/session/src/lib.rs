@@ -38,7 +38,9 @@ mod sums;
 mod verdict;
 mod verify;
 
-pub use audit::{AuditAll, AuditConfig, Audited, audit, audit_all, preview_all, preview_audit};
+pub use audit::{
+    AuditAll, AuditConfig, Audited, audit, audit_all, audit_steered, preview_all, preview_audit,
+};
 pub use check::{CheckConfig, CheckPlan, CheckSource, Checked, check_case_names};
 pub use controller::ReplicationController;
 pub use driver::{ForeignGuest, GuestDriver, OwnGuest};

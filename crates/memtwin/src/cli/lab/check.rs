@@ -40,6 +40,10 @@ pub(crate) struct LabCheck {
     /// Where `emulated:NAME` is up, if it was started with --state
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// A directory with Memtwin for the machines that are checked, built before (`cargo xtask guest
+    /// --memtwin`) [default: it is built from the source tree]
+    #[arg(long, value_name = "DIR")]
+    board_programs: Option<PathBuf>,
     /// How long the check of a granule may take
     #[arg(long, default_value = "10m", value_name = "TIME")]
     timeout: Time,
@@ -124,6 +128,7 @@ impl LabCheck {
             kernels: distinct(&self.kernel).into_iter().map(PageKernel::flavour).collect(),
             board: BoardSpec { cpu, cpus, memory, append: String::new() },
             state: self.state,
+            board_programs: self.board_programs,
             timeout: self.timeout.0,
             part,
         })

@@ -99,7 +99,9 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
             generate::completions(shell);
             Ok(ExitCode::Verified)
         }
-        Command::Man { command } => generate::man(command.as_deref()).map(|()| ExitCode::Verified),
+        Command::Man { command, all } => {
+            generate::man(&command, all.as_deref()).map(|()| ExitCode::Verified)
+        }
         Command::ProcessWriter => helpers::writer(),
         Command::Guardian { oom_score_adj } => helpers::guardian(oom_score_adj),
         Command::Relay { socket } => relay::run(&socket),

@@ -1,0 +1,7 @@
+//! What an administrator installs beside the program: manual pages, completions, metrics, units of systemd.
+
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod manual;

@@ -98,6 +98,27 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// How the results of a run are given; none of a command that runs nothing.
+    pub(crate) fn output_of_run(&self) -> Option<&OutputArgs> {
+        match self {
+            Self::Check(args) => (!args.dry_run).then_some(&args.output),
+            Self::Replicate(args) => Some(&args.output),
+            Self::Audit(args) => (!args.dry_run).then_some(&args.output),
+            Self::Receive(args) => (!args.new_identity).then_some(&args.output),
+            Self::Verify(args) => Some(&args.output),
+            Self::Migrate(args) => Some(&args.output),
+            Self::Lab(args) => args.output_of_run(),
+            Self::Completions { .. }
+            | Self::Man { .. }
+            | Self::ProcessWriter
+            | Self::Guardian { .. }
+            | Self::Digest(_)
+            | Self::Relay { .. } => None,
+        }
+    }
+}
+
 /// What follows a prefix, if something does: a path, which need not be UTF-8.
 fn path_after(given: &OsStr, prefix: &str) -> Option<PathBuf> {
     let path = given.as_bytes().strip_prefix(prefix.as_bytes()).filter(|path| !path.is_empty())?;

@@ -26,9 +26,10 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use memtwin_report::ExitCode;
-use memtwin_report::Failure;
+use memtwin_report::{Failure, metrics};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::time::SystemTime;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
@@ -45,9 +46,15 @@ fn main() -> std::process::ExitCode {
         }
         Err(error) => error.exit(),
     };
+    let began = SystemTime::now();
+    let to = cli.command.output_of_run().cloned();
     match log_events().and_then(|()| run(cli.command, command)) {
         Ok(code) => code.into(),
         Err(Failure { code, message }) => {
+            if let Some(target) = to.and_then(|to| output::metrics_target(&to, code)) {
+                // Why it can't be written was said, or is what is said now.
+                let _ = metrics::save_failure(&target, began);
+            }
             for line in format!("memtwin: {message}").lines() {
                 output::say(line);
             }

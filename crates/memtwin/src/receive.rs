@@ -8,6 +8,7 @@ use memtwin_remote::{
 use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
+use memtwin_report::metrics;
 use memtwin_report::{ExitCode, RunRecord, exit};
 use memtwin_session::received_case;
 use memtwin_twin::DeviceOptions;
@@ -56,12 +57,16 @@ pub(crate) fn run(
     let code = exit::of_cases(&cases, false, stop.is_set());
     let record = RunRecord::new(command, cases);
     match (&args.output.json, piped) {
-        (_, false) => crate::output::write(&args.output, &record, &[])?,
-        (Some(JsonTarget::File(path)), true) => {
-            memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
-        }
+        (_, false) => crate::output::write(&args.output, &record, &[], code)?,
         // Standard output is the sender's.
-        (_, true) => {}
+        (json, true) => {
+            if let Some(JsonTarget::File(path)) = json {
+                memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
+            }
+            if let Some(target) = crate::output::metrics_target(&args.output, code) {
+                metrics::save(&record, &target).map_err(Failure::environment)?;
+            }
+        }
     }
     Ok(code)
 }

@@ -17,6 +17,7 @@ mod receive;
 mod relay;
 mod remote_args;
 mod replicate;
+mod service;
 mod sizes;
 mod stderr_progress;
 mod values;

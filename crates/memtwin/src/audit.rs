@@ -27,7 +27,7 @@ pub(crate) fn run(args: Audit, command: String, stop: &CancelToken) -> Result<Ex
         None => audit_all(of_each, stop, &mut progress)?,
     };
     drop(progress);
-    crate::output::write(&args.output, &RunRecord::new(command, cases), &notes)?;
+    crate::output::write(&args.output, &RunRecord::new(command, cases), &notes, code)?;
     Ok(code)
 }
 

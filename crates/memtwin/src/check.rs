@@ -26,6 +26,6 @@ pub(crate) fn run(args: Check, command: String, stop: &CancelToken) -> Result<Ex
         pieces.end();
     }
     let code = exit::of_cases(&cases, false, stop.is_set());
-    crate::output::write(&output, &RunRecord::new(command, cases), &notes)?;
+    crate::output::write(&output, &RunRecord::new(command, cases), &notes, code)?;
     Ok(code)
 }

@@ -90,7 +90,7 @@ fn experiment_run(
 
 /// Writes an experiment's report.
 fn written(to: &OutputArgs, report: ExperimentReport) -> Result<ExitCode, Failure> {
-    output::write(to, &report.record, &[])?;
+    output::write(to, &report.record, &[], report.code)?;
     Ok(report.code)
 }
 

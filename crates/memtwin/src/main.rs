@@ -17,6 +17,7 @@ mod receive;
 mod relay;
 mod remote_args;
 mod replicate;
+mod service;
 mod sizes;
 mod stderr_progress;
 mod values;
@@ -26,9 +27,10 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use memtwin_report::ExitCode;
-use memtwin_report::Failure;
+use memtwin_report::{Failure, metrics};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::time::SystemTime;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
@@ -45,9 +47,15 @@ fn main() -> std::process::ExitCode {
         }
         Err(error) => error.exit(),
     };
+    let began = SystemTime::now();
+    let to = cli.command.output_of_run().cloned();
     match log_events().and_then(|()| run(cli.command, command)) {
         Ok(code) => code.into(),
         Err(Failure { code, message }) => {
+            if let Some(target) = to.and_then(|to| output::metrics_target(&to, code)) {
+                // Why it can't be written was said, or is what is said now.
+                let _ = metrics::save_failure(&target, began);
+            }
             for line in format!("memtwin: {message}").lines() {
                 output::say(line);
             }
@@ -99,7 +107,9 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
             generate::completions(shell);
             Ok(ExitCode::Verified)
         }
-        Command::Man { command } => generate::man(command.as_deref()).map(|()| ExitCode::Verified),
+        Command::Man { command, all } => {
+            generate::man(&command, all.as_deref()).map(|()| ExitCode::Verified)
+        }
         Command::ProcessWriter => helpers::writer(),
         Command::Guardian { oom_score_adj } => helpers::guardian(oom_score_adj),
         Command::Relay { socket } => relay::run(&socket),

@@ -21,6 +21,8 @@ pub(crate) fn run(
         memtwin_migrate::run(&config, stop, &mut StderrProgress::new(args.output.quiet, stop))?;
     let code = report.exit_code(stop.is_set());
     let record = report.take_record(command);
-    output::write(&args.output, &record, &report.closing)?;
-    report.ending(code)
+    let ended = report.ending(code);
+    let code = ended.as_ref().map_or_else(|failure| failure.code, |code| *code);
+    output::write(&args.output, &record, &report.closing, code)?;
+    ended
 }

@@ -2,12 +2,14 @@
 
 use crate::cli::Receive;
 use crate::remote_args::{Half, save};
+use crate::service;
 use memtwin_remote::{
     Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, TwinReceiver, new_pair,
 };
 use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
+use memtwin_report::metrics;
 use memtwin_report::{ExitCode, RunRecord, exit};
 use memtwin_session::received_case;
 use memtwin_twin::DeviceOptions;
@@ -37,6 +39,9 @@ pub(crate) fn run(
     let mut cases = Vec::new();
     loop {
         let mut receiver = TwinReceiver::new(file, config.clone()).map_err(refused)?;
+        if cases.is_empty() {
+            service::say_ready();
+        }
         if let Some(round) = receiver.recovered() {
             say(args, &format!("{}: holds round {round}; its sender may go on", file.display()));
         }
@@ -48,20 +53,27 @@ pub(crate) fn run(
             }
             Err(error) => return Err(Failure::environment(error)),
         };
-        cases.push(received_case(&ended, &receiver));
+        let case = received_case(&ended, &receiver);
+        service::say_status(&format!("the last session: {}", case.verdict()));
+        cases.push(case);
         if !args.forever || stop.is_set() {
             break;
         }
     }
+    service::say_stopping();
     let code = exit::of_cases(&cases, false, stop.is_set());
     let record = RunRecord::new(command, cases);
     match (&args.output.json, piped) {
-        (_, false) => crate::output::write(&args.output, &record, &[])?,
-        (Some(JsonTarget::File(path)), true) => {
-            memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
-        }
+        (_, false) => crate::output::write(&args.output, &record, &[], code)?,
         // Standard output is the sender's.
-        (_, true) => {}
+        (json, true) => {
+            if let Some(JsonTarget::File(path)) = json {
+                memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
+            }
+            if let Some(target) = crate::output::metrics_target(&args.output, code) {
+                metrics::save(&record, &target).map_err(Failure::environment)?;
+            }
+        }
     }
     Ok(code)
 }
@@ -81,6 +93,9 @@ fn say(args: &Receive, line: &str) {
 }
 
 fn listen_at(args: &Receive, listen: &str) -> Result<Listener, Failure> {
+    if listen == "systemd" {
+        return listen_for_systemd(args);
+    }
     let name = listen.strip_prefix("tcp://").unwrap_or(listen);
     let addresses: Vec<SocketAddr> = name
         .to_socket_addrs()
@@ -97,6 +112,16 @@ fn listen_at(args: &Receive, listen: &str) -> Result<Listener, Failure> {
         say(args, &format!("listening at {address} ({how})"));
     }
     Ok(door)
+}
+
+fn listen_for_systemd(args: &Receive) -> Result<Listener, Failure> {
+    let socket = service::listening_socket()?;
+    let wrong = |error| Failure::environment(format!("the socket of systemd: {error}"));
+    let address = socket.local_addr().map_err(wrong)?;
+    let tls = args.keys.door(address)?;
+    let how = if tls.is_some() { "TLS" } else { "plain text" };
+    say(args, &format!("listening at {address}, a socket of systemd's ({how})"));
+    Listener::from_socket(socket, tls).map_err(wrong)
 }
 
 fn new_identity(args: &Receive) -> Result<ExitCode, Failure> {

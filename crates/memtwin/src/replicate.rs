@@ -31,6 +31,6 @@ pub(crate) fn run(
     notes.extend(sums);
     let cases = [case];
     let code = exit::of_cases(&cases, not_converged, stop.is_set());
-    crate::output::write(&output, &RunRecord::new(command, cases.into()), &notes)?;
+    crate::output::write(&output, &RunRecord::new(command, cases.into()), &notes, code)?;
     Ok(code)
 }

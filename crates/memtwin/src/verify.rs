@@ -16,6 +16,6 @@ pub(crate) fn run(args: Verify, command: String) -> Result<ExitCode, Failure> {
     let VerifiedImages { case, notes } = verify_images(&VerifyConfig { a, b, page_size, force })?;
     let cases = [case];
     let code = exit::of_cases(&cases, false, false);
-    crate::output::write(&output, &RunRecord::new(command, cases.into()), &notes)?;
+    crate::output::write(&output, &RunRecord::new(command, cases.into()), &notes, code)?;
     Ok(code)
 }

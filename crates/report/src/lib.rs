@@ -2,7 +2,8 @@
 //! verdict -> report.
 //!
 //! A run becomes a [`record::RunRecord`]. Everything that is said at its end is derived from that
-//! record alone: the [exit code](exit), the [table](human), [KTAP](ktap), [JUnit](junit), JSON.
+//! record alone: the [exit code](exit), the [table](human), [KTAP](ktap), [JUnit](junit), JSON,
+//! [metrics].
 //! While it runs, [`progress`] and [`Recorder`] listen to the engine's events.
 
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ pub mod human;
 pub mod json;
 pub mod junit;
 pub mod ktap;
+pub mod metrics;
 pub mod progress;
 pub mod record;
 mod recorder;

@@ -111,6 +111,8 @@ pub struct Case {
     pub(super) exercised: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guest_sum: Option<GuestSum>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guest_pause_us: Option<u64>,
 }
 
 impl Case {
@@ -136,6 +138,7 @@ impl Case {
             passed: false,
             exercised: None,
             guest_sum: None,
+            guest_pause_us: None,
         }
     }
 
@@ -149,6 +152,13 @@ impl Case {
     #[must_use]
     pub fn with_guest_sum(self, guest_sum: Option<GuestSum>) -> Self {
         Self { guest_sum, ..self }
+    }
+
+    /// The same case with the longest time that its guest stood still for us, of one that ran.
+    #[must_use]
+    pub fn with_guest_pause(self, pause: Option<Duration>) -> Self {
+        let micros = |pause: Duration| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        Self { guest_pause_us: pause.map(micros), ..self }
     }
 
     /// Its name, as `kvm/get/shm/vcpus=1/random`.
@@ -204,6 +214,11 @@ impl Case {
     /// What a program inside the guest found its memory to be, if one was asked.
     pub fn guest_sum(&self) -> Option<GuestSum> {
         self.guest_sum
+    }
+
+    /// The longest time that its guest stood still for us, if it is known.
+    pub fn guest_pause(&self) -> Option<Duration> {
+        self.guest_pause_us.map(Duration::from_micros)
     }
 
     /// What was injected and found, if the case is a control and ran.

@@ -140,6 +140,7 @@ impl CaseBuilder {
             control,
             exercised,
             guest_sum: None,
+            guest_pause_us: None,
         }
     }
 }

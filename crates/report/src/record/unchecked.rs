@@ -28,6 +28,8 @@ pub(super) struct Unchecked {
     exercised: Option<bool>,
     #[serde(default)]
     guest_sum: Option<GuestSum>,
+    #[serde(default)]
+    guest_pause_us: Option<u64>,
 }
 
 /// What a case says that can't be, given the rest of it.
@@ -63,6 +65,7 @@ impl TryFrom<Unchecked> for Case {
             passed: read.passed,
             exercised: read.exercised,
             guest_sum: read.guest_sum,
+            guest_pause_us: read.guest_pause_us,
         })
     }
 }

@@ -17,6 +17,7 @@ use memtwin_report::Case;
 use memtwin_report::record::{Detail, LostPage, PageAt, RegionDigests};
 use memtwin_verdict::{Comparison, Difference};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Of how many lost pages of a block the bytes are shown, and how many bytes of each.
 const DETAILED: usize = 16;
@@ -41,6 +42,8 @@ pub(super) struct AuditFindings {
     dirty: u64,
     /// How many stops were judged.
     stops: u32,
+    /// The longest time that the guest stood still at a stop.
+    longest_pause: Option<Duration>,
     control: Option<ControlFindings>,
     trouble: Option<String>,
     notes: Vec<String>,
@@ -81,6 +84,7 @@ impl AuditFindings {
             deltas: 0,
             dirty: 0,
             stops: 0,
+            longest_pause: None,
             control: None,
             trouble: None,
             notes: Vec::new(),
@@ -117,7 +121,9 @@ impl AuditFindings {
     pub(super) fn stopped(&mut self, timing: StopTiming) {
         let StopTiming { paused, compared, bytes, counters } = timing;
         self.stops += 1;
-        let still = paused.and_then(|paused| paused.time()).map_or_else(
+        let pause = paused.and_then(|paused| paused.time());
+        self.longest_pause = self.longest_pause.max(pause);
+        let still = pause.map_or_else(
             || "the guest was not running".to_owned(),
             |time| format!("the guest stood still for {} ms", time.as_millis()),
         );
@@ -216,7 +222,9 @@ impl AuditFindings {
         blocks: &[Block],
         why_idle: Option<&str>,
     ) -> (Vec<Case>, Vec<String>) {
-        let Self { source, entries, dirty, stops, control, trouble, mut notes, .. } = self;
+        let Self {
+            source, entries, dirty, stops, longest_pause, control, trouble, mut notes, ..
+        } = self;
         notes.extend(entries.iter().filter_map(|entry| entry.presence(stops)));
         let not_judged = not_judged(&source, blocks, &entries, trouble.as_deref());
         let control = control.filter(|_| trouble.is_none() && dirty > 0);
@@ -224,7 +232,7 @@ impl AuditFindings {
         let judged = entries.into_iter().map(|entry| {
             let nothing_logged =
                 (!logged).then(|| Override::NothingLogged(untested(entry.lost.len(), why_idle)));
-            entry.case(&source, trouble.clone(), nothing_logged)
+            entry.case(&source, trouble.clone(), nothing_logged).with_guest_pause(longest_pause)
         });
         let mut cases: Vec<Case> = judged.collect();
         cases.extend(control.map(|control| control.case(&source)));

@@ -100,11 +100,12 @@ fn part(arguments: Vec<String>) -> Result<CheckPart, Failure> {
         let line = error.lines().next().unwrap_or_default();
         Failure::usage(format!("after --: {}", line.trim_start_matches("error: ")))
     })?;
-    let OutputArgs { json, format, quiet } = &check.output;
+    let OutputArgs { json, metrics, format, quiet } = &check.output;
     let ours = check.dry_run || check.pieces;
-    if json.is_some() || *quiet || format != "human" || ours || check.memory.is_some() {
+    let saved = json.is_some() || metrics.is_some();
+    if saved || *quiet || format != "human" || ours || check.memory.is_some() {
         return Err(Failure::usage(
-            "after --: --json, --format, --quiet and --dry-run go before it, and --memory is of no use there",
+            "after --: --json, --metrics, --format, --quiet and --dry-run go before it, and --memory is of no use there",
         ));
     }
     Ok(CheckPart::new(arguments, &check.into_config()))

@@ -34,7 +34,7 @@ pub(crate) fn man(words: &[String], all: Option<&Path>) -> Result<(), Failure> {
     let wrong = |error| Failure::environment(format!("{}: {error}", folder.display()));
     fs::create_dir_all(folder).map_err(wrong)?;
     for page in manual.pages() {
-        let place = Place::find(&folder.join(page.file_name())).map_err(Failure::environment)?;
+        let place = Place::find(folder.join(page.file_name())).map_err(Failure::environment)?;
         let mut draft = place.draft(MODE).map_err(Failure::environment)?;
         draft.file().write_all(page.text().as_bytes()).map_err(wrong)?;
         draft.commit().map_err(Failure::environment)?;

@@ -170,6 +170,7 @@ impl<'q> MigrationTap<'q> {
         self.cleanup = Some(cleanup);
         (self.tracker, self.counters) = (RoundTracker::default(), Counters::default());
         (self.paused, self.seen_running, self.resume_by) = (None, None, None);
+        self.looked = None;
         // On an error here dropping it leaves QEMU as it was.
         if blocks == self.listed { Ok(()) } else { Err(OpenError::OtherBlocks) }
     }

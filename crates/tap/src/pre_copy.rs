@@ -20,6 +20,8 @@ impl MigrationTap<'_> {
         stop: &CancelToken,
     ) -> Result<(), RoundError> {
         loop {
+            // Before QEMU hears that it may go on.
+            self.count_unasked_pause(into)?;
             self.throttle(Throttle::Full, into)?;
             self.round(into, stop)?;
             if !self.has_left() {

@@ -11,7 +11,10 @@ use memtwin_session::{
 /// Audits, and writes the report.
 pub(crate) fn run(args: Audit, command: String, stop: &CancelToken) -> Result<ExitCode, Failure> {
     crate::output::probe(&args.output)?;
-    let of_each = |monitor, pid| args.config(monitor, Some(pid));
+    let of_each = |monitor: MonitorAddress, pid| {
+        say_taint(&monitor, &args);
+        args.config(monitor, Some(pid))
+    };
     let config = args.target.clone().map(|monitor| args.config(monitor, args.pid));
     if args.dry_run {
         let lines = match &config {
@@ -37,11 +40,15 @@ fn audit_one(
     stop: &CancelToken,
     progress: &mut Progress,
 ) -> Result<AuditAll, Failure> {
-    if matches!(config.monitor, MonitorAddress::Libvirt(_)) && !args.output.quiet {
-        // Before it is so.
-        crate::output::say(&format!("memtwin: {}", LibvirtDomain::TAINT));
-    }
+    say_taint(&config.monitor, args);
     let Audited { cases, notes } = audit(config, stop, progress)?;
     let code = exit::of_cases(&cases, false, stop.is_set());
     Ok(AuditAll { cases, notes, code })
+}
+
+/// Before it is so.
+fn say_taint(monitor: &MonitorAddress, args: &Audit) {
+    if matches!(monitor, MonitorAddress::Libvirt(_)) && !args.output.quiet && !args.dry_run {
+        crate::output::say(&format!("memtwin: {monitor}: {}", LibvirtDomain::TAINT));
+    }
 }

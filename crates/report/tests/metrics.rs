@@ -10,9 +10,9 @@ use memtwin_report::record::{Clock, Migration, MigrationRound};
 use memtwin_report::{Case, ExitCode, RunRecord};
 use sample::{every_kind, identical, layout, lost, run, trial};
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 fn target(path: &Path, code: ExitCode) -> MetricsTarget {
@@ -142,15 +142,10 @@ fn promtool() -> Option<PathBuf> {
 
 /// Whether it takes the text; what it says.
 fn checked(promtool: &Path, text: &str) -> (bool, String) {
-    let mut child = Command::new(promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let out = child.wait_with_output().unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let out = Command::new(promtool).args(["check", "metrics"]).stdin(file).output().unwrap();
     (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
 }
 

@@ -108,6 +108,8 @@ mod tests {
             kernel: "6.12".to_owned(),
             page_size: 4096,
             cpus: 2,
+            cpu_model: None,
+            kvm: None,
         };
         let trial = CaseBuilder::new("kvm/get/a", "kvm", &Layout::default());
         let mut record = RunRecord::new("check", vec![trial.judged(Vec::new(), BTreeMap::new())]);

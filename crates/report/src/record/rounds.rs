@@ -39,6 +39,9 @@ pub struct RoundEntry {
     pub copy_us: u64,
     /// How long the round took in all.
     pub total_us: u64,
+    /// When it began, after the case began; absent from records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_us: Option<u64>,
 }
 
 impl From<RoundKind> for RecordedKind {
@@ -64,6 +67,7 @@ impl From<&Round> for RoundEntry {
             collect_us: micros(round.collect),
             copy_us: micros(round.copy),
             total_us: micros(round.total),
+            started_us: None,
         }
     }
 }

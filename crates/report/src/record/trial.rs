@@ -31,6 +31,7 @@ impl CaseBuilder {
             name: region.name().to_owned(),
             gpa: region.gpa(),
             bytes: region.bytes(),
+            heat: None,
         });
         // A source logs all its regions in the same unit; if one did not, its smallest counts.
         let sizes = layout.iter().map(|(_, region): (_, &Region)| region.page_size().bytes());
@@ -140,6 +141,7 @@ impl CaseBuilder {
             control,
             exercised,
             guest_sum: None,
+            hypervisor: None,
         }
     }
 }

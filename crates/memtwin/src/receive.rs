@@ -1,6 +1,7 @@
 //! `memtwin receive LISTEN FILE`: the other end of `memtwin replicate SOURCE tcp://HOST:PORT`.
 
 use crate::cli::Receive;
+use crate::invocation::Invocation;
 use crate::remote_args::{Half, save};
 use memtwin_remote::{
     Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, TwinReceiver, new_pair,
@@ -8,7 +9,7 @@ use memtwin_remote::{
 use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
-use memtwin_report::{ExitCode, RunRecord, exit};
+use memtwin_report::{ExitCode, exit};
 use memtwin_session::received_case;
 use memtwin_twin::DeviceOptions;
 use std::io::Write;
@@ -17,7 +18,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// Receives a twin, and ends with its verdict.
 pub(crate) fn run(
     args: &Receive,
-    command: String,
+    invocation: &Invocation,
     stop: &CancelToken,
 ) -> Result<ExitCode, Failure> {
     let (listen, file) = match (&args.listen, &args.file) {
@@ -54,10 +55,11 @@ pub(crate) fn run(
         }
     }
     let code = exit::of_cases(&cases, false, stop.is_set());
-    let record = RunRecord::new(command, cases);
+    let record = invocation.record(cases);
     match (&args.output.json, piped) {
-        (_, false) => crate::output::write(&args.output, &record, &[])?,
+        (_, false) => crate::output::write(&args.output, invocation, record, Vec::new())?,
         (Some(JsonTarget::File(path)), true) => {
+            let record = crate::output::complete(invocation, record, Vec::new());
             memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
         }
         // Standard output is the sender's.

@@ -27,7 +27,7 @@ pub use host::{HostFacts, KvmFacts};
 pub use hypervisor::HypervisorFacts;
 pub use migration::{Clock, LoadEntry, Migration, MigrationRound};
 pub use page::{Detail, LostPage, PageAt};
-pub use provenance::RunProvenance;
+pub use provenance::{ResolvedOptions, RunProvenance, rfc3339};
 pub use rounds::{RecordedKind, RoundEntry};
 pub use schema::SchemaVersion;
 pub use sweep::{

@@ -40,8 +40,9 @@ impl CheckResults {
         label: impl Fn(&HostFacts) -> String,
     ) -> Result<(String, Vec<String>), String> {
         let rename = |host: &HostFacts, name: &str| host_name(name, &label(host));
-        let MergedRecord { host, names, .. } = self.merged.add(record, rename)?;
+        let MergedRecord { host, provenance, names, .. } = self.merged.add(record, rename)?;
         let label = label(&host);
+        self.merged.remote_run(&label, provenance);
         self.merged.board(label.clone(), host);
         Ok((label, names))
     }

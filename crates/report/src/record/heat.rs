@@ -29,6 +29,25 @@ impl HeatMap {
         Self { pages_per_bucket, dirty: none.clone(), false_dirty: none.clone(), lost: none }
     }
 
+    /// As many buckets, with nothing in them.
+    pub(crate) fn emptied(&self) -> Self {
+        let none = vec![0; self.dirty.len()];
+        let pages_per_bucket = self.pages_per_bucket;
+        Self { pages_per_bucket, dirty: none.clone(), false_dirty: none.clone(), lost: none }
+    }
+
+    /// Adds what another one of the same region has counted.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.dirty, &other.dirty),
+            (&mut self.false_dirty, &other.false_dirty),
+            (&mut self.lost, &other.lost),
+        ];
+        for (into, from) in pairs {
+            into.iter_mut().zip(from).for_each(|(into, from)| *into = into.saturating_add(*from));
+        }
+    }
+
     /// Counts pages that the log named.
     pub fn add_dirty(&mut self, pages: &PageSet) {
         count(pages, self.pages_per_bucket, &mut self.dirty);

@@ -16,7 +16,7 @@ pub struct HypervisorFacts {
     /// What ran the guest's code: `KVM`, or `not KVM`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<String>,
-    /// What held it in pre-copy: `switchover-ack` or `dirty-bitmap`.
+    /// What held it in pre-copy: the migration capability `switchover-ack` or `dirty-bitmaps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
 }

@@ -72,6 +72,20 @@ impl From<&Round> for RoundEntry {
     }
 }
 
+impl RoundEntry {
+    /// The same, begun so long after the case began.
+    #[must_use]
+    pub fn started(self, after: Duration) -> Self {
+        Self { started_us: Some(micros(after)), ..self }
+    }
+}
+
+impl From<&Self> for RoundEntry {
+    fn from(entry: &Self) -> Self {
+        *entry
+    }
+}
+
 /// Whether a log was put to the test: it named a page after pre-copy, which copies every page
 /// whatever the log says.
 pub(super) fn is_exercised(rounds: &[RoundEntry]) -> bool {

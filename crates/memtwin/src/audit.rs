@@ -1,15 +1,22 @@
 //! `memtwin audit`: does the dirty log of this running QEMU tell the truth about its guest?
 
 use crate::cli::Audit;
+use crate::invocation::Invocation;
 use memtwin_replicate::CancelToken;
-use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit, plain};
+use memtwin_report::{ExitCode, Failure, Progress, exit, plain};
 use memtwin_session::{
     AuditAll, AuditConfig, Audited, LibvirtDomain, MonitorAddress, audit, audit_all, preview_all,
     preview_audit,
 };
 
 /// Audits, and writes the report.
-pub(crate) fn run(args: Audit, command: String, stop: &CancelToken) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    mut args: Audit,
+    mut invocation: Invocation,
+    stop: &CancelToken,
+) -> Result<ExitCode, Failure> {
+    args.seed.get_or_insert_with(memtwin_session::fresh_seed);
+    invocation.resolve(args.resolved());
     crate::output::probe(&args.output)?;
     let of_each = |monitor: MonitorAddress, pid| {
         say_taint(&monitor, &args);
@@ -30,7 +37,7 @@ pub(crate) fn run(args: Audit, command: String, stop: &CancelToken) -> Result<Ex
         None => audit_all(of_each, stop, &mut progress)?,
     };
     drop(progress);
-    crate::output::write(&args.output, &RunRecord::new(command, cases), &notes, code)?;
+    crate::output::write(&args.output, &invocation, invocation.record(cases), notes, code)?;
     Ok(code)
 }
 

@@ -1,6 +1,7 @@
 //! Results to standard output, progress to standard error, the record where it is wanted.
 
 use crate::cli;
+use crate::invocation::Invocation;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::metrics::{self, MetricsTarget};
@@ -39,15 +40,21 @@ pub(crate) fn progress_mode(args: &cli::OutputArgs) -> ProgressMode {
     if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
 }
 
-/// Writes the results of a run that ends with this code, with these notes in the record. Where a person reads, its notes come first and the
-/// summary stays last.
+/// The record with these notes, and with how the run came about.
+pub(crate) fn complete(run: &Invocation, record: RunRecord, notes: Vec<String>) -> RunRecord {
+    RunRecord { provenance: Some(run.provenance()), ..record.with_notes(notes) }
+}
+
+/// Writes the results of a run that ends with this code, with these notes in the record. Where a person reads,
+/// its notes come first and the summary stays last.
 pub(crate) fn write(
     args: &cli::OutputArgs,
-    record: &RunRecord,
-    notes: &[String],
+    run: &Invocation,
+    record: RunRecord,
+    notes: Vec<String>,
     code: ExitCode,
 ) -> Result<(), Failure> {
-    let record = &record.clone().with_notes(notes.iter().cloned());
+    let record = &complete(run, record, notes);
     let format: Format = args.format.parse().map_err(Failure::usage)?;
     let mut stdout = io::stdout().lock();
     let output = ReportOutputs {

@@ -1,6 +1,7 @@
 //! `memtwin receive LISTEN FILE`: the other end of `memtwin replicate SOURCE tcp://HOST:PORT`.
 
 use crate::cli::Receive;
+use crate::invocation::Invocation;
 use crate::remote_args::{Half, save};
 use crate::service;
 use memtwin_remote::{
@@ -10,7 +11,7 @@ use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::metrics;
-use memtwin_report::{ExitCode, RunRecord, exit};
+use memtwin_report::{ExitCode, exit};
 use memtwin_session::received_case;
 use memtwin_twin::DeviceOptions;
 use std::io::Write;
@@ -19,7 +20,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// Receives a twin, and ends with its verdict.
 pub(crate) fn run(
     args: &Receive,
-    command: String,
+    invocation: &Invocation,
     stop: &CancelToken,
 ) -> Result<ExitCode, Failure> {
     let (listen, file) = match (&args.listen, &args.file) {
@@ -62,11 +63,12 @@ pub(crate) fn run(
     }
     service::say_stopping();
     let code = exit::of_cases(&cases, false, stop.is_set());
-    let record = RunRecord::new(command, cases);
+    let record = invocation.record(cases);
     match (&args.output.json, piped) {
-        (_, false) => crate::output::write(&args.output, &record, &[], code)?,
+        (_, false) => crate::output::write(&args.output, invocation, record, Vec::new(), code)?,
         // Standard output is the sender's.
         (json, true) => {
+            let record = crate::output::complete(invocation, record, Vec::new());
             if let Some(JsonTarget::File(path)) = json {
                 memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
             }

@@ -16,6 +16,7 @@ use findings::AuditFindings;
 use memtwin_qemu::HazardPolicy;
 use memtwin_qmp::{LibvirtDomain, MonitorAddress};
 use memtwin_replicate::{CancelToken, Provenance};
+use memtwin_report::record::ResolvedOptions;
 use memtwin_report::{Case, ExitCode, Failure};
 use memtwin_tap::TapPreview;
 use std::time::{Duration, Instant};
@@ -76,6 +77,18 @@ impl AuditConfig {
     }
 }
 
+/// What counts of an audit's options where they were not typed, by their names.
+pub fn resolved_audit(
+    seed: Option<u64>,
+    time: Option<Duration>,
+    rounds: Option<u32>,
+) -> ResolvedOptions {
+    let seed = seed.map(|seed| ("seed".to_owned(), seed.into()));
+    let time = (time.is_none() && rounds.is_none())
+        .then(|| ("seconds".to_owned(), format!("{}s", DEFAULT_TIME.as_secs()).into()));
+    seed.into_iter().chain(time).collect()
+}
+
 /// What an audit came to.
 #[derive(Debug)]
 pub struct Audited {
@@ -118,7 +131,8 @@ fn run(
     check_room(config, &attached)?;
     let origin = attached.provenance();
     observer.case_started("audit");
-    let mut findings = AuditFindings::new(origin.source.clone());
+    let seed = config.seed.unwrap_or_else(crate::seed::fresh);
+    let mut findings = AuditFindings::new(origin.source.clone(), attached.hypervisor());
     let began = Instant::now();
     let time = match (config.time, config.rounds) {
         (Some(time), _) => Some(time),
@@ -140,7 +154,7 @@ fn run(
             time: left,
             max_pause: config.max_pause,
             controller,
-            seed: config.seed.unwrap_or_else(crate::seed::fresh),
+            seed,
             hazards: config.hazards,
             guardian: &config.guardian,
             stop,

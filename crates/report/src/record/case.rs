@@ -1,7 +1,7 @@
 //! A case: one source, one way of running it, one verdict.
 
 use super::page::{LostPage, PageAt, hex_gpa};
-use super::{GuestSum, RegionDigests, RoundEntry};
+use super::{GuestSum, HeatMap, HypervisorFacts, RegionDigests, RoundEntry};
 use memtwin_pages::Gpa;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +63,9 @@ pub struct RegionEntry {
     pub gpa: Gpa,
     /// How many bytes it has.
     pub bytes: u64,
+    /// Where in it pages were dirtied and lost; absent where no log was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heat: Option<HeatMap>,
 }
 
 /// What was injected on purpose, and what the judge, who was not told, found.
@@ -113,6 +116,8 @@ pub struct Case {
     pub(super) guest_sum: Option<GuestSum>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guest_pause_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hypervisor: Option<HypervisorFacts>,
 }
 
 impl Case {
@@ -139,6 +144,7 @@ impl Case {
             exercised: None,
             guest_sum: None,
             guest_pause_us: None,
+            hypervisor: None,
         }
     }
 
@@ -159,6 +165,17 @@ impl Case {
     pub fn with_guest_pause(self, pause: Option<Duration>) -> Self {
         let micros = |pause: Duration| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         Self { guest_pause_us: pause.map(micros), ..self }
+    }
+
+    /// The same case with what is known of the hypervisor that ran its guest.
+    #[must_use]
+    pub fn with_hypervisor(self, hypervisor: Option<HypervisorFacts>) -> Self {
+        Self { hypervisor, ..self }
+    }
+
+    /// What is known of the hypervisor that ran its guest.
+    pub fn hypervisor(&self) -> Option<&HypervisorFacts> {
+        self.hypervisor.as_ref()
     }
 
     /// Its name, as `kvm/get/shm/vcpus=1/random`.

@@ -1,7 +1,6 @@
 //! One tap, from pre-copy to a stop, and what that has shown: every page of every region, and the control.
 
 use super::findings::{AuditFindings, BlockSeen};
-use super::rounds::RegionRounds;
 use crate::controller::ReplicationController;
 use crate::discards::DiscardWatch;
 use crate::driver::ForeignGuest;
@@ -122,7 +121,8 @@ impl AuditStop<'_> {
         let memories =
             Attached::memories(blocks, &process, &layout).map_err(AttemptError::Moved)?;
         let mut twin = WithheldTwin::new(WITHHELD, self.seed);
-        let mut rounds = RegionRounds::default();
+        findings.tapped(&tap);
+        let mut rounds = findings.no_rounds();
         let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
         let mut judge = CapturedJudge::new(&layout, &memories, &discards, self.max_pause);
         let session = Session {

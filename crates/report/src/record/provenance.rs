@@ -19,7 +19,7 @@ pub struct RunProvenance {
     /// The arguments as they were typed, the program's name first; bytes that are no text are replaced.
     pub arguments: Vec<String>,
     /// Each option with the value that counted: what was typed, else the default, else what the run chose
-    /// by itself (the seed). By the option's name without its dashes.
+    /// (the seed). By the option's name without its dashes.
     #[serde(default)]
     pub resolved: ResolvedOptions,
     /// The git revision that Memtwin was built from, with `-dirty` behind it if the sources were changed;

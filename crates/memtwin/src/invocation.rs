@@ -1,6 +1,6 @@
 //! This run of the program: what was typed, when it began, and the options as they count; for the record.
 
-use clap::ArgMatches;
+use clap::{ArgMatches, Command};
 use memtwin_report::record::{ResolvedOptions, RunProvenance};
 use memtwin_report::{Case, RunRecord, rfc3339};
 use memtwin_session::host_facts;
@@ -29,14 +29,16 @@ impl Invocation {
     }
 
     /// With the options that were found among the words, and the defaults of the others.
-    pub(crate) fn parsed(mut self, matches: &ArgMatches) -> Self {
-        let mut command = matches;
-        while let Some((_, below)) = command.subcommand() {
-            command = below;
+    pub(crate) fn parsed(mut self, matches: &ArgMatches, command: &Command) -> Self {
+        let (mut found, mut of) = (matches, command);
+        while let Some((name, below)) = found.subcommand() {
+            found = below;
+            of = of.find_subcommand(name).unwrap_or(of);
         }
-        for id in command.ids().map(clap::Id::as_str) {
-            // A group of options has no value of its own.
-            let Ok(Some(values)) = command.try_get_raw(id) else { continue };
+        for option in of.get_arguments().filter(|option| !option.is_hide_set()) {
+            let id = option.get_id().as_str();
+            let Ok(Some(values)) = found.try_get_raw(id) else { continue };
+            let name = option.get_long().unwrap_or(id);
             let text = |value: &OsStr| value.to_string_lossy().into_owned();
             let values: Vec<String> = values.map(text).collect();
             let value = match values.as_slice() {
@@ -44,7 +46,7 @@ impl Invocation {
                 [one] => one.as_str().into(),
                 many => many.into(),
             };
-            self.resolved.insert(id.replace('_', "-"), value);
+            self.resolved.insert(name.to_owned(), value);
         }
         self
     }

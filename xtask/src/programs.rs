@@ -25,7 +25,7 @@ struct SystemProgram {
     only_ci: bool,
 }
 
-const PROGRAMS: [SystemProgram; 13] = [
+const PROGRAMS: [SystemProgram; 14] = [
     SystemProgram {
         name: "qemu-system-aarch64",
         package: "qemu-system-arm",
@@ -60,6 +60,12 @@ const PROGRAMS: [SystemProgram; 13] = [
     SystemProgram { name: "fakeroot", package: "fakeroot", least: None, only_ci: false },
     SystemProgram { name: "mke2fs", package: "e2fsprogs", least: None, only_ci: false },
     SystemProgram { name: "ssh", package: "openssh-client", least: None, only_ci: false },
+    SystemProgram {
+        name: "jsonschema",
+        package: "python3-jsonschema",
+        least: None,
+        only_ci: false,
+    },
     SystemProgram { name: "socat", package: "socat", least: None, only_ci: false },
     SystemProgram { name: "virsh", package: "libvirt-clients", least: None, only_ci: false },
     SystemProgram { name: "libvirtd", package: "libvirt-daemon", least: None, only_ci: true },

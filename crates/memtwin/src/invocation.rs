@@ -36,8 +36,10 @@ impl Invocation {
             (command, found) = (subcommand, below);
         }
         // Matches have groups of options too, which are no options.
-        for id in command.get_arguments().map(|option| option.get_id().as_str()) {
+        for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
+            let id = option.get_id().as_str();
             let Ok(Some(values)) = found.try_get_raw(id) else { continue };
+            let name = option.get_long().unwrap_or(id);
             let text = |value: &OsStr| value.to_string_lossy().into_owned();
             let values: Vec<String> = values.map(text).collect();
             let value = match values.as_slice() {
@@ -45,7 +47,7 @@ impl Invocation {
                 [one] => one.as_str().into(),
                 many => many.into(),
             };
-            self.resolved.insert(id.replace('_', "-"), value);
+            self.resolved.insert(name.to_owned(), value);
         }
         self
     }
@@ -95,13 +97,14 @@ mod tests {
         }
         let check = command.find_subcommand("check").unwrap();
         let is_option = |name: &String| {
-            check.get_arguments().any(|option| option.get_id().as_str().replace('_', "-") == *name)
+            let typed = |option: &clap::Arg| option.get_long() == Some(name);
+            check.get_arguments().any(|option| typed(option) || option.get_id() == name.as_str())
         };
         let others: Vec<(&String, &Value)> =
             resolved.iter().filter(|(name, _)| !is_option(name)).collect();
         assert_eq!(others, []);
         // The control: clap's own matches have more.
         let (_, found) = found.subcommand().unwrap();
-        assert!(found.ids().any(|id| !is_option(&id.as_str().replace('_', "-"))));
+        assert!(found.ids().any(|id| !is_option(&id.as_str().to_owned())));
     }
 }

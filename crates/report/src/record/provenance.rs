@@ -11,6 +11,7 @@ pub type ResolvedOptions = BTreeMap<String, Value>;
 
 /// How a run came about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunProvenance {
     /// When it began: RFC 3339, UTC.
     pub started: String,

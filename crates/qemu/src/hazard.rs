@@ -1,24 +1,16 @@
 //! Guests that QEMU may harm by migrating them, whoever asks for it.
 
 mod bus_master;
+mod harmed_device;
 
 use crate::block::is_of;
 use crate::block_name::block_name;
 use crate::flatview::{self, FlatRange};
-use crate::qom::children;
 use crate::ramblock::{self, RamBlock};
 use crate::{BlocksError, version};
 use memtwin_qmp::{Qmp, QmpError};
 use serde::Deserialize;
 use serde_json::Value;
-
-/// Devices whose state QEMU reads from where it never wrote it: cards with fewer serial ports than their
-/// state has room for (hw/char/serial-pci-multi.c, hw/char/diva-gsp.c). `timer_pending()` is a segmentation
-/// fault then, at the end of every migration.
-const DEADLY: [&str; 2] = ["child<pci-serial-2x>", "child<diva-gsp>"];
-
-/// Where devices are: those of the user, and those of the machine.
-const FOLDERS: [&str; 3] = [PERIPHERAL, "/machine/peripheral-anon", "/machine/unattached"];
 
 /// Where the user's devices are that have an id.
 const PERIPHERAL: &str = "/machine/peripheral";
@@ -35,7 +27,7 @@ const WORD: u64 = 64;
 
 /// Why QEMU may harm this guest by migrating it, if it is known that it may.
 pub(crate) fn hazard(qmp: &mut Qmp, arch: &str) -> Result<Option<String>, BlocksError> {
-    if let Some(reason) = deadly_device(qmp)? {
+    if let Some(reason) = harmed_device::harmed_device(qmp)? {
         return Ok(Some(reason));
     }
     if let Some(reason) = bus_master::drive_with_medium(qmp)? {
@@ -49,22 +41,6 @@ pub(crate) fn hazard(qmp: &mut Qmp, arch: &str) -> Result<Option<String>, Blocks
         Some(reason) => Ok(Some(reason)),
         None => block_order(qmp, arch, &devices),
     }
-}
-
-fn deadly_device(qmp: &mut Qmp) -> Result<Option<String>, QmpError> {
-    for folder in FOLDERS {
-        let found =
-            children(qmp, folder)?.into_iter().find(|it| DEADLY.contains(&it.kind.as_str()));
-        if let Some(device) = found {
-            let kind = device.kind.trim_start_matches("child<").trim_end_matches('>');
-            return Ok(Some(format!(
-                "QEMU dies of a segmentation fault when it migrates a guest with the device {kind} \
-                 ({folder}/{}); do without that device",
-                device.name
-            )));
-        }
-    }
-    Ok(None)
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,12 @@
 //! Guests that can give memory back, and those that QEMU does not survive migrating.
 
-use crate::{ARM, PC, machine};
-use memtwin_qemu::{Balloon, HazardPolicy, MigrationObstacle, balloon, migration_obstacle};
+use crate::{ARM, PC, machine, wait_for};
+use memtwin_qemu::{
+    Balloon, HazardPolicy, MigrationObstacle, MigrationStatus, balloon, migration,
+    migration_obstacle,
+};
+use memtwin_qmp::Qmp;
+use serde_json::{Value, json};
 
 #[test]
 fn a_balloon_is_known_with_what_it_hints_at() {
@@ -92,6 +97,28 @@ fn a_device_that_qemu_dies_with_is_a_hazard_under_any_accelerator() {
             );
         }
     }
+}
+
+/// The clock of a Zynq MPSoC: what is refused comes true with QEMU alone.
+#[test]
+fn a_clock_that_a_migration_puts_ahead_is_a_hazard() {
+    let Some((_qemu, mut qmp)) = machine(ARM, "-S -M xlnx-zcu102 -m 128M -audio none") else { return };
+    let obstacle = migration_obstacle(&mut qmp, HazardPolicy::Refuse).unwrap().unwrap();
+    let named = "the device xlnx-zynmp.rtc (/machine/soc/rtc)";
+    assert!(obstacle.to_string().contains(named), "{obstacle}");
+    // Its register CURRENT_TIME, in seconds.
+    let clock = |qmp: &mut Qmp| {
+        let said = qmp.hmp("xp /1wx 0xffa60010").unwrap();
+        let word = said.rsplit("0x").next().unwrap().trim().to_owned();
+        u32::from_str_radix(&word, 16).unwrap()
+    };
+    let before = clock(&mut qmp);
+    let _: Value = qmp.execute("migrate", json!({ "uri": "exec:cat>/dev/null" })).unwrap();
+    wait_for("that its state is saved", || {
+        migration(&mut qmp).unwrap().status == MigrationStatus::Completed
+    });
+    let years = clock(&mut qmp).wrapping_sub(before) / (365 * 24 * 3600);
+    assert!(years > 50, "{years}");
 }
 
 /// QEMU does a request of such a drive twice, or dies: whatever type it is of, and only where it has a medium.

@@ -7,9 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod board_matrix;
 mod case_tally;
+pub mod comparison;
 pub mod exit;
 mod failure;
+pub mod headline;
 pub mod human;
 pub mod json;
 pub mod junit;
@@ -17,6 +20,7 @@ pub mod ktap;
 pub mod progress;
 pub mod record;
 mod recorder;
+pub mod save;
 mod text;
 pub mod writer;
 
@@ -25,5 +29,5 @@ pub use failure::Failure;
 pub use progress::{Progress, ProgressMode};
 pub use record::{Case, CaseBuilder, RunRecord};
 pub use recorder::Recorder;
-pub use text::plain;
+pub use text::{clipped, count, one_line, outcome, plain, time};
 pub use writer::{Format, write_report};

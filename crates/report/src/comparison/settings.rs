@@ -1,0 +1,91 @@
+//! In what two sets of runs differ that is no result: where differences may come from.
+
+use crate::record::RunRecord;
+use crate::text::clipped;
+use std::collections::BTreeSet;
+
+/// How many characters of a command line are quoted.
+const QUOTED: usize = 300;
+
+/// A line for each setting in which they differ.
+pub(super) fn differences(before: &[RunRecord], after: &[RunRecord]) -> Vec<String> {
+    let settings: [(&str, fn(&RunRecord) -> Option<String>); 7] = [
+        ("Memtwin", |record| Some(record.version.clone())),
+        ("kernel", |record| Some(record.host.kernel.clone())),
+        ("architecture", |record| Some(record.host.arch.clone())),
+        ("page size", |record| Some(format!("{} bytes", record.host.page_size))),
+        ("CPUs", |record| Some(record.host.cpus.to_string())),
+        ("seed", seed),
+        ("command", |record| Some(without_paths(&record.command))),
+    ];
+    let mut lines = Vec::new();
+    for (name, of) in settings {
+        let values = |records: &[RunRecord]| {
+            records.iter().filter_map(of).collect::<BTreeSet<String>>()
+        };
+        let (was, is) = (values(before), values(after));
+        if was == is {
+            continue;
+        }
+        let shown = |values: BTreeSet<String>| match values.len() {
+            0 => "not recorded".to_owned(),
+            _ => clipped(&values.into_iter().collect::<Vec<_>>().join(", "), QUOTED),
+        };
+        lines.push(format!("{name}: {} before, {} after", shown(was), shown(is)));
+    }
+    lines
+}
+
+/// The seed of a run: as it was asked for, or as it was chosen and noted.
+fn seed(record: &RunRecord) -> Option<String> {
+    let after = |text: &str| {
+        let (_, rest) = text.split_once("--seed")?;
+        let seed = rest.trim_start_matches(['=', ' ']).split_whitespace().next()?;
+        seed.parse::<u64>().ok().map(|seed| seed.to_string())
+    };
+    record.notes.iter().find_map(|note| after(note)).or_else(|| after(&record.command))
+}
+
+/// The command line without the options that only say where results go.
+fn without_paths(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "--json" | "--report" | "--seed" => drop(words.next()),
+            "--quiet" | "-q" => {}
+            _ if ["--json=", "--report=", "--seed="].iter().any(|own| word.starts_with(own)) => {}
+            word => kept.push(word),
+        }
+    }
+    // The program itself may lie elsewhere.
+    kept.get(1..).unwrap_or_default().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(command: &str, notes: &[&str]) -> RunRecord {
+        let notes = notes.iter().map(|note| (*note).to_owned());
+        RunRecord::new(command, Vec::new()).with_notes(notes)
+    }
+
+    #[test]
+    fn another_seed_is_said_and_where_results_go_is_not() {
+        let before = record("memtwin check --seed 1 --json a.json", &[]);
+        let after = record("./memtwin check --quiet --json=b.json", &["to repeat: --seed 2"]);
+        let lines = differences(std::slice::from_ref(&before), &[after]);
+        assert_eq!(lines, ["seed: 1 before, 2 after"]);
+        assert_eq!(differences(&[before.clone()], &[before]), [""; 0]);
+    }
+
+    #[test]
+    fn a_run_of_other_cases_is_said() {
+        let lines = differences(
+            &[record("memtwin check --all", &[])],
+            &[record("memtwin check --mode get", &[])],
+        );
+        assert_eq!(lines, ["command: check --all before, check --mode get after"]);
+    }
+}

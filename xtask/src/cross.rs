@@ -86,8 +86,8 @@ impl Other {
         library.into_iter().chain([CLIPPY_PACKAGE]).collect()
     }
 
-    /// The command that checks the workspace for it, with clippy where the toolchain has it.
-    pub(crate) fn check(&self, toolchain: CrossToolchain) -> Command {
+    /// The command that checks these packages for it, with clippy where the toolchain has it.
+    pub(crate) fn check(&self, toolchain: CrossToolchain, packages: &[String]) -> Command {
         let (mut command, clippy) = match toolchain {
             CrossToolchain::Active => (cargo(&["clippy"]), true),
             CrossToolchain::Debian => {
@@ -103,7 +103,10 @@ impl Other {
                 (command, clippy)
             }
         };
-        command.args(["--workspace", "--all-targets", "--target", self.triple]);
+        packages.iter().for_each(|package| {
+            command.args(["--package", package]);
+        });
+        command.args(["--all-targets", "--target", self.triple]);
         // Apart, so that two toolchains do not take turns in throwing out each other's work.
         command.args(["--target-dir", "target/cross"]);
         if clippy {

@@ -18,6 +18,7 @@ mod needs;
 mod packages;
 mod peer;
 mod programs;
+mod promtool;
 mod releases;
 mod repro;
 mod run;

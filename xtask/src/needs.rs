@@ -5,6 +5,7 @@ use crate::hugetlb::{self, Reserved};
 use crate::interrupt::Interrupt;
 use crate::packages::{self, Rights};
 use crate::programs;
+use crate::promtool;
 use crate::releases;
 use crate::workspace::{cargo, has_subcommand, said};
 use anyhow::{Context, bail};
@@ -67,6 +68,14 @@ pub(crate) fn meet(interrupt: &Interrupt) -> anyhow::Result<Ready> {
         }
         None
     });
+
+    if let Err(error) = promtool::fetch(interrupt) {
+        if ci {
+            missing.push(format!("{error:#}; CI must have it"));
+        } else {
+            eprintln!("{error:#}: tests that need it are skipped");
+        }
+    }
 
     for release in QemuRelease::ALL {
         if let Err(error) = releases::fetch(release, interrupt) {

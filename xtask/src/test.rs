@@ -3,6 +3,7 @@
 use crate::guest::GuestBuild;
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
+use crate::structure::packages_by_architecture;
 use crate::workspace::cargo;
 use crate::{cross, needs};
 use anyhow::{Context, bail};
@@ -28,7 +29,9 @@ pub(crate) fn test(interrupt: &Interrupt) -> anyhow::Result<bool> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.command("clippy", 15 * MINUTE, &mut cargo(&clippy))?;
     let other = cross::other();
-    steps.command(other.triple, 15 * MINUTE, &mut other.check(ready.cross))?;
+    // All that is for both is built for a board below.
+    let packages = packages_by_architecture()?;
+    steps.command(other.triple, 15 * MINUTE, &mut other.check(ready.cross, &packages))?;
     let mut doc = cargo(&["doc", "--no-deps", "--workspace"]);
     steps.command("documentation", 10 * MINUTE, doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
     steps.command("doc tests", 10 * MINUTE, &mut cargo(&DOC_TESTS))?;

@@ -12,16 +12,19 @@ use memtwin_pages::Layout;
 use memtwin_qemu::{MigrationStatus, migration};
 use memtwin_qmp::Qmp;
 use memtwin_replicate::CancelToken;
-use memtwin_report::{Case, CaseBuilder, Failure};
-use memtwin_session::{AuditConfig, Audited};
+use memtwin_report::record::PageAt;
+use memtwin_report::{CaseBuilder, Failure};
+use memtwin_session::{AuditConfig, Audited, ReplicationController};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long QEMU may take for an answer.
 const QMP_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How often it is audited, until each writer was seen to write meanwhile.
-const ATTEMPTS: u32 = 3;
+/// How long each writer may take until it was seen to write: an emulated board that does much else is slow.
+const WRITERS_TIMEOUT: Duration = Duration::from_secs(600);
 /// The case of the traffic itself.
 const TRAFFIC: &str = "audit/traffic";
 
@@ -124,7 +127,28 @@ fn image(config: &AuditExperimentConfig, progress: &mut dyn Progress) -> Result<
     spec.build(&cache, progress).map_err(Failure::environment)
 }
 
-/// Audits it, and sees to it that each writer wrote meanwhile.
+/// Goes on until each writer was seen to write.
+#[derive(Debug, Default)]
+struct UntilWritten {
+    seen: AtomicBool,
+}
+
+impl ReplicationController for UntilWritten {
+    fn is_over(&self) -> bool {
+        // What was counted was written before.
+        self.seen.load(Ordering::Acquire)
+    }
+
+    fn is_control(&self) -> bool {
+        false
+    }
+
+    fn tamper(&self, _: &Layout) -> Result<Vec<PageAt>, String> {
+        Err("an audit has a control of its own".to_owned())
+    }
+}
+
+/// Audits it until each writer wrote meanwhile, and for the time that was asked for at least.
 fn audited(
     config: &AuditExperimentConfig,
     spec: &TrafficSpec<'_>,
@@ -134,50 +158,29 @@ fn audited(
     result: &mut RunResult,
 ) -> Result<(), Failure> {
     let [monitor, watched] = spec.monitors();
-    let mut session = AuditConfig {
-        time: Some(config.time),
+    let session = AuditConfig {
+        time: Some(Duration::ZERO),
         max_pause: MAX_PAUSE,
         ..AuditConfig::new(monitor.as_path(), config.guardian.clone())
     };
-    let enough = CancelToken::default();
     progress.say(&format!("host: memtwin audit {}", monitor.display()));
-    let mut attempts = ATTEMPTS;
-    let (Audited { cases, notes }, seen) = loop {
-        attempts -= 1;
-        let (audited, seen) = thread::scope(|scope| {
-            let audit = scope.spawn(|| memtwin_session::audit(&session, &enough, &mut ()));
-            let mut look = || {
-                let mut qmp =
-                    Qmp::connect(&watched, QMP_TIMEOUT).map_err(|error| error.to_string())?;
-                let mut goes_on =
-                    || migration(&mut qmp).is_ok_and(|m| m.status == MigrationStatus::Active);
-                while !goes_on() {
-                    if audit.is_finished() || stop.is_set() {
-                        return Err("the audit ended before it was seen to go on".to_owned());
-                    }
-                    thread::sleep(POLL_INTERVAL);
-                }
-                watch(guest, progress, &mut goes_on)
-            };
-            let seen = look();
-            while !audit.is_finished() {
-                if stop.is_set() {
-                    enough.set();
-                }
+    let written = UntilWritten::default();
+    let (audited, seen) = thread::scope(|scope| {
+        let audit =
+            scope.spawn(|| memtwin_session::audit_steered(&session, &written, stop, &mut ()));
+        let goes_on = || !audit.is_finished() && !stop.is_set();
+        let seen = begun(&watched, goes_on).and_then(|since| {
+            let seen = watch(guest, progress, since, goes_on)?;
+            while goes_on() && since.elapsed() < config.time {
                 thread::sleep(POLL_INTERVAL);
             }
-            (audit.join(), seen)
+            Ok(seen)
         });
-        let audited = audited.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))?;
-        // On a busy board the first pass may take all of the time. What was found to be wrong is not
-        // looked at again.
-        let again = seen.is_err() && audited.cases.iter().all(Case::passed) && !stop.is_set();
-        if !again || attempts == 0 {
-            break (audited, seen);
-        }
-        session.time = session.time.map(|time| time * 2);
-        progress.say("a writer was not seen to write in the time: once more, for twice as long");
-    };
+        written.seen.store(true, Ordering::Release);
+        (audit.join(), seen)
+    });
+    let audited = audited.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked));
+    let Audited { cases, notes } = audited?;
     result.cases.extend(cases);
     result.notes.extend(notes);
     match seen {
@@ -192,25 +195,44 @@ fn audited(
     Ok(())
 }
 
+/// Waits until QEMU logs what is written. Returns when that was seen.
+fn begun(monitor: &Path, goes_on: impl Fn() -> bool) -> Result<Instant, String> {
+    let mut qmp = Qmp::connect(monitor, QMP_TIMEOUT).map_err(|error| error.to_string())?;
+    while !migration(&mut qmp).is_ok_and(|now| now.status == MigrationStatus::Active) {
+        if !goes_on() {
+            return Err("the audit ended before it was seen to go on".to_owned());
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    Ok(Instant::now())
+}
+
 /// Looks until each writer has written since it was first asked. Both looks lie within the audit, so
 /// what was written between was logged or lost.
 fn watch(
     guest: &mut TrafficGuest,
     progress: &mut dyn Progress,
-    goes_on: &mut dyn FnMut() -> bool,
+    since: Instant,
+    goes_on: impl Fn() -> bool,
 ) -> Result<(Counts, Counts), String> {
     let before = guest.counts(progress).map_err(|error| error.to_string())?;
     loop {
         let after = guest.counts(progress).map_err(|error| error.to_string())?;
-        if !goes_on() {
-            let silent = before.iter().zip(&after).find(|(before, after)| after.1 <= before.1);
-            let name = silent.map_or("a writer", |(before, _)| before.0);
-            return Err(format!("{name} was not seen to write while the audit went on"));
-        }
-        if before.iter().zip(&after).all(|(before, after)| after.1 > before.1) {
-            let shown: Vec<String> = after.iter().map(|(name, n)| format!("{name} {n}")).collect();
-            progress.say(&format!("guest: {}", shown.join(", ")));
-            return Ok((before, after));
+        let silent = before.iter().zip(&after).find(|(before, after)| after.1 <= before.1);
+        match silent {
+            _ if !goes_on() => {
+                return Err("the audit ended before each writer had written".to_owned());
+            }
+            None => {
+                let shown: Vec<String> =
+                    after.iter().map(|(name, n)| format!("{name} {n}")).collect();
+                progress.say(&format!("guest: {}", shown.join(", ")));
+                return Ok((before, after));
+            }
+            Some((writer, _)) if since.elapsed() > WRITERS_TIMEOUT => {
+                return Err(format!("{} was not seen to write while the audit went on", writer.0));
+            }
+            Some(_) => {}
         }
     }
 }

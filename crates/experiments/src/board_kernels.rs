@@ -22,7 +22,7 @@ pub fn build_kernel(
     if kernel == Flavour::Pages64K {
         own::build(kernel, SUITE, jobs, progress).map_err(Failure::environment)?;
     }
-    let image = check_image(kernel, progress).map_err(Failure::environment)?;
+    let image = check_image(kernel, None, progress).map_err(Failure::environment)?;
     shown(format!("{pages} {} {}", image.kernel.display(), image.initrd.display()))?;
     // Boards with a disk and networks need Debian's modules.
     if kernel != Flavour::Pages64K {

@@ -25,7 +25,7 @@ pub struct CheckExperiment {
 impl CheckExperiment {
     /// Makes the plan.
     ///
-    /// Errors: a host that is none.
+    /// Errors: a host that is none; a folder of programs without Memtwin.
     pub fn new(config: CheckExperimentConfig) -> Result<Self, Failure> {
         let plan = ExperimentPlan::of(&config)?;
         Ok(Self { config, plan })

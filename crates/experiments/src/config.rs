@@ -83,6 +83,8 @@ pub struct CheckExperimentConfig {
     pub board: BoardSpec,
     /// The folder of the lab in which `emulated:NAME` is up; `None`: the default one.
     pub state: Option<PathBuf>,
+    /// A folder with Memtwin for the machines, built before; `None`: it is built for each.
+    pub board_programs: Option<PathBuf>,
     /// How long a check may take.
     pub timeout: Duration,
     /// What each machine checks; `None`: modes get, clear and ring, each granule.

@@ -2,8 +2,9 @@
 
 use crate::run_result::{ExperimentReport, indented};
 use memtwin_replicate::CancelToken;
-use memtwin_report::record::HostFacts;
+use memtwin_report::record::{HostFacts, RunProvenance};
 use memtwin_report::{Case, ExitCode, RunRecord, exit};
+use memtwin_session::host_facts;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -19,6 +20,8 @@ pub(crate) struct MergedReport {
     notes: Vec<String>,
     /// The machines, by the word that their cases' names have of them.
     boards: BTreeMap<String, HostFacts>,
+    /// How each run on them came about.
+    remote_runs: BTreeMap<String, Vec<RunProvenance>>,
     /// The first run that was merged: its machine and its command.
     first: Option<(HostFacts, String)>,
     not_converged: bool,
@@ -29,6 +32,8 @@ pub(crate) struct MergedReport {
 pub(crate) struct MergedRecord {
     /// The machine it came from.
     pub(crate) host: HostFacts,
+    /// How it came about there.
+    pub(crate) provenance: Option<RunProvenance>,
     /// What its cases were called there.
     pub(crate) names: Vec<String>,
     /// Its cases, under their new names.
@@ -46,7 +51,7 @@ impl MergedReport {
     ) -> Result<MergedRecord, String> {
         let record: RunRecord =
             serde_json::from_value(record).map_err(|error| format!("its record: {error}"))?;
-        let RunRecord { host, command, cases, notes, .. } = record;
+        let RunRecord { host, command, cases, notes, provenance, .. } = record;
         self.first.get_or_insert_with(|| (host.clone(), command));
         let names = cases.iter().map(|case| case.name().to_owned()).collect();
         let renamed = cases.into_iter().map(|case| {
@@ -56,7 +61,7 @@ impl MergedReport {
         let cases: Vec<Case> = renamed.collect();
         self.cases.extend(cases.iter().cloned());
         self.notes.extend(indented(&notes));
-        Ok(MergedRecord { host, names, cases })
+        Ok(MergedRecord { host, provenance, names, cases })
     }
 
     /// A case that is known here.
@@ -72,6 +77,13 @@ impl MergedReport {
     /// A machine, by the word that its cases' names have of it.
     pub(crate) fn board(&mut self, label: String, host: HostFacts) {
         self.boards.insert(label, host);
+    }
+
+    /// How a run on a machine came about, by the machine's word.
+    pub(crate) fn remote_run(&mut self, label: &str, provenance: Option<RunProvenance>) {
+        if let Some(provenance) = provenance {
+            self.remote_runs.entry(label.to_owned()).or_default().push(provenance);
+        }
     }
 
     /// A note.
@@ -101,10 +113,9 @@ impl MergedReport {
     pub(crate) fn report(self, command: String, stop: &CancelToken) -> ExperimentReport {
         let cases = self.cases.into_iter().chain(self.last_cases).collect();
         let mut record = RunRecord::new(command, cases).with_notes(self.notes);
-        if let Some((host, _)) = self.first {
-            record.host = host;
-        }
+        record.host = self.first.map_or_else(host_facts, |(host, _)| host);
         record.boards = self.boards;
+        record.remote_runs = self.remote_runs;
         let code = exit::of_cases(&record.cases, self.not_converged, stop.is_set());
         ExperimentReport { record, code }
     }
@@ -137,6 +148,8 @@ mod tests {
         merged.add(record("b", "n"), rename).unwrap();
         assert_eq!(merged.first_command(), Some("on a"));
         merged.board("4k".to_owned(), added.host);
+        merged.remote_run("4k", None);
+        merged.remote_run("4k", Some(RunProvenance::default()));
         let ExperimentReport { record, code } =
             merged.report("me".to_owned(), &CancelToken::default());
         let names: Vec<&str> = record.cases.iter().map(Case::name).collect();
@@ -144,6 +157,7 @@ mod tests {
         assert_eq!((record.host.arch.as_str(), record.command.as_str()), ("a", "me"));
         assert_eq!(record.notes, ["bitmap:", "    seen", "    seen"]);
         assert_eq!((record.boards.len(), code), (1, ExitCode::Inconclusive));
+        assert_eq!(record.remote_runs["4k"], [RunProvenance::default()]);
         // What is written can be read again.
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<RunRecord>(&text).unwrap(), record);

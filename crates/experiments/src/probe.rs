@@ -26,7 +26,7 @@ const DEVICES: [&str; 4] = ["ivshmem-plain", "virtio-blk-pci", "virtio-net-pci",
 
 /// What there is to know about this machine.
 pub fn probe_this_machine() -> Value {
-    let HostFacts { arch, kernel, page_size, cpus } = HostFacts::this_machine();
+    let HostFacts { arch, kernel, page_size, cpus, .. } = HostFacts::this_machine();
     let qemu = format!("qemu-system-{arch}");
     let said = |words: &[&str]| {
         let output = Command::new(&qemu).args(words).output().ok()?;

@@ -140,6 +140,7 @@ impl RemoteExperiment<'_> {
         let added = merged
             .add(output.record, |_, name| format!("{begin}/{log}{}", rest(name)))
             .map_err(|error| Failure::environment(format!("{}: {error}", self.hosts)))?;
+        merged.remote_run(self.hosts, added.provenance);
         let remote = added.cases.iter().find(|case| case.name().ends_with(REMOTE));
         Ok(remote.and_then(Case::guest_sum))
     }

@@ -4,6 +4,7 @@ use memtwin_lab::MachineError;
 use memtwin_replicate::CancelToken;
 use memtwin_report::record::LostPage;
 use memtwin_report::{Case, CaseBuilder, ExitCode, RunRecord, exit};
+use memtwin_session::host_facts;
 
 /// An experiment's record, and the exit code of a command that ran nothing else.
 #[derive(Debug)]
@@ -42,7 +43,8 @@ impl RunResult {
     pub(crate) fn report(self, command: String, stop: &CancelToken) -> ExperimentReport {
         let Self { cases, not_converged, notes } = self;
         let code = exit::of_cases(&cases, not_converged, stop.is_set());
-        ExperimentReport { record: RunRecord::new(command, cases).with_notes(notes), code }
+        let record = RunRecord { host: host_facts(), ..RunRecord::new(command, cases) };
+        ExperimentReport { record: record.with_notes(notes), code }
     }
 }
 

@@ -170,6 +170,16 @@ impl LogCapabilities {
         self.ring_bitmap
     }
 
+    /// How many entries a vCPU's ring may have at most; `None` without a ring.
+    pub fn ring_entries_max(&self) -> Option<u32> {
+        self.ring.map(|(_, entries)| entries)
+    }
+
+    /// The flags of manual protect that can be obtained; 0: none.
+    pub fn manual_protect(&self) -> u32 {
+        self.manual_protect
+    }
+
     /// Prepares a new machine for a mode: before any memslot and any vCPU.
     ///
     /// `ring_entries` is the size of each vCPU's ring, a power of two.

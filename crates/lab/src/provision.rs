@@ -43,14 +43,18 @@ pub fn guest_programs(
     progress: &mut dyn Progress,
 ) -> Result<Vec<PathBuf>, LabError> {
     if let Some(folder) = folder {
-        let paths: Vec<PathBuf> = GUEST_PROGRAMS.iter().map(|name| folder.join(name)).collect();
-        return match paths.iter().find(|path| !path.is_file()) {
-            Some(path) => Err(LabError::NoProgram { path: path.clone() }),
-            None => Ok(paths),
-        };
+        return GUEST_PROGRAMS.iter().map(|name| program_in(folder, name)).collect();
     }
     let source = cross::source(source)?;
     Ok(cross::build(&source, arch, &[cross::GUEST], progress)?)
+}
+
+/// A program that was built before.
+///
+/// Errors: it is not in the folder.
+pub fn program_in(folder: &Path, name: &str) -> Result<PathBuf, LabError> {
+    let path = folder.join(name);
+    if path.is_file() { Ok(path) } else { Err(LabError::NoProgram { path }) }
 }
 
 /// Memtwin and the guests' programs, built for boards; or as they lie in a folder.
@@ -61,7 +65,9 @@ pub fn board_programs(
     progress: &mut dyn Progress,
 ) -> Result<Vec<LabFile>, LabError> {
     let built = match folder {
-        Some(folder) => BOARD_PROGRAMS.iter().map(|name| folder.join(name)).collect(),
+        Some(folder) => {
+            BOARD_PROGRAMS.iter().map(|name| program_in(folder, name)).collect::<Result<_, _>>()?
+        }
         None => {
             let packages = [cross::MEMTWIN, cross::GUEST];
             cross::build(&cross::source(None)?, Arch::Aarch64, &packages, progress)?

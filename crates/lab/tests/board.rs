@@ -41,7 +41,7 @@ fn main() {
 fn checks() {
     let place = Place::new("board");
     let began = Instant::now();
-    let image = check_image(Flavour::Standard, &mut Talk).unwrap();
+    let image = check_image(Flavour::Standard, None, &mut Talk).unwrap();
     println!("image: {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
     let spec = BoardSpec::default();

@@ -1,17 +1,27 @@
 //! `memtwin audit`: does the dirty log of this running QEMU tell the truth about its guest?
 
 use crate::cli::Audit;
+use crate::invocation::Invocation;
 use memtwin_replicate::CancelToken;
-use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit, plain};
+use memtwin_report::{ExitCode, Failure, Progress, exit, plain};
 use memtwin_session::{
     AuditAll, AuditConfig, Audited, LibvirtDomain, MonitorAddress, audit, audit_all, preview_all,
     preview_audit,
 };
 
 /// Audits, and writes the report.
-pub(crate) fn run(args: Audit, command: String, stop: &CancelToken) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    mut args: Audit,
+    mut invocation: Invocation,
+    stop: &CancelToken,
+) -> Result<ExitCode, Failure> {
+    args.seed.get_or_insert_with(memtwin_session::fresh_seed);
+    invocation.resolve(args.resolved());
     crate::output::probe(&args.output)?;
-    let of_each = |monitor, pid| args.config(monitor, Some(pid));
+    let of_each = |monitor: MonitorAddress, pid| {
+        say_taint(&monitor, &args);
+        args.config(monitor, Some(pid))
+    };
     let config = args.target.clone().map(|monitor| args.config(monitor, args.pid));
     if args.dry_run {
         let lines = match &config {
@@ -27,7 +37,7 @@ pub(crate) fn run(args: Audit, command: String, stop: &CancelToken) -> Result<Ex
         None => audit_all(of_each, stop, &mut progress)?,
     };
     drop(progress);
-    crate::output::write(&args.output, &RunRecord::new(command, cases), &notes)?;
+    crate::output::write(&args.output, &invocation, invocation.record(cases), notes, code)?;
     Ok(code)
 }
 
@@ -37,11 +47,15 @@ fn audit_one(
     stop: &CancelToken,
     progress: &mut Progress,
 ) -> Result<AuditAll, Failure> {
-    if matches!(config.monitor, MonitorAddress::Libvirt(_)) && !args.output.quiet {
-        // Before it is so.
-        crate::output::say(&format!("memtwin: {}", LibvirtDomain::TAINT));
-    }
+    say_taint(&config.monitor, args);
     let Audited { cases, notes } = audit(config, stop, progress)?;
     let code = exit::of_cases(&cases, false, stop.is_set());
     Ok(AuditAll { cases, notes, code })
+}
+
+/// Before it is so.
+fn say_taint(monitor: &MonitorAddress, args: &Audit) {
+    if matches!(monitor, MonitorAddress::Libvirt(_)) && !args.output.quiet && !args.dry_run {
+        crate::output::say(&format!("memtwin: {monitor}: {}", LibvirtDomain::TAINT));
+    }
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 pub(crate) mod lab;
+mod manual;
 mod migrate;
 mod output_args;
 mod receive;
@@ -13,6 +14,7 @@ pub(crate) use audit::Audit;
 pub(crate) use check::Check;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+pub(crate) use manual::{MAN_ENVIRONMENT, MAN_NOTES};
 use memtwin_room::OomScore;
 use memtwin_session::HazardPolicy;
 pub(crate) use migrate::Migrate;
@@ -24,7 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
     0  verified
     1  mismatch: pages were lost, or a control was not found
@@ -69,8 +71,11 @@ pub(crate) enum Command {
     },
     /// Print the manual page of memtwin, or of one of its commands
     Man {
-        /// The command
-        command: Option<String>,
+        /// The command, in the words with which it is given: `lab run check`
+        command: Vec<String>,
+        /// Write the page of every command into DIR instead
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        all: Option<PathBuf>,
     },
     /// The child process of the source `process`; not for people
     #[command(hide = true)]
@@ -91,6 +96,27 @@ pub(crate) enum Command {
         /// The socket
         socket: PathBuf,
     },
+}
+
+impl Command {
+    /// How the results of a run are given; none of a command that runs nothing.
+    pub(crate) fn output_of_run(&self) -> Option<&OutputArgs> {
+        match self {
+            Self::Check(args) => (!args.dry_run).then_some(&args.output),
+            Self::Replicate(args) => Some(&args.output),
+            Self::Audit(args) => (!args.dry_run).then_some(&args.output),
+            Self::Receive(args) => (!args.new_identity).then_some(&args.output),
+            Self::Verify(args) => Some(&args.output),
+            Self::Migrate(args) => Some(&args.output),
+            Self::Lab(args) => args.output_of_run(),
+            Self::Completions { .. }
+            | Self::Man { .. }
+            | Self::ProcessWriter
+            | Self::Guardian { .. }
+            | Self::Digest(_)
+            | Self::Relay { .. } => None,
+        }
+    }
 }
 
 /// What follows a prefix, if something does: a path, which need not be UTF-8.

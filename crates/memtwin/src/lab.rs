@@ -7,6 +7,7 @@ use crate::cli::OutputArgs;
 use crate::cli::lab::{
     DiskImage, LabArgs, LabBuild, LabCommand, LabExperiment, LabPlace, LabProbe, LabUp,
 };
+use crate::invocation::Invocation;
 use crate::output;
 use crate::stderr_progress::{StderrNotices, StderrProgress};
 use memtwin_experiments::{self as experiments, ConsoleStreams, ExperimentReport};
@@ -21,7 +22,11 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 
 /// Does it.
-pub(crate) fn run(args: LabArgs, command: String, stop: &CancelToken) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    args: LabArgs,
+    invocation: &Invocation,
+    stop: &CancelToken,
+) -> Result<ExitCode, Failure> {
     let done = match args.command {
         LabCommand::Build(args) => build(&args, stop),
         LabCommand::Plan { name: _ } => {
@@ -36,7 +41,7 @@ pub(crate) fn run(args: LabArgs, command: String, stop: &CancelToken) -> Result<
             place.folder().and_then(|folder| RunningLab::end(&folder)).map_err(not_found)?;
             Ok(ExitCode::Verified)
         }
-        LabCommand::Run { experiment } => experiment_run(experiment, command, stop),
+        LabCommand::Run { experiment } => experiment_run(experiment, invocation, stop),
     };
     match done {
         // Whatever broke off, it was because we were told to stop.
@@ -51,9 +56,10 @@ pub(crate) fn run(args: LabArgs, command: String, stop: &CancelToken) -> Result<
 /// Runs an experiment, and writes its report.
 fn experiment_run(
     experiment: LabExperiment,
-    command: String,
+    invocation: &Invocation,
     stop: &CancelToken,
 ) -> Result<ExitCode, Failure> {
+    let command = invocation.command.clone();
     match experiment {
         LabExperiment::Replicate(args) => {
             let (is_preview, to) = (args.dry_run, args.output.clone());
@@ -64,14 +70,14 @@ fn experiment_run(
                 return Ok(ExitCode::Verified);
             }
             output::probe(&to)?;
-            written(&to, experiment.run(command, stop, &mut progress)?)
+            written(&to, invocation, experiment.run(command, stop, &mut progress)?)
         }
         LabExperiment::Audit(args) => {
             let to = args.output.clone();
             let experiment = experiments::AuditExperiment::new(args.into_config())?;
             output::probe(&to)?;
             let mut progress = StderrProgress::new(to.quiet, stop);
-            written(&to, experiment.run(command, stop, &mut progress)?)
+            written(&to, invocation, experiment.run(command, stop, &mut progress)?)
         }
         LabExperiment::Check(args) => {
             let (is_preview, to) = (args.dry_run, args.output.clone());
@@ -82,15 +88,19 @@ fn experiment_run(
             }
             output::probe(&to)?;
             let mut progress = StderrProgress::new(to.quiet, stop);
-            written(&to, experiment.run(command, stop, &mut progress)?)
+            written(&to, invocation, experiment.run(command, stop, &mut progress)?)
         }
-        LabExperiment::Migrate(args) => crate::migrate::run(&args, command, stop),
+        LabExperiment::Migrate(args) => crate::migrate::run(&args, invocation, stop),
     }
 }
 
 /// Writes an experiment's report.
-fn written(to: &OutputArgs, report: ExperimentReport) -> Result<ExitCode, Failure> {
-    output::write(to, &report.record, &[])?;
+fn written(
+    to: &OutputArgs,
+    invocation: &Invocation,
+    report: ExperimentReport,
+) -> Result<ExitCode, Failure> {
+    output::write(to, invocation, report.record, Vec::new(), report.code)?;
     Ok(report.code)
 }
 

@@ -9,6 +9,7 @@ mod digest;
 mod generate;
 mod helpers;
 mod interrupt;
+mod invocation;
 mod lab;
 mod migrate;
 mod output;
@@ -17,27 +18,29 @@ mod receive;
 mod relay;
 mod remote_args;
 mod replicate;
+mod service;
 mod sizes;
 mod stderr_progress;
 mod values;
 mod verify;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
+use invocation::Invocation;
 use memtwin_report::ExitCode;
-use memtwin_report::Failure;
-use std::ffi::{OsStr, OsString};
+use memtwin_report::{Failure, metrics};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::time::SystemTime;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 fn main() -> std::process::ExitCode {
-    // As typed, for the record, which is text: bytes that are none are replaced.
     let words: Vec<OsString> = std::env::args_os().collect();
-    let command = words.join(OsStr::new(" ")).to_string_lossy().into_owned();
-    let cli = match Cli::try_parse_from(&words) {
-        Ok(cli) => cli,
+    let started = Invocation::new(&words);
+    let (cli, started) = match parse(&words) {
+        Ok((cli, matches)) => (cli, started.parsed(&matches)),
         Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
             let Failure { code, message } = not_text(&words);
             output::say(&format!("memtwin: {message}"));
@@ -45,15 +48,29 @@ fn main() -> std::process::ExitCode {
         }
         Err(error) => error.exit(),
     };
-    match log_events().and_then(|()| run(cli.command, command)) {
+    let began = SystemTime::now();
+    let to = cli.command.output_of_run().cloned();
+    match log_events().and_then(|()| run(cli.command, started)) {
         Ok(code) => code.into(),
         Err(Failure { code, message }) => {
+            if let Some(target) = to.and_then(|to| output::metrics_target(&to, code)) {
+                // Why it can't be written was said, or is what is said now.
+                let _ = metrics::save_failure(&target, began);
+            }
             for line in format!("memtwin: {message}").lines() {
                 output::say(line);
             }
             code.into()
         }
     }
+}
+
+/// The command line, and every option of it with its value.
+fn parse(words: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((cli, matches))
 }
 
 /// An argument is not UTF-8, where it is not a path.
@@ -81,7 +98,7 @@ fn log_events() -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
+fn run(command: Command, line: Invocation) -> Result<ExitCode, Failure> {
     let stop = || interrupt::on_signals().map_err(Failure::environment);
     if matches!(command, Command::Check(_) | Command::Replicate(_) | Command::Audit(_)) {
         helpers::go_first();
@@ -90,16 +107,18 @@ fn run(command: Command, line: String) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::run(args, line, &stop()?),
         Command::Replicate(args) => replicate::run(*args, line, &stop()?),
         Command::Audit(args) => audit::run(args, line, &stop()?),
-        Command::Receive(args) => receive::run(&args, line, &stop()?),
-        Command::Verify(args) => verify::run(args, line),
-        Command::Migrate(args) => migrate::run(&args, line, &stop()?),
+        Command::Receive(args) => receive::run(&args, &line, &stop()?),
+        Command::Verify(args) => verify::run(args, &line),
+        Command::Migrate(args) => migrate::run(&args, &line, &stop()?),
         Command::Digest(args) => digest::run(&args),
-        Command::Lab(args) => lab::run(args, line, &stop()?),
+        Command::Lab(args) => lab::run(args, &line, &stop()?),
         Command::Completions { shell } => {
             generate::completions(shell);
             Ok(ExitCode::Verified)
         }
-        Command::Man { command } => generate::man(command.as_deref()).map(|()| ExitCode::Verified),
+        Command::Man { command, all } => {
+            generate::man(&command, all.as_deref()).map(|()| ExitCode::Verified)
+        }
         Command::ProcessWriter => helpers::writer(),
         Command::Guardian { oom_score_adj } => helpers::guardian(oom_score_adj),
         Command::Relay { socket } => relay::run(&socket),

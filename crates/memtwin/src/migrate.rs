@@ -3,15 +3,16 @@
 
 pub(crate) use crate::cli::Migrate;
 
+use crate::invocation::Invocation;
 use crate::output;
 use crate::stderr_progress::StderrProgress;
 use memtwin_replicate::CancelToken;
-use memtwin_report::{ExitCode, Failure};
+use memtwin_report::{ExitCode, Failure, RunRecord};
 
 /// Does it, and writes the report.
 pub(crate) fn run(
     args: &Migrate,
-    command: String,
+    invocation: &Invocation,
     stop: &CancelToken,
 ) -> Result<ExitCode, Failure> {
     let config = args.clone().into_config()?;
@@ -20,7 +21,10 @@ pub(crate) fn run(
     let mut report =
         memtwin_migrate::run(&config, stop, &mut StderrProgress::new(args.output.quiet, stop))?;
     let code = report.exit_code(stop.is_set());
-    let record = report.take_record(command);
-    output::write(&args.output, &record, &report.closing)?;
-    report.ending(code)
+    let record = report.take_record(invocation.command.clone());
+    let record = RunRecord { host: memtwin_session::host_facts(), ..record };
+    let ended = report.ending(code);
+    let code = ended.as_ref().map_or_else(|failure| failure.code, |code| *code);
+    output::write(&args.output, invocation, record, Vec::new(), code)?;
+    ended
 }

@@ -1,16 +1,19 @@
 //! Results to standard output, progress to standard error, the record where it is wanted.
 
 use crate::cli;
+use crate::invocation::Invocation;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
+use memtwin_report::metrics::{self, MetricsTarget};
 use memtwin_report::writer::{ReportOutputs, WriteError};
-use memtwin_report::{Format, ProgressMode, RunRecord, human, plain};
+use memtwin_report::{ExitCode, Format, ProgressMode, RunRecord, human, plain};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
-/// Errors if the record could not be saved: asked before a run, so that its work is not lost.
+/// Errors if the record or the metrics could not be saved: asked before a run, so that its work is not lost.
 pub(crate) fn probe(args: &cli::OutputArgs) -> Result<(), Failure> {
-    args.json.as_ref().map_or(Ok(()), JsonTarget::probe).map_err(Failure::environment)
+    args.json.as_ref().map_or(Ok(()), JsonTarget::probe).map_err(Failure::environment)?;
+    args.metrics.as_deref().map_or(Ok(()), metrics::probe).map_err(Failure::environment)
 }
 
 /// Says a line to a person, on standard error; where that is gone, nobody listens.
@@ -27,23 +30,39 @@ pub(crate) fn list(lines: impl Iterator<Item: Display>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where the metrics of a run that ends with this code go.
+pub(crate) fn metrics_target(args: &cli::OutputArgs, code: ExitCode) -> Option<MetricsTarget> {
+    args.metrics.clone().map(|path| MetricsTarget { path, code })
+}
+
 /// Whether progress is shown.
 pub(crate) fn progress_mode(args: &cli::OutputArgs) -> ProgressMode {
     if args.quiet { ProgressMode::Quiet } else { ProgressMode::Auto }
 }
 
-/// Writes the results, with these notes in the record. Where a person reads, its notes come first and the
-/// summary stays last.
+/// The record with these notes, and with how the run came about.
+pub(crate) fn complete(run: &Invocation, record: RunRecord, notes: Vec<String>) -> RunRecord {
+    RunRecord { provenance: Some(run.provenance()), ..record.with_notes(notes) }
+}
+
+/// Writes the results of a run that ends with this code, with these notes in the record. Where a person reads,
+/// its notes come first and the summary stays last.
 pub(crate) fn write(
     args: &cli::OutputArgs,
-    record: &RunRecord,
-    notes: &[String],
+    run: &Invocation,
+    record: RunRecord,
+    notes: Vec<String>,
+    code: ExitCode,
 ) -> Result<(), Failure> {
-    let record = &record.clone().with_notes(notes.iter().cloned());
+    let record = &complete(run, record, notes);
     let format: Format = args.format.parse().map_err(Failure::usage)?;
     let mut stdout = io::stdout().lock();
-    let output =
-        ReportOutputs { format, colour: human::wants_colour(&stdout), json: args.json.clone() };
+    let output = ReportOutputs {
+        format,
+        colour: human::wants_colour(&stdout),
+        json: args.json.clone(),
+        metrics: metrics_target(args, code),
+    };
     let for_a_person = format == Format::Human && args.json != Some(JsonTarget::Stdout);
     let lines = if for_a_person { &record.notes[..] } else { &[] };
     let written = lines

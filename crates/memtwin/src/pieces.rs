@@ -1,30 +1,33 @@
 //! Each case's record as soon as it has ended, for who asks from another machine: what has ended is known
 //! there, whatever becomes of this one (`memtwin_lab::pieces`).
 
+use crate::invocation::Invocation;
 use memtwin_lab::pieces;
 use memtwin_replicate::{Observer, ReplicationEvent};
-use memtwin_report::{Case, RunRecord};
+use memtwin_report::Case;
 use memtwin_session::SessionObserver;
 use std::io::Write;
 
 /// Says them on standard error, if they are wanted.
 pub(crate) struct CheckPieces<'c> {
     wanted: bool,
-    command: &'c str,
+    invocation: &'c Invocation,
     said: usize,
 }
 
 impl<'c> CheckPieces<'c> {
-    pub(crate) fn new(wanted: bool, command: &'c str) -> Self {
-        Self { wanted, command, said: 0 }
+    pub(crate) fn new(wanted: bool, invocation: &'c Invocation) -> Self {
+        Self { wanted, invocation, said: 0 }
     }
 
     /// A case has ended.
     pub(crate) fn case(&mut self, case: &Case) {
-        let record = RunRecord::new(self.command, vec![case.clone()]);
-        if self.wanted
-            && let Ok(record) = serde_json::to_string(&record)
-        {
+        if !self.wanted {
+            return;
+        }
+        let record = self.invocation.record(vec![case.clone()]);
+        let record = crate::output::complete(self.invocation, record, Vec::new());
+        if let Ok(record) = serde_json::to_string(&record) {
             self.said += 1;
             say(&pieces::line(&record));
         }

@@ -1,14 +1,17 @@
 //! `memtwin receive LISTEN FILE`: the other end of `memtwin replicate SOURCE tcp://HOST:PORT`.
 
 use crate::cli::Receive;
+use crate::invocation::Invocation;
 use crate::remote_args::{Half, save};
+use crate::service;
 use memtwin_remote::{
     Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, TwinReceiver, new_pair,
 };
 use memtwin_replicate::CancelToken;
 use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
-use memtwin_report::{ExitCode, RunRecord, exit};
+use memtwin_report::metrics;
+use memtwin_report::{ExitCode, exit};
 use memtwin_session::received_case;
 use memtwin_twin::DeviceOptions;
 use std::io::Write;
@@ -17,7 +20,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// Receives a twin, and ends with its verdict.
 pub(crate) fn run(
     args: &Receive,
-    command: String,
+    invocation: &Invocation,
     stop: &CancelToken,
 ) -> Result<ExitCode, Failure> {
     let (listen, file) = match (&args.listen, &args.file) {
@@ -37,6 +40,9 @@ pub(crate) fn run(
     let mut cases = Vec::new();
     loop {
         let mut receiver = TwinReceiver::new(file, config.clone()).map_err(refused)?;
+        if cases.is_empty() {
+            service::say_ready();
+        }
         if let Some(round) = receiver.recovered() {
             say(args, &format!("{}: holds round {round}; its sender may go on", file.display()));
         }
@@ -48,20 +54,28 @@ pub(crate) fn run(
             }
             Err(error) => return Err(Failure::environment(error)),
         };
-        cases.push(received_case(&ended, &receiver));
+        let case = received_case(&ended, &receiver);
+        service::say_status(&format!("the last session: {}", case.verdict()));
+        cases.push(case);
         if !args.forever || stop.is_set() {
             break;
         }
     }
+    service::say_stopping();
     let code = exit::of_cases(&cases, false, stop.is_set());
-    let record = RunRecord::new(command, cases);
+    let record = invocation.record(cases);
     match (&args.output.json, piped) {
-        (_, false) => crate::output::write(&args.output, &record, &[])?,
-        (Some(JsonTarget::File(path)), true) => {
-            memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
-        }
+        (_, false) => crate::output::write(&args.output, invocation, record, Vec::new(), code)?,
         // Standard output is the sender's.
-        (_, true) => {}
+        (json, true) => {
+            let record = crate::output::complete(invocation, record, Vec::new());
+            if let Some(JsonTarget::File(path)) = json {
+                memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
+            }
+            if let Some(target) = crate::output::metrics_target(&args.output, code) {
+                metrics::save(&record, &target).map_err(Failure::environment)?;
+            }
+        }
     }
     Ok(code)
 }
@@ -81,6 +95,9 @@ fn say(args: &Receive, line: &str) {
 }
 
 fn listen_at(args: &Receive, listen: &str) -> Result<Listener, Failure> {
+    if listen == "systemd" {
+        return listen_for_systemd(args);
+    }
     let name = listen.strip_prefix("tcp://").unwrap_or(listen);
     let addresses: Vec<SocketAddr> = name
         .to_socket_addrs()
@@ -97,6 +114,16 @@ fn listen_at(args: &Receive, listen: &str) -> Result<Listener, Failure> {
         say(args, &format!("listening at {address} ({how})"));
     }
     Ok(door)
+}
+
+fn listen_for_systemd(args: &Receive) -> Result<Listener, Failure> {
+    let socket = service::listening_socket()?;
+    let wrong = |error| Failure::environment(format!("the socket of systemd: {error}"));
+    let address = socket.local_addr().map_err(wrong)?;
+    let tls = args.keys.door(address)?;
+    let how = if tls.is_some() { "TLS" } else { "plain text" };
+    say(args, &format!("listening at {address}, a socket of systemd's ({how})"));
+    Listener::from_socket(socket, tls).map_err(wrong)
 }
 
 fn new_identity(args: &Receive) -> Result<ExitCode, Failure> {

@@ -1,14 +1,18 @@
 //! `memtwin replicate`: a twin of a guest of our own, or of a stock QEMU's, kept by its log and judged.
 
 use crate::cli::{Replicate, SourceArg};
+use crate::invocation::Invocation;
 use memtwin_replicate::CancelToken;
-use memtwin_report::{ExitCode, Failure, Progress, RunRecord, exit};
-use memtwin_session::{LibvirtDomain, MonitorAddress, Replicated, replicate, replicate_qemu};
+use memtwin_report::record::ResolvedOptions;
+use memtwin_report::{ExitCode, Failure, Progress, exit};
+use memtwin_session::{
+    LibvirtDomain, MonitorAddress, ReplicateConfig, Replicated, replicate, replicate_qemu,
+};
 
 /// Replicates, judges, and writes the report.
 pub(crate) fn run(
     args: Replicate,
-    command: String,
+    mut invocation: Invocation,
     stop: &CancelToken,
 ) -> Result<ExitCode, Failure> {
     args.check()?;
@@ -24,13 +28,16 @@ pub(crate) fn run(
             replicate_qemu(&args.into_qemu_config(monitor)?, None, stop, &mut progress)?
         }
         SourceArg::Kvm | SourceArg::Process => {
-            replicate(&args.into_config()?, stop, &mut progress)?
+            let seed = memtwin_session::fresh_seed();
+            invocation.resolve(ResolvedOptions::from([("seed".to_owned(), seed.into())]));
+            let config = ReplicateConfig { seed: Some(seed), ..args.into_config()? };
+            replicate(&config, stop, &mut progress)?
         }
     };
     drop(progress);
     notes.extend(sums);
     let cases = [case];
     let code = exit::of_cases(&cases, not_converged, stop.is_set());
-    crate::output::write(&output, &RunRecord::new(command, cases.into()), &notes)?;
+    crate::output::write(&output, &invocation, invocation.record(cases.into()), notes, code)?;
     Ok(code)
 }

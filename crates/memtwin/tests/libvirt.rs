@@ -10,7 +10,7 @@ mod machine;
 mod common;
 
 use common::{Held, expect, json, memtwin, run, text, until};
-use machine::{all_identical, firmware};
+use machine::{WRITTEN, all_identical, firmware};
 use memtwin_child::Spawn;
 use memtwin_qemu::{Capabilities, Parameters, capabilities, migration, parameters};
 use memtwin_qmp::Qmp;
@@ -147,7 +147,7 @@ fn domain(dir: &Path) -> String {
 }
 
 #[test]
-fn a_domain_is_audited_through_libvirt() {
+fn a_domain_is_audited_and_replicated_through_libvirt() {
     let Some(mut libvirt) = Libvirt::start() else { return };
     let before = libvirt.settings();
     assert!(libvirt.virsh(&["domstate", DOMAIN]).starts_with("running"));
@@ -167,9 +167,9 @@ fn a_domain_is_audited_through_libvirt() {
         libvirt.virsh(&["resume", DOMAIN]);
         heard().contains("Resumed")
     });
-    until("all of them", || {
-        heard().matches("Suspended").count() == heard().matches("Resumed").count()
-    });
+    // The listener may have come between two of them; they are all there when what came after them is.
+    libvirt.virsh(&["desc", DOMAIN, "--live", "heard"]);
+    until("all of them", || heard().contains("metadata-change"));
     let ours = heard().len();
 
     let out = libvirt.out();
@@ -188,6 +188,32 @@ fn a_domain_is_audited_through_libvirt() {
         let ours = heard()[ours..].to_owned();
         ours.contains("Suspended") && ours.contains("Resumed")
     });
+    libvirt.is_manageable();
+    replicated(&mut libvirt);
+}
+
+/// The twin is what the guest had when it stood still, and libvirt's view is right during it and after.
+fn replicated(libvirt: &mut Libvirt) {
+    let before = libvirt.settings();
+    let (twin, record) = (libvirt.dir.path().join("twin"), libvirt.out());
+    let mut replicate = memtwin();
+    replicate.arg("replicate").arg(libvirt.address()).arg(format!("file:{}", twin.display()));
+    replicate.args(["--rounds", "5", "--interval", "50ms", "--max-pause", "1m", "--json"]);
+    let (said, err) = expect(0, replicate.arg(&record));
+    assert!(err.contains("tainted (custom-monitor)"), "said before: {err}");
+    assert!(said.contains("tainted (custom-monitor)"), "{said}");
+    let record = json(&record);
+    let case = &record["cases"][0];
+    assert_eq!((&case["verdict"], &case["passed"]), (&"identical".into(), &true.into()), "{case}");
+    assert_eq!(case["source"], libvirt.address().as_str());
+    assert!(case["rounds"].as_array().unwrap().len() > 5, "{case}");
+    // The guest's memory is there: each of the pages that it counts in has come.
+    let ram = fs::read_dir(&twin).unwrap().map(|it| it.unwrap().path());
+    let ram = ram.into_iter().find(|path| path.to_string_lossy().contains("pc.ram")).unwrap();
+    let bytes = fs::read(ram).unwrap();
+    assert!(WRITTEN.step_by(4096).all(|at| bytes[at as usize..][..2] != [0, 0]));
+    assert!(libvirt.is_tainted());
+    assert_eq!(libvirt.settings(), before);
     libvirt.is_manageable();
 }
 
@@ -310,7 +336,12 @@ fn a_domain_is_among_all() {
     let (out, _) = expect(0, &mut all(&["--dry-run"]));
     assert!(out.contains("libvirt's own monitor") && out.contains("tainted"), "{out}");
     let record = libvirt.out();
-    expect(0, all(&["--rounds", "2", "--quiet", "--json"]).arg(&record));
+    let (out, err) = expect(0, all(&["--rounds", "2", "--json"]).arg(&record));
+    for said in [out, err] {
+        // Of that domain, before it is so and in the record.
+        let mut lines = said.lines().filter(|line| line.contains("tainted (custom-monitor)"));
+        assert!(lines.any(|line| line.contains(DOMAIN)), "{said}");
+    }
     let record = json(&record);
     assert!(record["cases"][0]["source"].as_str().unwrap().starts_with("libvirt:"), "{record}");
     assert_eq!(libvirt.settings(), before);

@@ -23,12 +23,14 @@ pub struct MigrationReport {
 }
 
 impl MigrationReport {
-    /// The record of the run.
+    /// The record of the run, with every line that says what happened.
     pub fn take_record(&mut self, command: String) -> RunRecord {
         let mut record = RunRecord::new(command, std::mem::take(&mut self.cases));
         record.migration = self.migration.take();
         record.sweep = self.sweep.take();
-        record
+        let missed = self.missed.iter().map(|missed| format!("--fault: {missed}"));
+        let said = std::mem::take(&mut self.closing).into_iter().chain(missed);
+        record.with_notes(said.chain(self.leftovers.iter().cloned()))
     }
 
     /// What the process ends with, by its cases.

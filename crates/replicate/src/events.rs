@@ -80,6 +80,10 @@ pub enum ReplicationEvent<'a> {
         round: u32,
         /// By region.
         of: &'a [RegionRound],
+        /// The pages that the log named, by region.
+        named: &'a [PageSet],
+        /// The copied pages that were in the twin already, by region.
+        same: &'a [&'a PageSet],
     },
     /// A round was committed.
     Round(&'a Round),

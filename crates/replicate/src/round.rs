@@ -2,8 +2,8 @@
 
 use crate::RoundError;
 use crate::backlog::Backlog;
-use crate::{CancelToken, Observer, ReplicationEvent, Sink, Source};
-use memtwin_pages::{Layout, RegionId, Run};
+use crate::{CancelToken, Observer, ReplicationEvent, Sink, Source, WriteOutcome};
+use memtwin_pages::{Layout, PageSet, Region, RegionId, Run};
 
 /// How many bytes go from source to sink at once, if the pages are not larger: small enough to
 /// stay in a core's second-level cache between the two.
@@ -13,12 +13,40 @@ const STAGE_BYTES: u64 = 256 << 10;
 const PREFETCH_PAGES: u64 = 2;
 
 /// What a copy came to, in one region.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct RoundTally {
     pub(crate) sent: u64,
+    /// How many pages were in the twin already; one that was handed over twice may count twice.
     pub(crate) false_dirty: u64,
+    /// Which these are.
+    pub(crate) same: PageSet,
     pub(crate) zero: u64,
     pub(crate) bytes: u64,
+}
+
+impl RoundTally {
+    /// Nothing yet, of each region.
+    pub(crate) fn of_each(layout: &Layout) -> Vec<Self> {
+        let none = |(_, region): (RegionId, &Region)| Self {
+            sent: 0,
+            false_dirty: 0,
+            same: PageSet::new(region.pages()),
+            zero: 0,
+            bytes: 0,
+        };
+        layout.iter().map(none).collect()
+    }
+
+    /// Adds pages that the sink took, from page number `first` of the region on.
+    pub(crate) fn add(&mut self, run: Run, bytes: &[u8], page_len: usize, written: &WriteOutcome) {
+        self.sent += run.count;
+        self.false_dirty += written.same.count();
+        self.bytes += written.bytes;
+        self.zero += bytes.chunks_exact(page_len).filter(|page| is_zero(page)).count() as u64;
+        for page in written.same.iter().take_while(|&page| page < run.count) {
+            self.same.insert(run.first + page);
+        }
+    }
 }
 
 /// The buffer between source and sink: what is in it is the copy, and no longer changes.
@@ -50,7 +78,7 @@ impl CopyBuffer {
         stop: &CancelToken,
     ) -> Result<Vec<RoundTally>, RoundError> {
         let of = backlog.owed_count();
-        let mut tallies = vec![RoundTally::default(); source.layout().len()];
+        let mut tallies = RoundTally::of_each(source.layout());
         let mut pages = 0;
         let mut pieces = self.pieces(backlog, source.layout().clone()).peekable();
         while let Some((region, piece, page_len)) = pieces.next() {
@@ -66,11 +94,7 @@ impl CopyBuffer {
             let bytes = &mut self.bytes[..piece.count as usize * page_len];
             source.read(region, piece.first * page_len as u64, bytes)?;
             let written = sink.write(region, piece.first, bytes)?;
-            let tally = &mut tallies[region.0];
-            tally.sent += piece.count;
-            tally.false_dirty += written.false_dirty;
-            tally.bytes += written.bytes;
-            tally.zero += bytes.chunks_exact(page_len).filter(|page| is_zero(page)).count() as u64;
+            tallies[region.0].add(piece, bytes, page_len, &written);
             pages += piece.count;
             observer.event(&ReplicationEvent::Copied { pages, of });
         }
@@ -91,7 +115,7 @@ impl CopyBuffer {
     }
 }
 
-pub(crate) fn is_zero(page: &[u8]) -> bool {
+fn is_zero(page: &[u8]) -> bool {
     // A line at a time: most pages show in the first one that they are not.
     page.chunks(64).all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
 }

@@ -1,7 +1,7 @@
 //! One round's delivery: pages that the hypervisor hands over, gathered into runs for the sink.
 
 use crate::backlog::Backlog;
-use crate::round::{RoundTally, is_zero};
+use crate::round::RoundTally;
 use crate::{Observer, PageReceiver, ReplicationEvent, Sink, SinkError};
 use memtwin_pages::{Layout, RegionId, Run};
 
@@ -62,11 +62,7 @@ impl<K: Sink, O: Observer> RoundReceiver<'_, K, O> {
         let bytes = &self.stage[..run.count as usize * page_len];
         self.backlog.arrived(region, run);
         let written = self.sink.write(region, run.first, bytes)?;
-        let tally = &mut self.tallies[region.0];
-        tally.sent += run.count;
-        tally.false_dirty += written.false_dirty;
-        tally.bytes += written.bytes;
-        tally.zero += bytes.chunks_exact(page_len).filter(|page| is_zero(page)).count() as u64;
+        self.tallies[region.0].add(run, bytes, page_len, &written);
         let pages = self.tallies.iter().map(|tally| tally.sent).sum();
         self.expected = self.expected.max(pages);
         self.observer.event(&ReplicationEvent::Copied { pages, of: self.expected });

@@ -134,6 +134,8 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         self.observer.event(&ReplicationEvent::Shares {
             round: n,
             of: &shares(self.backlog.named(), tallies),
+            named: self.backlog.named(),
+            same: &tallies.iter().map(|tally| &tally.same).collect::<Vec<_>>(),
         });
         let total = |of: fn(&RoundTally) -> u64| tallies.iter().map(of).sum();
         let round = Round {
@@ -204,7 +206,7 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         let layout = self.source.layout().clone();
         let expected = if kind == RoundKind::PreCopy { layout.pages() } else { 0 };
         let mut receiving = RoundReceiver {
-            tallies: vec![RoundTally::default(); layout.len()],
+            tallies: RoundTally::of_each(&layout),
             layout: &layout,
             backlog: &mut self.backlog,
             sink: &mut self.sink,

@@ -1,6 +1,6 @@
 //! What the engine asks of a twin.
 
-use crate::{Collector, SinkError};
+use crate::{Collector, SamePages, SinkError};
 use memtwin_pages::{Layout, RegionId, Run};
 
 /// Where the pages go.
@@ -69,10 +69,10 @@ impl<K: Sink + ?Sized> Sink for &mut K {
 }
 
 /// What became of pages that a sink took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteOutcome {
-    /// How many were in the twin already, byte for byte.
-    pub false_dirty: u64,
+    /// Which were in the twin already, byte for byte: the falsely dirty ones.
+    pub same: SamePages,
     /// How many bytes were written or sent.
     pub bytes: u64,
 }

@@ -150,7 +150,7 @@ impl Sink for Twin {
     fn write(&mut self, _: RegionId, first: u64, bytes: &[u8]) -> Result<WriteOutcome, SinkError> {
         self.call()?;
         self.staged.push((first, bytes.to_vec()));
-        Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 })
+        Ok(WriteOutcome { bytes: bytes.len() as u64, ..WriteOutcome::default() })
     }
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {
         self.call()?;

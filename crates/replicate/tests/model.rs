@@ -172,7 +172,7 @@ impl Sink for Twin {
             return Err(SinkError::new("scripted"));
         }
         self.staged.push((region.0, first, bytes.to_vec()));
-        Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 })
+        Ok(WriteOutcome { bytes: bytes.len() as u64, ..WriteOutcome::default() })
     }
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {

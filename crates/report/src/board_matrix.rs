@@ -60,7 +60,10 @@ impl BoardMatrix {
             granule: (*granule).to_owned(),
             cells: columns.iter().map(|bits| sums.get(bits).copied()).collect(),
         });
-        Some(Self { rows: rows.collect(), columns: columns.into_iter().map(str::to_owned).collect() })
+        Some(Self {
+            rows: rows.collect(),
+            columns: columns.into_iter().map(str::to_owned).collect(),
+        })
     }
 }
 

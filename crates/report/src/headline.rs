@@ -158,7 +158,10 @@ mod tests {
         assert!(some.ends_with("; KVM NOT TESTED."), "{some}");
         assert_eq!(said(vec![skipped]).0, CaseStanding::Skipped);
         let (none, sentence) = said(Vec::new());
-        assert_eq!((none, &*sentence), (CaseStanding::Skipped, "Nothing is known: there was no case."));
+        assert_eq!(
+            (none, &*sentence),
+            (CaseStanding::Skipped, "Nothing is known: there was no case.")
+        );
     }
 
     #[test]

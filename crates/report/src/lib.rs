@@ -2,7 +2,8 @@
 //! verdict -> report.
 //!
 //! A run becomes a [`record::RunRecord`]. Everything that is said at its end is derived from that
-//! record alone: the [exit code](exit), the [table](human), [KTAP](ktap), [JUnit](junit), JSON.
+//! record alone: the [exit code](exit), the [table](human), [KTAP](ktap), [JUnit](junit), JSON,
+//! [metrics].
 //! While it runs, [`progress`] and [`Recorder`] listen to the engine's events.
 
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod human;
 pub mod json;
 pub mod junit;
 pub mod ktap;
+pub mod metrics;
 pub mod progress;
 pub mod record;
 mod recorder;
@@ -27,7 +29,7 @@ pub mod writer;
 pub use exit::ExitCode;
 pub use failure::Failure;
 pub use progress::{Progress, ProgressMode};
-pub use record::{Case, CaseBuilder, RunRecord};
-pub use recorder::Recorder;
+pub use record::{Case, CaseBuilder, RunRecord, rfc3339};
+pub use recorder::{HeatRecorder, Recorder, started};
 pub use text::{clipped, count, one_line, outcome, plain, time};
 pub use writer::{Format, write_report};

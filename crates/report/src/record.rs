@@ -6,9 +6,12 @@
 mod case;
 mod digest;
 mod guest_sum;
+mod heat;
 mod host;
+mod hypervisor;
 mod migration;
 mod page;
+mod provenance;
 mod rounds;
 mod schema;
 mod sweep;
@@ -19,9 +22,12 @@ pub(crate) use case::total;
 pub use case::{Case, CaseStanding, ControlResult, RegionEntry, Verdict};
 pub use digest::{Blake3, RecordedDigest, RegionDigests};
 pub use guest_sum::GuestSum;
-pub use host::HostFacts;
+pub use heat::{HeatMap, MAX_BUCKETS};
+pub use host::{HostFacts, KvmFacts};
+pub use hypervisor::HypervisorFacts;
 pub use migration::{Clock, LoadEntry, Migration, MigrationRound};
 pub use page::{Detail, LostPage, PageAt};
+pub use provenance::{ResolvedOptions, RunProvenance, rfc3339};
 pub use rounds::{RecordedKind, RoundEntry};
 pub use schema::SchemaVersion;
 pub use sweep::{
@@ -42,11 +48,18 @@ pub struct RunRecord {
     pub command: String,
     /// Memtwin's version.
     pub version: String,
+    /// How it came about: when, with which options, by which build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<RunProvenance>,
     /// The machine that it ran on; the first of `boards`, if there are any.
     pub host: HostFacts,
     /// Of a run on several machines: each by the word that follows `/host=` in its cases' names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub boards: BTreeMap<String, HostFacts>,
+    /// How each run on another machine came about there, in the order of the runs: by the machine's word
+    /// in the cases' names, or else by its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub remote_runs: BTreeMap<String, Vec<RunProvenance>>,
     /// The cases, in the order in which they ran.
     pub cases: Vec<Case>,
     /// What the run has to say beside its cases, a line each, as a person reads it above the table.
@@ -67,8 +80,10 @@ impl RunRecord {
             schema_version: SchemaVersion,
             command: command.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            provenance: None,
             host: HostFacts::this_machine(),
             boards: BTreeMap::new(),
+            remote_runs: BTreeMap::new(),
             cases,
             notes: Vec::new(),
             migration: None,

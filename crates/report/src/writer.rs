@@ -1,6 +1,7 @@
 //! The front: a record, a format, and where it goes.
 
 use crate::json::JsonTarget;
+use crate::metrics::{self, MetricsError, MetricsTarget};
 use crate::record::RunRecord;
 use crate::save::SaveError;
 use crate::{human, json, junit, ktap};
@@ -79,6 +80,9 @@ pub enum WriteError {
     /// The record could not be saved.
     #[error(transparent)]
     Record(#[from] SaveError),
+    /// The metrics could not be saved.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
 }
 
 /// Everything that is written of a run at its end.
@@ -90,13 +94,21 @@ pub struct ReportOutputs {
     pub colour: bool,
     /// Where the record goes, if anywhere.
     pub json: Option<JsonTarget>,
+    /// Where the metrics go, if anywhere.
+    pub metrics: Option<MetricsTarget>,
 }
 
 impl ReportOutputs {
-    /// Writes the results to `stdout`, or the record in their place, and saves the record.
+    /// Writes the results to `stdout`, or the record in their place, and saves record and metrics.
     ///
-    /// Errors: the first; the one half is written also if the other fails.
+    /// Errors: the first; each is written also if another fails.
     pub fn write(&self, record: &RunRecord, stdout: &mut dyn Write) -> Result<(), WriteError> {
+        let written = self.write_results(record, stdout);
+        let metrics = self.metrics.as_ref().map_or(Ok(()), |to| metrics::save(record, to));
+        written.and(metrics.map_err(WriteError::Metrics))
+    }
+
+    fn write_results(&self, record: &RunRecord, stdout: &mut dyn Write) -> Result<(), WriteError> {
         let written = match self.json {
             Some(JsonTarget::Stdout) => json::write(record, stdout),
             _ => write_report(record, self.format, stdout, self.colour),

@@ -7,6 +7,7 @@ mod rounds;
 mod stop;
 mod untested;
 
+use crate::controller::ReplicationController;
 use crate::helper::HelperCommand;
 use crate::observer::SessionObserver;
 use crate::qemu_guest::Attached;
@@ -15,6 +16,7 @@ use findings::AuditFindings;
 use memtwin_qemu::HazardPolicy;
 use memtwin_qmp::{LibvirtDomain, MonitorAddress};
 use memtwin_replicate::{CancelToken, Provenance};
+use memtwin_report::record::ResolvedOptions;
 use memtwin_report::{Case, ExitCode, Failure};
 use memtwin_tap::TapPreview;
 use std::time::{Duration, Instant};
@@ -75,6 +77,18 @@ impl AuditConfig {
     }
 }
 
+/// What counts of an audit's options where they were not typed, by their names.
+pub fn resolved_audit(
+    seed: Option<u64>,
+    time: Option<Duration>,
+    rounds: Option<u32>,
+) -> ResolvedOptions {
+    let seed = seed.map(|seed| ("seed".to_owned(), seed.into()));
+    let time = (time.is_none() && rounds.is_none())
+        .then(|| ("seconds".to_owned(), format!("{}s", DEFAULT_TIME.as_secs()).into()));
+    seed.into_iter().chain(time).collect()
+}
+
 /// What an audit came to.
 #[derive(Debug)]
 pub struct Audited {
@@ -92,11 +106,33 @@ pub fn audit(
     stop: &CancelToken,
     observer: &mut dyn SessionObserver,
 ) -> Result<Audited, Failure> {
+    run(config, None, stop, observer)
+}
+
+/// As [`audit`], of a guest of which somebody knows when enough was written: its time counts from then.
+///
+/// Errors: as [`audit`].
+pub fn audit_steered(
+    config: &AuditConfig,
+    controller: &dyn ReplicationController,
+    stop: &CancelToken,
+    observer: &mut dyn SessionObserver,
+) -> Result<Audited, Failure> {
+    run(config, Some(controller), stop, observer)
+}
+
+fn run(
+    config: &AuditConfig,
+    controller: Option<&dyn ReplicationController>,
+    stop: &CancelToken,
+    observer: &mut dyn SessionObserver,
+) -> Result<Audited, Failure> {
     let mut attached = Attached::new(&config.monitor, config.pid)?;
     check_room(config, &attached)?;
     let origin = attached.provenance();
     observer.case_started("audit");
-    let mut findings = AuditFindings::new(origin.source.clone());
+    let seed = config.seed.unwrap_or_else(crate::seed::fresh);
+    let mut findings = AuditFindings::new(origin.source.clone(), attached.hypervisor());
     let began = Instant::now();
     let time = match (config.time, config.rounds) {
         (Some(time), _) => Some(time),
@@ -104,7 +140,10 @@ pub fn audit(
         (None, None) => Some(DEFAULT_TIME),
     };
     loop {
-        let left = time.map(|time| time.saturating_sub(began.elapsed()));
+        let left = match controller {
+            Some(_) => time,
+            None => time.map(|time| time.saturating_sub(began.elapsed())),
+        };
         let rounds = |all: u32| all.saturating_sub(findings.deltas());
         let stop_at = AuditStop {
             interval: config.interval,
@@ -114,7 +153,8 @@ pub fn audit(
             },
             time: left,
             max_pause: config.max_pause,
-            seed: config.seed.unwrap_or_else(crate::seed::fresh),
+            controller,
+            seed,
             hazards: config.hazards,
             guardian: &config.guardian,
             stop,

@@ -6,9 +6,10 @@ mod select;
 use crate::helper::HelperCommand;
 use crate::memory_file::MemoryFile;
 use crate::observer::SessionObserver;
-use case::CheckRun;
+use case::{CheckRun, DEFAULT_ROUNDS};
 use memtwin_kvm::{LogCapabilities, Mode};
 use memtwin_replicate::CancelToken;
+use memtwin_report::record::ResolvedOptions;
 use memtwin_report::{Case, Failure};
 use memtwin_stressor::Stressor;
 use memtwin_vmm::{Backing, Granule, GuestStartError, Translation};
@@ -84,6 +85,22 @@ impl CheckConfig {
             translations: self.translations(),
             all: self.all,
         }
+    }
+
+    /// What counts of what was not typed, by the options' names.
+    pub fn resolved(&self) -> ResolvedOptions {
+        let mut resolved = ResolvedOptions::new();
+        if let Some(seed) = self.seed {
+            resolved.insert("seed".to_owned(), seed.into());
+        }
+        if self.source != Some(CheckSource::Process) {
+            let modes: Vec<&str> = self.modes().iter().map(|mode| mode.name()).collect();
+            resolved.insert("mode".to_owned(), modes.into());
+        }
+        if self.rounds.is_none() && self.time.is_none() {
+            resolved.insert("rounds".to_owned(), DEFAULT_ROUNDS.into());
+        }
+        resolved
     }
 
     fn modes(&self) -> Vec<Mode> {

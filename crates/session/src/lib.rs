@@ -19,6 +19,7 @@ mod discards;
 mod driver;
 mod findings;
 mod helper;
+mod host_facts;
 mod judge;
 mod memory_file;
 mod observer;
@@ -38,12 +39,16 @@ mod sums;
 mod verdict;
 mod verify;
 
-pub use audit::{AuditAll, AuditConfig, Audited, audit, audit_all, preview_all, preview_audit};
+pub use audit::{
+    AuditAll, AuditConfig, Audited, audit, audit_all, audit_steered, preview_all, preview_audit,
+    resolved_audit,
+};
 pub use check::{CheckConfig, CheckPlan, CheckSource, Checked, check_case_names};
 pub use controller::ReplicationController;
 pub use driver::{ForeignGuest, GuestDriver, OwnGuest};
 pub use findings::JudgeError;
 pub use helper::HelperCommand;
+pub use host_facts::host_facts;
 pub use judge::{InPlaceJudge, Judge};
 pub use memory_file::{DEFAULT_MEMORY_FILE, MemoryFile, MemoryFileError};
 pub use memtwin_qemu::HazardPolicy;
@@ -55,6 +60,7 @@ pub use received::received_case;
 pub use replicate::{ReplicateConfig, ReplicatedGuest, replicate};
 pub use replicate_qemu::{QemuReplicateConfig, replicate_qemu};
 pub use replicate_source::{Replicated, SourceReplicateConfig, replicate_source};
+pub use seed::fresh as fresh_seed;
 pub use session::{LastStop, Session, SessionEnd, SessionPlan};
 pub use verdict::{CaseFacts, Override, verdict_of};
 pub use verify::{VerifiedImages, VerifyConfig, verify_images};

@@ -8,8 +8,9 @@ use memtwin_qemu::{
 use memtwin_qmp::{LibvirtDomain, MonitorAddress, Qmp, QmpError};
 use memtwin_replicate::{Provenance, SourceOrigin};
 use memtwin_report::Failure;
+use memtwin_report::record::HypervisorFacts;
 use memtwin_safe_path::SafePathError;
-use memtwin_tap::{StreamPath, TapTarget};
+use memtwin_tap::{MigrationTap, StreamPath, TapTarget};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,21 @@ impl Attached {
         let notes = memtwin_safe_path::runtime_dir()?;
         let (pid, stream, hazards) = (self.process.pid(), self.stream, HazardPolicy::default());
         Ok(TapTarget { monitor, stream, pid, max_pause, notes, hazards })
+    }
+
+    /// What the record says of it, as far as it is known before it is tapped.
+    pub(crate) fn hypervisor(&self) -> HypervisorFacts {
+        HypervisorFacts {
+            name: "QEMU".to_owned(),
+            version: Some(self.version.to_string()),
+            machine: None,
+            accelerator: Some(self.accelerator().to_owned()),
+            hold: None,
+        }
+    }
+
+    fn accelerator(&self) -> &'static str {
+        if self.kvm { "KVM" } else { "not KVM" }
     }
 
     /// What is to be said of the way to its monitor, for the record.
@@ -147,6 +163,13 @@ pub(crate) fn can_be_read(blocks: &[Block], name: &str) -> bool {
     !find_block(blocks, name).is_some_and(is_hidden)
 }
 
+/// The same with what its tap knows: the machine type, and what holds it in pre-copy.
+pub(crate) fn tapped(hypervisor: &HypervisorFacts, tap: &MigrationTap<'_>) -> HypervisorFacts {
+    let machine = Some(tap.machine()).filter(|machine| !machine.is_empty()).map(str::to_owned);
+    let hold = Some(tap.hold().name().to_owned());
+    HypervisorFacts { machine, hold, ..hypervisor.clone() }
+}
+
 /// Connects, and finds out whether descriptors pass.
 fn connected(monitor: &MonitorAddress) -> Result<(Qmp, StreamPath), QmpError> {
     let connect = || {
@@ -175,7 +198,7 @@ impl Provenance for Attached {
             hypervisor: Some(format!("QEMU {}", self.version)),
             process: Some(self.process.pid()),
             arch: Some(self.arch.clone()),
-            accelerator: Some(if self.kvm { "KVM" } else { "not KVM" }.to_owned()),
+            accelerator: Some(self.accelerator().to_owned()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A replication of a guest that we make, with a window in a file of its own.
 
 use crate::helper::HelperCommand;
+use crate::host_facts::own_vmm;
 use crate::memory_file::MemoryFile;
 use crate::observer::SessionObserver;
 use crate::open_twin::TwinTarget;
@@ -39,6 +40,8 @@ pub struct ReplicateConfig {
     pub vcpus: u16,
     /// How pages get dirty.
     pub stressor: Stressor,
+    /// Where their random choices begin; `None`: somewhere new.
+    pub seed: Option<u64>,
     /// How many pages a second they write together; `None`: as many as they can.
     pub pace: Option<u64>,
     /// How long they write; `None`: to the end.
@@ -73,9 +76,9 @@ pub fn replicate(
     let mut memory =
         MemoryFile::create(&config.memory, config.size).map_err(Failure::environment)?;
     let file = memory.file().map_err(Failure::environment)?;
-    let seed = crate::seed::fresh();
+    let seed = config.seed.unwrap_or_else(crate::seed::fresh);
     let vcpus = usize::from(config.vcpus);
-    let (replicated, is_judged) = match &config.guest {
+    let (mut replicated, is_judged) = match &config.guest {
         ReplicatedGuest::Kvm(mode) => {
             let guest = KvmGuest::new(memtwin_vmm::Config {
                 mode: *mode,
@@ -99,6 +102,10 @@ pub fn replicate(
     };
     if is_judged {
         memory.keep();
+    }
+    if matches!(config.guest, ReplicatedGuest::Kvm(_)) {
+        replicated.case = replicated.case.with_hypervisor(Some(own_vmm()));
+        replicated.trial = replicated.trial.hypervisor(own_vmm());
     }
     Ok(Replicated { sums: config.sums(&replicated.case), ..replicated })
 }

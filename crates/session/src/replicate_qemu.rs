@@ -10,7 +10,7 @@ use crate::helper::HelperCommand;
 use crate::judge::{BufferedJudge, Unjudged};
 use crate::observer::SessionObserver;
 use crate::open_twin::{OpenTwin, TwinTarget};
-use crate::qemu_guest::{Attached, can_be_read};
+use crate::qemu_guest::{Attached, can_be_read, tapped};
 use crate::replicate_source::Replicated;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
 use crate::sums::sums;
@@ -113,6 +113,7 @@ pub fn replicate_qemu(
     let mut attached = Attached::new(monitor, config.pid)?;
     let process = attached.process();
     let origin = attached.provenance();
+    let hypervisor = attached.hypervisor();
     let target = attached.target(config.max_pause).map_err(Failure::environment)?;
     let target = TapTarget { hazards: config.hazards, ..target };
     crate::room::for_reading(&process, &attached.blocks).map_err(Failure::environment)?;
@@ -149,9 +150,11 @@ pub fn replicate_qemu(
     let mut recorder = Recorder::default();
     let observers = (((&mut recorder, observer), bitmap.as_mut()), &discards);
     let plan = config.plan(controller);
+    let hypervisor = tapped(&hypervisor, &tap);
     let (end, facts) = run(tap, &mut twin, observers, plan, judge, stop)?;
 
-    let trial = CaseBuilder::new(case, &origin.source, &layout).rounds(recorder.rounds());
+    let trial =
+        CaseBuilder::new(case, &origin.source, &layout).recorded(&recorder).hypervisor(hypervisor);
     let mut notes = Vec::from_iter(origin.title());
     notes.extend(of_the_monitor);
     notes.extend(out_of_sight(blocks).map(|block| {

@@ -146,7 +146,7 @@ impl<'c> Prepared<'c> {
         // Nothing was copied yet: whatever is in the way then is a matter of this host.
         let end = session.run().map_err(Failure::environment)?;
 
-        let trial = CaseBuilder::new(case, source, &layout).rounds(recorder.rounds());
+        let trial = CaseBuilder::new(case, source, &layout).recorded(&recorder);
         let mut notes: Vec<String> = bitmap.iter().filter_map(BitmapFile::failure).collect();
         let figures = twin.figures();
         notes.extend(figures.iter().map(convergence::sent));

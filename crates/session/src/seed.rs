@@ -3,6 +3,6 @@
 use std::hash::{BuildHasher, RandomState};
 
 /// A seed that nobody has had before, short enough to be typed again.
-pub(crate) fn fresh() -> u64 {
+pub fn fresh() -> u64 {
     RandomState::new().hash_one(0) >> 32
 }

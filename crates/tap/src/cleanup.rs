@@ -45,6 +45,8 @@ impl Cleanup {
     ///
     /// Errors: it is gone, or could not be left so; the guardian goes on then.
     pub(crate) fn finish(self, qmp: &mut Qmp, stream: &StreamSocket) -> Result<(), CloseError> {
+        // A guest that stands still for us runs from here on, before the guardian looks away.
+        stream.end();
         self.guardian.unwatch();
         let Err(error) = self.undone(qmp, stream) else {
             self.note.remove();

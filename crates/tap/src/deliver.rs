@@ -21,11 +21,9 @@ const LENIENT: Duration = Duration::from_secs(2);
 /// How long it may look for one at which the pause is just short enough.
 const NO_MOMENT: Duration = Duration::from_secs(20);
 /// How often it is asked whether the guest still runs, when it may be paused.
-const PAUSE_INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const PAUSE_INTERVAL: Duration = Duration::from_millis(10);
 /// How often a QEMU is asked how fast it sends that can't be told what a link carries.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(200);
-/// How many sections a QEMU has to send, at each throttle at which it is tried, until it is taken to be held.
-const LOOKS: u64 = 2;
 /// After the last page come the devices. When nothing has come for this long, they are all sent.
 const QUIET: Duration = Duration::from_millis(10);
 /// How long the guest may take to stand still after that, where no pause of ours is counted.
@@ -52,44 +50,6 @@ impl PushSource for MigrationTap<'_> {
 }
 
 impl MigrationTap<'_> {
-    /// Everything once. A QEMU that does not stay in pre-copy is begun with anew, held in another way, as long
-    /// as there is one.
-    fn pre_copy(
-        &mut self,
-        into: &mut dyn PageReceiver,
-        stop: &CancelToken,
-    ) -> Result<(), RoundError> {
-        loop {
-            self.throttle(Throttle::Full, into)?;
-            self.round(into, stop)?;
-            if !self.has_left() {
-                self.try_hold(into, stop)?;
-            }
-            if !self.has_left() || !self.ran {
-                return Ok(());
-            }
-            self.open_again(stop).map_err(log)?;
-            self.tracker.begin();
-        }
-    }
-
-    /// Looks whether QEMU is held: one that is not leaves pre-copy as soon as it has looked at its log again.
-    fn try_hold(
-        &mut self,
-        into: &mut dyn PageReceiver,
-        stop: &CancelToken,
-    ) -> Result<(), RoundError> {
-        for throttle in [Throttle::Tempted(self.max_pause), Throttle::Held] {
-            self.throttle(throttle, into)?;
-            self.tracker.sections = 0;
-            self.until(into, stop, |tap| tap.tracker.sections >= LOOKS)?;
-            if self.has_left() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
     /// A round while the guest runs. QEMU is held, and hurries only if there is something to send.
     fn delta(&mut self, into: &mut dyn PageReceiver, stop: &CancelToken) -> Result<(), RoundError> {
         let looked = self.pending()?.map_or(0, |now| now.dirty_sync_count);
@@ -116,7 +76,11 @@ impl MigrationTap<'_> {
     }
 
     /// Reads on until what was pending when the round began has come.
-    fn round(&mut self, into: &mut dyn PageReceiver, stop: &CancelToken) -> Result<(), RoundError> {
+    pub(crate) fn round(
+        &mut self,
+        into: &mut dyn PageReceiver,
+        stop: &CancelToken,
+    ) -> Result<(), RoundError> {
         loop {
             self.tracker.empty = false;
             self.until(into, stop, |tap| tap.tracker.empty || tap.tracker.is_once_around())?;
@@ -265,7 +229,7 @@ impl MigrationTap<'_> {
     }
 
     /// Whether QEMU has left pre-copy.
-    fn has_left(&self) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
         matches!(self.decoder.phase(), StreamPhase::LastPass | StreamPhase::RamEnded)
     }
 
@@ -281,7 +245,7 @@ impl MigrationTap<'_> {
     }
 
     /// Reads until something is so, or QEMU has left pre-copy.
-    fn until(
+    pub(crate) fn until(
         &mut self,
         into: &mut dyn PageReceiver,
         stop: &CancelToken,
@@ -292,7 +256,9 @@ impl MigrationTap<'_> {
             if stop.is_set() {
                 return Err(RoundError::Interrupted);
             }
-            if self.step(POLL_INTERVAL, into)? {
+            self.count_unasked_pause(into)?;
+            let wait = if self.is_held { POLL_INTERVAL } else { PAUSE_INTERVAL };
+            if self.step(wait, into)? {
                 silent = Instant::now();
             } else if silent.elapsed() > SILENCE {
                 silent = Instant::now();

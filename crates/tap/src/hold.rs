@@ -34,6 +34,16 @@ pub enum HoldKind {
     DirtyBitmap,
 }
 
+impl HoldKind {
+    /// The capability of QEMU's that it uses, by name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SwitchoverAck => "switchover-ack",
+            Self::DirtyBitmap => "dirty-bitmaps",
+        }
+    }
+}
+
 impl fmt::Display for HoldKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

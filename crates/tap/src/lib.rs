@@ -26,6 +26,7 @@ mod hold;
 mod migration_tap;
 mod opening;
 mod pause;
+mod pre_copy;
 mod preview;
 mod reader;
 mod settings;

@@ -29,6 +29,8 @@ pub struct MigrationTap<'q> {
     pub(crate) tracker: RoundTracker,
     pub(crate) counters: Counters,
     pub(crate) hold: Box<dyn Hold>,
+    /// Whether it holds this QEMU: known before, or seen.
+    pub(crate) is_held: bool,
     /// Why nothing else might hold it, as the end of a sentence.
     no_other: String,
     /// The holds that did not hold this QEMU.
@@ -40,6 +42,8 @@ pub struct MigrationTap<'q> {
     pub(crate) max_pause: Duration,
     /// When it was seen to run last, in a wait for its pause.
     pub(crate) seen_running: Option<Instant>,
+    /// When it was last looked whether QEMU, which may not be held, has paused the guest.
+    pub(crate) looked: Option<Instant>,
     /// When it must run again, from the moment when it is seen to be paused.
     pub(crate) resume_by: Option<Instant>,
     /// When the guest was paused last, and when it was let run on.
@@ -104,6 +108,7 @@ impl<'q> MigrationTap<'q> {
             machine,
             ran,
             hold,
+            is_sure,
             no_other,
             cleanup,
             ..
@@ -117,12 +122,14 @@ impl<'q> MigrationTap<'q> {
             tracker: RoundTracker::default(),
             counters: Counters::default(),
             hold,
+            is_held: is_sure,
             no_other,
             failed_holds: Vec::new(),
             pace,
             ran,
             max_pause: target.max_pause,
             seen_running: None,
+            looked: None,
             resume_by: None,
             paused: None,
             judged: None,
@@ -156,12 +163,14 @@ impl<'q> MigrationTap<'q> {
         let guardian = (self.guardian)();
         let begun = begin(self.qmp, &self.target, guardian, &self.failed_holds, stop)?;
         self.pace = pace(&begun);
-        let BegunMigration { reader, decoder, blocks, hold, no_other, cleanup, ran, .. } = begun;
+        let BegunMigration { reader, decoder, blocks, hold, is_sure, .. } = begun;
+        let BegunMigration { no_other, cleanup, ran, .. } = begun;
         (self.reader, self.decoder, self.ran) = (reader, decoder, ran);
-        (self.hold, self.no_other) = (hold, no_other);
+        (self.hold, self.is_held, self.no_other) = (hold, is_sure, no_other);
         self.cleanup = Some(cleanup);
         (self.tracker, self.counters) = (RoundTracker::default(), Counters::default());
-        (self.paused, self.seen_running) = (None, None);
+        (self.paused, self.seen_running, self.resume_by) = (None, None, None);
+        self.looked = None;
         // On an error here dropping it leaves QEMU as it was.
         if blocks == self.listed { Ok(()) } else { Err(OpenError::OtherBlocks) }
     }

@@ -62,6 +62,8 @@ pub(crate) struct BegunMigration {
     pub(crate) ran: bool,
     /// What is to hold it in pre-copy.
     pub(crate) hold: Box<dyn Hold>,
+    /// Whether it is known to.
+    pub(crate) is_sure: bool,
     /// Why nothing else might, as the end of a sentence.
     pub(crate) no_other: String,
     /// Whether it can be told what a link carries.
@@ -93,7 +95,7 @@ pub(crate) fn begin(
         }
     };
     // From here on to its being written a note says nothing, and must not stay.
-    let Wanted { settings: wanted, hold, no_other, is_told } =
+    let Wanted { settings: wanted, hold, is_sure, no_other, is_told } =
         look(qmp, tried, target.hazards).inspect_err(|_| note.remove())?;
     let mut parameters = Throttle::all_values(target.max_pause, hold.held_bytes());
     for (name, value) in &wanted.parameters {
@@ -129,6 +131,7 @@ pub(crate) fn begin(
             machine,
             ran,
             hold,
+            is_sure,
             no_other,
             is_told,
             cleanup,
@@ -144,6 +147,8 @@ pub(crate) fn begin(
 pub(crate) struct Wanted {
     pub(crate) settings: QemuSettings,
     pub(crate) hold: Box<dyn Hold>,
+    /// Whether it is known to hold this QEMU.
+    pub(crate) is_sure: bool,
     /// Why nothing else might hold it, as the end of a sentence.
     pub(crate) no_other: String,
     /// Whether it can be told what a link carries.
@@ -173,7 +178,8 @@ pub(crate) fn look(
     let page_bytes = USUAL_PAGE_BYTES;
     let pace = Pace { page_bytes, is_told, held_bytes: hold.held_bytes(), sent_lately: 0 };
     let settings = wanted(qmp, (&has, &knows), &*hold, &pace)?;
-    Ok(Wanted { settings, hold, no_other: choice.no_bitmap, is_told })
+    let is_sure = choice.is_sure;
+    Ok(Wanted { settings, hold, is_sure, no_other: choice.no_bitmap, is_told })
 }
 
 /// Changes the settings, and has QEMU migrate into the other end of the socket.

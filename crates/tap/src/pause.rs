@@ -1,5 +1,6 @@
 //! How long the guest stood still for us, and that it did all the time.
 
+use crate::deliver::PAUSE_INTERVAL;
 use crate::migration_tap::{MigrationTap, log};
 use memtwin_qemu::{RunState, status};
 use memtwin_qmp::Timestamp;
@@ -111,6 +112,35 @@ impl MigrationTap<'_> {
         self.counted(|tap| Ok(!tap.stood_still()?))
     }
 
+    /// As long as QEMU was not seen to be held, it may leave pre-copy at any time and pause the guest: the
+    /// guardian hears that we are there, and such a pause counts as one that was asked for.
+    ///
+    /// Errors: it stands still for too long, or there is no guardian.
+    pub(crate) fn count_unasked_pause(
+        &mut self,
+        into: &mut dyn PageReceiver,
+    ) -> Result<(), RoundError> {
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= PAUSE_INTERVAL);
+        if self.is_held || self.may_end || !self.ran || !is_due {
+            return Ok(());
+        }
+        self.looked = Some(Instant::now());
+        if !self.count_pause(into)? && self.asked_state(into)? != RunState::FinishMigrate {
+            // Somebody else has paused it, for as long as they like.
+            (self.resume_by, self.seen_running) = (None, None);
+        }
+        Ok(())
+    }
+
+    /// It has stayed when it could have left: from here on it pauses the guest when it is let go, and not before.
+    pub(crate) fn is_seen_to_hold(&mut self) {
+        if !self.is_held {
+            // What was counted so far is none of the pause at the end.
+            (self.is_held, self.seen_running) = (true, None);
+            self.cleanup.iter_mut().for_each(|cleanup| cleanup.guardian().unwatch());
+        }
+    }
+
     fn counted(
         &mut self,
         runs: impl FnOnce(&mut Self) -> Result<bool, RoundError>,
@@ -164,6 +194,14 @@ impl MigrationTap<'_> {
             'D' => "memtwin waited for a disk",
             _ => "memtwin was not ready",
         };
+        if self.resume_by.is_none() && !self.may_end {
+            return Some(format!(
+                "{we}, for as long as the guest may stand still (--max-pause {} ms), while QEMU was not yet known \
+                 to be held and might have paused it, so the guardian process has ended the migration; a larger \
+                 --max-pause gives more time",
+                self.max_pause.as_millis()
+            ));
+        }
         Some(format!(
             "{we} when the guest had stood still for as long as it may (--max-pause {} ms), so the guardian \
              process let it run; a larger --max-pause gives more time",

@@ -2,7 +2,7 @@
 
 use crate::migration_tap::{MigrationTap, log};
 use crate::throttle::Throttle;
-use memtwin_qemu::{Migration, Parameters};
+use memtwin_qemu::{GuestStatus, Migration, Parameters, RunState};
 use memtwin_replicate::{PageReceiver, RoundError, SourceError};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -58,11 +58,15 @@ impl MigrationTap<'_> {
 
     /// Whether the guest runs.
     pub(crate) fn is_running(&mut self, into: &mut dyn PageReceiver) -> Result<bool, RoundError> {
-        let now: Value = self.asked("query-status", json!({}), into)?;
-        now.get("running").and_then(Value::as_bool).ok_or_else(|| {
-            SourceError::Log("QEMU does not say whether its guest runs (query-status)".into())
-                .into()
-        })
+        Ok(self.asked::<GuestStatus>("query-status", json!({}), into)?.running)
+    }
+
+    /// QEMU's word for the state of its guest.
+    pub(crate) fn asked_state(
+        &mut self,
+        into: &mut dyn PageReceiver,
+    ) -> Result<RunState, RoundError> {
+        Ok(self.asked::<GuestStatus>("query-status", json!({}), into)?.status)
     }
 
     /// Executes a command, and goes on reading while QEMU does not answer.

@@ -76,13 +76,14 @@ impl OpenedMemory {
             self.memory.write(at, bytes).map_err(failed)
         };
         if !self.committed {
-            let written = WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 };
+            let written = WriteOutcome { bytes: bytes.len() as u64, ..WriteOutcome::default() };
             return Ok((written, put(at, bytes)?));
         }
         let (mut written, mut grown) = (WriteOutcome::default(), 0);
-        for (at, page) in (at..).step_by(page).zip(bytes.chunks_exact(page)) {
+        for (n, page) in (0..).zip(bytes.chunks_exact(page)) {
+            let at = at + n as usize * page.len();
             if self.memory.equals(at, page) {
-                written.false_dirty += 1;
+                written.same.insert(n);
             } else {
                 grown += put(at, page)?;
                 written.bytes += page.len() as u64;

@@ -110,7 +110,7 @@ impl PageStore {
                 self.watch.take(bytes.len() as u64)?;
             }
             put(&self.file, &self.name, at, bytes)?;
-            return Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 });
+            return Ok(WriteOutcome { bytes: bytes.len() as u64, ..WriteOutcome::default() });
         }
         match &mut self.after {
             PageUpdate::Mapped(mapped) => {

@@ -35,7 +35,7 @@ pub(super) fn check(
     let mut images = Vec::new();
     for machine in &plan.machines {
         images.push(match machine {
-            CheckMachine::Board(kernel) => boot_image(*kernel, progress)?,
+            CheckMachine::Board(kernel) => boot_image(*kernel, plan.program.as_deref(), progress)?,
             CheckMachine::Host(_) => BootImage::None,
         });
     }
@@ -70,8 +70,12 @@ enum BootImage {
 }
 
 /// What a board boots.
-fn boot_image(kernel: Flavour, progress: &mut dyn Progress) -> Result<BootImage, Failure> {
-    match check_image(kernel, progress) {
+fn boot_image(
+    kernel: Flavour,
+    program: Option<&Path>,
+    progress: &mut dyn Progress,
+) -> Result<BootImage, Failure> {
+    match check_image(kernel, program, progress) {
         Ok(image) => Ok(BootImage::Ready(image)),
         Err(RemoteError::Image(ImageError::Kernel(error @ KernelError::NotBuilt { .. }))) => {
             Ok(BootImage::NotBuilt(error.to_string()))
@@ -124,10 +128,11 @@ fn on_host(
     progress.say(&format!("{}: {}", host.name(), arch.as_deref().unwrap_or("?")));
     // What runs here runs here.
     let own = std::env::current_exe().ok().filter(|_| host.name() == "local");
+    let program = own.as_deref().or(plan.program.as_deref());
     let installed =
         RemoteRunner::with_folder(Arc::clone(host), progress).map_err(RemoteError::from);
     let installed = installed.and_then(|runner| {
-        runner.install(own.as_deref(), progress)?;
+        runner.install(program, progress)?;
         Ok(runner)
     });
     let runner = match installed {

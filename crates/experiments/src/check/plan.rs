@@ -4,11 +4,13 @@ use crate::config::CheckExperimentConfig;
 use crate::page_sizes::pages_of;
 use crate::remote_words;
 use memtwin_kvm::Mode;
+use memtwin_lab::cross::MEMTWIN;
 use memtwin_lab::host::Host;
-use memtwin_lab::{Flavour, running_lab};
+use memtwin_lab::{Flavour, provision, running_lab};
 use memtwin_report::Failure;
 use memtwin_session::{CheckConfig, HelperCommand, check_case_names};
 use memtwin_vmm::Granule;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ pub(super) struct ExperimentPlan {
     pub(super) parts: Vec<CheckPart>,
     /// What any other is given.
     pub(super) other_parts: Vec<CheckPart>,
+    /// Memtwin for the machines, if it was built before.
+    pub(super) program: Option<PathBuf>,
 }
 
 /// Where a check runs.
@@ -46,7 +50,7 @@ const KERNELS: [Flavour; 3] = [Flavour::Standard, Flavour::Pages16K, Flavour::Pa
 impl ExperimentPlan {
     /// What was asked for.
     ///
-    /// Errors: a host that is none.
+    /// Errors: a host that is none; a folder of programs without Memtwin.
     pub(super) fn of(config: &CheckExperimentConfig) -> Result<Self, Failure> {
         let mut machines = Vec::new();
         for name in &config.hosts {
@@ -73,7 +77,10 @@ impl ExperimentPlan {
             }
             Some(part) => (vec![part.clone()], vec![part.clone()]),
         };
-        Ok(Self { machines, parts, other_parts })
+        let folder = config.board_programs.as_deref();
+        let program = folder.map(|folder| provision::program_in(folder, MEMTWIN)).transpose();
+        let program = program.map_err(Failure::environment)?;
+        Ok(Self { machines, parts, other_parts, program })
     }
 
     /// Whether there is a board to boot.

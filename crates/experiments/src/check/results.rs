@@ -40,8 +40,9 @@ impl CheckResults {
         label: impl Fn(&HostFacts) -> String,
     ) -> Result<(String, Vec<String>), String> {
         let rename = |host: &HostFacts, name: &str| host_name(name, &label(host));
-        let MergedRecord { host, names, .. } = self.merged.add(record, rename)?;
+        let MergedRecord { host, provenance, names, .. } = self.merged.add(record, rename)?;
         let label = label(&host);
+        self.merged.remote_run(&label, provenance);
         self.merged.board(label.clone(), host);
         Ok((label, names))
     }
@@ -108,6 +109,8 @@ mod tests {
             kernel: "6.12".to_owned(),
             page_size: 4096,
             cpus: 2,
+            cpu_model: None,
+            kvm: None,
         };
         let trial = CaseBuilder::new("kvm/get/a", "kvm", &Layout::default());
         let mut record = RunRecord::new("check", vec![trial.judged(Vec::new(), BTreeMap::new())]);

@@ -6,14 +6,22 @@ use crate::cross::{self, MEMTWIN};
 use crate::image::{Image, ImageSpec, SUITE};
 use crate::pieces::{self, Pieces};
 use crate::{Arch, Cache, Flavour, Progress};
+use std::path::Path;
 use std::time::Duration;
 
-/// A kernel and an initramfs with Memtwin's own command, for such a board.
+/// A kernel and an initramfs with Memtwin's own command, for such a board: with the program that is given, or
+/// one that is built for it.
 ///
 /// Errors: it can't be built.
-pub fn check_image(flavour: Flavour, progress: &mut dyn Progress) -> Result<Image, RemoteError> {
-    let source = cross::source(None)?;
-    let programs = cross::build(&source, Arch::Aarch64, &[MEMTWIN], progress)?;
+pub fn check_image(
+    flavour: Flavour,
+    program: Option<&Path>,
+    progress: &mut dyn Progress,
+) -> Result<Image, RemoteError> {
+    let programs = match program {
+        Some(program) => vec![program.to_owned()],
+        None => cross::build(&cross::source(None)?, Arch::Aarch64, &[MEMTWIN], progress)?,
+    };
     let cache = Cache::open(&Cache::place()?, progress)?;
     let spec = ImageSpec {
         arch: Arch::Aarch64,

@@ -5,7 +5,8 @@ use crate::helpers;
 use crate::values::Time;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use memtwin_session::{AddressError, AuditConfig, MonitorAddress};
+use memtwin_report::record::ResolvedOptions;
+use memtwin_session::{AddressError, AuditConfig, MonitorAddress, resolved_audit};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -55,6 +56,11 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
+    /// What counts of what was not typed.
+    pub(crate) fn resolved(&self) -> ResolvedOptions {
+        resolved_audit(self.seed, self.seconds.map(|time| time.0), self.rounds)
+    }
+
     /// What it asks for, of the QEMU with this monitor.
     pub(crate) fn config(&self, monitor: MonitorAddress, pid: Option<u32>) -> AuditConfig {
         AuditConfig {

@@ -11,6 +11,7 @@ pub(crate) use boards::{LabBuild, LabUp};
 pub(crate) use check::LabCheck;
 pub(crate) use replicate::LabReplicate;
 
+use super::OutputArgs;
 use crate::values::Size;
 use clap::{Args, Subcommand};
 use memtwin_lab::Arch;
@@ -24,6 +25,19 @@ pub(crate) struct LabArgs {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: LabCommand,
+}
+
+impl LabArgs {
+    /// How the results of an experiment are given.
+    pub(crate) fn output_of_run(&self) -> Option<&OutputArgs> {
+        let LabCommand::Run { experiment } = &self.command else { return None };
+        match experiment {
+            LabExperiment::Replicate(args) => (!args.dry_run).then_some(&args.output),
+            LabExperiment::Audit(args) => Some(&args.output),
+            LabExperiment::Check(args) => (!args.dry_run).then_some(&args.output),
+            LabExperiment::Migrate(args) => Some(&args.output),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 /// `memtwin receive`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Receive {
-    /// Where to listen: `HOST:PORT`; `-` is standard input and output, for ssh
+    /// Where to listen: `HOST:PORT`; `systemd` is the socket that systemd hands over; `-` is standard input
+    /// and output, for ssh
     #[arg(required_unless_present = "new_identity", value_name = "LISTEN")]
     pub(crate) listen: Option<String>,
     /// The twin's file, or a block device for a twin of one region

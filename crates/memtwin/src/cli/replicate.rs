@@ -182,6 +182,7 @@ impl Replicate {
             size: self.size.0,
             vcpus: self.vcpus,
             stressor: self.stressor,
+            seed: None,
             pace: self.pace,
             guest_time: self.guest_seconds.map(|time| time.0),
             interval: self.interval.0,

@@ -16,6 +16,7 @@ mod monitors;
 mod operator;
 mod others;
 mod output;
+mod own_bitmaps;
 mod pause;
 mod plugged;
 mod refused;

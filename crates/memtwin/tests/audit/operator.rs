@@ -49,8 +49,8 @@ impl Moment {
             Self::Round | Self::Undoing => {
                 set(qmp, "max-bandwidth").is_ok_and(|value| value == Some(10))
             }
-            Self::SwitchOver => set(qmp, "avail-switchover-bandwidth")
-                .is_ok_and(|value| value == Some((1 << 30) + 7)),
+            // A quarter of the minute for which the guest may stand still.
+            Self::SwitchOver => set(qmp, "downtime-limit").is_ok_and(|value| value == Some(15_000)),
             Self::Judging => status(qmp).is_ok_and(|it| it.status == RunState::FinishMigrate),
         }
     }

@@ -25,8 +25,8 @@ fn replicate(machine: &BareMachine, twin: &str) -> Command {
 fn lets_it_end(machine: &mut BareMachine, command: &mut Held) {
     until("QEMU may end", || {
         let all = parameters(&mut machine.qmp);
-        let may_end =
-            all.is_ok_and(|all| all["avail-switchover-bandwidth"].as_u64() == Some((1 << 30) + 7));
+        // A quarter of the minute for which the guest may stand still.
+        let may_end = all.is_ok_and(|all| all["downtime-limit"].as_u64() == Some(15_000));
         may_end || command.0.try_wait().unwrap().is_some()
     });
 }

@@ -1,8 +1,9 @@
 //! What stands in the way: each is said in one line with a way out, exit 3, and nothing changed.
 
-use crate::common::{Place, expect, memtwin};
+use crate::common::{Place, expect, memtwin, until};
 use crate::machine::{BareMachine, PC, all_identical};
 use memtwin_qemu::MigrationStatus;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
@@ -80,6 +81,45 @@ fn a_hazard_is_refused_until_it_is_forced() {
     machine.is_as(&before);
     let kvm = memtwin().args(["replicate", "kvm", "discard", "--force"]).output().unwrap();
     assert_eq!(kvm.status.code(), Some(2), "it is for a QEMU");
+}
+
+/// The second block is larger than the first, and the guest writes it: what was said comes true.
+#[test]
+fn a_hazard_that_is_forced_is_one() {
+    let arguments = "-M pc,memory-backend=ram -accel tcg -m 32M -bios firmware \
+        -object memory-backend-ram,id=shm,size=16M -object memory-backend-ram,id=ram,size=32M \
+        -device ivshmem-plain,memdev=shm,master=on";
+    let Some(mut machine) = BareMachine::start(PC, arguments) else { return };
+    machine.writes_to("ram");
+    let before = machine.setup();
+    refused(
+        &mut machine.audit(""),
+        &["RAMBlock ram has 33554432 bytes", "has 16777216", "--force"],
+    );
+    assert_eq!(machine.setup(), before);
+    expect(11, &mut machine.audit("--force --rounds 2"));
+    until("QEMU has ended", || machine.qemu.ended().unwrap().is_some());
+    let said = fs::read_to_string(machine.qemu.dir().join("stderr")).unwrap();
+    assert!(said.contains("tlb_reset_dirty_range_all"), "{said}");
+}
+
+/// The same order, of memory of which nothing is plugged: nobody writes it, and QEMU survives.
+#[test]
+fn memory_that_is_not_plugged_is_no_hazard() {
+    let arguments = "-M pc,memory-backend=ram -accel tcg -m 32M,maxmem=4G -bios firmware \
+        -object memory-backend-ram,id=ram,size=32M \
+        -object memory-backend-ram,id=more,size=1G,reserve=off \
+        -device virtio-mem-pci,id=plugged,memdev=more,requested-size=64M";
+    let Some(mut machine) = BareMachine::start(PC, arguments) else { return };
+    machine.writes_to("ram");
+    // The control: the guest may have it plugged at any time.
+    refused(&mut machine.audit("--dry-run"), &["more has 1073741824 bytes", "--force"]);
+    let none = json!({ "path": "plugged", "property": "requested-size", "value": 0 });
+    let _: Value = machine.qmp.execute("qom-set", none).unwrap();
+    let before = machine.setup();
+    expect(0, &mut machine.audit("--rounds 2"));
+    machine.is_as(&before);
+    all_identical(&machine.record());
 }
 
 /// A target that sends more of its memory than pages.

@@ -22,6 +22,7 @@ fn every_block_is_identical_and_qemu_is_as_before() {
     assert!(deltas.len() > 1 && deltas.iter().all(|round| round.dirty_pages >= 100), "{ram:?}");
     assert!(ram.rounds()[0].sent_pages >= (32 << 20) / ram.page_size(), "{ram:?}");
     assert_eq!(ram.exercised(), Some(true));
+    assert!(ram.guest_pause().is_some_and(|pause| !pause.is_zero()), "{ram:?}");
     // Compared, and nothing more: nobody wrote it.
     assert_eq!(case(&record, "audit/pc.bios").exercised(), Some(false));
     let idle = record.cases.iter().filter(|case| case.is_idle()).count();

@@ -185,7 +185,11 @@ pub(crate) fn check_there() {
 }
 
 /// Runs an experiment on a board of its own; the cases that it must have found. What it said.
-fn experiment(name: &str, options: &[&str], expected: &[(&str, &str)]) -> String {
+fn experiment(
+    name: &str,
+    options: &[&str],
+    expected: &[(&str, &str)],
+) -> (String, Vec<(String, String, bool)>) {
     let place = Place::new();
     let record = place.path("out.json");
     let mut command = memtwin();
@@ -203,11 +207,11 @@ fn experiment(name: &str, options: &[&str], expected: &[(&str, &str)]) -> String
         let there = found.iter().any(|(name, found, _)| name == case && found == verdict);
         assert!(there, "{case} {verdict}: {found:?}");
     }
-    said
+    (said, found)
 }
 
 pub(crate) fn replicate() {
-    let said = experiment(
+    let (said, _) = experiment(
         "replicate",
         &["--seconds", "2s", "--control"],
         &[
@@ -224,16 +228,18 @@ pub(crate) fn replicate() {
 }
 
 pub(crate) fn audit() {
-    experiment(
+    let found = experiment(
         "audit",
         &["--seconds", "40s"],
-        &[
-            ("audit/bitmap/mach-virt.ram", "identical"),
-            ("audit/bitmap/mach-virt.ram/control", "differs"),
-            ("audit/ring/mach-virt.ram", "identical"),
-            ("audit/ring/mach-virt.ram/control", "differs"),
-        ],
-    );
+        &[("audit/bitmap/mach-virt.ram", "identical"), ("audit/ring/mach-virt.ram", "identical")],
+    )
+    .1;
+    // Of the block of which most withheld pages were written meanwhile, which is a matter of chance.
+    for log in ["audit/bitmap/", "audit/ring/"] {
+        let is_control = |name: &str| name.starts_with(log) && name.ends_with("/control");
+        let there = found.iter().any(|(name, verdict, _)| is_control(name) && verdict == "differs");
+        assert!(there, "{log}: {found:?}");
+    }
 }
 
 /// On this machine, emulated.

@@ -82,14 +82,8 @@ impl Guest {
     /// An audit that has begun; it goes on for this long.
     fn audit(&mut self, seconds: u32) -> Held {
         let mut command = memtwin();
-        command.arg("audit").arg(self.place.path("qmp")).args([
-            // Its blocks are in an order of which it is known that QEMU may abort under TCG; this one lives.
-            "--force",
-            "--max-pause",
-            "1m",
-            "--quiet",
-            "--json",
-        ]);
+        command.arg("audit").arg(self.place.path("qmp"));
+        command.args(["--max-pause", "1m", "--quiet", "--json"]);
         command.arg(self.place.path("record")).arg("--seconds").arg(seconds.to_string());
         let held = Held::spawn(&mut command);
         until("the audit begins", || self.goes_on());

@@ -2,21 +2,12 @@
 
 use crate::common::{Held, Place, expect, json, memtwin, text, until, verdicts};
 use memtwin_child::Spawn;
-use memtwin_lab::{Arch, Progress, cross};
 use memtwin_testbed::{Need, Sshd, lacks};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-struct Talk;
-
-impl Progress for Talk {
-    fn say(&mut self, line: &str) {
-        println!("{line}");
-    }
-}
 
 /// An sshd, and an ssh that knows it and tells us what is asked and answered.
 struct Far {
@@ -92,14 +83,13 @@ fn processes(folder: &Path) -> usize {
 
 const CASE: &str = "kvm/get/shm/vcpus=1";
 
-/// A check of few cases that take no time; and Memtwin, built before, as that is no part of the limit.
+/// A check of few cases that take no time, by the Memtwin that is tested: the machine is this one.
 fn check(far: &Far, more: &[&str]) -> Option<Command> {
     if lacks(&[Need::Kvm]) {
         return None;
     }
-    cross::build(&cross::source(None).unwrap(), Arch::host(), &[cross::MEMTWIN], &mut Talk)
-        .unwrap();
     let mut command = far.lab_run("check");
+    command.arg("--board-programs").arg(Path::new(env!("CARGO_BIN_EXE_memtwin")).parent()?);
     command.arg("--json").arg(far.place.path("out.json"));
     command.args(["--", "--mode", "get", "--backing", "shm", "--vcpus", "1"]).args(more);
     Some(command)
@@ -156,6 +146,10 @@ pub(crate) fn refused() {
         println!("skipped: this is a machine for it");
         return;
     }
+    let folder = far.place.path("tmp");
+    let mut check = far.lab_run("check");
+    let (_, err) = expect(3, check.arg("--board-programs").arg(&folder));
+    assert!(err.contains(&format!("{}: not there", folder.join("memtwin").display())), "{err}");
     for experiment in ["replicate", "audit"] {
         // Nothing that is asked for is passed over in silence, and nothing is asked of the machine before.
         for option in ["--arch x86_64", "--accel tcg"] {

@@ -20,7 +20,7 @@ impl Progress for Talk {
 pub(crate) fn one_board_dies() {
     // Built here, as what takes minutes on a new machine is no part of a command's limit.
     for flavour in [Flavour::Standard, Flavour::Pages16K] {
-        check_image(flavour, &mut Talk).unwrap();
+        check_image(flavour, None, &mut Talk).unwrap();
     }
     let place = Place::new();
     let (bin, tmp) = (place.path("bin"), place.path("tmp"));
@@ -79,7 +79,7 @@ pub(crate) fn one_board_dies() {
 
 /// A board that dies when the first of its cases has ended.
 pub(crate) fn dies_amid() {
-    check_image(Flavour::Standard, &mut Talk).unwrap();
+    check_image(Flavour::Standard, None, &mut Talk).unwrap();
     let place = Place::new();
     let (record, tmp) = (place.path("out.json"), place.path("tmp"));
     fs::create_dir_all(&tmp).unwrap();

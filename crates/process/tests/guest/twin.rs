@@ -29,7 +29,7 @@ impl Sink for Plain {
     ) -> Result<WriteOutcome, SinkError> {
         let at = first as usize * host_page_size();
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
-        Ok(WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 })
+        Ok(WriteOutcome { bytes: bytes.len() as u64, ..WriteOutcome::default() })
     }
 
     fn commit(&mut self, _round: u32) -> Result<(), SinkError> {

@@ -40,7 +40,11 @@ impl fmt::Debug for Listener {
 impl Listener {
     /// Listens at a TCP address. Port 0 is any free one: [`Listener::address`] tells.
     pub fn listen(address: SocketAddr, tls: Option<TlsServer>) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
+        Self::from_socket(TcpListener::bind(address)?, tls)
+    }
+
+    /// Listens with a socket that does already: one that systemd handed over.
+    pub fn from_socket(listener: TcpListener, tls: Option<TlsServer>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self { way: ListenerKind::Tcp { listener, tls } })
     }

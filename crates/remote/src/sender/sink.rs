@@ -7,7 +7,7 @@ use super::twin_shadow::{KnownBlock, TwinShadow, is_zero};
 use super::{MOST_ROUNDS, OpenedSender, RemoteTwin};
 use crate::RemoteError;
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_replicate::{Collector, Sink, SinkError, WriteOutcome};
+use memtwin_replicate::{Collector, SamePages, Sink, SinkError, WriteOutcome};
 use memtwin_wire::{RecordWriter, RoundEnd, TwinShape, WireMessage, encode_layout};
 use std::time::Instant;
 
@@ -59,9 +59,10 @@ impl Sink for RemoteTwin {
             let pages = bytes.len() as u64 / opened.layout.region(region).page_size().bytes();
             // Noted first: whatever breaks below, these pages are this round's.
             opened.in_flight.took(region, Run { first, count: pages });
+            let first_page = first;
             let first = first * opened.shape.per_page(region);
             let per_page = opened.shape.per_page(region);
-            let (mut same, mut same_in_page) = (0, 0);
+            let (mut same, mut same_in_page) = (SamePages::default(), 0);
             // To copy all of memory takes longer than to send it over a fast link, which would hardly
             // gain by deltas; pages that are written again are worth it on any.
             let note = opened.in_flight.is_past_pre_copy() || opened.compressor.is_link_slow();
@@ -83,7 +84,9 @@ impl Sink for RemoteTwin {
                     }
                 }
                 if (at + 1) % per_page == 0 {
-                    same += u64::from(same_in_page == per_page);
+                    if same_in_page == per_page {
+                        same.insert(at / per_page - first_page);
+                    }
                     same_in_page = 0;
                 }
                 if opened.writer.is_full(&opened.shape) {
@@ -91,7 +94,7 @@ impl Sink for RemoteTwin {
                 }
             }
             meter.took(pages);
-            Ok(WriteOutcome { false_dirty: same, bytes: opened.writer.bytes() - before })
+            Ok(WriteOutcome { same, bytes: opened.writer.bytes() - before })
         })
     }
 

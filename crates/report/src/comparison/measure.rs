@@ -1,8 +1,8 @@
 //! What is measured of a case, and what became of it.
 
+use super::Change;
 use super::runs::CaseRuns;
 use super::spread::Spread;
-use super::Change;
 use crate::record::{Case, RecordedKind, RoundEntry, total};
 use std::collections::BTreeSet;
 
@@ -21,6 +21,8 @@ pub enum Measure {
     /// How long a collection took, on average.
     Collect,
     /// How long the rounds took for which the guest stood still.
+    FinalRounds,
+    /// The longest time that the guest stood still for us.
     Pause,
     /// How long a clock saw a moved guest stand still, without the time for judging.
     Clock(String),
@@ -61,6 +63,7 @@ impl Measure {
             Self::FalseDirty => "false dirty",
             Self::DirtyRate => "dirty rate",
             Self::Collect => "collect",
+            Self::FinalRounds => "final rounds",
             Self::Pause => "pause",
             Self::Clock(name) => name,
         }
@@ -72,12 +75,13 @@ impl Measure {
             Self::LostPages => Unit::Pages,
             Self::FalseDirty => Unit::Ratio,
             Self::DirtyRate => Unit::BytesPerSecond,
-            Self::Collect | Self::Pause | Self::Clock(_) => Unit::Microseconds,
+            Self::Collect | Self::FinalRounds | Self::Pause | Self::Clock(_) => Unit::Microseconds,
         }
     }
 
     fn of(&self, case: &Case) -> Option<f64> {
-        let after_precopy = || case.rounds().iter().filter(|round| round.kind != RecordedKind::PreCopy);
+        let after_precopy =
+            || case.rounds().iter().filter(|round| round.kind != RecordedKind::PreCopy);
         let sum = |of: fn(&RoundEntry) -> u64| total(after_precopy().map(of)) as f64;
         match self {
             Self::LostPages => Some(case.unexplained().count() as f64),
@@ -90,7 +94,8 @@ impl Measure {
                 let rounds = after_precopy().count();
                 (rounds > 0).then(|| sum(|round| round.collect_us) / rounds as f64)
             }
-            Self::Pause => {
+            Self::Pause => case.guest_pause().map(|pause| pause.as_micros() as f64),
+            Self::FinalRounds => {
                 let still = case.rounds().iter().filter(|round| round.kind == RecordedKind::Final);
                 let times: Vec<u64> = still.map(|round| round.total_us).collect();
                 (!times.is_empty()).then(|| total(times.into_iter()) as f64)
@@ -107,14 +112,22 @@ impl Measure {
             Self::LostPages => Some(Change::Same),
             // A guest that dirties more may run faster, or be logged worse: the ratio above says which.
             Self::DirtyRate => None,
-            Self::FalseDirty | Self::Collect | Self::Pause | Self::Clock(_) => before.change(after),
+            Self::FalseDirty | Self::Collect | Self::FinalRounds | Self::Pause | Self::Clock(_) => {
+                before.change(after)
+            }
         }
     }
 }
 
-/// By the log's bytes and the times at which the rounds began, where the record has them.
-fn dirty_rate(_case: &Case) -> Option<f64> {
-    None
+/// The bytes that the log named after pre-copy by the time from the first round to the last one that the guest
+/// ran in, where the record says when they began.
+fn dirty_rate(case: &Case) -> Option<f64> {
+    let deltas = || case.rounds().iter().filter(|round| round.kind == RecordedKind::Delta);
+    let began = case.rounds().first()?.started_us?;
+    let ended = deltas().last()?.started_us?;
+    let us = ended.checked_sub(began).filter(|us| *us > 0)?;
+    let pages = total(deltas().map(|round| round.dirty_pages));
+    Some(pages as f64 * case.page_size() as f64 * 1e6 / us as f64)
 }
 
 /// What became of each measure that one side has.
@@ -134,6 +147,7 @@ pub(super) fn changes(before: &CaseRuns<'_>, after: &CaseRuns<'_>) -> Vec<Measur
         Measure::FalseDirty,
         Measure::DirtyRate,
         Measure::Collect,
+        Measure::FinalRounds,
         Measure::Pause,
     ] {
         let of = |runs: &CaseRuns<'_>| {
@@ -157,5 +171,9 @@ pub(super) fn changes(before: &CaseRuns<'_>, after: &CaseRuns<'_>) -> Vec<Measur
 fn clocks(before: &CaseRuns<'_>, after: &CaseRuns<'_>) -> Vec<String> {
     let clocks = before.moves.iter().chain(&after.moves).flat_map(|moved| &moved.clocks);
     let mut seen = BTreeSet::new();
-    clocks.filter(|clock| seen.insert(&clock.name)).take(CLOCKS).map(|clock| clock.name.clone()).collect()
+    clocks
+        .filter(|clock| seen.insert(&clock.name))
+        .take(CLOCKS)
+        .map(|clock| clock.name.clone())
+        .collect()
 }

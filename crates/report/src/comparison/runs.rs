@@ -72,9 +72,8 @@ impl<'r> CaseRuns<'r> {
 
     /// Those that have a verdict: what broke off early has measured something else.
     pub(super) fn judged(&self) -> impl Iterator<Item = &'r Case> {
-        let judged = |case: &&Case| {
-            matches!(case.standing(), CaseStanding::Passed | CaseStanding::Failed)
-        };
+        let judged =
+            |case: &&Case| matches!(case.standing(), CaseStanding::Passed | CaseStanding::Failed);
         self.cases.iter().copied().filter(judged)
     }
 

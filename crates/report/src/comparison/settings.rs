@@ -1,6 +1,6 @@
 //! In what two sets of runs differ that is no result: where differences may come from.
 
-use crate::record::RunRecord;
+use crate::record::{HypervisorFacts, RunRecord};
 use crate::text::clipped;
 use std::collections::BTreeSet;
 
@@ -9,20 +9,23 @@ const QUOTED: usize = 300;
 
 /// A line for each setting in which they differ.
 pub(super) fn differences(before: &[RunRecord], after: &[RunRecord]) -> Vec<String> {
-    let settings: [(&str, fn(&RunRecord) -> Option<String>); 7] = [
+    let settings: [(&str, fn(&RunRecord) -> Option<String>); 11] = [
         ("Memtwin", |record| Some(record.version.clone())),
+        ("Memtwin's revision", |record| record.provenance.as_ref()?.git_revision.clone()),
+        ("build", |record| Some(record.provenance.as_ref()?.build_profile.clone())),
         ("kernel", |record| Some(record.host.kernel.clone())),
         ("architecture", |record| Some(record.host.arch.clone())),
         ("page size", |record| Some(format!("{} bytes", record.host.page_size))),
         ("CPUs", |record| Some(record.host.cpus.to_string())),
+        ("CPU", |record| record.host.cpu_model.clone()),
+        ("hypervisor", hypervisors),
         ("seed", seed),
         ("command", |record| Some(without_paths(&record.command))),
     ];
     let mut lines = Vec::new();
     for (name, of) in settings {
-        let values = |records: &[RunRecord]| {
-            records.iter().filter_map(of).collect::<BTreeSet<String>>()
-        };
+        let values =
+            |records: &[RunRecord]| records.iter().filter_map(of).collect::<BTreeSet<String>>();
         let (was, is) = (values(before), values(after));
         if was == is {
             continue;
@@ -36,6 +39,17 @@ pub(super) fn differences(before: &[RunRecord], after: &[RunRecord]) -> Vec<Stri
     lines
 }
 
+/// The hypervisors of a run's guests, each once.
+fn hypervisors(record: &RunRecord) -> Option<String> {
+    let known = record.cases.iter().filter_map(|case| {
+        let HypervisorFacts { name, version, machine, accelerator, .. } = case.hypervisor()?;
+        let parts = [Some(name), version.as_ref(), machine.as_ref(), accelerator.as_ref()];
+        Some(parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" "))
+    });
+    let known: BTreeSet<String> = known.collect();
+    (!known.is_empty()).then(|| known.into_iter().collect::<Vec<_>>().join(", "))
+}
+
 /// The seed of a run: as it was asked for, or as it was chosen and noted.
 fn seed(record: &RunRecord) -> Option<String> {
     let after = |text: &str| {
@@ -43,7 +57,11 @@ fn seed(record: &RunRecord) -> Option<String> {
         let seed = rest.trim_start_matches(['=', ' ']).split_whitespace().next()?;
         seed.parse::<u64>().ok().map(|seed| seed.to_string())
     };
-    record.notes.iter().find_map(|note| after(note)).or_else(|| after(&record.command))
+    let resolved = record.provenance.as_ref().and_then(|run| run.resolved.get("seed"));
+    // Typed it is text, chosen by the run a number.
+    let resolved = resolved.map(|seed| seed.as_str().map_or(seed.to_string(), str::to_owned));
+    let noted = || record.notes.iter().find_map(|note| after(note));
+    resolved.or_else(noted).or_else(|| after(&record.command))
 }
 
 /// The command line without the options that only say where results go.

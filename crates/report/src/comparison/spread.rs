@@ -3,7 +3,7 @@
 use super::Change;
 
 /// With fewer runs on a side, its spread is not known.
-pub const RUNS_FOR_A_SPREAD: usize = 3;
+pub(super) const RUNS_FOR_A_SPREAD: usize = 3;
 
 /// The runs of one measure.
 #[derive(Clone, Copy, Debug, PartialEq)]

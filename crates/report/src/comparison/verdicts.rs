@@ -1,8 +1,7 @@
 //! What became of a case's verdict.
 
-use super::runs::Standings;
 use super::Change;
-use crate::text::count;
+use super::runs::Standings;
 
 /// How unlikely more failures must be by chance alone, where a case had failed before.
 const CHANCE: f64 = 0.01;

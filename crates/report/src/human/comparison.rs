@@ -43,6 +43,7 @@ fn table(cases: &[&CaseChange]) -> TextTable {
         (Measure::FalseDirty, ">FALSE DIRTY"),
         (Measure::DirtyRate, ">DIRTY RATE"),
         (Measure::Collect, ">COLLECT"),
+        (Measure::FinalRounds, ">FINAL ROUNDS"),
         (Measure::Pause, ">PAUSE"),
     ];
     let has = |kind: &Measure| {
@@ -61,7 +62,10 @@ fn table(cases: &[&CaseChange]) -> TextTable {
         row.extend(kinds.iter().map(|(kind, _)| {
             let found = case.measures.iter().find(|measure| measure.measure == *kind);
             found.map_or(Cell::plain("-"), |measure| {
-                Cell::styled(before_and_after(measure), style(measure.change.unwrap_or(Change::Same)))
+                Cell::styled(
+                    before_and_after(measure),
+                    style(measure.change.unwrap_or(Change::Same)),
+                )
             })
         }));
         row.push(Cell::plain(beside(case)));
@@ -73,7 +77,9 @@ fn table(cases: &[&CaseChange]) -> TextTable {
 /// Why a verdict changed, and what the clocks of a move say.
 fn beside(case: &CaseChange) -> String {
     let clock = |measure: &MeasureChange| match &measure.measure {
-        Measure::Clock(name) => Some(format!("{}: {}", clipped(name, SHOWN), before_and_after(measure))),
+        Measure::Clock(name) => {
+            Some(format!("{}: {}", clipped(name, SHOWN), before_and_after(measure)))
+        }
         _ => None,
     };
     let why = (!case.why.is_empty()).then(|| clipped(&case.why, SHOWN));
@@ -85,7 +91,8 @@ pub fn before_and_after(measure: &MeasureChange) -> String {
     let unit = measure.measure.unit();
     let side = |side: Option<Spread>| side.map_or("-".to_owned(), |side| spread(side, unit));
     let (before, after) = (side(measure.before), side(measure.after));
-    let judged = if measure.change.is_some_and(|change| change != Change::Same) { " !" } else { "" };
+    let judged =
+        if measure.change.is_some_and(|change| change != Change::Same) { " !" } else { "" };
     match before == after {
         true => before,
         false => format!("{before} -> {after}{judged}"),

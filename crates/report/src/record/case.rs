@@ -1,7 +1,7 @@
 //! A case: one source, one way of running it, one verdict.
 
 use super::page::{LostPage, PageAt, hex_gpa};
-use super::{GuestSum, RegionDigests, RoundEntry};
+use super::{GuestSum, HeatMap, HypervisorFacts, RegionDigests, RoundEntry};
 use memtwin_pages::Gpa;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +63,9 @@ pub struct RegionEntry {
     pub gpa: Gpa,
     /// How many bytes it has.
     pub bytes: u64,
+    /// Where in it pages were dirtied and lost; absent where no log was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heat: Option<HeatMap>,
 }
 
 /// What was injected on purpose, and what the judge, who was not told, found.
@@ -111,6 +114,10 @@ pub struct Case {
     pub(super) exercised: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guest_sum: Option<GuestSum>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guest_pause_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hypervisor: Option<HypervisorFacts>,
 }
 
 impl Case {
@@ -136,6 +143,8 @@ impl Case {
             passed: false,
             exercised: None,
             guest_sum: None,
+            guest_pause_us: None,
+            hypervisor: None,
         }
     }
 
@@ -149,6 +158,24 @@ impl Case {
     #[must_use]
     pub fn with_guest_sum(self, guest_sum: Option<GuestSum>) -> Self {
         Self { guest_sum, ..self }
+    }
+
+    /// The same case with the longest time that its guest stood still for us, of one that ran.
+    #[must_use]
+    pub fn with_guest_pause(self, pause: Option<Duration>) -> Self {
+        let micros = |pause: Duration| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        Self { guest_pause_us: pause.map(micros), ..self }
+    }
+
+    /// The same case with what is known of the hypervisor that ran its guest.
+    #[must_use]
+    pub fn with_hypervisor(self, hypervisor: Option<HypervisorFacts>) -> Self {
+        Self { hypervisor, ..self }
+    }
+
+    /// What is known of the hypervisor that ran its guest.
+    pub fn hypervisor(&self) -> Option<&HypervisorFacts> {
+        self.hypervisor.as_ref()
     }
 
     /// Its name, as `kvm/get/shm/vcpus=1/random`.
@@ -204,6 +231,11 @@ impl Case {
     /// What a program inside the guest found its memory to be, if one was asked.
     pub fn guest_sum(&self) -> Option<GuestSum> {
         self.guest_sum
+    }
+
+    /// The longest time that its guest stood still for us, if it is known.
+    pub fn guest_pause(&self) -> Option<Duration> {
+        self.guest_pause_us.map(Duration::from_micros)
     }
 
     /// What was injected and found, if the case is a control and ran.

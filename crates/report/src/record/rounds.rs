@@ -39,6 +39,9 @@ pub struct RoundEntry {
     pub copy_us: u64,
     /// How long the round took in all.
     pub total_us: u64,
+    /// When it began, after the case began; absent from records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_us: Option<u64>,
 }
 
 impl From<RoundKind> for RecordedKind {
@@ -64,7 +67,22 @@ impl From<&Round> for RoundEntry {
             collect_us: micros(round.collect),
             copy_us: micros(round.copy),
             total_us: micros(round.total),
+            started_us: None,
         }
+    }
+}
+
+impl RoundEntry {
+    /// The same, begun so long after the case began.
+    #[must_use]
+    pub fn started(self, after: Duration) -> Self {
+        Self { started_us: Some(micros(after)), ..self }
+    }
+}
+
+impl From<&Self> for RoundEntry {
+    fn from(entry: &Self) -> Self {
+        *entry
     }
 }
 

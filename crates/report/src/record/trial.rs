@@ -2,9 +2,9 @@
 
 use super::case::{Case, ControlResult, RegionEntry, Verdict};
 use super::rounds::is_exercised;
-use super::{LostPage, PageAt, RegionDigests, RoundEntry};
+use super::{HeatMap, HypervisorFacts, LostPage, PageAt, RegionDigests, RoundEntry};
+use crate::Recorder;
 use memtwin_pages::{Layout, Region};
-use memtwin_replicate::Round;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -22,6 +22,7 @@ pub struct CaseBuilder {
     injected: Option<BTreeSet<PageAt>>,
     says_exercised: bool,
     discarded_pages: u64,
+    hypervisor: Option<HypervisorFacts>,
 }
 
 impl CaseBuilder {
@@ -31,6 +32,7 @@ impl CaseBuilder {
             name: region.name().to_owned(),
             gpa: region.gpa(),
             bytes: region.bytes(),
+            heat: None,
         });
         // A source logs all its regions in the same unit; if one did not, its smallest counts.
         let sizes = layout.iter().map(|(_, region): (_, &Region)| region.page_size().bytes());
@@ -43,12 +45,32 @@ impl CaseBuilder {
             injected: None,
             says_exercised: false,
             discarded_pages: 0,
+            hypervisor: None,
         }
     }
 
     /// With these committed rounds.
-    pub fn rounds<'r>(mut self, rounds: impl IntoIterator<Item = &'r Round>) -> Self {
-        self.rounds.extend(rounds.into_iter().map(RoundEntry::from));
+    pub fn rounds<R: Into<RoundEntry>>(mut self, rounds: impl IntoIterator<Item = R>) -> Self {
+        self.rounds.extend(rounds.into_iter().map(R::into));
+        self
+    }
+
+    /// With where its pages were dirtied, by region in the order of the layout.
+    pub fn heat<'h>(mut self, heat: impl IntoIterator<Item = &'h HeatMap>) -> Self {
+        for (region, heat) in self.regions.iter_mut().zip(heat) {
+            region.heat = Some(heat.clone());
+        }
+        self
+    }
+
+    /// With what was recorded of its rounds: what they came to, when they began, where their pages were.
+    pub fn recorded(self, recorder: &Recorder) -> Self {
+        self.rounds(recorder.entries()).heat(recorder.heat())
+    }
+
+    /// With what is known of the hypervisor that ran its guest.
+    pub fn hypervisor(mut self, hypervisor: HypervisorFacts) -> Self {
+        self.hypervisor = Some(hypervisor);
         self
     }
 
@@ -130,7 +152,7 @@ impl CaseBuilder {
             verdict,
             reason,
             page_size: self.page_size,
-            regions: self.regions,
+            regions: with_lost(self.regions, self.page_size, &lost),
             rounds: self.rounds,
             lost_pages: lost.len() as u64,
             lost,
@@ -140,6 +162,22 @@ impl CaseBuilder {
             control,
             exercised,
             guest_sum: None,
+            guest_pause_us: None,
+            hypervisor: self.hypervisor,
         }
     }
+}
+
+/// The regions, with the lost pages in their heat.
+fn with_lost(mut regions: Vec<RegionEntry>, page_size: u64, lost: &[LostPage]) -> Vec<RegionEntry> {
+    for region in &mut regions {
+        let Some(heat) = &mut region.heat else { continue };
+        for page in lost.iter().filter(|page| page.region == region.name) {
+            let offset = page.gpa.0.checked_sub(region.gpa.0);
+            if let Some(page) = offset.and_then(|offset| offset.checked_div(page_size)) {
+                heat.add_lost(page);
+            }
+        }
+    }
+    regions
 }

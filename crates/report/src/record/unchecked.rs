@@ -2,7 +2,7 @@
 
 use super::case::{Case, ControlResult, RegionEntry, Verdict};
 use super::rounds::is_exercised;
-use super::{GuestSum, LostPage, PageAt, RegionDigests, RoundEntry};
+use super::{GuestSum, HypervisorFacts, LostPage, PageAt, RegionDigests, RoundEntry};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +28,10 @@ pub(super) struct Unchecked {
     exercised: Option<bool>,
     #[serde(default)]
     guest_sum: Option<GuestSum>,
+    #[serde(default)]
+    guest_pause_us: Option<u64>,
+    #[serde(default)]
+    hypervisor: Option<HypervisorFacts>,
 }
 
 /// What a case says that can't be, given the rest of it.
@@ -63,6 +67,8 @@ impl TryFrom<Unchecked> for Case {
             passed: read.passed,
             exercised: read.exercised,
             guest_sum: read.guest_sum,
+            guest_pause_us: read.guest_pause_us,
+            hypervisor: read.hypervisor,
         })
     }
 }
@@ -79,6 +85,16 @@ impl Unchecked {
             if control.found != lost {
                 return Some("the pages that the control found are not the lost ones".to_owned());
             }
+        }
+        let pages = |bytes: u64| bytes.checked_div(self.page_size).unwrap_or(0);
+        let odd = |region: &&RegionEntry| {
+            region.heat.as_ref().is_some_and(|heat| !heat.fits(pages(region.bytes)))
+        };
+        if let Some(region) = self.regions.iter().find(odd) {
+            return Some(format!(
+                "the heat of region {} has not the buckets of its pages",
+                region.name
+            ));
         }
         let agree = self.digest.values().all(RegionDigests::agree);
         let possible = match verdict {

@@ -4,7 +4,7 @@
 use super::{AuditConfig, audit, preview_audit};
 use crate::observer::SessionObserver;
 use memtwin_qemu::ProcessId;
-use memtwin_qmp::{MonitorAddress, RunningQemu, running};
+use memtwin_qmp::{LibvirtDomain, MonitorAddress, RunningQemu, running};
 use memtwin_replicate::CancelToken;
 use memtwin_report::{Case, ExitCode, Failure, exit};
 
@@ -33,7 +33,15 @@ pub fn audit_all(
         if stop.is_set() {
             break;
         }
-        let done = through_any(&qemu, |monitor| audit(&config(monitor, qemu.pid), stop, observer));
+        let mut marked = None;
+        let done = through_any(&qemu, |monitor| {
+            let domain = matches!(monitor, MonitorAddress::Libvirt(_)).then(|| monitor.to_string());
+            let done = audit(&config(monitor, qemu.pid), stop, observer);
+            // An audit that came to its end says so in its own notes.
+            marked = domain.filter(|_| done.is_err());
+            done
+        });
+        notes.extend(marked.map(|domain| format!("{domain}: {}", LibvirtDomain::TAINT)));
         match done {
             Ok(done) => {
                 cases.extend(done.cases.into_iter().map(|case| of_process(&qemu, case)));

@@ -18,6 +18,7 @@ impl BlockFindings {
         let name = self.region.name().to_owned();
         let trial = CaseBuilder::new(self.case_name(), source, &alone(&self.region))
             .rounds(&self.rounds)
+            .heat(&self.heat)
             .one_of_several();
         let (missing, unclear_pages) = (self.missing.len() as u64, self.unclear.len() as u64);
         let overrides = [

@@ -8,15 +8,20 @@ use super::rounds::RegionRounds;
 use super::untested::untested;
 use crate::judge::StopTiming;
 use crate::paused_read::PausedRead;
+use crate::qemu_guest::tapped;
 use crate::read_twin::TwinPart;
 use crate::verdict::Override;
 use memtwin_pages::{Image, Layout, PageSet, Region};
 use memtwin_qemu::Block;
-use memtwin_replicate::{Round, RoundKind};
+use memtwin_replicate::RoundKind;
 use memtwin_report::Case;
-use memtwin_report::record::{Detail, LostPage, PageAt, RegionDigests};
+use memtwin_report::record::{
+    Detail, HeatMap, HypervisorFacts, LostPage, PageAt, RegionDigests, RoundEntry,
+};
+use memtwin_tap::MigrationTap;
 use memtwin_verdict::{Comparison, Difference};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// Of how many lost pages of a block the bytes are shown, and how many bytes of each.
 const DETAILED: usize = 16;
@@ -33,6 +38,9 @@ pub(super) struct BlockSeen<'s> {
 /// The findings.
 pub(super) struct AuditFindings {
     source: String,
+    hypervisor: HypervisorFacts,
+    /// When the audit began.
+    began: Instant,
     entries: Vec<BlockFindings>,
     /// How many rounds came before the tap that is entered now.
     before: u32,
@@ -41,6 +49,8 @@ pub(super) struct AuditFindings {
     dirty: u64,
     /// How many stops were judged.
     stops: u32,
+    /// The longest time that the guest stood still at a stop.
+    longest_pause: Option<Duration>,
     control: Option<ControlFindings>,
     trouble: Option<String>,
     notes: Vec<String>,
@@ -52,7 +62,9 @@ pub(super) struct BlockFindings {
     pub(super) namesakes: usize,
     /// At how many stops it was judged.
     stops: u32,
-    pub(super) rounds: Vec<Round>,
+    pub(super) rounds: Vec<RoundEntry>,
+    /// Where its pages were dirtied.
+    pub(super) heat: Option<HeatMap>,
     pub(super) lost: BTreeMap<u64, LostPage>,
     /// Pages that differ and that QEMU never sent.
     pub(super) missing: BTreeSet<u64>,
@@ -72,19 +84,32 @@ pub(super) struct ControlFindings {
 
 impl AuditFindings {
     /// Nothing yet.
-    pub(super) fn new(source: String) -> Self {
+    pub(super) fn new(source: String, hypervisor: HypervisorFacts) -> Self {
         Self {
             source,
+            hypervisor,
+            began: Instant::now(),
             entries: Vec::new(),
             before: 0,
             rounds: 0,
             deltas: 0,
             dirty: 0,
             stops: 0,
+            longest_pause: None,
             control: None,
             trouble: None,
             notes: Vec::new(),
         }
+    }
+
+    /// No rounds yet, of this audit.
+    pub(super) fn no_rounds(&self) -> RegionRounds {
+        RegionRounds::since(self.began)
+    }
+
+    /// QEMU is tapped so.
+    pub(super) fn tapped(&mut self, tap: &MigrationTap<'_>) {
+        self.hypervisor = tapped(&self.hypervisor, tap);
     }
 
     /// Whether nothing has been entered.
@@ -102,7 +127,12 @@ impl AuditFindings {
         self.before = self.rounds;
         for (id, region) in layout.iter() {
             let of_region = rounds.of_region(id.0, self.before);
-            self.entry(region).rounds.extend(of_region);
+            let entry = self.entry(region);
+            entry.rounds.extend(of_region);
+            match (&mut entry.heat, rounds.heat(id.0)) {
+                (Some(heat), Some(more)) => heat.add(more),
+                (none, more) => *none = more.cloned(),
+            }
         }
         for round in rounds.all() {
             self.rounds += 1;
@@ -117,7 +147,9 @@ impl AuditFindings {
     pub(super) fn stopped(&mut self, timing: StopTiming) {
         let StopTiming { paused, compared, bytes, counters } = timing;
         self.stops += 1;
-        let still = paused.and_then(|paused| paused.time()).map_or_else(
+        let pause = paused.and_then(|paused| paused.time());
+        self.longest_pause = self.longest_pause.max(pause);
+        let still = pause.map_or_else(
             || "the guest was not running".to_owned(),
             |time| format!("the guest stood still for {} ms", time.as_millis()),
         );
@@ -216,7 +248,18 @@ impl AuditFindings {
         blocks: &[Block],
         why_idle: Option<&str>,
     ) -> (Vec<Case>, Vec<String>) {
-        let Self { source, entries, dirty, stops, control, trouble, mut notes, .. } = self;
+        let Self {
+            source,
+            hypervisor,
+            entries,
+            dirty,
+            stops,
+            longest_pause,
+            control,
+            trouble,
+            mut notes,
+            ..
+        } = self;
         notes.extend(entries.iter().filter_map(|entry| entry.presence(stops)));
         let not_judged = not_judged(&source, blocks, &entries, trouble.as_deref());
         let control = control.filter(|_| trouble.is_none() && dirty > 0);
@@ -224,12 +267,13 @@ impl AuditFindings {
         let judged = entries.into_iter().map(|entry| {
             let nothing_logged =
                 (!logged).then(|| Override::NothingLogged(untested(entry.lost.len(), why_idle)));
-            entry.case(&source, trouble.clone(), nothing_logged)
+            entry.case(&source, trouble.clone(), nothing_logged).with_guest_pause(longest_pause)
         });
         let mut cases: Vec<Case> = judged.collect();
         cases.extend(control.map(|control| control.case(&source)));
         cases.extend(not_judged);
-        (cases, notes)
+        let with_hypervisor = |case: Case| case.with_hypervisor(Some(hypervisor.clone()));
+        (cases.into_iter().map(with_hypervisor).collect(), notes)
     }
 
     fn entry(&mut self, region: &Region) -> &mut BlockFindings {
@@ -242,6 +286,7 @@ impl AuditFindings {
                 namesakes,
                 stops: 0,
                 rounds: Vec::new(),
+                heat: None,
                 lost: BTreeMap::new(),
                 missing: BTreeSet::new(),
                 discarded: PageSet::new(region.pages()),

@@ -1,7 +1,7 @@
 //! One tap, from pre-copy to a stop, and what that has shown: every page of every region, and the control.
 
 use super::findings::{AuditFindings, BlockSeen};
-use super::rounds::RegionRounds;
+use crate::controller::ReplicationController;
 use crate::discards::DiscardWatch;
 use crate::driver::ForeignGuest;
 use crate::helper::HelperCommand;
@@ -38,6 +38,8 @@ pub(super) struct AuditStop<'s> {
     pub(super) time: Option<Duration>,
     /// How long the guest may be paused.
     pub(super) max_pause: Duration,
+    /// Who ends the rounds, and not the time alone.
+    pub(super) controller: Option<&'s dyn ReplicationController>,
     /// Which pages the control withholds.
     pub(super) seed: u64,
     /// Whether a guest that QEMU is known to abort with is tapped all the same.
@@ -119,7 +121,8 @@ impl AuditStop<'_> {
         let memories =
             Attached::memories(blocks, &process, &layout).map_err(AttemptError::Moved)?;
         let mut twin = WithheldTwin::new(WITHHELD, self.seed);
-        let mut rounds = RegionRounds::default();
+        findings.tapped(&tap);
+        let mut rounds = findings.no_rounds();
         let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
         let mut judge = CapturedJudge::new(&layout, &memories, &discards, self.max_pause);
         let session = Session {
@@ -148,7 +151,7 @@ impl AuditStop<'_> {
         Ok(judged.map_err(|error| StopError::Broken(error.to_string()))?)
     }
 
-    fn plan(&self) -> SessionPlan<'static> {
+    fn plan(&self) -> SessionPlan<'_> {
         SessionPlan {
             rounds: RoundPlan {
                 interval: self.interval,
@@ -158,7 +161,7 @@ impl AuditStop<'_> {
                 still_every: None,
             },
             guest_time: None,
-            controller: None,
+            controller: self.controller,
             last_stop: LastStop::WritersEnded,
         }
     }

@@ -3,6 +3,7 @@
 use super::CheckConfig;
 use super::select::{CaseSpec, CheckedLog};
 use crate::driver::OwnGuest;
+use crate::host_facts::own_vmm;
 use crate::judge::InPlaceJudge;
 use crate::observer::SessionObserver;
 use crate::session::{LastStop, Session, SessionEnd, SessionPlan};
@@ -23,7 +24,7 @@ use std::fs::File;
 /// The window's size in bytes.
 const DEFAULT_BYTES: u64 = 1 << 20;
 /// How many rounds a case runs, unless told.
-const DEFAULT_ROUNDS: u32 = 100;
+pub(super) const DEFAULT_ROUNDS: u32 = 100;
 /// After how many rounds the judge looks, so that a loss which a later write covers is seen.
 const STILL_EVERY: u32 = 20;
 /// How many pages a control withholds.
@@ -169,7 +170,11 @@ impl CheckRun<'_> {
         let written = judge.written();
         let facts = judge.facts(&end);
         let overrides = self.overrides(spec, &facts, written, recorder.rounds());
-        let trial = trial.rounds(recorder.rounds());
+        let trial = match spec.log {
+            CheckedLog::Kvm(_) => trial.hypervisor(own_vmm()),
+            CheckedLog::Process => trial,
+        };
+        let trial = trial.recorded(&recorder);
         Some(verdict_of(trial, CaseFacts { overrides, ..facts }))
     }
 

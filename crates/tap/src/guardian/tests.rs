@@ -20,8 +20,8 @@ fn golden(name: &str) -> String {
     fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// Every word, in the order of the file: of ours four, of the guardian's one.
-fn words() -> [String; 5] {
+/// Every word, in the order of the file: of ours four, of the guardian's one, and ours with a stream.
+fn words() -> [String; 6] {
     let words: Vec<String> = golden("guardian-words.txt").lines().map(ToOwned::to_owned).collect();
     words.try_into().unwrap()
 }
@@ -56,11 +56,20 @@ fn heard() -> (Guardian, GuardianChannel) {
 
 #[test]
 fn the_words_that_we_say_are_these() {
-    let [watch, unwatch, take_over, dismissed, ended] = words();
+    let [watch, unwatch, take_over, dismissed, ended, stream] = words();
     let (mut guardian, ear) = heard();
     guardian.watch(Duration::from_millis(250)).unwrap();
     guardian.unwatch();
     assert_eq!([word(&ear), word(&ear)], [watch, unwatch]);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    guardian.give_stream(ours.as_fd()).unwrap();
+    drop(ours);
+    match ear.receive(Some(TIMEOUT)).unwrap() {
+        ChannelEvent::WithFds(said, fds) => assert_eq!((said, fds.len()), (stream, 1)),
+        other => panic!("{other:?}"),
+    }
+    // Ours is closed, and theirs was.
+    assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
     ear.send(&ended, &[]).unwrap();
     assert_eq!(guardian.ended_in(), Some('T'));
     drop(guardian);
@@ -81,7 +90,7 @@ fn the_orders_that_we_give_are_these() {
     let guardian = Guardian::post(command, qmp.into(), stream.as_fd(), &note(), &undo()).unwrap();
     // It ends by itself when it has heard the last word.
     drop(guardian);
-    let [.., dismissed, _] = words();
+    let [.., dismissed, _, _] = words();
     assert_eq!(fs::read_to_string(&file).unwrap(), golden("guardian-orders.json") + &dismissed);
 }
 
@@ -142,7 +151,7 @@ fn a_guardian_s_life() {
 
 #[test]
 fn a_guardian_understands_the_words_of_before() {
-    let [watch, unwatch, take_over, dismissed, ended] = words();
+    let [watch, unwatch, take_over, dismissed, ended, _] = words();
     for last in [dismissed, take_over] {
         let mut guardian = GuardianProcess::start();
         guardian.channel.send(&watch, &[]).unwrap();
@@ -160,6 +169,26 @@ fn a_guardian_understands_the_words_of_before() {
         guardian.channel.send(&last, &[]).unwrap();
         assert!(guardian.end(), "{last}");
     }
+}
+
+/// QEMU has connected only after the orders: the stream that is ended is that one.
+#[test]
+fn a_guardian_takes_a_stream_by_the_word_of_before() {
+    let [watch, _, _, dismissed, _, stream] = words();
+    let mut guardian = GuardianProcess::start();
+    let (theirs, ours) = UnixStream::pair().unwrap();
+    theirs.set_read_timeout(Some(TIMEOUT)).unwrap();
+    guardian.channel.send(&stream, &[ours.as_fd()]).unwrap();
+    guardian.channel.send(&watch, &[]).unwrap();
+    word(&guardian.channel);
+    let mut failed = [0; 8];
+    (&theirs).read_exact(&mut failed).unwrap();
+    assert_eq!(failed, [0, 1, 0, 4, 0, 0, 0, 1]);
+    guardian.stream.set_nonblocking(true).unwrap();
+    let first = guardian.stream.read(&mut failed).unwrap_err();
+    assert_eq!(first.kind(), io::ErrorKind::WouldBlock, "the one of the orders was ended as well");
+    guardian.channel.send(&dismissed, &[]).unwrap();
+    assert!(guardian.end());
 }
 
 #[test]

@@ -30,6 +30,8 @@ struct HoldFacts {
 pub(crate) struct HoldChoice {
     ways: Vec<HoldKind>,
     is_mapped: bool,
+    /// Whether this version was seen to be held so with every machine type: of others it shows when it is tried.
+    pub(crate) is_sure: bool,
     /// Why there is no bitmap among them, if it would help and can't be, as the end of a sentence.
     pub(crate) no_bitmap: String,
 }
@@ -66,7 +68,8 @@ pub(crate) fn ways_to_hold(
                 true => String::new(),
                 false => format!("; {}", facts.why_none()),
             };
-            Ok(HoldChoice { ways, is_mapped: facts.is_mapped, no_bitmap })
+            let is_sure = facts.version < ACK_BY_DEVICE;
+            Ok(HoldChoice { ways, is_mapped: facts.is_mapped, is_sure, no_bitmap })
         }
     }
 }

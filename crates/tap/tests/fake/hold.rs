@@ -1,9 +1,14 @@
 //! What holds a QEMU in pre-copy, or does not.
 
 use crate::server::Faults;
-use crate::{CHANGES, Nowhere, connected, guardian, is_as_it_was, target};
-use memtwin_replicate::{CancelToken, RoundKind, Source};
+use crate::{CHANGES, Nowhere, TIMEOUT, connected, guardian, is_as_it_was, target};
+use memtwin_pages::RegionId;
+use memtwin_replicate::{CancelToken, PageReceiver, RoundKind, SinkError, Source};
 use memtwin_tap::{HoldKind, MigrationTap, OpenError};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A QEMU that ignores that it is held (11.1 with a machine type of its own): it goes to its end by itself,
 /// and lets the guest run afterwards, which somebody who had paused it would not.
@@ -35,6 +40,70 @@ fn a_qemu_that_leaves_pre_copy_by_itself_was_not_held() {
             drop(qmp);
             server.done();
         }
+    }
+}
+
+/// Waits with the first page until the guardian has heard this.
+struct Waiting<'w> {
+    file: &'w Path,
+    word: &'w str,
+}
+
+impl Waiting<'_> {
+    fn wait(&self) {
+        let since = Instant::now();
+        while !heard(self.file).contains(self.word) {
+            assert!(since.elapsed() < TIMEOUT, "the guardian has not heard {:?}", self.word);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl PageReceiver for Waiting<'_> {
+    fn pages(&mut self, _: RegionId, _: u64, _: &[u8]) -> Result<(), SinkError> {
+        self.wait();
+        Ok(())
+    }
+
+    fn filled(&mut self, _: RegionId, _: u64, _: u8) -> Result<(), SinkError> {
+        self.wait();
+        Ok(())
+    }
+}
+
+fn heard(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
+
+/// As long as a hold may fail, QEMU may pause the guest at any time: the guardian counts before the first page
+/// is taken, and until QEMU was seen to be held. Where the hold is known it does not count.
+#[test]
+fn a_pause_that_was_not_asked_for_is_counted_as_long_as_it_may_be() {
+    for (version, counts) in [((11, 1), true), ((10, 0), false)] {
+        let faults = Faults { version: Some(version), ..Faults::default() };
+        let (server, mut qmp) = connected(faults);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("words");
+        let guardian = || {
+            let mut command = Command::new("sh");
+            command.args(["-c", "exec cat >\"$1\"", "sh"]).arg(&file);
+            command
+        };
+        let stop = CancelToken::default();
+        let mut tap = MigrationTap::open(&mut qmp, &target(&server), &[], guardian, &stop).unwrap();
+        let word = if counts { "}watch " } else { "}" };
+        let mut receiver = Waiting { file: &file, word };
+        let push_source = tap.push_source().unwrap();
+        push_source.deliver(RoundKind::PreCopy, &mut receiver, &stop).unwrap();
+        let word = if counts { "unwatch" } else { "}" };
+        Waiting { file: &file, word }.wait();
+        // Held as it is, it is let alone.
+        push_source.deliver(RoundKind::Delta, &mut Nowhere, &stop).unwrap();
+        assert_eq!(heard(&file).ends_with("unwatch"), counts, "{}", heard(&file));
+        assert_eq!(heard(&file).contains("watch "), counts, "{}", heard(&file));
+        drop(tap);
+        drop(qmp);
+        server.done();
     }
 }
 

@@ -36,7 +36,7 @@ impl BufferedPages {
         let mut next = 0;
         while next < pages {
             if same(next) {
-                written.false_dirty += 1;
+                written.same.insert(next as u64);
                 next += 1;
                 continue;
             }

@@ -41,9 +41,10 @@ impl MappedPages {
         };
         let mut written = WriteOutcome::default();
         // Fits: the whole file is mapped.
-        for (at, page) in (at as usize..).step_by(page).zip(bytes.chunks_exact(page)) {
+        for (n, page) in (0..).zip(bytes.chunks_exact(page)) {
+            let at = at as usize + n as usize * page.len();
             if mapping.equals(at, page) {
-                written.false_dirty += 1;
+                written.same.insert(n);
             } else {
                 mapping.write(at, page);
                 written.bytes += page.len() as u64;

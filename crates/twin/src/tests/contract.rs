@@ -6,7 +6,7 @@ use crate::page_store::PageAccess;
 use crate::trailer::TRAILER;
 use crate::{Discard, FileTwin, MemoryTwin, TwinError, offset_of};
 use memtwin_pages::{Layout, RegionId, Run};
-use memtwin_replicate::{Sink, SinkError, WriteOutcome};
+use memtwin_replicate::{SamePages, Sink, SinkError, WriteOutcome};
 use proptest::prelude::*;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -77,7 +77,10 @@ fn follow(twin: &mut impl Twin, script: &Script) -> Result<(), TestCaseError> {
         for piece in (Run { first: 0, count: region.pages() }).pieces(script.piece) {
             let bytes = &model[id.0][piece.first as usize * page..piece.end() as usize * page];
             let written = twin.write(id, piece.first, bytes).unwrap();
-            prop_assert_eq!(written, WriteOutcome { false_dirty: 0, bytes: bytes.len() as u64 });
+            prop_assert_eq!(
+                written,
+                WriteOutcome { bytes: bytes.len() as u64, ..WriteOutcome::default() }
+            );
         }
     }
     twin.commit(0).unwrap();
@@ -101,10 +104,11 @@ fn follow(twin: &mut impl Twin, script: &Script) -> Result<(), TestCaseError> {
                 }
             }
             let after = &model[id.0][range];
-            let same = before.chunks(page).zip(after.chunks(page)).filter(|(a, b)| a == b).count();
+            let pairs = (0..).zip(before.chunks(page).zip(after.chunks(page)));
+            let same: SamePages = pairs.filter(|(_, (a, b))| a == b).map(|(n, _)| n).collect();
             let written = twin.write(id, first, after).unwrap();
-            let bytes = (count - same as u64) * page as u64;
-            prop_assert_eq!(written, WriteOutcome { false_dirty: same as u64, bytes });
+            let bytes = (count - same.count()) * page as u64;
+            prop_assert_eq!(written, WriteOutcome { same, bytes });
         }
         twin.commit(round).unwrap();
         read_back(&reader, &layout, &model)?;
@@ -188,11 +192,14 @@ fn and_a_bad_twin_does_not() {
         ) -> Result<WriteOutcome, SinkError> {
             let mut written = match self.1 {
                 Fault::Forgets if self.2 == 1 => {
-                    WriteOutcome { false_dirty: 0, bytes: of.len() as u64 }
+                    WriteOutcome { bytes: of.len() as u64, ..WriteOutcome::default() }
                 }
                 _ => self.0.write(id, first, of)?,
             };
-            written.false_dirty += u64::from(self.1 == Fault::Miscounts);
+            if self.1 == Fault::Miscounts {
+                // A page that none of a write has.
+                written.same.insert(1_000);
+            }
             Ok(written)
         }
         fn commit(&mut self, round: u32) -> Result<(), SinkError> {

@@ -43,7 +43,7 @@ fn sixty_four_gibibytes_of_zeros_cost_nothing() {
     assert_eq!(allotted(&reader), page, "pre-copy");
     // A guest that clears memory: logged, and the same as it was.
     let written = twin.write(RAM, 5, &piece).unwrap();
-    assert_eq!((written.false_dirty, written.bytes), (pages, 0));
+    assert_eq!((written.same.count(), written.bytes), (pages, 0));
     // A judge that looks at it all, in both ways.
     let memory = twin.memory().unwrap();
     let mut read = vec![1; piece.len()];
@@ -63,12 +63,12 @@ fn sixty_four_gibibytes_of_zeros_cost_nothing() {
     let mut one = vec![0; page as usize];
     one[7] = 1;
     let written = twin.write(RAM, 9_000, &one).unwrap();
-    assert_eq!((written.false_dirty, written.bytes), (0, page));
+    assert_eq!((written.same.count(), written.bytes), (0, page));
     assert_eq!(allotted(&reader), 2 * page);
     assert!(!twin.memory().unwrap().equals((9_000 * page) as usize, &piece[..page as usize]));
     // Zero again: it exists, so it has to be written.
     let written = twin.write(RAM, 9_000, &piece[..page as usize]).unwrap();
-    assert_eq!((written.false_dirty, written.bytes), (0, page));
+    assert_eq!((written.same.count(), written.bytes), (0, page));
     assert!(twin.memory().unwrap().equals((9_000 * page) as usize, &piece[..page as usize]));
 }
 

@@ -40,6 +40,10 @@ pub(crate) struct LabCheck {
     /// Where `emulated:NAME` is up, if it was started with --state
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// A directory with Memtwin for the machines that are checked, built before (`cargo xtask guest
+    /// --memtwin`) [default: it is built from the source tree]
+    #[arg(long, value_name = "DIR")]
+    board_programs: Option<PathBuf>,
     /// How long the check of a granule may take
     #[arg(long, default_value = "10m", value_name = "TIME")]
     timeout: Time,
@@ -96,11 +100,12 @@ fn part(arguments: Vec<String>) -> Result<CheckPart, Failure> {
         let line = error.lines().next().unwrap_or_default();
         Failure::usage(format!("after --: {}", line.trim_start_matches("error: ")))
     })?;
-    let OutputArgs { json, format, quiet } = &check.output;
+    let OutputArgs { json, metrics, format, quiet } = &check.output;
     let ours = check.dry_run || check.pieces;
-    if json.is_some() || *quiet || format != "human" || ours || check.memory.is_some() {
+    let saved = json.is_some() || metrics.is_some();
+    if saved || *quiet || format != "human" || ours || check.memory.is_some() {
         return Err(Failure::usage(
-            "after --: --json, --format, --quiet and --dry-run go before it, and --memory is of no use there",
+            "after --: --json, --metrics, --format, --quiet and --dry-run go before it, and --memory is of no use there",
         ));
     }
     Ok(CheckPart::new(arguments, &check.into_config()))
@@ -124,6 +129,7 @@ impl LabCheck {
             kernels: distinct(&self.kernel).into_iter().map(PageKernel::flavour).collect(),
             board: BoardSpec { cpu, cpus, memory, append: String::new() },
             state: self.state,
+            board_programs: self.board_programs,
             timeout: self.timeout.0,
             part,
         })

@@ -11,6 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where the stressor stands in the name of a case: `SOURCE/MODE/BACKING/vcpus=N/STRESSOR`.
 const STRESSOR: usize = 4;
 
+/// More rows than this are folded.
+const LONG: usize = 60;
+
+/// How many cases a cell shows.
+const MARKS: usize = 12;
+
 /// How many skipped cases share a reason before it is said once.
 type Reasons<'r> = BTreeMap<&'r str, u64>;
 
@@ -24,7 +30,7 @@ pub(crate) fn section(id: &str, record: &RunRecord, shown: &BTreeSet<usize>) -> 
     html! {
         h3 { "Cases" }
         @match CaseMatrix::of(cases) {
-            Some(matrix) => (matrix.table(id, shown)),
+            Some(matrix) => (matrix.draw(id, shown)),
             None => (list(id, cases, shown)),
         }
         p.soft {
@@ -50,57 +56,64 @@ fn meaning(standing: CaseStanding) -> &'static str {
     }
 }
 
-/// Rows by all of a name but its stressor, columns by the stressor.
+/// What a case that is a control has as its last part.
+const CONTROL: &str = "control";
+
+/// Rows by source, mode and whatever follows the stressor, a column for each stressor and one for the controls.
 struct CaseMatrix<'r> {
     columns: Vec<&'r str>,
-    rows: Vec<(String, Vec<Option<(usize, &'r Case)>>)>,
-    /// Cases that have no place of their own.
-    more: usize,
+    rows: Vec<(String, Vec<Vec<(usize, &'r Case)>>)>,
 }
 
 impl<'r> CaseMatrix<'r> {
     /// The matrix, if every name has the parts of one and there are several.
     fn of(cases: &'r [Case]) -> Option<Self> {
-        let stressor = |case: &'r Case| case.name().split('/').nth(STRESSOR);
-        if cases.len() < 4 || !cases.iter().all(|case| stressor(case).is_some()) {
+        if cases.len() < 4 {
             return None;
         }
         let mut columns: Vec<&str> = Vec::new();
-        for stressor in cases.iter().filter_map(stressor) {
-            if !columns.contains(&stressor) {
-                columns.push(stressor);
-            }
+        let mut at: BTreeMap<String, usize> = BTreeMap::new();
+        let mut rows: Vec<(String, Vec<Vec<(usize, &Case)>>)> = Vec::new();
+        for (number, case) in cases.iter().enumerate() {
+            let (row, column) = place(case.name())?;
+            let column = columns.iter().position(|known| *known == column).unwrap_or_else(|| {
+                columns.push(column);
+                columns.len() - 1
+            });
             // More than a page has room for: a list is better.
             if columns.len() > COLUMNS {
                 return None;
             }
-        }
-        let mut at: BTreeMap<String, usize> = BTreeMap::new();
-        let mut rows: Vec<(String, Vec<Option<(usize, &Case)>>)> = Vec::new();
-        let mut more = 0;
-        for (number, case) in cases.iter().enumerate() {
-            let mut parts: Vec<&str> = case.name().split('/').collect();
-            let stressor = parts.remove(STRESSOR);
-            let row = *at.entry(parts.join("/")).or_insert_with_key(|key| {
-                rows.push((key.clone(), vec![None; columns.len()]));
+            let row = *at.entry(row).or_insert_with_key(|key| {
+                rows.push((key.clone(), Vec::new()));
                 rows.len() - 1
             });
-            let column = columns.iter().position(|column| *column == stressor)?;
-            let cell = rows.get_mut(row).and_then(|(_, cells)| cells.get_mut(column))?;
-            // Of several runs of a case the worst is shown.
-            match cell {
-                Some((_, there)) if badness(there) >= badness(case) => more += 1,
-                cell => {
-                    more += usize::from(cell.is_some());
-                    *cell = Some((number, case));
-                }
+            let (_, cells) = rows.get_mut(row)?;
+            if cells.len() <= column {
+                cells.resize_with(column + 1, Vec::new);
             }
+            cells.get_mut(column)?.push((number, case));
         }
-        Some(Self { columns, rows, more })
+        for (_, cells) in &mut rows {
+            cells.resize_with(columns.len(), Vec::new);
+            cells.iter_mut().for_each(|cell| cell.sort_by_key(|(_, case)| goodness(case)));
+        }
+        Some(Self { columns, rows })
+    }
+
+    fn draw(&self, id: &str, shown: &BTreeSet<usize>) -> Markup {
+        html! {
+            @if self.rows.len() > LONG {
+                details {
+                    summary { (count(self.rows.len() as u64, "row")) " of " (count(self.columns.len() as u64, "column")) }
+                    (self.table(id, shown))
+                }
+            } @else { (self.table(id, shown)) }
+        }
     }
 
     fn table(&self, id: &str, shown: &BTreeSet<usize>) -> Markup {
-        let rows = LISTED_CASES / self.columns.len().max(1);
+        let rows = LISTED_CASES / (self.columns.len() * MARKS).max(1);
         html! {
             table.matrix {
                 thead { tr {
@@ -112,9 +125,9 @@ impl<'r> CaseMatrix<'r> {
                         tr {
                             th.row scope="row" { (name(row)) }
                             @for cell in cells {
-                                @match cell {
-                                    Some((number, case)) => (square(id, *number, case, shown)),
-                                    None => td {},
+                                td {
+                                    @for (number, case) in cell.iter().take(MARKS) { (mark(id, *number, case, shown)) }
+                                    @if cell.len() > MARKS { "+" (cell.len() - MARKS) }
                                 }
                             }
                         }
@@ -124,29 +137,41 @@ impl<'r> CaseMatrix<'r> {
             @if self.rows.len() > rows {
                 p.soft { (count((self.rows.len() - rows) as u64, "more row")) " in the record." }
             }
-            @if self.more > 0 {
-                p.soft { (count(self.more as u64, "more run")) " of the same cases: a cell shows the worst." }
-            }
         }
     }
 }
 
-fn badness(case: &Case) -> u8 {
+/// The row and the column of a case, by its name.
+fn place(name: &str) -> Option<(String, &str)> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let stressor = *parts.get(STRESSOR)?;
+    let (source, after) = (parts.get(..2)?, parts.get(STRESSOR + 1..)?);
+    let (column, after) = match after {
+        [after @ .., CONTROL] => (CONTROL, after),
+        after => (stressor, after),
+    };
+    Some(([source, after].concat().join("/"), column))
+}
+
+fn goodness(case: &Case) -> u8 {
     match case.standing() {
-        CaseStanding::Skipped => 0,
-        CaseStanding::Passed => 1,
-        CaseStanding::Inconclusive => 2,
-        CaseStanding::Failed => 3,
+        CaseStanding::Failed => 0,
+        CaseStanding::Inconclusive => 1,
+        CaseStanding::Passed => 2,
+        CaseStanding::Skipped => 3,
     }
 }
 
-fn square(id: &str, number: usize, case: &Case, shown: &BTreeSet<usize>) -> Markup {
+fn mark(id: &str, number: usize, case: &Case, shown: &BTreeSet<usize>) -> Markup {
     let standing = case.standing();
-    let mark = html! { span role="img" aria-label=(outcome(case)) title=(outcome(case)) { (sign(standing)) } };
+    let label = format!("{}: {}", name(case.name()), outcome(case));
     html! {
-        td.(class(standing)) {
-            @if shown.contains(&number) { a href=(format!("#{id}-c{number}")) { (mark) } } @else { (mark) }
+        @if shown.contains(&number) {
+            a.(class(standing)) href=(format!("#{id}-c{number}")) aria-label=(label) title=(label) { (sign(standing)) }
+        } @else {
+            span.(class(standing)) role="img" aria-label=(label) title=(label) { (sign(standing)) }
         }
+        " "
     }
 }
 
@@ -172,5 +197,23 @@ fn list(id: &str, cases: &[Case], shown: &BTreeSet<usize>) -> Markup {
         @if cases.len() > LISTED_CASES {
             p.soft { (count((cases.len() - LISTED_CASES) as u64, "more case")) " in the record." }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn a_name_has_its_place() {
+        let at = |name| place(name).map(|(row, column)| (row, column.to_owned()));
+        let cell = |row: &str, column: &str| Some((row.to_owned(), column.to_owned()));
+        assert_eq!(at("kvm/get/shm/vcpus=1/once"), cell("kvm/get", "once"));
+        assert_eq!(at("kvm/get/shm/vcpus=1/once/control"), cell("kvm/get", "control"));
+        assert_eq!(
+            at("kvm/ring/anon/vcpus=2/zero/granule=4k/va=48/host=16k"),
+            cell("kvm/ring/granule=4k/va=48/host=16k", "zero")
+        );
+        assert_eq!(at("audit/pc.ram"), None);
     }
 }

@@ -5,7 +5,7 @@ use crate::picture::legend;
 use crate::picture::spans::{Span, SpanRow, draw};
 use crate::words::{bytes, count, micros, name, number, rate, sentence};
 use maud::{Markup, html};
-use memtwin_report::record::Migration;
+use memtwin_report::record::{Clock, Migration};
 
 /// How many clocks are drawn; a move has five.
 const CLOCKS: usize = 24;
@@ -38,40 +38,47 @@ pub(crate) fn section(id: &str, moved: &Migration) -> Markup {
     }
 }
 
-/// Each clock: what the guest missed, and apart from it the time for which its memory was judged.
+/// Each clock: what the guest missed, and apart from it the time for which its memory was judged, and for which
+/// the route's switch waited.
 fn clocks(id: &str, moved: &Migration) -> Markup {
-    let rows: Vec<SpanRow> = moved
-        .clocks
-        .iter()
-        .take(CLOCKS)
-        .map(|clock| {
-            let apart = clock.us.saturating_sub(clock.without_verify_us);
-            let own = clock.without_verify_us;
-            SpanRow {
-                label: match apart {
-                    0 => format!("{}: {}", name(&clock.name), micros(own)),
-                    apart => format!(
-                        "{}: {}, and {} apart",
-                        name(&clock.name),
-                        micros(own),
-                        micros(apart)
-                    ),
-                },
-                spans: vec![
-                    Span { class: "f-dirty", from: 0, us: own },
-                    Span { class: "f-judge", from: own, us: apart },
-                ],
-            }
-        })
-        .collect();
+    let rows: Vec<SpanRow> =
+        moved.clocks.iter().take(CLOCKS).map(|clock| row(clock, moved)).collect();
     html! {
         @if !rows.is_empty() {
-            (legend(&[("f-dirty", "stood still for the move"),
-                ("f-judge", "apart: its memory was judged, and the route's switch waited for that")]))
+            (legend(&[("f-dirty", "stood still for the move"), ("f-judge", "paused for its memory to be judged"),
+                ("f-zero", "the route's switch waited")]))
             (draw(&format!("{id}-clocks"), "How long the guest stood still, by each clock", &rows))
-            p.soft { "Its memory was judged for " (micros(moved.verify_us)) "." }
+            p.soft {
+                "Apart from the move: its memory was judged for " (micros(moved.verify_us))
+                @if let Some(wait) = moved.route_wait_us {
+                    "; the switch of the route waited " (micros(wait)) " for the guest to say whom it reaches"
+                }
+                "."
+            }
         }
     }
+}
+
+fn row(clock: &Clock, moved: &Migration) -> SpanRow {
+    let own = clock.without_verify_us;
+    let apart = clock.us.saturating_sub(own);
+    let judged = apart.min(moved.verify_us);
+    let waited = (apart - judged).min(moved.route_wait_us.unwrap_or(0));
+    // What is neither is the clock's own account of the pause.
+    let judged = apart - waited;
+    let mut label = format!("{}: {}", name(&clock.name), micros(own));
+    let (after, mut spans) = (own.saturating_add(judged), Vec::new());
+    for (class, from, us, what) in [
+        ("f-dirty", 0, own, ""),
+        ("f-judge", own, judged, "paused for judging"),
+        ("f-zero", after, waited, "waited for the route"),
+    ] {
+        spans.push(Span { class, from, us });
+        if us > 0 && !what.is_empty() {
+            label.push_str(&format!(" + {} {what}", micros(us)));
+        }
+    }
+    SpanRow { label, spans }
 }
 
 /// The rounds one after the other, the rest of the move, and the judging.
@@ -136,5 +143,25 @@ fn rounds(moved: &Migration) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn judging_and_the_route_are_apart() {
+        let moved = Migration { verify_us: 100, route_wait_us: Some(30), ..Migration::default() };
+        let clock = Clock { name: "ping".to_owned(), us: 150, without_verify_us: 20 };
+        let row = row(&clock, &moved);
+        let spans: Vec<_> = row.spans.iter().map(|span| (span.from, span.us)).collect();
+        assert_eq!(spans, [(0, 20), (20, 100), (120, 30)]);
+        assert_eq!(
+            row.label,
+            "ping: 20 us + 100 us paused for judging + 30 us waited for the route"
+        );
+        let plain = Clock { name: "QEMU".to_owned(), us: 20, without_verify_us: 20 };
+        assert_eq!(super::row(&plain, &moved).label, "QEMU: 20 us");
     }
 }

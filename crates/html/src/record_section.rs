@@ -10,7 +10,7 @@ use memtwin_report::headline::Headline;
 use memtwin_report::record::{Case, CaseStanding};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many cases are unfolded.
+/// How many cases that failed are unfolded; of others the first.
 const OPEN: usize = 3;
 
 /// A record, and what it is called: its file.
@@ -64,14 +64,14 @@ fn section(id: &str, titled: &TitledRecord<'_>, several: bool, room: usize) -> O
     };
     let head = |shown: &BTreeSet<usize>| {
         html! {
+            h2 { (name(title)) }
             @if several {
-                h2 { (name(title)) }
                 @let headline = Headline::of(record);
                 p.verdict.(class(headline.standing)) { (headline.sentence) }
             }
             (notes(record))
-            (case_matrix::section(id, record, shown))
             (boards::section(record))
+            (case_matrix::section(id, record, shown))
         }
     };
     // With every case linked it is as long as it can get.
@@ -121,7 +121,9 @@ fn cases(id: &str, cases: &[Case], room: usize) -> BTreeMap<usize, Markup> {
     let (mut sections, mut left) = (BTreeMap::new(), room);
     for number in order {
         let Some(case) = cases.get(number).filter(|case| has_pictures(case)) else { continue };
-        let section = case_section::section(id, number, case, sections.len() < OPEN);
+        let needed = case.standing() == CaseStanding::Failed && sections.len() < OPEN;
+        let open = needed || sections.is_empty();
+        let section = case_section::section(id, number, case, open);
         let Some(less) = left.checked_sub(section.0.len()) else { break };
         left = less;
         sections.insert(number, section);

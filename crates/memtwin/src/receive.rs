@@ -72,10 +72,10 @@ pub(crate) fn run(
             if let Some(JsonTarget::File(path)) = json {
                 memtwin_report::json::save(&record, path).map_err(Failure::environment)?;
             }
-            crate::output::report(&args.output, &record)?;
             if let Some(target) = crate::output::metrics_target(&args.output, code) {
                 metrics::save(&record, &target).map_err(Failure::environment)?;
             }
+            crate::output::report(&args.output, &record)?;
         }
     }
     Ok(code)

@@ -115,16 +115,13 @@ impl CellPicture<'_> {
     }
 }
 
-/// How hot a cell is: by the logarithm, since a few pages are often written all the time.
+/// How hot a cell is: by the root, since a few pages are often written all the time.
 fn level(dirty: u64, most: u64) -> usize {
-    match (dirty, most) {
-        (0, _) => 0,
-        (_, 0 | 1) => LEVELS.len() - 1,
-        (dirty, most) => {
-            let share = (dirty as f64).ln() / (most as f64).ln();
-            1 + ((share * 4.0).round() as usize).min(4)
-        }
+    if dirty == 0 || most == 0 {
+        return 0;
     }
+    let share = (dirty as f64 / most as f64).sqrt();
+    ((share * 5.0).ceil() as usize).clamp(1, LEVELS.len() - 1)
 }
 
 #[cfg(test)]
@@ -135,9 +132,9 @@ mod tests {
     fn the_hottest_cell_has_the_last_level_and_a_cold_one_the_first() {
         assert_eq!(level(0, 100), 0);
         assert_eq!(level(1, 100), 1);
-        assert_eq!(level(10, 100), 3);
+        assert_eq!(level(30, 100), 3);
         assert_eq!(level(100, 100), 5);
         assert_eq!(level(1, 1), 5);
-        assert_eq!(level(u64::MAX, u64::MAX), 5);
+        assert_eq!(level(1, u64::MAX), 1);
     }
 }

@@ -58,6 +58,7 @@ fn seed(record: &RunRecord) -> Option<String> {
         seed.parse::<u64>().ok().map(|seed| seed.to_string())
     };
     let resolved = record.provenance.as_ref().and_then(|run| run.resolved.get("seed"));
+    let resolved = resolved.filter(|seed| !seed.is_null());
     // Typed it is text, chosen by the run a number.
     let resolved = resolved.map(|seed| seed.as_str().map_or(seed.to_string(), str::to_owned));
     let noted = || record.notes.iter().find_map(|note| after(note));

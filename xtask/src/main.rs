@@ -19,6 +19,7 @@ mod packages;
 mod peer;
 mod programs;
 mod promtool;
+mod record_schema;
 mod releases;
 mod repro;
 mod run;
@@ -68,6 +69,8 @@ enum XtaskCommand {
     Peer(peer::Compare),
     /// Reproduce a dirty-log bug of QEMU, or show a layout to be sound
     Repro(repro::Repro),
+    /// Write docs/record.schema.json from the types of the run record
+    RecordSchema,
     /// Audit a board of every target that QEMU emulates, and print the table of them (docs/qemu.md)
     Targets(targets::Targets),
 }
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         XtaskCommand::Fuzz(fuzz) => fuzz.run(&interrupt),
         XtaskCommand::Peer(compare) => compare.run(&interrupt),
         XtaskCommand::Repro(repro) => repro.run(&interrupt),
+        XtaskCommand::RecordSchema => record_schema::write(&interrupt),
         XtaskCommand::Targets(targets) => targets.run(&interrupt),
     });
     if let Err(error) = &passed {

@@ -61,6 +61,12 @@ const PROGRAMS: [SystemProgram; 14] = [
     SystemProgram { name: "chromium", package: "chromium", least: None, only_ci: true },
     SystemProgram { name: "mke2fs", package: "e2fsprogs", least: None, only_ci: false },
     SystemProgram { name: "ssh", package: "openssh-client", least: None, only_ci: false },
+    SystemProgram {
+        name: "jsonschema",
+        package: "python3-jsonschema",
+        least: None,
+        only_ci: false,
+    },
     SystemProgram { name: "socat", package: "socat", least: None, only_ci: false },
     SystemProgram { name: "virsh", package: "libvirt-clients", least: None, only_ci: false },
     SystemProgram { name: "libvirtd", package: "libvirt-daemon", least: None, only_ci: true },

@@ -28,15 +28,18 @@ impl Invocation {
         }
     }
 
-    /// With the options that were found among the words, and the defaults of the others.
-    pub(crate) fn parsed(mut self, matches: &ArgMatches) -> Self {
-        let mut command = matches;
-        while let Some((_, below)) = command.subcommand() {
-            command = below;
+    /// With the options of the command that were found among the words, and the defaults of the others.
+    pub(crate) fn parsed(mut self, mut command: &clap::Command, mut found: &ArgMatches) -> Self {
+        while let Some((name, below)) = found.subcommand()
+            && let Some(subcommand) = command.find_subcommand(name)
+        {
+            (command, found) = (subcommand, below);
         }
-        for id in command.ids().map(clap::Id::as_str) {
-            // A group of options has no value of its own.
-            let Ok(Some(values)) = command.try_get_raw(id) else { continue };
+        // Matches have groups of options too, which are no options.
+        for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
+            let id = option.get_id().as_str();
+            let Ok(Some(values)) = found.try_get_raw(id) else { continue };
+            let name = option.get_long().unwrap_or(id);
             let text = |value: &OsStr| value.to_string_lossy().into_owned();
             let values: Vec<String> = values.map(text).collect();
             let value = match values.as_slice() {
@@ -44,7 +47,7 @@ impl Invocation {
                 [one] => one.as_str().into(),
                 many => many.into(),
             };
-            self.resolved.insert(id.replace('_', "-"), value);
+            self.resolved.insert(name.to_owned(), value);
         }
         self
     }
@@ -69,5 +72,39 @@ impl Invocation {
             git_revision: option_env!("MEMTWIN_REVISION").map(str::to_owned),
             build_profile: env!("MEMTWIN_BUILD_PROFILE").to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn each_option_has_the_value_that_counts_and_nothing_else_is_one() {
+        let words = ["memtwin", "check", "--mode", "ring", "--json", "out"].map(OsString::from);
+        let mut command = Cli::command();
+        let found = command.try_get_matches_from_mut(&words).unwrap();
+        let mut invocation = Invocation::new(&words).parsed(&command, &found);
+        invocation.resolve(ResolvedOptions::from([("seed".to_owned(), 7.into())]));
+        let RunProvenance { arguments, resolved, .. } = invocation.provenance();
+        assert_eq!(arguments.join(" "), "memtwin check --mode ring --json out");
+        let expected = [("mode", json!("ring")), ("all", json!(false)), ("seed", json!(7))];
+        for (name, value) in expected {
+            assert_eq!(resolved[name], value, "{resolved:?}");
+        }
+        let check = command.find_subcommand("check").unwrap();
+        let is_option = |name: &String| {
+            let typed = |option: &clap::Arg| option.get_long() == Some(name);
+            check.get_arguments().any(|option| typed(option) || option.get_id() == name.as_str())
+        };
+        let others: Vec<(&String, &Value)> =
+            resolved.iter().filter(|(name, _)| !is_option(name)).collect();
+        assert_eq!(others, []);
+        // The control: clap's own matches have more.
+        let (_, found) = found.subcommand().unwrap();
+        assert!(found.ids().any(|id| !is_option(&id.as_str().to_owned())));
     }
 }

@@ -41,7 +41,7 @@ fn main() -> std::process::ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let started = Invocation::new(&words);
     let (cli, started) = match parse(&words) {
-        Ok((cli, matches)) => (cli, started.parsed(&matches)),
+        Ok((cli, command, matches)) => (cli, started.parsed(&command, &matches)),
         Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
             let Failure { code, message } = not_text(&words);
             output::say(&format!("memtwin: {message}"));
@@ -66,12 +66,12 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-/// The command line, and every option of it with its value.
-fn parse(words: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
+/// The command line, with all its options and the values that were found.
+fn parse(words: &[OsString]) -> Result<(Cli, clap::Command, ArgMatches), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(words)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    Ok((cli, matches))
+    Ok((cli, command, matches))
 }
 
 /// An argument is not UTF-8, where it is not a path.

@@ -1,5 +1,5 @@
 //! As a service of systemd: the socket that it hands over (sd_listen_fds(3)), and what it is told
-//! (sd_notify(3)). Elsewhere nobody is told anything.
+//! (sd_notify(3)). Where systemd has not started us, nothing is sent.
 
 use listenfd::ListenFd;
 use memtwin_report::Failure;

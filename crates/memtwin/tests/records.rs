@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Place, json, memtwin};
+use common::{Place, conform, json, memtwin, text, validated};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -92,6 +92,9 @@ fn a_replication_and_a_comparison_are_recorded_as_ever() {
     fs::write(place.path("other"), other).unwrap();
     same("differs", &place);
     same("discard", &place);
+    let record = |name: &str| place.path(&format!("{name}.json"));
+    conform(&["replicate", "verify", "differs", "discard"].map(record).each_ref().map(|it| &**it));
+    whole(&json(&record("replicate")));
 }
 
 #[test]
@@ -99,7 +102,74 @@ fn a_check_is_recorded_as_ever() {
     if memtwin_testbed::lacks(&[memtwin_testbed::Need::Kvm]) {
         return;
     }
-    same("check", &Place::new());
+    let place = Place::new();
+    same("check", &place);
+    let record = place.path("check.json");
+    conform(&[&record]);
+    let record = json(&record);
+    whole(&record);
+    assert!(record["provenance"]["resolved"]["seed"].is_u64(), "{:#}", record["provenance"]);
+    assert_eq!(record["host"]["kvm"]["dirty_log"][0], "get", "{:#}", record["host"]);
+    for case in record["cases"].as_array().unwrap() {
+        assert_eq!(case["hypervisor"]["accelerator"], "KVM", "{case:#}");
+    }
+}
+
+/// A record says how it came about, and its heat is that of its rounds.
+fn whole(record: &Value) {
+    let provenance = &record["provenance"];
+    assert!(provenance["started"].as_str() <= provenance["ended"].as_str(), "{provenance:#}");
+    let words: Vec<&str> = provenance["arguments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    assert_eq!(Some(words.join(" ").as_str()), record["command"].as_str());
+    let number = |value: &Value| value.as_u64().unwrap();
+    for case in record["cases"].as_array().unwrap() {
+        let rounds = case["rounds"].as_array().unwrap();
+        let started: Vec<u64> = rounds.iter().map(|round| number(&round["started_us"])).collect();
+        assert!(started.is_sorted(), "{started:?}");
+        let counted = |key: &str| {
+            let later = rounds.iter().filter(|round| round["kind"] != "precopy");
+            later.map(|round| number(&round[key])).sum::<u64>()
+        };
+        let heat = |key: &str| {
+            let buckets = case["regions"].as_array().unwrap().iter();
+            let counts = buckets.flat_map(|region| region["heat"][key].as_array().unwrap());
+            counts.map(number).sum::<u64>()
+        };
+        // A control's log may be left without a page.
+        assert!(counted("dirty_pages") > 0 || !case["control"].is_null(), "{case:#}");
+        assert_eq!(heat("dirty"), counted("dirty_pages"));
+        assert_eq!(heat("false_dirty"), counted("false_dirty_pages"));
+        assert_eq!(heat("lost"), number(&case["lost_pages"]));
+    }
+}
+
+/// The control: a record with a field of another type, or without one, is refused.
+#[test]
+fn what_is_no_record_does_not_conform() {
+    if memtwin_testbed::lacks(&[memtwin_testbed::Need::Program("jsonschema")]) {
+        return;
+    }
+    let place = Place::new();
+    let refused = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut record = recorded("differs");
+        change(&mut record);
+        let path = place.path(name);
+        fs::write(&path, record.to_string()).unwrap();
+        let output = validated(&[&path]);
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (passed, said) = refused("whole", &|_| ());
+    assert!(passed, "records of the first Memtwin conform: {said}");
+    let (passed, said) = refused("type", &|record| record["cases"][0]["lost_pages"] = "two".into());
+    assert!(!passed && said.contains("two"), "{said}");
+    let (passed, said) =
+        refused("gone", &|record| _ = record.as_object_mut().unwrap().remove("host"));
+    assert!(!passed && said.contains("host"), "{said}");
 }
 
 /// The control: a field that is gone, a verdict that is another, a case that is missing.

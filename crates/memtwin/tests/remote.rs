@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Held, Place, expect, json, memtwin, text, until};
+use common::{Held, Place, conform, expect, json, memtwin, text, until};
 use memtwin_testbed::Sshd;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -58,6 +58,7 @@ fn two_commands_give_a_verified_twin() {
         assert!(out.contains("sent "), "{out}");
         assert_eq!(receiver.end().code(), Some(0));
         assert!(same(&place), "{source}");
+        conform(&[&sent, &record]);
         let case = &json(&sent)["cases"][0];
         assert_eq!(case["verdict"], "identical");
         let digest = &case["digest"]["aeshmem"];

@@ -144,8 +144,8 @@ fn smallest_page(arch: &str) -> u64 {
 
 /// When QEMU has collected a block's log it resets the TLB's state for that many bytes from RAM offset 0 on,
 /// and asserts that they lie in one block. It does so for blocks whose log is whole words, as soon as a page
-/// of them was written that it had sent. Whether the guest will do that is all that is not known before: nobody
-/// writes to ROM and flash in a way that is logged, nor to memory that is not plugged.
+/// of them was written that it had sent. Whether the guest will do that is all that is not known before: writes
+/// to ROM and flash are not logged, and memory that is not plugged is not written.
 fn beyond_the_first(
     blocks: &[RamBlock],
     ranges: &[FlatRange],

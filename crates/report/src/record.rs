@@ -14,6 +14,8 @@ mod page;
 mod provenance;
 mod rounds;
 mod schema;
+#[cfg(test)]
+mod schema_file;
 mod sweep;
 mod trial;
 mod unchecked;
@@ -41,8 +43,10 @@ use std::collections::BTreeMap;
 
 /// A run: where it took place, and what each of its cases came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunRecord {
     /// Always [`SchemaVersion`]'s number; a record with another one is not read.
+    #[cfg_attr(test, schemars(with = "u32", range(min = 1, max = 1)))]
     pub schema_version: SchemaVersion,
     /// The subcommand that ran: `check`, `replicate`, …
     pub command: String,

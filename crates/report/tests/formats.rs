@@ -126,3 +126,23 @@ fn formats_are_named() {
     }
     assert!("tap".parse::<Format>().unwrap_err().to_string().contains("'tap'"));
 }
+
+/// A person reads the first ones; the record has all.
+#[test]
+fn a_long_list_of_lost_pages_is_cut_for_a_person_alone() {
+    let case = |count: u64| {
+        let lost = (0..count).map(|page| sample::lost(page, None)).collect();
+        sample::trial("kvm/get/shm/vcpus=1/random").judged(lost, sample::digest(1, 2))
+    };
+    let human = written(vec![case(60)], Format::Human, false);
+    let listed = human.lines().filter(|line| line.contains(" 0x2")).count();
+    assert_eq!(listed, 20, "{human}");
+    assert!(human.contains("  and 40 more: --json FILE writes all of them\n"), "{human}");
+    assert!(human.contains("60 pages lost"), "{human}");
+    let record = serde_json::to_value(run(vec![case(60)])).unwrap();
+    assert_eq!(record["cases"][0]["lost"].as_array().unwrap().len(), 60);
+    assert_eq!(written(vec![case(60)], Format::Ktap, false).matches("# lost page: ").count(), 60);
+    // No more than are listed: nothing is said of more.
+    let few = written(vec![case(20)], Format::Human, false);
+    assert!(!few.contains(" more: "), "{few}");
+}

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// The one region's name.
 const IMAGE: &str = "image";
+/// Of how many pages it is said which bytes differ: the case has all of them.
+const LISTED: usize = 20;
 
 /// Which images to compare.
 #[derive(Clone, Debug)]
@@ -133,6 +135,7 @@ fn lines(config: &VerifyConfig, found: &Comparison) -> Vec<String> {
     let mut lines: Vec<String> = found
         .differing
         .iter()
+        .take(LISTED)
         .map(|page| {
             let at = config.page_size.offset_of(page.page);
             let ranges: Vec<String> = page
@@ -150,6 +153,9 @@ fn lines(config: &VerifyConfig, found: &Comparison) -> Vec<String> {
             format!("page {}: {} bytes differ: {}{within}", page.page, page.bytes, ranges.join(" "))
         })
         .collect();
+    if let more @ 1.. = found.differing.len().saturating_sub(LISTED) {
+        lines.push(format!("and {more} more pages differ: --json FILE writes all of them"));
+    }
     lines.extend(sizes(found));
     for (path, digests, bytes) in
         [(&config.a, &found.memory, found.memory_bytes), (&config.b, &found.twin, found.twin_bytes)]

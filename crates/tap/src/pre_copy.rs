@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 /// How many sections a QEMU has to send, at each throttle at which it is tried, until it is taken to be held.
 const LOOKS: u64 = 2;
-/// QEMU goes by new limits when it has counted anew, which it does ten times a second (BUFFER_DELAY in
+/// QEMU applies new limits when it next updates its counters, ten times a second (BUFFER_DELAY in
 /// migration/migration.c).
 const COUNT_INTERVAL: Duration = Duration::from_millis(150);
 
 impl MigrationTap<'_> {
-    /// Everything once. A QEMU that does not stay in pre-copy is begun with anew, held in another way, as long
-    /// as there is one.
+    /// Everything once. With a QEMU that does not stay in pre-copy the migration is started again with the
+    /// next hold, as long as there is one.
     pub(crate) fn pre_copy(
         &mut self,
         into: &mut dyn PageReceiver,

@@ -121,12 +121,11 @@ impl UndoError {
 }
 
 impl Undo {
-    /// Ends our migration, sees that the guest runs if it did, and puts the settings back. Does
-    /// nothing where there is nothing to do.
+    /// Once our stream was [ended](StreamSocket::end): waits until our migration has ended too, sees that the
+    /// guest runs if it did, and puts the settings back. Does nothing where there is nothing to do.
     ///
     /// Errors: the first thing that failed; the settings are tried also when the guest does not run.
     pub(crate) fn run(&self, qmp: &mut Qmp, stream: &StreamSocket) -> Result<(), UndoError> {
-        stream.end();
         Self::see_it_closed(qmp, stream)?;
         self.settle(qmp)
     }

@@ -1,9 +1,10 @@
 //! What an audit says, in each form; and that a dry run only says it.
 
-use crate::common::{expect, memtwin, text};
+use crate::common::{Place, conform, expect, memtwin, text};
 use crate::machine::{BareMachine, all_identical};
 use memtwin_qemu::{MigrationStatus, migration};
 use memtwin_report::RunRecord;
+use memtwin_report::record::RecordedKind;
 
 #[test]
 fn a_dry_run_changes_nothing() {
@@ -37,7 +38,25 @@ fn each_form() {
     assert!(junit.starts_with("<?xml") && junit.contains("audit/pc.ram"), "{junit}");
     assert!(junit.contains("failures=\"0\""), "{junit}");
     let json = audit(&["--json", "-"]);
-    all_identical(&serde_json::from_str::<RunRecord>(&json).unwrap());
+    let record = serde_json::from_str::<RunRecord>(&json).unwrap();
+    all_identical(&record);
+    let place = Place::new();
+    std::fs::write(place.path("record.json"), &json).unwrap();
+    conform(&[&place.path("record.json")]);
+    for case in &record.cases {
+        let hypervisor = case.hypervisor().unwrap();
+        assert!(hypervisor.name == "QEMU" && hypervisor.version.is_some(), "{hypervisor:?}");
+        assert!(hypervisor.machine.is_some() && hypervisor.hold.is_some(), "{hypervisor:?}");
+        let rounds = case.rounds().iter().filter(|round| round.kind != RecordedKind::PreCopy);
+        let dirty: u64 = rounds.map(|round| round.dirty_pages).sum();
+        if let Some(heat) = &case.regions()[0].heat {
+            assert_eq!(heat.dirty.iter().sum::<u64>(), dirty, "{}", case.name());
+        } else {
+            assert!(case.control().is_some(), "{}", case.name());
+        }
+    }
+    let provenance = record.provenance.unwrap();
+    assert!(provenance.resolved["seed"].is_u64() && provenance.resolved["rounds"] == "2");
     let human = audit(&[]);
     assert!(human.starts_with("QEMU "), "{human}");
     assert!(human.trim_end().lines().last().unwrap().contains("0 pages lost"), "{human}");

@@ -85,7 +85,7 @@ fn a_mapping_of_the_owner_s_is_put_back() {
             assert_ne!(mapped(&mut machine), owners, "the control: it is changed");
             killed_with_guardian(&mut machine, &mut audit, both);
             if both {
-                assert_ne!(mapped(&mut machine), owners, "the control: nobody has put it back");
+                assert_ne!(mapped(&mut machine), owners, "the control: it was not put back yet");
                 expect(0, &mut machine.audit("--rounds 1 --rounds-per-second 20"));
             }
             machine.is_as(&before);

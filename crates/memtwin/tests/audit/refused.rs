@@ -103,7 +103,7 @@ fn a_hazard_that_is_forced_is_one() {
     assert!(said.contains("tlb_reset_dirty_range_all"), "{said}");
 }
 
-/// The same order, of memory of which nothing is plugged: nobody writes it, and QEMU survives.
+/// The same order, of memory of which nothing is plugged: it is not written, and QEMU survives.
 #[test]
 fn memory_that_is_not_plugged_is_no_hazard() {
     let arguments = "-M pc,memory-backend=ram -accel tcg -m 32M,maxmem=4G -bios firmware \

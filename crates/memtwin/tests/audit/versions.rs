@@ -196,7 +196,7 @@ fn whoever_is_killed_no_block_node_stays() {
             assert_ne!(machine.setup(), before, "the control: something is changed");
             killed_with_guardian(&mut machine, &mut audit, both);
             if both {
-                assert_ne!(machine.setup(), before, "the control: nobody has put it back");
+                assert_ne!(machine.setup(), before, "the control: it was not put back yet");
                 expect(0, &mut machine.audit("--rounds 1 --rounds-per-second 20"));
             }
             machine.is_as(&before);

@@ -120,6 +120,22 @@ pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// Holds records against docs/record.schema.json; where there is no validator, that is said.
+pub(crate) fn conform(records: &[&Path]) {
+    if !memtwin_testbed::lacks(&[memtwin_testbed::Need::Program("jsonschema")]) {
+        let output = validated(records);
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    }
+}
+
+/// What the validator says of records.
+pub(crate) fn validated(records: &[&Path]) -> Output {
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/record.schema.json");
+    let mut command = Command::new("jsonschema");
+    records.iter().for_each(|record| _ = command.arg("-i").arg(record));
+    run(command.arg(schema))
+}
+
 /// The cases of a record: name, verdict, passed.
 pub(crate) fn verdicts(record: &Value) -> Vec<(String, String, bool)> {
     let cases = record["cases"].as_array().unwrap();

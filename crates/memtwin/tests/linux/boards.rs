@@ -1,7 +1,9 @@
 //! `memtwin lab` with boards: up, ssh, probe, console, down; killed; and the experiments on a board
 //! with KVM/arm64.
 
-use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until, verdicts};
+use crate::common::{
+    Held, Place, conform, expect, json, memtwin, run_within, text, until, verdicts,
+};
 use memtwin_child::Spawn;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::tcgetattr;
@@ -199,8 +201,14 @@ fn experiment(
     println!("{said}");
     let status = output.status;
     assert_eq!(status.code(), Some(0), "{said}");
+    conform(&[&record]);
     let record = json(&record);
     assert_eq!(record["host"]["arch"], "aarch64", "the board's record");
+    // Each run there says how it came about.
+    let runs: usize = record["remote_runs"]
+        .as_object()
+        .map_or(0, |runs| runs.values().map(|runs| runs.as_array().unwrap().len()).sum());
+    assert!(runs > 0, "{:#}", record["remote_runs"]);
     let found = verdicts(&record);
     assert!(found.iter().all(|(.., passed)| *passed), "{found:?}");
     for (case, verdict) in expected {

@@ -1,6 +1,6 @@
 //! `memtwin lab run replicate`, from the package of a kernel to the three sums.
 
-use crate::common::{Held, Place, expect, json, memtwin, text, until};
+use crate::common::{Held, Place, conform, expect, json, memtwin, text, until};
 use memtwin_child::Spawn;
 use serde_json::Value;
 use std::fs;
@@ -31,6 +31,7 @@ pub(crate) fn three_sides() {
     println!("{err}{out}");
     assert!(err.contains("they differ"), "{err}");
     assert!(err.contains("one RAM block"), "{err}");
+    conform(&[&record]);
     let record = json(&record);
     let [case, control] = record["cases"].as_array().unwrap().as_slice() else {
         panic!("{record}")

@@ -1,6 +1,6 @@
 //! `memtwin lab run check` on two boards, of which the second dies, and on one that dies in the middle.
 
-use crate::common::{Held, Place, expect, json, memtwin, until, verdicts};
+use crate::common::{Held, Place, conform, expect, json, memtwin, until, verdicts};
 use memtwin_child::Spawn;
 use memtwin_lab::remote_runner::check_image;
 use memtwin_lab::{Flavour, Progress};
@@ -48,6 +48,7 @@ pub(crate) fn one_board_dies() {
     command.args(["--granule", "64k", "--va-bits", "42", "--rounds", "5"]);
     let (out, err) = expect(11, command.env("PATH", path.unwrap()).env("TMPDIR", &tmp));
     println!("{err}{out}");
+    conform(&[&record]);
     let record = json(&record);
     let told: Vec<[&str; 2]> = record["cases"]
         .as_array()

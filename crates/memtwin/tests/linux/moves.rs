@@ -1,7 +1,7 @@
 //! `memtwin migrate --hosts local`: a loaded Linux guest between two QEMUs on this machine.
 
 use crate::boards::LONG;
-use crate::common::{Held, Place, expect, json, memtwin, run_within, text, until};
+use crate::common::{Held, Place, conform, expect, json, memtwin, run_within, text, until};
 use memtwin_child::Spawn;
 use memtwin_testbed::Sshd;
 use serde_json::Value;
@@ -73,6 +73,7 @@ pub(crate) fn intact() {
     let record = place.path("out.json");
     let (out, err) = expect(0, migrate(&place).args(["--control", "--json"]).arg(&record));
     println!("{err}{out}");
+    conform(&[&record]);
     let record = json(&record);
     assert_eq!(verdicts(&record), INTACT);
     let migration = &record["migration"];

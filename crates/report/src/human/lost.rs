@@ -1,4 +1,4 @@
-//! Every lost page, named: the list is complete however long it is.
+//! The lost pages, named: the first ones, and where all of them are read.
 
 use super::table::{Cell, TextTable, paint};
 use crate::record::Case;
@@ -6,6 +6,9 @@ use crate::text::{count, one_line};
 use anstyle::{AnsiColor, Style};
 use memtwin_pages::Gpa;
 use std::io::{self, Write};
+
+/// How many pages of a case are listed: the record has all of them.
+const LISTED: usize = 20;
 
 /// Writes the pages that a case lost and that nobody injected, and the injected ones that it did
 /// not find. What a control found as it should is no finding: the record has it.
@@ -15,7 +18,8 @@ pub(super) fn write(case: &Case, to: &mut dyn Write, colour: bool) -> io::Result
     if lost > 0 {
         heading(case, &format!("{} lost", count(lost, "page")), red, to, colour)?;
         lost_pages(case).write(to, "  ", colour)?;
-        if case.unexplained().any(|lost| lost.detail.is_some()) {
+        more(lost, to)?;
+        if case.unexplained().take(LISTED).any(|lost| lost.detail.is_some()) {
             writeln!(to)?;
             details(case).write(to, "  ", colour)?;
         }
@@ -26,9 +30,18 @@ pub(super) fn write(case: &Case, to: &mut dyn Write, colour: bool) -> io::Result
         let what = format!("{} injected and not found", count(missed, "page"));
         heading(case, &what, red, to, colour)?;
         missed_pages(case).write(to, "  ", colour)?;
+        more(missed, to)?;
         writeln!(to)?;
     }
     Ok(())
+}
+
+/// How many of `all` are not listed, and where they are.
+fn more(all: u64, to: &mut dyn Write) -> io::Result<()> {
+    match all.saturating_sub(LISTED as u64) {
+        0 => Ok(()),
+        left => writeln!(to, "  and {left} more: --json FILE writes all of them"),
+    }
 }
 
 fn heading(
@@ -42,7 +55,8 @@ fn heading(
 }
 
 fn lost_pages(case: &Case) -> TextTable {
-    let hint = if case.unexplained().any(|lost| lost.hint.is_some()) { "HINT" } else { "" };
+    let hint =
+        if case.unexplained().take(LISTED).any(|lost| lost.hint.is_some()) { "HINT" } else { "" };
     let mut table = TextTable::new(&[
         "REGION",
         ">GPA",
@@ -52,7 +66,7 @@ fn lost_pages(case: &Case) -> TextTable {
         ">BYTES DIFFER",
         hint,
     ]);
-    for lost in case.unexplained() {
+    for lost in case.unexplained().take(LISTED) {
         table.row([
             Cell::plain(one_line(&lost.region)),
             Cell::plain(lost.gpa.to_string()),
@@ -74,8 +88,8 @@ fn lost_pages(case: &Case) -> TextTable {
 /// The bytes of the pages whose bytes were kept: the first ones.
 fn details(case: &Case) -> TextTable {
     let mut table = TextTable::new(&["REGION", ">OFFSET", ">BYTES", "TWIN", "MEMORY", "FROM BYTE"]);
-    for (lost, detail) in case.unexplained().filter_map(|lost| Some((lost, lost.detail.as_ref()?)))
-    {
+    let listed = case.unexplained().take(LISTED);
+    for (lost, detail) in listed.filter_map(|lost| Some((lost, lost.detail.as_ref()?))) {
         let ranges: Vec<String> = detail
             .ranges
             .iter()
@@ -95,7 +109,7 @@ fn details(case: &Case) -> TextTable {
 
 fn missed_pages(case: &Case) -> TextTable {
     let mut table = TextTable::new(&["REGION", ">GPA", ">PAGE"]);
-    for page in case.missed() {
+    for page in case.missed().take(LISTED) {
         table.row([
             Cell::plain(one_line(&page.region)),
             Cell::plain(page.gpa.to_string()),

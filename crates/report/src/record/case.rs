@@ -10,6 +10,7 @@ use std::time::Duration;
 
 /// What a comparison came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Memory and twin are the same, byte for byte.
@@ -55,11 +56,13 @@ pub enum CaseStanding {
 
 /// A region of a case's source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RegionEntry {
     /// The name of the region entry.
     pub name: String,
     /// Where it begins.
     #[serde(with = "hex_gpa")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0x[0-9a-f]{1,16}$")))]
     pub gpa: Gpa,
     /// How many bytes it has.
     pub bytes: u64,
@@ -70,6 +73,7 @@ pub struct RegionEntry {
 
 /// What was injected on purpose, and what the judge, who was not told, found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ControlResult {
     /// The pages that were suppressed.
     pub injected: BTreeSet<PageAt>,
@@ -95,27 +99,46 @@ impl ControlResult {
 /// Made by [`Case::skipped`] or a [`CaseBuilder`](super::CaseBuilder), or read from a record that does not
 /// contradict itself: `lost_pages`, `found` and `passed` always follow from the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(description = "A case: one source, one way of running it, one verdict."))]
 #[serde(try_from = "super::unchecked::Unchecked")]
 pub struct Case {
+    /// `SOURCE/MODE/BACKING/vcpus=N/STRESSOR` and the like (docs/record.md); a control's ends in `/control`.
     pub(super) name: String,
+    /// `kvm`, `process`, `file`, `qemu:` and its monitor's address, `libvirt:DOMAIN[@URI]`.
     pub(super) source: String,
+    /// What the comparison came to.
     pub(super) verdict: Verdict,
+    /// Why, where the verdict alone does not say it.
     pub(super) reason: Option<String>,
+    /// In bytes; 0 if the source never opened.
     pub(super) page_size: u64,
+    /// The regions of its guest's memory.
     pub(super) regions: Vec<RegionEntry>,
+    /// The committed rounds, in order.
     pub(super) rounds: Vec<RoundEntry>,
+    /// How many pages are lost.
     pub(super) lost_pages: u64,
+    /// Every lost page.
     pub(super) lost: Vec<LostPage>,
+    /// How many pages the guest gave up: not judged, and not among the lost ones.
     pub(super) discarded_pages: u64,
+    /// By region: of the memory and of its twin.
     pub(super) digest: BTreeMap<String, RegionDigests>,
+    /// Of a control: what was injected, and what was found.
     pub(super) control: Option<ControlResult>,
+    /// `identical`, or for a control that what was found is what was injected.
     pub(super) passed: bool,
+    /// Whether the log named a page after pre-copy, where that is asked of this case alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exercised: Option<bool>,
+    /// What a program inside the guest found its memory to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guest_sum: Option<GuestSum>,
+    /// The longest time, in microseconds, that a guest which ran stood still for Memtwin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guest_pause_us: Option<u64>,
+    /// The hypervisor that ran its guest; absent where there is none, or it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hypervisor: Option<HypervisorFacts>,
 }

@@ -11,8 +11,10 @@ pub struct Blake3(pub [u8; 32]);
 
 /// Both digests of the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RecordedDigest {
     /// The BLAKE3 digest, as lower-case hex.
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^[0-9a-f]{64}$")))]
     pub blake3: Blake3,
     /// The BSD checksum, as `sum -r` prints it.
     pub bsd_sum: u16,
@@ -20,6 +22,7 @@ pub struct RecordedDigest {
 
 /// A region's digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RegionDigests {
     /// Of the guest's memory.
     pub memory: RecordedDigest,

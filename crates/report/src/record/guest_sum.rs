@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 /// What `sum -r` in the guest says of the memory that was replicated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GuestSum {
     /// The BSD checksum.
     pub bsd_sum: u16,

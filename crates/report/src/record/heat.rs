@@ -9,6 +9,7 @@ pub const MAX_BUCKETS: u64 = 1024;
 /// Where in a region pages were dirtied, falsely dirtied and lost, from its first page on. Bucket `i` is of
 /// the pages from `i * pages_per_bucket`; the last one may have fewer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HeatMap {
     /// How many pages a bucket has: a power of two.
     pub pages_per_bucket: u64,

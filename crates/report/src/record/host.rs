@@ -5,6 +5,7 @@ use std::thread;
 
 /// What there is to know about a machine when its verdict is compared with another's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HostFacts {
     /// The architecture: `aarch64`, `x86_64`.
     pub arch: String,
@@ -24,6 +25,7 @@ pub struct HostFacts {
 
 /// What a host's KVM offers for a dirty log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KvmFacts {
     /// Memtwin's modes that it has: `get`, `clear`, `ring`.
     pub dirty_log: Vec<String>,

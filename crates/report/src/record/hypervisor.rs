@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is known of the hypervisor that ran a case's guest. What is not known is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HypervisorFacts {
     /// Its name: `QEMU`, or `Memtwin's own VMM`.
     pub name: String,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A migration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Migration {
     /// Where the guest ran when it was over: `destination`, `source` or `nowhere`.
     pub guest: String,
@@ -35,6 +36,7 @@ pub struct Migration {
 
 /// A clock that saw the guest stand still.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clock {
     /// The name.
     pub name: String,
@@ -46,6 +48,7 @@ pub struct Clock {
 
 /// A round of pre-copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MigrationRound {
     /// Its number.
     pub n: u64,
@@ -63,6 +66,7 @@ pub struct MigrationRound {
 
 /// What the load achieved, in pages per second, and how many of its intervals went by without a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LoadEntry {
     /// Before.
     pub pages_per_second_before: u64,

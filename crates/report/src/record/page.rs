@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 /// Which page.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PageAt {
     /// The name of its region.
     pub region: String,
     /// Where it begins.
     #[serde(with = "hex_gpa")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0x[0-9a-f]{1,16}$")))]
     pub gpa: Gpa,
 }
 
@@ -23,11 +25,13 @@ impl PageAt {
 
 /// A lost page: its bytes differ from the twin's although the log was clean.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LostPage {
     /// The name of its region.
     pub region: String,
     /// Where it begins.
     #[serde(with = "hex_gpa")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0x[0-9a-f]{1,16}$")))]
     pub gpa: Gpa,
     /// The round in which it last went to the twin; 0 is pre-copy.
     pub last_round: u32,
@@ -44,6 +48,7 @@ pub struct LostPage {
 
 /// Where exactly a lost page differs, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Detail {
     /// Where the page begins in its region, in bytes.
     pub offset: u64,

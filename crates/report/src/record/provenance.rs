@@ -11,6 +11,7 @@ pub type ResolvedOptions = BTreeMap<String, Value>;
 
 /// How a run came about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunProvenance {
     /// When it began: RFC 3339, UTC.
     pub started: String,
@@ -19,7 +20,7 @@ pub struct RunProvenance {
     /// The arguments as they were typed, the program's name first; bytes that are no text are replaced.
     pub arguments: Vec<String>,
     /// Each option with the value that counted: what was typed, else the default, else what the run chose
-    /// by itself (the seed). By the option's name without its dashes.
+    /// (the seed). By the option's name without its dashes.
     #[serde(default)]
     pub resolved: ResolvedOptions,
     /// The git revision that Memtwin was built from, with `-dirty` behind it if the sources were changed;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// Which part a round plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RecordedKind {
     /// Every page: round 0.
@@ -18,6 +19,7 @@ pub enum RecordedKind {
 
 /// A committed round. Times are in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RoundEntry {
     /// Its number; pre-copy is 0.
     pub n: u32,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A sweep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sweep {
     /// What limited the bandwidth: `max-bandwidth` (QEMU) or `tc tbf` (the boards' kernels).
     pub limited_by: String,
@@ -28,6 +29,7 @@ pub struct Sweep {
 
 /// What a migration without load and limit has shown of the link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unloaded {
     /// Bytes per second, in its best second.
     pub bytes_per_second: u64,
@@ -39,6 +41,7 @@ pub struct Unloaded {
 
 /// A load while nothing moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SweepLoad {
     /// Its interval.
     pub interval_ms: u64,
@@ -52,6 +55,7 @@ pub struct SweepLoad {
 
 /// What a load achieved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Achieved {
     /// Pages per second.
     pub pages_per_second: u64,
@@ -63,6 +67,7 @@ pub struct Achieved {
 
 /// A point of a dirty-rate curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CurvePoint {
     /// Within this time
     pub us: u64,
@@ -72,6 +77,7 @@ pub struct CurvePoint {
 
 /// A migration that was predicted and tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SweepCell {
     /// The load's interval.
     pub interval_ms: u64,
@@ -87,6 +93,7 @@ pub struct SweepCell {
 
 /// What was predicted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Predicted {
     /// `converges`, `too-late` or `never`.
     pub outcome: String,
@@ -98,6 +105,7 @@ pub struct Predicted {
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Observed {
     /// Whether the guest moved.
     pub moved: bool,
@@ -119,6 +127,7 @@ pub struct Observed {
 
 /// The smallest interval that converges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Smallest {
     /// On a link of this bandwidth.
     pub bits_per_second: u64,

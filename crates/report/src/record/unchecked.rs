@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The fields of a case, which may contradict each other.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Unchecked {
     name: String,
     source: String,

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// `memtwin lab run audit`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LabAudit {
-    /// How long the audit goes on
+    /// How long the audit goes on at least; it goes on until each device was seen to write
     #[arg(long, default_value = "20s", value_name = "TIME")]
     seconds: Time,
     /// Where: local; emulated, a board that is booted for it; emulated:NAME, a board of `memtwin lab

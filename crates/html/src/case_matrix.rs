@@ -59,10 +59,13 @@ fn meaning(standing: CaseStanding) -> &'static str {
 /// What a case that is a control has as its last part.
 const CONTROL: &str = "control";
 
+/// What a row is called, and of each column the cases, each with its number.
+type MatrixRow<'r> = (String, Vec<Vec<(usize, &'r Case)>>);
+
 /// Rows by source, mode and whatever follows the stressor, a column for each stressor and one for the controls.
 struct CaseMatrix<'r> {
     columns: Vec<&'r str>,
-    rows: Vec<(String, Vec<Vec<(usize, &'r Case)>>)>,
+    rows: Vec<MatrixRow<'r>>,
 }
 
 impl<'r> CaseMatrix<'r> {
@@ -73,7 +76,7 @@ impl<'r> CaseMatrix<'r> {
         }
         let mut columns: Vec<&str> = Vec::new();
         let mut at: BTreeMap<String, usize> = BTreeMap::new();
-        let mut rows: Vec<(String, Vec<Vec<(usize, &Case)>>)> = Vec::new();
+        let mut rows: Vec<MatrixRow<'_>> = Vec::new();
         for (number, case) in cases.iter().enumerate() {
             let (row, column) = place(case.name())?;
             let column = columns.iter().position(|known| *known == column).unwrap_or_else(|| {

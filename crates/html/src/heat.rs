@@ -30,6 +30,11 @@ pub(crate) fn section(id: &str, case: &Case) -> Markup {
         entries.extend([("h0", "not dirtied"), ("h2", "dirtied"), ("h5", "dirtied most often")]);
         entries.push(("f-false", "falsely dirtied"));
     }
+    let has_unknown =
+        |region: &RegionHeat<'_>| region.entry.heat.is_none() || !places(region).is_empty();
+    if regions.iter().take(REGIONS).any(has_unknown) {
+        entries.push(("f-unknown", "not recorded how often"));
+    }
     entries.push(("f-lost", "lost"));
     if is_control {
         entries.push(("f-found", "injected and found"));

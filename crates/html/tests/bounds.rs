@@ -80,7 +80,7 @@ fn many_records_share_a_page() {
 fn many_changes_have_their_number() {
     let case =
         |n: usize| CaseBuilder::new(format!("{n}{}", "é".repeat(300)), "kvm", &Layout::default());
-    let before = (0..5_000).map(|n| case(n).judged(Vec::new(), BTreeMap::new()));
+    let before = (0..12_000).map(|n| case(n).judged(Vec::new(), BTreeMap::new()));
     let comparison = Comparison::of(&[record(before.collect())], &[record(Vec::new())]);
     let text = comparison_page(&["a".to_owned()], &["b".to_owned()], &comparison);
     assert!(text.len() < MAX_BYTES, "{} bytes", text.len());

@@ -16,6 +16,7 @@ use std::path::Path;
 
 /// Errors if the record, its page or the metrics could not be saved: asked before a run, so that its work is not lost.
 pub(crate) fn probe(args: &cli::OutputArgs) -> Result<(), Failure> {
+    apart(args)?;
     args.json.as_ref().map_or(Ok(()), JsonTarget::probe).map_err(Failure::environment)?;
     let page = args.report.as_deref();
     page.map_or(Ok(()), |path| save::probe(path, SaveOption::Report))
@@ -50,6 +51,31 @@ pub(crate) fn progress_mode(args: &cli::OutputArgs) -> ProgressMode {
 /// The record with these notes, and with how the run came about.
 pub(crate) fn complete(run: &Invocation, record: RunRecord, notes: Vec<String>) -> RunRecord {
     RunRecord { provenance: Some(run.provenance()), ..record.with_notes(notes) }
+}
+
+/// Errors if two of the files are the same one: only what is written last would be there.
+fn apart(args: &cli::OutputArgs) -> Result<(), Failure> {
+    let json = match &args.json {
+        Some(JsonTarget::File(path)) => Some(path),
+        _ => None,
+    };
+    let files = [
+        ("--json", json),
+        ("--report", args.report.as_ref()),
+        ("--metrics", args.metrics.as_ref()),
+    ];
+    let files = files.map(|(option, path)| path.map(|path| (option, path)));
+    let files: Vec<_> = files.into_iter().flatten().collect();
+    for (at, (option, path)) in files.iter().enumerate() {
+        let same = files.iter().take(at).find(|(_, earlier)| save::same_file(earlier, path));
+        if let Some((earlier, _)) = same {
+            return Err(Failure::usage(format!(
+                "{earlier} and {option} both name {}; give one of them another path",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Writes the record's page, if it is wanted.

@@ -4,13 +4,21 @@ use crate::cli::Report;
 use crate::output;
 use memtwin_html::{TitledRecord, comparison_page, report_page};
 use memtwin_report::comparison::Comparison;
-use memtwin_report::save::{SaveOption, probe};
+use memtwin_report::save::{SaveOption, probe, same_file};
 use memtwin_report::{ExitCode, Failure, RunRecord, json};
 use std::path::PathBuf;
 
 /// Reads the records, and writes what was asked for.
 pub(crate) fn run(args: &Report) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.output {
+        let read = args.records.iter().chain(&args.compare).find(|read| same_file(read, path));
+        if let Some(read) = read {
+            return Err(Failure::usage(format!(
+                "--output {}: that is the record {}, which the page would replace; give another path",
+                path.display(),
+                read.display()
+            )));
+        }
         probe(path, SaveOption::Output).map_err(Failure::environment)?;
     }
     if args.compare.is_empty() { pages(args) } else { compare(args) }
@@ -29,8 +37,9 @@ fn compare(args: &Report) -> Result<ExitCode, Failure> {
     let before = || args.compare.iter().step_by(2);
     let after = || args.compare.iter().skip(1).step_by(2);
     let comparison = Comparison::of(&read(before())?, &read(after())?);
-    output::compared(&comparison)?;
-    save(args, &comparison_page(&titles(before()), &titles(after()), &comparison))?;
+    // Each is written also if the other fails.
+    let shown = output::compared(&comparison);
+    save(args, &comparison_page(&titles(before()), &titles(after()), &comparison)).and(shown)?;
     Ok(comparison.exit_code())
 }
 

@@ -138,8 +138,7 @@ impl Comparison {
 }
 
 fn case_change(name: &str, (before, after): &(CaseRuns<'_>, CaseRuns<'_>)) -> CaseChange {
-    let standings = |runs: &CaseRuns<'_>| (!runs.is_empty()).then(|| runs.standings());
-    let (was, is) = (standings(before), standings(after));
+    let (was, is) = (before.standings(), after.standings());
     let (verdict, why) = verdicts::change(was, is);
     let measures = measure::changes(before, after);
     let worst = measures.iter().filter_map(|measure| measure.change).max();

@@ -51,7 +51,7 @@ pub fn save(record: &RunRecord, path: &Path) -> Result<(), SaveError> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The system refuses.
-    #[error("can't read {}: {error}", path.display())]
+    #[error("can't read {}: {error}; expected a run record, as --json writes it", path.display())]
     Io {
         /// The path that was asked for.
         path: PathBuf,

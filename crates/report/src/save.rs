@@ -1,8 +1,11 @@
 //! A file that is written whole or not at all: the record, its page.
 
 use memtwin_safe_path::{Place, SafePathError};
+use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// As any new file has them; the umask takes its part off.
@@ -103,8 +106,57 @@ pub fn save(
     draft.commit().map(drop).map_err(&failed)
 }
 
+/// What a path names: two paths that name the same file have the same.
+#[derive(PartialEq, Eq)]
+enum FileName {
+    /// A file that is there: its device and its number there.
+    Inode(u64, u64),
+    /// One that is still to be made: its directory, and its name there.
+    New(PathBuf, OsString),
+}
+
+impl FileName {
+    /// Nothing of a device, a pipe or a socket, which takes what several write, nor where no file can be made.
+    fn of(path: &Path) -> Option<Self> {
+        match fs::metadata(path) {
+            Ok(found) => found.is_file().then(|| Self::Inode(found.dev(), found.ino())),
+            Err(_) => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let directory = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
+                Some(Self::New(directory, path.file_name()?.to_owned()))
+            }
+        }
+    }
+}
+
+/// Whether writing to one path would overwrite what is, or will be, at the other.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    FileName::of(one).is_some_and(|name| FileName::of(other) == Some(name))
+}
+
 fn pour(write: impl Fn(&mut dyn Write) -> io::Result<()>, file: impl Write) -> io::Result<()> {
     let mut buffer = BufWriter::new(file);
     write(&mut buffer)?;
     buffer.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_same_by_each_of_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        assert!(same_file(&at("new"), &at("sub/../new")));
+        assert!(!same_file(&at("new"), &at("other")));
+        fs::write(at("old"), "").unwrap();
+        fs::hard_link(at("old"), at("second")).unwrap();
+        std::os::unix::fs::symlink("old", at("link")).unwrap();
+        assert!(same_file(&at("old"), &at("second")) && same_file(&at("link"), &at("second")));
+        assert!(!same_file(&at("old"), &at("new")));
+        // What several write to one after the other is no file to be replaced.
+        assert!(!same_file(Path::new("/dev/null"), Path::new("/dev/null")));
+    }
 }

@@ -31,6 +31,8 @@ pub(super) struct CellPicture<'r> {
 /// What a cell shows.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
+    /// Whether the record says how often it was dirtied.
+    known: bool,
     dirty: u64,
     false_dirty: u64,
     lost: u64,
@@ -51,9 +53,11 @@ impl CellPicture<'_> {
         let found = runs(&|cell| cell.lost == 0 && cell.found > 0);
         let body = html! {
             @for (at, class) in LEVELS.iter().enumerate() {
-                @let runs = runs(&|cell| level(cell.dirty, most) == at);
+                @let runs = runs(&|cell| cell.known && level(cell.dirty, most) == at);
                 @if !runs.is_empty() { path.(*class) d=(grid.path(&runs, 1.0)) {} }
             }
+            @let unknown = runs(&|cell| !cell.known);
+            @if !unknown.is_empty() { path.f-unknown d=(grid.path(&unknown, 1.0)) {} }
             @let runs = runs(&|cell| cell.false_dirty > 0);
             @if !runs.is_empty() { path.f-false d=(grid.path(&runs, 0.25)) {} }
             (self.told("f-lost", grid, &lost))
@@ -63,7 +67,7 @@ impl CellPicture<'_> {
             cells.iter().fold(0, |sum: u64, cell| sum.saturating_add(of(cell)))
         };
         let mut description = count(self.pages, "page");
-        if most > 0 {
+        if cells.iter().any(|cell| cell.known) {
             description.push_str(&format!(
                 ", named by the log {} times, {} falsely",
                 number(sum(|cell| cell.dirty)),
@@ -88,9 +92,11 @@ impl CellPicture<'_> {
     fn cell(&self, at: u64) -> Cell {
         let first = self.first_page + at * self.per_cell;
         let pages = self.per_cell.min(self.first_page + self.pages - first);
-        let (dirty, false_dirty) = self.region.heat(first, self.per_cell);
+        let heat = self.region.heat(first, self.per_cell);
+        let (dirty, false_dirty) = heat.unwrap_or_default();
         let of = |sorted: &[u64]| within(sorted, first, pages);
-        Cell { dirty, false_dirty, lost: of(&self.region.lost), found: of(&self.region.found) }
+        let (lost, found) = (of(&self.region.lost), of(&self.region.found));
+        Cell { known: heat.is_some(), dirty, false_dirty, lost, found }
     }
 
     fn first_of(&self, run: CellRun) -> u64 {

@@ -23,7 +23,10 @@ pub(crate) struct RegionHeat<'r> {
 impl<'r> RegionHeat<'r> {
     /// The regions of a case that have a page, those with lost pages first, then the larger ones.
     pub(crate) fn of(case: &'r Case) -> Vec<Self> {
-        let page_size = case.page_size().max(1);
+        // Without a page size there are no pages to draw.
+        let Some(page_size) = Some(case.page_size()).filter(|size| *size > 0) else {
+            return Vec::new();
+        };
         let mut regions: Vec<Self> = Vec::new();
         let mut by_name: HashMap<&str, usize> = HashMap::new();
         for entry in case.regions().iter().filter(|entry| entry.bytes >= page_size) {
@@ -75,12 +78,11 @@ impl<'r> RegionHeat<'r> {
         format!("{:#x}", self.entry.gpa.0.saturating_add(offset))
     }
 
-    /// How often pages from `first` on, so many, were dirtied and falsely dirtied, where that is known of whole
-    /// buckets.
-    pub(crate) fn heat(&self, first: u64, pages: u64) -> (u64, u64) {
-        let Some(heat) = &self.entry.heat else { return (0, 0) };
+    /// How often pages from `first` on, so many, were dirtied and falsely dirtied. Known of whole buckets only.
+    pub(crate) fn heat(&self, first: u64, pages: u64) -> Option<(u64, u64)> {
+        let heat = self.entry.heat.as_ref()?;
         if pages < self.pages_per_bucket {
-            return (0, 0);
+            return None;
         }
         let bucket =
             |page: u64| usize::try_from(page / self.pages_per_bucket).unwrap_or(usize::MAX);
@@ -89,7 +91,7 @@ impl<'r> RegionHeat<'r> {
             let counts = counts.get(from..to.min(counts.len())).unwrap_or_default();
             counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count))
         };
-        (sum(&heat.dirty), sum(&heat.false_dirty))
+        Some((sum(&heat.dirty), sum(&heat.false_dirty)))
     }
 }
 
@@ -110,5 +112,33 @@ mod tests {
         assert_eq!(within(&pages, 4, 5), 2);
         assert_eq!(within(&pages, 9, u64::MAX), 1);
         assert_eq!(within(&[], 0, 10), 0);
+    }
+
+    #[test]
+    fn of_a_part_of_a_bucket_no_heat_is_known() {
+        let heat =
+            HeatMap { dirty: vec![5, 7], false_dirty: vec![1, 2], ..HeatMap::of_pages(1500) };
+        let mut entry = RegionEntry {
+            name: "ram".to_owned(),
+            gpa: memtwin_pages::Gpa(0),
+            bytes: 1500 * 4096,
+            heat: Some(heat),
+        };
+        let of = |entry: &RegionEntry, pages| {
+            let region = RegionHeat {
+                entry,
+                page_size: 4096,
+                pages: 1500,
+                pages_per_bucket: 2,
+                lost: Vec::new(),
+                found: Vec::new(),
+            };
+            region.heat(0, pages)
+        };
+        assert_eq!(of(&entry, 2), Some((5, 1)));
+        assert_eq!(of(&entry, 4), Some((12, 3)));
+        assert_eq!(of(&entry, 1), None);
+        entry.heat = None;
+        assert_eq!(of(&entry, 2), None);
     }
 }

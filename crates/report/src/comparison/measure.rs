@@ -124,7 +124,7 @@ impl Measure {
 fn dirty_rate(case: &Case) -> Option<f64> {
     let deltas = || case.rounds().iter().filter(|round| round.kind == RecordedKind::Delta);
     let began = case.rounds().first()?.started_us?;
-    let ended = deltas().last()?.started_us?;
+    let ended = deltas().next_back()?.started_us?;
     let us = ended.checked_sub(began).filter(|us| *us > 0)?;
     let pages = total(deltas().map(|round| round.dirty_pages));
     Some(pages as f64 * case.page_size() as f64 * 1e6 / us as f64)

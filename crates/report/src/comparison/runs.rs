@@ -66,10 +66,6 @@ impl<'r> CaseRuns<'r> {
         self.moves.push(migration);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.cases.is_empty() && self.moves.is_empty()
-    }
-
     /// Those that have a verdict: what broke off early has measured something else.
     pub(super) fn judged(&self) -> impl Iterator<Item = &'r Case> {
         let judged =
@@ -77,9 +73,9 @@ impl<'r> CaseRuns<'r> {
         self.cases.iter().copied().filter(judged)
     }
 
-    pub(super) fn standings(&self) -> Standings {
-        // A move that is over has been seen, whatever its cases say.
-        let mut standings = Standings { passed: self.moves.len() as u64, ..Standings::default() };
+    /// What the cases came to; nothing if there is none. The clocks of a move are no verdict.
+    pub(super) fn standings(&self) -> Option<Standings> {
+        let mut standings = Standings::default();
         for case in &self.cases {
             *match case.standing() {
                 CaseStanding::Passed => &mut standings.passed,
@@ -88,6 +84,6 @@ impl<'r> CaseRuns<'r> {
                 CaseStanding::Skipped => &mut standings.skipped,
             } += 1;
         }
-        standings
+        (!self.cases.is_empty()).then_some(standings)
     }
 }

@@ -7,9 +7,12 @@ use std::collections::BTreeSet;
 /// How many characters of a command line are quoted.
 const QUOTED: usize = 300;
 
+/// What a setting is called, and what it was in a run, if the record says so.
+type Setting = (&'static str, fn(&RunRecord) -> Option<String>);
+
 /// A line for each setting in which they differ.
 pub(super) fn differences(before: &[RunRecord], after: &[RunRecord]) -> Vec<String> {
-    let settings: [(&str, fn(&RunRecord) -> Option<String>); 11] = [
+    let settings: [Setting; 11] = [
         ("Memtwin", |record| Some(record.version.clone())),
         ("Memtwin's revision", |record| record.provenance.as_ref()?.git_revision.clone()),
         ("build", |record| Some(record.provenance.as_ref()?.build_profile.clone())),
@@ -71,9 +74,11 @@ fn without_paths(command: &str) -> String {
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
         match word {
-            "--json" | "--report" | "--seed" => drop(words.next()),
+            "--json" | "--report" | "--metrics" | "--seed" => drop(words.next()),
             "--quiet" | "-q" => {}
-            _ if ["--json=", "--report=", "--seed="].iter().any(|own| word.starts_with(own)) => {}
+            _ if ["--json=", "--report=", "--metrics=", "--seed="]
+                .iter()
+                .any(|own| word.starts_with(own)) => {}
             word => kept.push(word),
         }
     }
@@ -96,7 +101,10 @@ mod tests {
         let after = record("./memtwin check --quiet --json=b.json", &["to repeat: --seed 2"]);
         let lines = differences(std::slice::from_ref(&before), &[after]);
         assert_eq!(lines, ["seed: 1 before, 2 after"]);
-        assert_eq!(differences(&[before.clone()], &[before]), [""; 0]);
+        assert_eq!(
+            differences(std::slice::from_ref(&before), std::slice::from_ref(&before)),
+            [""; 0]
+        );
     }
 
     #[test]

@@ -157,6 +157,13 @@ impl Chromium {
         found["result"]["value"].clone()
     }
 
+    /// Waits until an expression is true: a change of how the page is shown takes the browser a moment.
+    pub(crate) fn until(&mut self, expression: &str) {
+        let found =
+            wait_for(LIMIT, POLL_INTERVAL, || (self.look(expression) == true).then_some(()));
+        assert!(found.is_some(), "{expression} did not become true");
+    }
+
     /// What the console has of errors and warnings, and each request but the one for the page.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
         // An answer comes after the events before it.

@@ -33,7 +33,7 @@ pub(crate) fn section(id: &str, record: &RunRecord, shown: &BTreeSet<usize>) -> 
             Some(matrix) => (matrix.draw(id, shown)),
             None => (list(id, cases, shown)),
         }
-        p.soft {
+        p.legend.soft {
             @for standing in [CaseStanding::Passed, CaseStanding::Failed, CaseStanding::Inconclusive, CaseStanding::Skipped] {
                 span.(class(standing)) { (sign(standing)) " " (meaning(standing)) } " "
             }
@@ -180,19 +180,19 @@ fn mark(id: &str, number: usize, case: &Case, shown: &BTreeSet<usize>) -> Markup
 
 fn list(id: &str, cases: &[Case], shown: &BTreeSet<usize>) -> Markup {
     html! {
-        table.cases {
+        table.stack.cases {
             thead { tr { th scope="col" { "Case" } th scope="col" { "Verdict" } th.n scope="col" { "Dirty" } th.n scope="col" { "Lost" } } }
             tbody {
                 @for (number, case) in cases.iter().enumerate().take(LISTED_CASES) {
                     tr {
-                        th scope="row" {
+                        th scope="row" data-label="Case" {
                             @if shown.contains(&number) {
                                 a href=(format!("#{id}-c{number}")) { (name(case.name())) }
                             } @else { (name(case.name())) }
                         }
-                        td { (badge(case.standing(), &outcome(case))) }
-                        td.n { (crate::words::number(case.dirty_pages())) }
-                        td.n { (crate::words::number(case.unexplained().count() as u64)) }
+                        td data-label="Verdict" { (badge(case.standing(), &outcome(case))) }
+                        td.n data-label="Dirty" { (crate::words::number(case.dirty_pages())) }
+                        td.n data-label="Lost" { (crate::words::number(case.unexplained().count() as u64)) }
                     }
                 }
             }

@@ -19,7 +19,9 @@ const CLOSE: u64 = 512;
 
 /// The regions of a case, those with lost pages first.
 pub(crate) fn section(id: &str, case: &Case) -> Markup {
-    let regions = RegionHeat::of(case);
+    // Of a region without heat only its lost pages can be drawn.
+    let mut regions = RegionHeat::of(case);
+    regions.retain(RegionHeat::is_drawn);
     if regions.is_empty() {
         return html! {};
     }

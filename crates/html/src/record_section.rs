@@ -2,7 +2,7 @@
 
 use crate::limits::{BUDGET, NOTES};
 use crate::marks::class;
-use crate::words::{count, name, sentence};
+use crate::words::{count, line, name};
 use crate::{boards, case_matrix, case_section, frame, migration, provenance, sweep};
 use maud::{Markup, html};
 use memtwin_report::RunRecord;
@@ -69,9 +69,9 @@ fn section(id: &str, titled: &TitledRecord<'_>, several: bool, room: usize) -> O
                 @let headline = Headline::of(record);
                 p.verdict.(class(headline.standing)) { (headline.sentence) }
             }
-            (notes(record))
             (boards::section(record))
             (case_matrix::section(id, record, shown))
+            (notes(record))
         }
     };
     // With every case linked it is as long as it can get.
@@ -96,7 +96,8 @@ fn section(id: &str, titled: &TitledRecord<'_>, several: bool, room: usize) -> O
 fn notes(record: &RunRecord) -> Markup {
     html! {
         @if !record.notes.is_empty() {
-            ul.notes { @for note in record.notes.iter().take(NOTES) { li { (sentence(note)) } } }
+            h3 { "Notes of the run" }
+            ul.notes { @for note in record.notes.iter().take(NOTES) { li { (line(note)) } } }
             @if record.notes.len() > NOTES {
                 p.soft { (count((record.notes.len() - NOTES) as u64, "more note")) " in the record." }
             }

@@ -13,6 +13,16 @@ pub(crate) fn sentence(text: &str) -> String {
     memtwin_report::clipped(text, SENTENCE)
 }
 
+/// A line from a record whose spaces count, as those of a table do.
+pub(crate) fn line(text: &str) -> String {
+    let kept = |text: &str| text.chars().take(SENTENCE).collect::<String>();
+    let line = memtwin_report::plain(&kept(text));
+    match kept(&line) {
+        shown if shown.len() == line.len() && text.chars().count() <= SENTENCE => shown,
+        cut => format!("{cut}…"),
+    }
+}
+
 /// `29,298`.
 pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();
@@ -79,6 +89,16 @@ pub(crate) fn percent(part: u64, of: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_keeps_its_spaces_and_is_cut() {
+        assert_eq!(line("by  seen\u{1b}"), "by  seen\\u{1b}");
+        assert_eq!(line(&"é".repeat(SENTENCE)), "é".repeat(SENTENCE));
+        for long in ["é".repeat(SENTENCE + 1), "\n".repeat(SENTENCE)] {
+            assert!(line(&long).ends_with('…'));
+            assert_eq!(line(&long).chars().count(), SENTENCE + 1);
+        }
+    }
 
     #[test]
     fn numbers_are_grouped_and_have_their_unit() {

@@ -7,7 +7,7 @@ mod sample;
 use memtwin_html::{MAX_BYTES, TitledRecord, comparison_page, report_page};
 use memtwin_pages::{Gpa, Layout, PageSize, Region};
 use memtwin_report::comparison::Comparison;
-use memtwin_report::record::{RecordedKind, RoundEntry};
+use memtwin_report::record::{HeatMap, RecordedKind, RoundEntry};
 use memtwin_report::{Case, CaseBuilder, RunRecord};
 use sample::{PAGE, hostile, matrix};
 use std::collections::BTreeMap;
@@ -55,7 +55,9 @@ fn many_rounds_regions_and_notes_have_their_number() {
         total_us: u64::MAX,
         started_us: None,
     };
+    let heat: Vec<HeatMap> = (0..1_000).map(|_| HeatMap::of_pages(600)).collect();
     let case = CaseBuilder::new("audit/ram", "qemu", &layout).rounds((0..100_000).map(round));
+    let case = case.heat(&heat);
     let case = case.judged(Vec::new(), BTreeMap::new());
     let text = page(&record(vec![case]).with_notes((0..1_000).map(|_| "x".repeat(5_000))));
     for words in

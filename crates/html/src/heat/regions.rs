@@ -63,6 +63,11 @@ impl<'r> RegionHeat<'r> {
         regions
     }
 
+    /// Whether something is known of where in it pages were dirtied or lost.
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.entry.heat.is_some() || !self.lost.is_empty() || !self.found.is_empty()
+    }
+
     /// The number of a page of it, if it is one.
     fn number(&self, page: &LostPage) -> Option<u64> {
         let offset = match &page.detail {

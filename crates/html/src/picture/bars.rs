@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use std::fmt::Write;
 
 /// Where the plot begins: left of it stand the numbers.
-const LEFT: f64 = 70.0;
+const LEFT: f64 = 90.0;
 /// How high it is.
 const PLOT: f64 = 110.0;
 /// The room above it.
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_bar_is_as_high_as_its_share_of_the_largest() {
         let path = bars(&series(&[10, 0, 5]), 10, 3, 300.0);
-        assert_eq!(path, "M70 8h100v110h-100zM270 63h100v55h-100z");
+        assert_eq!(path, "M90 8h100v110h-100zM290 63h100v55h-100z");
     }
 
     #[test]

@@ -25,7 +25,7 @@ struct SystemProgram {
     only_ci: bool,
 }
 
-const PROGRAMS: [SystemProgram; 14] = [
+const PROGRAMS: [SystemProgram; 15] = [
     SystemProgram {
         name: "qemu-system-aarch64",
         package: "qemu-system-arm",

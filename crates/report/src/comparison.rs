@@ -3,12 +3,14 @@
 //! A lost page and a verdict are facts; each counts by itself. A time is a measurement, and counts only where
 //! several runs of a case show how far it scatters.
 
+mod change;
 mod measure;
 mod runs;
 mod settings;
 mod spread;
 mod verdicts;
 
+pub use change::Change;
 pub use measure::{Measure, MeasureChange, Unit};
 pub use runs::Standings;
 pub use spread::Spread;
@@ -17,34 +19,6 @@ use crate::ExitCode;
 use crate::record::RunRecord;
 use runs::CaseRuns;
 use std::collections::BTreeMap;
-
-/// What became of something from before to after. The order is that of how much it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Change {
-    /// It is what it was, as far as the spread lets it be seen.
-    Same,
-    /// It is better, beyond the spread.
-    Better,
-    /// It had a verdict and has none now: what became of it is not known.
-    Unknown,
-    /// It is worse, beyond the spread.
-    Worse,
-}
-
-impl Change {
-    /// Every change, the worst first.
-    pub const WORST_FIRST: [Self; 4] = [Self::Worse, Self::Unknown, Self::Better, Self::Same];
-
-    /// In a word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Better => "better",
-            Self::Unknown => "inconclusive",
-            Self::Worse => "worse",
-        }
-    }
-}
 
 /// A case of both sides, or of one.
 #[derive(Clone, Debug, PartialEq)]

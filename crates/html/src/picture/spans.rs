@@ -7,6 +7,9 @@ use maud::{Markup, html};
 /// How high a row is: its name, and its bar below it.
 const ROW: f64 = 32.0;
 
+/// About how many characters the width has room for; a longer name is set narrower.
+const ROOM: usize = 72;
+
 /// A part of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -36,7 +39,9 @@ pub(crate) fn draw(id: &str, title: &str, rows: &[SpanRow]) -> Markup {
     let body = html! {
         @for (at, row) in rows.iter().enumerate() {
             @let y = at as f64 * ROW;
-            text x="0" y=(y + 12.0) { (row.label) }
+            @let long = row.label.chars().count() > ROOM;
+            text x="0" y=(y + 12.0) textLength=[long.then_some(WIDTH)]
+                lengthAdjust=[long.then_some("spacingAndGlyphs")] { (row.label) }
             @for span in row.spans.iter().filter(|span| span.us > 0) {
                 rect.(span.class) x=(length(x(span.from))) y=(y + 16.0) height="12"
                     width=(length(x(span.us).max(0.7))) {}
@@ -70,5 +75,13 @@ mod tests {
         assert!(text.contains(r#"x="240" y="48" height="12" width="240""#), "{text}");
         assert!(text.contains(r#"x="120" y="16" height="12" width="120""#), "{text}");
         assert!(text.contains("clock 50; clock 100"), "{text}");
+        assert!(!text.contains("textLength"), "{text}");
+    }
+
+    #[test]
+    fn a_long_name_has_the_width_and_no_more() {
+        let row = SpanRow { label: "n".repeat(ROOM + 1), spans: Vec::new() };
+        let text = draw("c", "clocks", &[row]).into_string();
+        assert!(text.contains(r#"textLength="480" lengthAdjust="spacingAndGlyphs""#), "{text}");
     }
 }

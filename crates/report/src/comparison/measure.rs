@@ -1,6 +1,6 @@
 //! What is measured of a case, and what became of it.
 
-use super::Change;
+use super::change::Change;
 use super::runs::CaseRuns;
 use super::spread::Spread;
 use crate::record::{Case, RecordedKind, RoundEntry, total};

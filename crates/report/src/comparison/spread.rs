@@ -1,6 +1,6 @@
 //! How far a measure scatters among the runs of a case.
 
-use super::Change;
+use super::change::Change;
 
 /// With fewer runs on a side, its spread is not known.
 pub(super) const RUNS_FOR_A_SPREAD: usize = 3;

@@ -1,6 +1,6 @@
 //! What became of a case's verdict.
 
-use super::Change;
+use super::change::Change;
 use super::runs::Standings;
 
 /// How unlikely more failures must be by chance alone, where a case had failed before.

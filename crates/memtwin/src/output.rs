@@ -9,7 +9,7 @@ use memtwin_report::json::JsonTarget;
 use memtwin_report::metrics::{self, MetricsTarget};
 use memtwin_report::save::{self, SaveOption};
 use memtwin_report::writer::{ReportOutputs, WriteError};
-use memtwin_report::{ExitCode, Format, ProgressMode, RunRecord, human, plain};
+use memtwin_report::{ExitCode, Format, ProgressMode, RunRecord, human, plain, shown};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -71,7 +71,7 @@ fn apart(args: &cli::OutputArgs) -> Result<(), Failure> {
         if let Some((earlier, _)) = same {
             return Err(Failure::usage(format!(
                 "{earlier} and {option} both name {}; give one of them another path",
-                path.display()
+                shown(path)
             )));
         }
     }

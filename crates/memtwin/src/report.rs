@@ -5,7 +5,7 @@ use crate::output;
 use memtwin_html::{TitledRecord, comparison_page, report_page};
 use memtwin_report::comparison::Comparison;
 use memtwin_report::save::{SaveOption, probe, same_file};
-use memtwin_report::{ExitCode, Failure, RunRecord, json};
+use memtwin_report::{ExitCode, Failure, RunRecord, json, shown};
 use std::path::PathBuf;
 
 /// Reads the records, and writes what was asked for.
@@ -15,8 +15,8 @@ pub(crate) fn run(args: &Report) -> Result<ExitCode, Failure> {
         if let Some(read) = read {
             return Err(Failure::usage(format!(
                 "--output {}: that is the record {}, which the page would replace; give another path",
-                path.display(),
-                read.display()
+                shown(path),
+                shown(read)
             )));
         }
         probe(path, SaveOption::Output).map_err(Failure::environment)?;

@@ -2,7 +2,7 @@
 
 use crate::record::RunRecord;
 use crate::save::{self, SaveError, SaveOption};
-use crate::text::clipped;
+use crate::text::{clipped, shown};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
@@ -51,7 +51,7 @@ pub fn save(record: &RunRecord, path: &Path) -> Result<(), SaveError> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The system refuses.
-    #[error("can't read {}: {error}; expected a run record, as --json writes it", path.display())]
+    #[error("can't read {}: {error}; expected a run record, as --json writes it", shown(path))]
     Io {
         /// The path that was asked for.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum ReadError {
         error: io::Error,
     },
     /// It is no record, or not the whole of one.
-    #[error("{}: expected a run record, as --json writes it: {}", path.display(), said(error))]
+    #[error("{}: expected a run record, as --json writes it: {}", shown(path), said(error))]
     Malformed {
         /// The path that was asked for.
         path: PathBuf,

@@ -31,5 +31,5 @@ pub use failure::Failure;
 pub use progress::{Progress, ProgressMode};
 pub use record::{Case, CaseBuilder, RunRecord, rfc3339};
 pub use recorder::{HeatRecorder, Recorder, started};
-pub use text::{clipped, count, one_line, outcome, plain, time};
+pub use text::{clipped, count, one_line, outcome, plain, shown, time};
 pub use writer::{Format, write_report};

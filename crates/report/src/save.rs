@@ -1,5 +1,6 @@
 //! A file that is written whole or not at all: the record, its page.
 
+use crate::text::shown;
 use memtwin_safe_path::{Place, SafePathError};
 use std::ffi::OsString;
 use std::fmt;
@@ -46,7 +47,7 @@ impl fmt::Display for SaveOption {
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
     /// The system refuses.
-    #[error("can't write {}: {error}; give {option} {}", path.display(), option.way_out())]
+    #[error("can't write {}: {error}; give {option} {}", shown(path), option.way_out())]
     Io {
         /// The path that was asked for.
         path: PathBuf,

@@ -2,6 +2,7 @@
 
 use crate::record::{Case, Verdict};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 /// The text as one harmless line: names and reasons come from a guest, a peer or a file, and may
@@ -38,6 +39,11 @@ pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     escape(text, &mut plain);
     plain
+}
+
+/// A path as a part of one line: a name may hold line breaks too.
+pub fn shown(path: &Path) -> String {
+    plain(&path.to_string_lossy())
 }
 
 fn escape(text: &str, to: &mut String) {

@@ -17,8 +17,9 @@ use matrix::Matrix;
 use memtwin_bare::{BareMachine, Expected, Scenario};
 use memtwin_lab::qemu_release::QemuRelease;
 use memtwin_repro::{MoveRun, ReproRun};
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 pub(crate) use terminal::Terminal;
 use tested_qemu::TestedQemu;
@@ -82,7 +83,7 @@ impl Repro {
             machine.program.clone_from(qemu);
         }
         if let Some(folder) = &self.prepare {
-            return self.prepare(&machine, &folder.join("qmp.sock"));
+            return self.prepare(&machine, folder);
         }
         println!("{scenario}: {}", scenario.summary());
         if let Some(reference) = scenario.reference() {
@@ -134,9 +135,10 @@ impl Repro {
     }
 
     /// Writes the guest's files and prints the command that starts it.
-    fn prepare(&self, machine: &BareMachine, qmp: &std::path::Path) -> anyhow::Result<bool> {
-        let folder = qmp.parent().unwrap_or(qmp);
-        let mut qemu = machine.command(qmp, folder)?;
+    fn prepare(&self, machine: &BareMachine, folder: &Path) -> anyhow::Result<bool> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let qmp = folder.join("qmp.sock");
+        let mut qemu = machine.command(&qmp, folder)?;
         qemu.args(&self.arguments);
         println!("{}\naudit: memtwin audit {}", shown(&qemu), qmp.display());
         Ok(true)

@@ -148,7 +148,7 @@ pub(crate) fn ring_entries(text: &str) -> Result<u32, String> {
     }
 }
 
-/// What `--force` says of guests that QEMU is known to abort with.
+/// What `--force` says of guests that QEMU is known to harm by migrating them.
 fn hazards(force: bool) -> HazardPolicy {
     if force { HazardPolicy::Accept } else { HazardPolicy::Refuse }
 }

@@ -1,4 +1,6 @@
-//! Guests that QEMU does not survive migrating, whoever asks for it.
+//! Guests that QEMU may harm by migrating them, whoever asks for it.
+
+mod bus_master;
 
 use crate::block::is_of;
 use crate::block_name::block_name;
@@ -16,8 +18,10 @@ use serde_json::Value;
 const DEADLY: [&str; 2] = ["child<pci-serial-2x>", "child<diva-gsp>"];
 
 /// Where devices are: those of the user, and those of the machine.
-const FOLDERS: [&str; 3] =
-    ["/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"];
+const FOLDERS: [&str; 3] = [PERIPHERAL, "/machine/peripheral-anon", "/machine/unattached"];
+
+/// Where the user's devices are that have an id.
+const PERIPHERAL: &str = "/machine/peripheral";
 
 /// What QEMU clears the bits of an unplugged part in (`x-clear-bitmap-shift`, hw/core and migration/ram.c).
 const CHUNK: u64 = 1 << 30;
@@ -29,9 +33,12 @@ const RESETS_TLB: (u32, u32) = (8, 2);
 /// Bits of the dirty log that are collected as one word (BITS_PER_LONG of a host of 64 bits).
 const WORD: u64 = 64;
 
-/// Why QEMU may die when it migrates this guest, if it is known that it may.
+/// Why QEMU may harm this guest by migrating it, if it is known that it may.
 pub(crate) fn hazard(qmp: &mut Qmp, arch: &str) -> Result<Option<String>, BlocksError> {
     if let Some(reason) = deadly_device(qmp)? {
+        return Ok(Some(reason));
+    }
+    if let Some(reason) = bus_master::drive_with_medium(qmp)? {
         return Ok(Some(reason));
     }
     if crate::kvm(qmp)?.enabled {

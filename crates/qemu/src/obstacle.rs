@@ -23,7 +23,7 @@ pub enum MigrationObstacle {
     /// Nothing helps: its memory comes in a way that is not decoded.
     #[error("{0}")]
     NotDecoded(String),
-    /// QEMU may die, and the guest with it.
+    /// QEMU may die, and the guest with it, or harm what it has in memory and on its disks.
     #[error("{0}; with --force it is done all the same, and the guest may be lost")]
     Hazard(String),
 }

@@ -31,3 +31,14 @@ pub(crate) fn property(
         answer => answer.map(Some),
     }
 }
+
+#[derive(Deserialize)]
+struct TypeEntry {
+    name: String,
+}
+
+/// The types that are of this one. Errors: as [`Qmp::execute`].
+pub(crate) fn subtypes(qmp: &mut Qmp, of: &str) -> Result<Vec<String>, QmpError> {
+    let types: Vec<TypeEntry> = qmp.execute("qom-list-types", json!({ "implements": of }))?;
+    Ok(types.into_iter().map(|entry| entry.name).collect())
+}

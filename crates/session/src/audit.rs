@@ -53,7 +53,7 @@ pub struct AuditConfig {
     pub max_pause: Duration,
     /// Where the control's random choices begin; `None`: somewhere new.
     pub seed: Option<u64>,
-    /// Whether a guest that QEMU is known to abort with is audited all the same.
+    /// Whether a guest that QEMU is known to harm by migrating it is audited all the same.
     pub hazards: HazardPolicy,
     /// How the guardian is started that leaves QEMU as it was found if this process is killed.
     pub guardian: HelperCommand,

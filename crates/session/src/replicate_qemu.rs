@@ -48,7 +48,7 @@ pub struct QemuReplicateConfig {
     pub dirty_bitmap: Option<PathBuf>,
     /// How long the guest may stand still for us at most.
     pub max_pause: Duration,
-    /// Whether a guest that QEMU is known to abort with is replicated all the same.
+    /// Whether a guest that QEMU is known to harm by migrating it is replicated all the same.
     pub hazards: HazardPolicy,
     /// How the guardian is started that leaves QEMU as it was found if this process is killed.
     pub guardian: HelperCommand,

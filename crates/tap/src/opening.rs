@@ -47,7 +47,7 @@ pub struct TapTarget {
     pub max_pause: Duration,
     /// A directory that is ours alone and outlives us: for the note of what there is to undo.
     pub notes: PathBuf,
-    /// Whether a guest that QEMU is known to abort with is tapped all the same.
+    /// Whether a guest that QEMU is known to harm by migrating it is tapped all the same.
     pub hazards: HazardPolicy,
 }
 

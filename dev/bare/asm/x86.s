@@ -202,11 +202,13 @@ burst:  pushl   %ecx
         incw    %dx
         shrl    $8, %eax
         outb    %al, %dx
-        movw    $0x1f7, %dx
-        movb    $0xc8, %al                      # READ DMA
-        outb    %al, %dx
+        # Start, then the command: the other way round, which drivers take, QEMU may die when the guest goes on
+        # after a migration that ended between the two (docs/qemu.md).
         movl    %esi, %edx
         movb    $0x09, %al                      # start
+        outb    %al, %dx
+        movw    $0x1f7, %dx
+        movb    $0xc8, %al                      # READ DMA
         outb    %al, %dx
         leal    2(%esi), %edx
 3:      inb     %dx, %al                        # until the drive interrupts, or the transfer fails

@@ -44,7 +44,7 @@ pub(crate) struct Audit {
     /// Where the control's random choices begin
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Audit a guest even if QEMU is known to abort when it migrates one like it (docs/qemu.md)
+    /// Audit a guest even if QEMU is known to harm one like it by migrating it (docs/qemu.md)
     #[arg(long)]
     pub(crate) force: bool,
     /// Say what would be audited and changed, and do nothing

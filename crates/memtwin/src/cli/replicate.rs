@@ -132,7 +132,7 @@ pub(crate) struct Replicate {
     /// How long the guest may stand still for us at most
     #[arg(long, default_value = "250ms", value_name = "TIME", value_parser = pause, overrides_with = "max_pause", help_heading = "QEMU")]
     pub(crate) max_pause: Time,
-    /// Replicate a guest even if QEMU is known to abort when it migrates one like it (docs/qemu.md)
+    /// Replicate a guest even if QEMU is known to harm one like it by migrating it (docs/qemu.md)
     #[arg(long, help_heading = "QEMU")]
     pub(crate) force: bool,
     /// Write the twin to a block device whatever it holds

@@ -83,6 +83,26 @@ fn a_hazard_is_refused_until_it_is_forced() {
     assert_eq!(kvm.status.code(), Some(2), "it is for a QEMU");
 }
 
+/// A CD in an IDE drive: taken out, as the reason says, the guest is audited.
+#[test]
+fn a_medium_behind_a_bus_master_is_refused_until_it_is_taken_out() {
+    let arguments = "-M pc -accel kvm -m 32M -bios firmware \
+        -drive if=ide,media=cdrom,format=raw,file=null-co://,read-only=on,id=disc";
+    let Some(mut machine) = BareMachine::start(PC, arguments) else { return };
+    machine.writes_to("pc.ram");
+    let before = machine.setup();
+    for more in ["", "--dry-run"] {
+        refused(&mut machine.audit(more), &["a drive of piix3-ide", "take a CD out", "--force"]);
+    }
+    machine.is_as(&before);
+    let _: Value =
+        machine.qmp.execute("eject", json!({ "device": "disc", "force": true })).unwrap();
+    let before = machine.setup();
+    expect(0, &mut machine.audit("--rounds 2"));
+    machine.is_as(&before);
+    all_identical(&machine.record());
+}
+
 /// The second block is larger than the first, and the guest writes it: what was said comes true.
 #[test]
 fn a_hazard_that_is_forced_is_one() {

@@ -93,3 +93,35 @@ fn a_device_that_qemu_dies_with_is_a_hazard_under_any_accelerator() {
         }
     }
 }
+
+/// QEMU does a request of such a drive twice, or dies: whatever type it is of, and only where it has a medium.
+#[test]
+fn a_medium_behind_a_bus_master_is_a_hazard_under_any_accelerator() {
+    let disk = "-drive format=raw,file=null-co://,read-only=on";
+    for (arguments, kind) in [
+        (format!("-M pc -accel kvm {disk},if=ide,media=cdrom"), Some("piix3-ide (/machine/")),
+        (format!("-M pc -accel tcg {disk},if=ide,media=cdrom"), Some("piix3-ide (/machine/")),
+        (
+            format!("-M pc {disk},if=none,id=d -device ide-cd,id=cd,drive=d"),
+            Some("piix3-ide (/machine/peripheral/cd)"),
+        ),
+        (
+            format!(
+                "-M q35 -device piix4-ide,id=c {disk},if=none,id=d -device ide-cd,bus=c.0,drive=d"
+            ),
+            Some("piix4-ide (/machine/peripheral-anon/"),
+        ),
+        // The controls: no medium, SATA, virtio.
+        ("-M pc -device ide-cd".to_owned(), None),
+        (format!("-M q35 {disk},if=ide,media=cdrom"), None),
+        (format!("-M pc {disk},if=virtio"), None),
+    ] {
+        let Some((_qemu, mut qmp)) = machine(PC, &format!("-S -m 32M {arguments}")) else { return };
+        let obstacle = migration_obstacle(&mut qmp, HazardPolicy::Refuse).unwrap();
+        assert_eq!(obstacle.is_some(), kind.is_some(), "{arguments}: {obstacle:?}");
+        if let (Some(obstacle), Some(kind)) = (obstacle, kind) {
+            assert!(obstacle.to_string().contains(kind), "{obstacle}");
+            assert_eq!(migration_obstacle(&mut qmp, HazardPolicy::Accept).unwrap(), None);
+        }
+    }
+}

@@ -42,7 +42,7 @@ pub(super) struct AuditStop<'s> {
     pub(super) controller: Option<&'s dyn ReplicationController>,
     /// Which pages the control withholds.
     pub(super) seed: u64,
-    /// Whether a guest that QEMU is known to abort with is tapped all the same.
+    /// Whether a guest that QEMU is known to harm by migrating it is tapped all the same.
     pub(super) hazards: HazardPolicy,
     /// How the guardian is started.
     pub(super) guardian: &'s HelperCommand,

@@ -190,7 +190,9 @@ impl State {
             // What is known to end QEMU, or to keep pages from the stream, it has not.
             "query-target" => return json!({"arch": "x86_64"}),
             "query-kvm" => return json!({"enabled": true, "present": true}),
-            "query-balloon" | "query-memory-devices" | "qom-list" => return json!([]),
+            "query-balloon" | "query-block" | "query-memory-devices" | "qom-list" => {
+                return json!([]);
+            }
             "query-version" => {
                 let (major, minor) = faults.version.unwrap_or((10, 0));
                 let numbers = json!({"micro": 2, "minor": minor, "major": major});

@@ -25,7 +25,7 @@ struct SystemProgram {
     only_ci: bool,
 }
 
-const PROGRAMS: [SystemProgram; 14] = [
+const PROGRAMS: [SystemProgram; 15] = [
     SystemProgram {
         name: "qemu-system-aarch64",
         package: "qemu-system-arm",
@@ -58,6 +58,7 @@ const PROGRAMS: [SystemProgram; 14] = [
     },
     SystemProgram { name: "mmdebstrap", package: "mmdebstrap", least: None, only_ci: false },
     SystemProgram { name: "fakeroot", package: "fakeroot", least: None, only_ci: false },
+    SystemProgram { name: "chromium", package: "chromium", least: None, only_ci: true },
     SystemProgram { name: "mke2fs", package: "e2fsprogs", least: None, only_ci: false },
     SystemProgram { name: "ssh", package: "openssh-client", least: None, only_ci: false },
     SystemProgram {

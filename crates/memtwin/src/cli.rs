@@ -8,6 +8,7 @@ mod migrate;
 mod output_args;
 mod receive;
 mod replicate;
+mod report;
 
 use crate::values::{Size, Time};
 pub(crate) use audit::Audit;
@@ -21,6 +22,7 @@ pub(crate) use migrate::Migrate;
 pub(crate) use output_args::OutputArgs;
 pub(crate) use receive::Receive;
 pub(crate) use replicate::{Replicate, SourceArg};
+pub(crate) use report::Report;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Move a loaded guest from one host to another, and judge whether it arrived intact
     Migrate(Box<Migrate>),
+    /// Show run records as a page, or say what of one is worse than in another
+    Report(Report),
     /// Boot guests and experiment on them
     Lab(lab::LabArgs),
     /// Print completions for a shell
@@ -109,7 +113,8 @@ impl Command {
             Self::Verify(args) => Some(&args.output),
             Self::Migrate(args) => Some(&args.output),
             Self::Lab(args) => args.output_of_run(),
-            Self::Completions { .. }
+            Self::Report(_)
+            | Self::Completions { .. }
             | Self::Man { .. }
             | Self::ProcessWriter
             | Self::Guardian { .. }

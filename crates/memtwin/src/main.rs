@@ -18,6 +18,7 @@ mod receive;
 mod relay;
 mod remote_args;
 mod replicate;
+mod report;
 mod service;
 mod sizes;
 mod stderr_progress;
@@ -110,6 +111,7 @@ fn run(command: Command, line: Invocation) -> Result<ExitCode, Failure> {
         Command::Receive(args) => receive::run(&args, &line, &stop()?),
         Command::Verify(args) => verify::run(args, &line),
         Command::Migrate(args) => migrate::run(&args, &line, &stop()?),
+        Command::Report(args) => report::run(&args),
         Command::Digest(args) => digest::run(&args),
         Command::Lab(args) => lab::run(args, &line, &stop()?),
         Command::Completions { shell } => {

@@ -75,6 +75,7 @@ pub(crate) fn run(
             if let Some(target) = crate::output::metrics_target(&args.output, code) {
                 metrics::save(&record, &target).map_err(Failure::environment)?;
             }
+            crate::output::report(&args.output, &record)?;
         }
     }
     Ok(code)

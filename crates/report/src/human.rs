@@ -1,5 +1,6 @@
 //! The results for a person: a line for each case, every lost page, a summary.
 
+pub mod comparison;
 mod lost;
 mod matrix;
 mod summary;
@@ -63,7 +64,7 @@ fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> TextTable {
         // A skipped case's reason is in the summary, once for all that share it.
         let note = case.reason().filter(|_| ran).map(one_line).unwrap_or_default();
         let mut row = vec![
-            Cell::styled(outcome(case), style(case)),
+            Cell::styled(outcome(case), style(case.standing())),
             Cell::plain(one_line(case.name())),
             number(case.rounds().len().to_string()),
             number(case.dirty_pages().to_string()),
@@ -77,8 +78,8 @@ fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> TextTable {
     table
 }
 
-fn style(case: &Case) -> Style {
-    match case.standing() {
+fn style(standing: CaseStanding) -> Style {
+    match standing {
         CaseStanding::Passed => AnsiColor::Green.on_default(),
         CaseStanding::Failed => AnsiColor::Red.on_default().bold(),
         CaseStanding::Inconclusive => AnsiColor::Yellow.on_default().bold(),

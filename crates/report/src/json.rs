@@ -1,13 +1,12 @@
-//! Where the JSON record goes.
+//! The record as JSON: where it goes, and how it is read back.
 
 use crate::record::RunRecord;
-use memtwin_safe_path::{Place, SafePathError};
+use crate::save::{self, SaveError, SaveOption};
+use crate::text::{clipped, shown};
 use std::ffi::OsStr;
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-/// As any new file has them; the umask takes its part off.
-const MODE: u32 = 0o666;
 
 /// A file, or standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,36 +15,6 @@ pub enum JsonTarget {
     Stdout,
     /// A file.
     File(PathBuf),
-}
-
-/// Why the record could not be saved.
-#[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// The system refuses.
-    #[error("can't write {}: {error}; give --json another path, or - for stdout", path.display())]
-    Io {
-        /// The path that was asked for.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        error: io::Error,
-    },
-    /// Somebody else may have put there what is there.
-    #[error("--json: {0}")]
-    Refused(SafePathError),
-}
-
-impl SaveError {
-    fn at(path: &Path) -> impl Fn(SafePathError) -> Self {
-        let wrong = |error| Self::Io { path: path.to_owned(), error };
-        move |error| match error.into_errno() {
-            Ok(error) => wrong(error),
-            Err(SafePathError::Kind { got: "a directory", .. }) => {
-                wrong(io::ErrorKind::IsADirectory.into())
-            }
-            Err(refused) => Self::Refused(refused),
-        }
-    }
 }
 
 impl From<&OsStr> for JsonTarget {
@@ -60,16 +29,8 @@ impl JsonTarget {
     pub fn probe(&self) -> Result<(), SaveError> {
         match self {
             Self::Stdout => Ok(()),
-            Self::File(path) => probe(path).map_err(SaveError::at(path)),
+            Self::File(path) => save::probe(path, SaveOption::Json),
         }
-    }
-}
-
-fn probe(path: &Path) -> Result<(), SafePathError> {
-    let place = Place::find(path)?;
-    match place.is_stream()? {
-        true => place.open_output(MODE).map(drop),
-        false => place.draft(MODE).map(drop),
     }
 }
 
@@ -83,19 +44,43 @@ pub fn write(record: &RunRecord, mut to: &mut dyn Write) -> io::Result<()> {
 ///
 /// A device, a pipe or a socket can't be replaced and is written to as it is.
 pub fn save(record: &RunRecord, path: &Path) -> Result<(), SaveError> {
-    let failed = SaveError::at(path);
-    let wrong = |error| SaveError::Io { path: path.to_owned(), error };
-    let place = Place::find(path).map_err(&failed)?;
-    if place.is_stream().map_err(&failed)? {
-        return pour(record, place.open_output(MODE).map_err(&failed)?).map_err(wrong);
-    }
-    let mut draft = place.draft(MODE).map_err(&failed)?;
-    pour(record, draft.file()).map_err(wrong)?;
-    draft.commit().map(drop).map_err(&failed)
+    save::save(path, SaveOption::Json, |to| write(record, to))
 }
 
-fn pour(record: &RunRecord, file: impl Write) -> io::Result<()> {
-    let mut buffer = BufWriter::new(file);
-    write(record, &mut buffer)?;
-    buffer.flush()
+/// Why a record can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system refuses.
+    #[error("can't read {}: {error}; expected a run record, as --json writes it", shown(path))]
+    Io {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// It is no record, or not the whole of one.
+    #[error("{}: expected a run record, as --json writes it: {}", shown(path), said(error))]
+    Malformed {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        #[source]
+        error: serde_json::Error,
+    },
+}
+
+/// What is wrong with a record, in one line: it may quote a name from there, of any length.
+fn said(error: &serde_json::Error) -> String {
+    clipped(&error.to_string(), 300)
+}
+
+/// Reads a record that was saved.
+///
+/// Errors: the file can't be read; it is no record, of another schema, cut short, or contradicts itself.
+pub fn read(path: &Path) -> Result<RunRecord, ReadError> {
+    let failed = |error| ReadError::Io { path: path.to_owned(), error };
+    let bytes = fs::read(path).map_err(failed)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| ReadError::Malformed { path: path.to_owned(), error })
 }

@@ -8,9 +8,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod board_matrix;
 mod case_tally;
+pub mod comparison;
 pub mod exit;
 mod failure;
+pub mod headline;
 pub mod human;
 pub mod json;
 pub mod junit;
@@ -19,6 +22,7 @@ pub mod metrics;
 pub mod progress;
 pub mod record;
 mod recorder;
+pub mod save;
 mod text;
 pub mod writer;
 
@@ -27,5 +31,5 @@ pub use failure::Failure;
 pub use progress::{Progress, ProgressMode};
 pub use record::{Case, CaseBuilder, RunRecord, rfc3339};
 pub use recorder::{HeatRecorder, Recorder, started};
-pub use text::plain;
+pub use text::{clipped, count, one_line, outcome, plain, shown, time};
 pub use writer::{Format, write_report};

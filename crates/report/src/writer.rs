@@ -1,8 +1,9 @@
 //! The front: a record, a format, and where it goes.
 
-use crate::json::{JsonTarget, SaveError};
+use crate::json::JsonTarget;
 use crate::metrics::{self, MetricsError, MetricsTarget};
 use crate::record::RunRecord;
+use crate::save::SaveError;
 use crate::{human, json, junit, ktap};
 use std::fmt;
 use std::io::{self, Write};

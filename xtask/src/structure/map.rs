@@ -38,6 +38,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
         "memtwin-report",
         &["memtwin-pages", "memtwin-replicate", "memtwin-safe-path", "memtwin-verdict"],
     ),
+    ("memtwin-html", &["memtwin-report"]),
     (
         "memtwin-twin",
         &[
@@ -182,6 +183,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
         &[
             "memtwin-child",
             "memtwin-experiments",
+            "memtwin-html",
             "memtwin-kvm",
             "memtwin-lab",
             "memtwin-manual",

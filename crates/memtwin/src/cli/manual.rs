@@ -22,6 +22,16 @@ pub(crate) const MAN_ENVIRONMENT: &[Entry] = &[
 const PLAIN_CODES: Option<&[Entry]> =
     Some(&[("0", "done"), ("2", "usage"), ("3", "environment: something is missing, or refuses")]);
 
+/// Codes of `report`: with --compare what became of the cases.
+const REPORT_CODES: Option<&[Entry]> = Some(&[
+    ("0", "the page was written, whatever verdict is in it; with --compare: nothing is worse"),
+    ("1", "--compare: something is worse, beyond the spread"),
+    ("2", "usage"),
+    ("3", "environment: a record can't be read or is none, or the page can't be written"),
+    ("4", "--compare: no case was judged on both sides"),
+    ("11", "--compare: a case had a verdict and has none now"),
+]);
+
 const KVM: Entry = ("/dev/kvm", "The kernel's KVM; it has to be readable and writable");
 const UNDO: Entry = (
     "/run/memtwin, $XDG_RUNTIME_DIR/memtwin",
@@ -138,6 +148,15 @@ pub(crate) const MAN_NOTES: &[PageNotes] = &[
             "memtwin verify memory.img twin.img",
             "Compare two images, and name each page that differs.",
         )],
+    ),
+    page(
+        "report",
+        REPORT_CODES,
+        &[],
+        &[
+            ("memtwin report run.json -o run.html", "Show a run in a browser."),
+            ("memtwin report --compare old.json new.json", "Say what is worse in the new run."),
+        ],
     ),
     page("migrate", None, &[CACHE, KVM], MIGRATE),
     page(

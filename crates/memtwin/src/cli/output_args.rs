@@ -12,6 +12,9 @@ pub(crate) struct OutputArgs {
     /// Write the run record to FILE; `-` writes it to stdout in place of the table
     #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(json_target))]
     pub(crate) json: Option<JsonTarget>,
+    /// Write the run record to FILE as a page for a browser
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
     /// Write metrics to FILE, for node_exporter's textfile collector (docs/metrics.md)
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics: Option<PathBuf>,

@@ -45,7 +45,7 @@ impl MigrationExperiment<'_> {
             found.closing.extend(hop.reaches.iter().cloned());
             let ram = if n == 1 { "ram".to_owned() } else { format!("ram/hop={n}") };
             found.cases.extend(judge::ram(&format!("migrate/{ram}"), &name, &hop.moved));
-            found.migration = Some(record::migration(&hop.moved, account, clocks_));
+            found.migration = Some(record::migration(&hop.moved, account, clocks_, hop.held));
             pulses.push((&hop.moved, pulse));
         }
         progress.say("checking the guest's disk");

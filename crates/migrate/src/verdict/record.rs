@@ -5,12 +5,14 @@ use super::judge::GuestReport;
 use crate::driver::{GuestLocation, MigrationOutcome, PrecopyRound};
 use crate::guest::heartbeat::LoadSecond;
 use memtwin_report::record::{Clock, LoadEntry, Migration, MigrationRound};
+use std::time::Duration;
 
 /// The move, for the record.
 pub(crate) fn migration(
     moved: &MigrationOutcome,
     account: &GuestReport,
     clocks: Vec<Clock>,
+    route_wait: Duration,
 ) -> Migration {
     let (guest, reason) = match &moved.location {
         GuestLocation::Destination => ("destination", None),
@@ -35,6 +37,7 @@ pub(crate) fn migration(
             }),
         bytes: moved.progress.bytes(),
         verify_us: micros(moved.pause),
+        route_wait_us: (!route_wait.is_zero()).then(|| micros(route_wait)),
         clocks,
         rounds: moved.progress.rounds.iter().map(round).collect(),
         looks: moved.looks,

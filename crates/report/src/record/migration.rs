@@ -18,6 +18,10 @@ pub struct Migration {
     /// How long the guest stood still only for its memory to be judged. The clocks have it in them,
     /// unless they say otherwise.
     pub verify_us: u64,
+    /// How long the switch of the route waited for the guest to say whom it reaches; absent where nothing was
+    /// switched, and from records of earlier versions. The ping has it in it, unless it says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_wait_us: Option<u64>,
     /// The clocks.
     pub clocks: Vec<Clock>,
     /// The rounds, as far as they can be told apart from outside.

@@ -100,12 +100,12 @@ fn part(arguments: Vec<String>) -> Result<CheckPart, Failure> {
         let line = error.lines().next().unwrap_or_default();
         Failure::usage(format!("after --: {}", line.trim_start_matches("error: ")))
     })?;
-    let OutputArgs { json, metrics, format, quiet } = &check.output;
+    let OutputArgs { json, report, metrics, format, quiet } = &check.output;
     let ours = check.dry_run || check.pieces;
-    let saved = json.is_some() || metrics.is_some();
+    let saved = json.is_some() || report.is_some() || metrics.is_some();
     if saved || *quiet || format != "human" || ours || check.memory.is_some() {
         return Err(Failure::usage(
-            "after --: --json, --metrics, --format, --quiet and --dry-run go before it, and --memory is of no use there",
+            "after --: --json, --report, --metrics, --format, --quiet and --dry-run go before it, and --memory is of no use there",
         ));
     }
     Ok(CheckPart::new(arguments, &check.into_config()))
@@ -215,6 +215,7 @@ mod tests {
             ("check --hosts nowhere", "--hosts: emulated, or 'nowhere'"),
             ("check -- --mode gte", "after --: invalid value 'gte'"),
             ("check -- --json x", "go before it"),
+            ("check -- --report x", "go before it"),
         ] {
             let Failure { code, message } = error(line);
             assert_eq!(code, ExitCode::Usage);

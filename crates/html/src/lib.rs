@@ -1,6 +1,6 @@
 //! Run records, and what two of them differ in, as one page for a browser.
 //!
-//! The page is a single file that asks nobody for anything: no script, no font, no picture from elsewhere. It is
+//! The page is a single file that fetches nothing: no script, no font, no picture from elsewhere. It is
 //! read top down: the verdict, the cases as a matrix, then each case with where its memory was dirtied and lost
 //! and how its rounds went, then what moved, and how to repeat the run.
 //!

@@ -102,7 +102,9 @@ fn a_device_that_qemu_dies_with_is_a_hazard_under_any_accelerator() {
 /// The clock of a Zynq MPSoC: what is refused comes true with QEMU alone.
 #[test]
 fn a_clock_that_a_migration_puts_ahead_is_a_hazard() {
-    let Some((_qemu, mut qmp)) = machine(ARM, "-S -M xlnx-zcu102 -m 128M -audio none") else { return };
+    let Some((_qemu, mut qmp)) = machine(ARM, "-S -M xlnx-zcu102 -m 128M -audio none") else {
+        return;
+    };
     let obstacle = migration_obstacle(&mut qmp, HazardPolicy::Refuse).unwrap().unwrap();
     let named = "the device xlnx-zynmp.rtc (/machine/soc/rtc)";
     assert!(obstacle.to_string().contains(named), "{obstacle}");

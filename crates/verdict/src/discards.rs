@@ -31,12 +31,12 @@ impl Discards {
     }
 
     /// Whether a page has no memory.
-    pub(crate) fn is_absent(&self, page: u64) -> bool {
+    pub fn is_absent(&self, page: u64) -> bool {
         self.absent.contains(page)
     }
 
     /// Whether a page had no memory at some time since the twin got it.
-    pub(crate) fn emptied(&self, page: u64) -> bool {
+    pub fn emptied(&self, page: u64) -> bool {
         self.emptied.contains(page)
     }
 }

@@ -22,7 +22,9 @@ mod kind;
 #[cfg(test)]
 mod model;
 mod overlay;
+mod pages;
 mod steady;
+mod suspects;
 
 pub use capture::{Captured, capture};
 pub use compare::{CompareError, Comparison, Side, compare, verify};
@@ -32,4 +34,6 @@ pub use discards::Discards;
 pub use hint::Hint;
 pub use kind::FileKind;
 pub use overlay::Overlay;
+pub use pages::differences;
 pub use steady::Steady;
+pub use suspects::{SuspectCounts, SuspectTracker};

@@ -6,7 +6,7 @@ use crate::words::{bytes, count, name, sentence};
 use crate::{heat, lost, rounds};
 use maud::{Markup, html};
 use memtwin_report::outcome;
-use memtwin_report::record::Case;
+use memtwin_report::record::{Case, JudgeKind};
 
 /// The section of the case with this number.
 pub(crate) fn section(id: &str, number: usize, case: &Case, open: bool) -> Markup {
@@ -23,6 +23,14 @@ pub(crate) fn section(id: &str, number: usize, case: &Case, open: bool) -> Marku
                 }
                 @if let Some(pause) = case.guest_pause() {
                     dt { "The guest stood still for" } dd { (memtwin_report::time(pause)) " at most" }
+                }
+                @if let Some(judge) = case.judge().filter(|judge| judge.kind == JudgeKind::Running) {
+                    dt { "Judged while the guest ran" }
+                    dd {
+                        (count(judge.sweeps, "sweep")) ", " (count(judge.pages_compared, "page")) " compared; "
+                        (count(judge.suspects, "suspect")) ", " (judge.dismissed.to_string()) " dismissed, "
+                        (judge.confirmed.to_string()) " confirmed"
+                    }
                 }
                 @if let Some(facts) = case.hypervisor() {
                     dt { "Hypervisor" }

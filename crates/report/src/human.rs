@@ -8,8 +8,8 @@ mod table;
 
 pub(crate) use summary::KVM_NOT_TESTED;
 
-use crate::record::{Case, CaseStanding, RunRecord};
-use crate::text::{one_line, outcome, time};
+use crate::record::{Case, CaseStanding, JudgeKind, RunRecord};
+use crate::text::{count, one_line, outcome, time};
 use anstyle::{AnsiColor, Style};
 use std::io::{self, IsTerminal, Write};
 use table::{Cell, TextTable};
@@ -52,11 +52,17 @@ fn listed(record: &RunRecord) -> Vec<&Case> {
 
 fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> TextTable {
     let cases: Vec<&Case> = cases.collect();
-    // A column that most runs have no use for.
+    // Columns that most runs have no use for.
     let discards = cases.iter().any(|case| case.discarded_pages() > 0);
+    let is_running = |case: &&Case| case.judge().is_some_and(|it| it.kind == JudgeKind::Running);
+    let judged = cases.iter().any(is_running);
     let headings =
-        ["VERDICT", "CASE", ">ROUNDS", ">DIRTY", ">LOST", ">DISCARDED", ">IN ROUNDS", ""];
-    let headings = headings.into_iter().filter(|heading| discards || *heading != ">DISCARDED");
+        ["VERDICT", "CASE", ">ROUNDS", ">DIRTY", ">LOST", ">DISCARDED", ">IN ROUNDS", "JUDGED", ""];
+    let headings = headings.into_iter().filter(|heading| match *heading {
+        ">DISCARDED" => discards,
+        "JUDGED" => judged,
+        _ => true,
+    });
     let mut table = TextTable::new(&headings.collect::<Vec<_>>());
     for case in cases {
         let ran = case.standing() != CaseStanding::Skipped;
@@ -72,10 +78,29 @@ fn cases<'c>(cases: impl Iterator<Item = &'c Case>) -> TextTable {
             number(case.unexplained().count().to_string()),
         ];
         row.extend(discards.then(|| number(case.discarded_pages().to_string())));
-        row.extend([number(time(case.time_in_rounds())), Cell::plain(note)]);
+        row.push(number(time(case.time_in_rounds())));
+        row.extend(judged.then(|| number(judge(case))));
+        row.push(Cell::plain(note));
         table.push(row);
     }
     table
+}
+
+/// How a case was judged, in a few words.
+fn judge(case: &Case) -> String {
+    match case.judge() {
+        None => JudgeKind::Paused.name().to_owned(),
+        Some(judge) if judge.kind == JudgeKind::Paused => judge.kind.name().to_owned(),
+        Some(judge) => {
+            let sweeps = count(judge.sweeps, "sweep");
+            match judge.suspects {
+                0 => format!("{}, {sweeps}", judge.kind.name()),
+                suspects => {
+                    format!("{}, {sweeps}, {}", judge.kind.name(), count(suspects, "suspect"))
+                }
+            }
+        }
+    }
 }
 
 fn style(standing: CaseStanding) -> Style {

@@ -1,7 +1,7 @@
 //! A case: one source, one way of running it, one verdict.
 
 use super::page::{LostPage, PageAt, hex_gpa};
-use super::{GuestSum, HeatMap, HypervisorFacts, RegionDigests, RoundEntry};
+use super::{GuestSum, HeatMap, HypervisorFacts, JudgeFacts, RegionDigests, RoundEntry};
 use memtwin_pages::Gpa;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,6 +138,9 @@ pub struct Case {
     /// The longest time, in microseconds, that a guest which ran stood still for Memtwin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guest_pause_us: Option<u64>,
+    /// How it was judged, where that was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) judge: Option<JudgeFacts>,
     /// The hypervisor that ran its guest; absent where there is none, or it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hypervisor: Option<HypervisorFacts>,
@@ -167,6 +170,7 @@ impl Case {
             exercised: None,
             guest_sum: None,
             guest_pause_us: None,
+            judge: None,
             hypervisor: None,
         }
     }
@@ -194,6 +198,11 @@ impl Case {
     #[must_use]
     pub fn with_hypervisor(self, hypervisor: Option<HypervisorFacts>) -> Self {
         Self { hypervisor, ..self }
+    }
+
+    /// How it was judged, where that was chosen.
+    pub fn judge(&self) -> Option<&JudgeFacts> {
+        self.judge.as_ref()
     }
 
     /// What is known of the hypervisor that ran its guest.

@@ -2,7 +2,7 @@
 
 use super::case::{Case, ControlResult, RegionEntry, Verdict};
 use super::rounds::is_exercised;
-use super::{HeatMap, HypervisorFacts, LostPage, PageAt, RegionDigests, RoundEntry};
+use super::{HeatMap, HypervisorFacts, JudgeFacts, LostPage, PageAt, RegionDigests, RoundEntry};
 use crate::Recorder;
 use memtwin_pages::{Layout, Region};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ pub struct CaseBuilder {
     says_exercised: bool,
     discarded_pages: u64,
     hypervisor: Option<HypervisorFacts>,
+    judge: Option<JudgeFacts>,
 }
 
 impl CaseBuilder {
@@ -46,6 +47,7 @@ impl CaseBuilder {
             says_exercised: false,
             discarded_pages: 0,
             hypervisor: None,
+            judge: None,
         }
     }
 
@@ -74,6 +76,12 @@ impl CaseBuilder {
         self
     }
 
+    /// With how it was judged.
+    pub fn judged_by(mut self, judge: JudgeFacts) -> Self {
+        self.judge = Some(judge);
+        self
+    }
+
     /// With this many pages that the guest gave up, and that were not judged.
     pub fn discarded(mut self, pages: u64) -> Self {
         self.discarded_pages = pages;
@@ -93,8 +101,8 @@ impl CaseBuilder {
         self
     }
 
-    /// Judged: every page was compared while the guest stood still, and these are lost, now or at
-    /// an earlier stop.
+    /// Judged: every page was compared, while the guest stood still or in a sweep while it ran, and these are
+    /// lost, now or at an earlier stop.
     ///
     /// Without a lost page the case is `identical`, unless the digests say otherwise: then the
     /// memory changed between the two passes, and it is `inconclusive`.
@@ -163,6 +171,7 @@ impl CaseBuilder {
             exercised,
             guest_sum: None,
             guest_pause_us: None,
+            judge: self.judge,
             hypervisor: self.hypervisor,
         }
     }

@@ -2,7 +2,9 @@
 
 use super::case::{Case, ControlResult, RegionEntry, Verdict};
 use super::rounds::is_exercised;
-use super::{GuestSum, HypervisorFacts, LostPage, PageAt, RegionDigests, RoundEntry};
+use super::{
+    GuestSum, HypervisorFacts, JudgeFacts, JudgeKind, LostPage, PageAt, RegionDigests, RoundEntry,
+};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +33,8 @@ pub(super) struct Unchecked {
     guest_sum: Option<GuestSum>,
     #[serde(default)]
     guest_pause_us: Option<u64>,
+    #[serde(default)]
+    judge: Option<JudgeFacts>,
     #[serde(default)]
     hypervisor: Option<HypervisorFacts>,
 }
@@ -69,6 +73,7 @@ impl TryFrom<Unchecked> for Case {
             exercised: read.exercised,
             guest_sum: read.guest_sum,
             guest_pause_us: read.guest_pause_us,
+            judge: read.judge,
             hypervisor: read.hypervisor,
         })
     }
@@ -96,6 +101,12 @@ impl Unchecked {
                 "the heat of region {} has not the buckets of its pages",
                 region.name
             ));
+        }
+        // A guest that was judged while it ran has no digests: its sweeps are what was compared.
+        let is_running = |judge: &JudgeFacts| judge.kind == JudgeKind::Running;
+        let unswept = self.judge.filter(is_running).is_some_and(|judge| judge.sweeps == 0);
+        if unswept && verdict == Verdict::Identical {
+            return Some("it is identical and was never read".to_owned());
         }
         let agree = self.digest.values().all(RegionDigests::agree);
         let possible = match verdict {

@@ -50,6 +50,9 @@ pub(crate) struct Repro {
     /// Only write the guest's files into this folder and print the command that starts it
     #[arg(long, value_name = "FOLDER", requires = "scenarios")]
     prepare: Option<PathBuf>,
+    /// How the guest is judged: paused, or running
+    #[arg(long, default_value = "paused", value_parser = ["paused", "running"], conflicts_with_all = ["prepare", "migrate", "qemu_version", "all_versions"])]
+    judge: String,
     /// Keep the audit's record
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -118,6 +121,7 @@ impl Repro {
             memtwin: &memtwin,
             time: Duration::from_secs(self.seconds),
             arguments: &self.arguments,
+            audit: &["--judge", self.judge.as_str()],
             record: &self.json.clone().unwrap_or_else(|| folder.path().join("record.json")),
         };
         Ok(Cell::audited(run.run(&mut Terminal { interrupt, quiet: false }), known))

@@ -20,7 +20,8 @@ impl Soak {
     pub(crate) fn run(&self, interrupt: &Interrupt) -> anyhow::Result<bool> {
         match self.what {
             SoakTarget::Check => check::soak(self, interrupt),
-            SoakTarget::Audit => audit::soak(self, interrupt),
+            SoakTarget::Audit => audit::soak(self, &[], interrupt),
+            SoakTarget::Judge => audit::soak(self, &["--judge", "running"], interrupt),
             SoakTarget::Migrate => migrate::soak(self, interrupt),
             SoakTarget::Receive => receive::soak(self, interrupt),
             SoakTarget::Powerloss => powerloss::soak(self, interrupt),

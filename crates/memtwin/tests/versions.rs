@@ -93,6 +93,7 @@ fn audited(release: QemuRelease) {
             memtwin: Path::new(env!("CARGO_BIN_EXE_memtwin")),
             time: Duration::from_secs(1),
             arguments: &[],
+            audit: &[],
             record: &place.path("record.json"),
         };
         let what = format!("{scenario} on {} {machine}", facts.version);

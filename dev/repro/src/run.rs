@@ -24,6 +24,8 @@ pub struct ReproRun<'r> {
     pub time: Duration,
     /// Passed on to QEMU.
     pub arguments: &'r [String],
+    /// Passed on to the audit.
+    pub audit: &'r [&'r str],
     /// Where the audit's record is written.
     pub record: &'r Path,
 }
@@ -146,6 +148,7 @@ impl ReproRun<'_> {
         command.arg("audit").arg(guest.qmp()).args(["--seconds", &time.as_secs().to_string()]);
         // The guest is ours: that a busy machine takes its time is no matter, nor that QEMU may abort.
         command.args(["--force", "--max-pause", "1m", "--quiet", "--json"]).arg(self.record);
+        command.args(self.audit);
         caller.announce(&command);
         let said = caller.complete(&mut command, time + MARGIN).map_err(RunError::Audit)?;
         let found = self.judged();

@@ -77,6 +77,7 @@ impl Matrix<'_> {
             memtwin,
             time: self.time,
             arguments,
+            audit: &[],
             record: &folder.join("record.json"),
         };
         Cell::audited(run.run(&mut caller), known.as_ref())

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const TIME: Duration = Duration::from_secs(2);
 
 /// Audits every sound layout as often as asked, or those that are named. Whether all was as expected.
-pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> anyhow::Result<bool> {
+pub(super) fn soak(soak: &Soak, audit: &[&str], interrupt: &Interrupt) -> anyhow::Result<bool> {
     let scenarios = chosen(&soak.arguments)?;
     let memtwin = built("memtwin", interrupt)?;
     let folder = root().join("target/soak/audit");
@@ -29,7 +29,8 @@ pub(super) fn soak(soak: &Soak, interrupt: &Interrupt) -> anyhow::Result<bool> {
                 return Ok(false);
             }
             let began = Instant::now();
-            let outcome = once(scenario, &expected, n, &memtwin, &folder, interrupt);
+            let once = SoakedAudit { scenario, expected: &expected, audit, memtwin: &memtwin };
+            let outcome = once.run(&folder.join(format!("{scenario}-{n}.json")), interrupt);
             let took = began.elapsed().as_secs_f64();
             let (Ok(word) | Err(word)) = &outcome;
             eprintln!("{scenario:<22} run {n:>3}: {word} ({took:.1} s)");
@@ -66,38 +67,43 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<(Scenario, Expected)>> {
     Ok(chosen)
 }
 
-/// One audit: what was found. Errors: what was not as expected, and where its record is kept.
-fn once(
+/// An audit that is repeated.
+struct SoakedAudit<'s> {
     scenario: Scenario,
-    expected: &Expected,
-    n: u32,
-    memtwin: &Path,
-    folder: &Path,
-    interrupt: &Interrupt,
-) -> Result<String, String> {
-    let record = folder.join(format!("{scenario}-{n}.json"));
-    let run = ReproRun {
-        machine: scenario.machine(),
-        expected: expected.clone(),
-        memtwin,
-        time: TIME,
-        arguments: &[],
-        record: &record,
-    };
-    let seen = run.run(&mut Terminal { interrupt, quiet: true }).map_err(|error| error.to_string());
-    let failure = match seen {
-        Ok(seen) if seen.found.as_expected() => {
-            // Only what may tell something is kept.
-            let _ = fs::remove_file(&record);
-            return Ok(seen.found.what);
+    expected: &'s Expected,
+    /// Its options.
+    audit: &'s [&'s str],
+    memtwin: &'s Path,
+}
+
+impl SoakedAudit<'_> {
+    /// What was found. Errors: what was not as expected, and where its record is kept.
+    fn run(&self, record: &Path, interrupt: &Interrupt) -> Result<String, String> {
+        let run = ReproRun {
+            machine: self.scenario.machine(),
+            expected: self.expected.clone(),
+            memtwin: self.memtwin,
+            time: TIME,
+            arguments: &[],
+            audit: self.audit,
+            record,
+        };
+        let seen =
+            run.run(&mut Terminal { interrupt, quiet: true }).map_err(|error| error.to_string());
+        let failure = match seen {
+            Ok(seen) if seen.found.as_expected() => {
+                // Only what may tell something is kept.
+                let _ = fs::remove_file(record);
+                return Ok(seen.found.what);
+            }
+            Ok(seen) => seen.found.to_string(),
+            Err(error) => error,
+        };
+        if record.exists() {
+            return Err(format!("{failure}; record {}", record.display()));
         }
-        Ok(seen) => seen.found.to_string(),
-        Err(error) => error,
-    };
-    if record.exists() {
-        return Err(format!("{failure}; record {}", record.display()));
+        Err(failure)
     }
-    Err(failure)
 }
 
 /// What came of each scenario's runs.

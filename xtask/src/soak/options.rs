@@ -21,7 +21,7 @@ pub(crate) struct Soak {
     /// The exit code that each run of `check` or `migrate` must end with
     #[arg(long, default_value_t = 0)]
     pub(super) exit: i32,
-    /// `check`, `migrate`: passed on to each run; `audit`: the scenarios [default: every sound one]
+    /// `check`, `migrate`: passed on to each run; `audit`, `judge`: the scenarios [default: every sound one]
     #[arg(last = true)]
     pub(super) arguments: Vec<String>,
 }
@@ -32,6 +32,8 @@ pub(super) enum SoakTarget {
     Check,
     /// `memtwin audit` of the layouts of QEMU that are sound: no lost page, and the control found
     Audit,
+    /// The same with `--judge running`: no suspect is confirmed
+    Judge,
     /// `memtwin lab run migrate`: the same verdicts each time, and the spread of its clocks
     Migrate,
     /// `memtwin receive`, killed with -9 at random: never a torn twin, always an equal one at the end

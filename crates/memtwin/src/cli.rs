@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod judge;
 pub(crate) mod lab;
 mod manual;
 mod migrate;
@@ -15,6 +16,7 @@ pub(crate) use audit::Audit;
 pub(crate) use check::Check;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+pub(crate) use judge::JudgeArgs;
 pub(crate) use manual::{MAN_ENVIRONMENT, MAN_NOTES};
 use memtwin_room::OomScore;
 use memtwin_session::HazardPolicy;

@@ -47,7 +47,7 @@ pub use error::{Retry, RoundError, SinkError, SourceError};
 pub use events::{Observer, RegionRound, ReplicationEvent, Round, RoundKind};
 pub use guest_control::GuestControl;
 pub use paused_guest::PausedGuest;
-pub use plan::{RoundPlan, RoundPolicy, StopReason, Until};
+pub use plan::{NoWork, RoundPlan, RoundPolicy, RoundWork, StopReason, Until};
 pub use provenance::{Provenance, SourceOrigin};
 pub use read_memory::ReadMemory;
 pub use same_pages::SamePages;

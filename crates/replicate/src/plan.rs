@@ -64,6 +64,37 @@ pub trait RoundPolicy {
     fn wait(&self) -> ControlFlow<StopReason, Duration>;
 }
 
+/// What is done around the rounds, beside copying.
+pub trait RoundWork<S: Source, K: Sink, O: Observer> {
+    /// At each stop that the policy asks for, while the guest is paused.
+    fn paused(&mut self, _paused: &mut PausedGuest<'_, S, K, O>) {}
+
+    /// After each committed round, while the guest runs.
+    ///
+    /// Errors: the rounds end.
+    fn after_round(&mut self, _replication: &mut Replication<S, K, O>) -> Result<(), RoundError> {
+        Ok(())
+    }
+
+    /// In a rest between two rounds, of which so much time is left at least. Returns by then.
+    ///
+    /// Errors: the rounds end.
+    fn rest(
+        &mut self,
+        _replication: &mut Replication<S, K, O>,
+        _time: Duration,
+        _stop: &CancelToken,
+    ) -> Result<(), RoundError> {
+        Ok(())
+    }
+}
+
+/// Nothing is done beside copying.
+#[derive(Clone, Copy, Debug)]
+pub struct NoWork;
+
+impl<S: Source, K: Sink, O: Observer> RoundWork<S, K, O> for NoWork {}
+
 /// The rounds of a [`RoundPlan`].
 struct PlannedRounds<'p> {
     plan: &'p RoundPlan,
@@ -114,53 +145,63 @@ impl RoundPolicy for PlannedRounds<'_> {
 impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
     /// Runs rounds, pre-copy first, until the plan says to end. The guest runs on afterwards.
     ///
-    /// `judge` is called at each intermediate stop (`still_every`), while the guest stands still.
-    /// Errors: a round's; what was collected stays on the backlog.
+    /// `work` is asked at each intermediate stop (`still_every`), after each round and between two.
+    ///
+    /// Errors: a round's; what was collected stays on the backlog. Or the work's.
     pub fn run(
         &mut self,
         plan: &RoundPlan,
         stop: &CancelToken,
-        judge: impl FnMut(&mut PausedGuest<'_, S, K, O>),
+        work: impl RoundWork<S, K, O>,
     ) -> Result<StopReason, RoundError> {
-        self.run_rounds(&mut PlannedRounds::new(plan), stop, judge)
+        self.run_rounds(&mut PlannedRounds::new(plan), stop, work)
     }
 
     /// Runs rounds, pre-copy first, until the policy says to end. The guest runs on afterwards.
     ///
-    /// `judge` is called at each stop that the policy asks for, while the guest stands still.
-    /// Errors: a round's; what was collected stays on the backlog.
+    /// `work` is asked at each stop that the policy asks for, after each round and between two.
+    ///
+    /// Errors: a round's; what was collected stays on the backlog. Or the work's.
     pub fn run_rounds(
         &mut self,
         policy: &mut impl RoundPolicy,
         stop: &CancelToken,
-        mut judge: impl FnMut(&mut PausedGuest<'_, S, K, O>),
+        mut work: impl RoundWork<S, K, O>,
     ) -> Result<StopReason, RoundError> {
         loop {
             // Asked before the log: a guest that has ended by now has nothing left to log later.
             policy.before_round();
             let guest = self.guest()?;
             let round = self.round(stop)?;
+            work.after_round(self)?;
             if let Some(ended) = policy.after_round(&round, guest) {
                 return Ok(ended);
             }
             if policy.is_stop_due() {
                 let mut still = self.pause_and_settle(stop)?;
-                judge(&mut still);
+                work.paused(&mut still);
                 still.release()?;
             }
             match policy.wait() {
                 ControlFlow::Break(ended) => return Ok(ended),
-                ControlFlow::Continue(time) => self.sleep_watching(time, stop)?,
+                ControlFlow::Continue(time) => self.rest(time, &mut work, stop)?,
             }
         }
     }
 
-    /// Sleeps, and looks whether the guest is still there.
-    fn sleep_watching(&mut self, time: Duration, stop: &CancelToken) -> Result<(), RoundError> {
+    /// Rests, with what work there is, and looks whether the guest is still there.
+    fn rest(
+        &mut self,
+        time: Duration,
+        work: &mut impl RoundWork<S, K, O>,
+        stop: &CancelToken,
+    ) -> Result<(), RoundError> {
         let mut left = time;
         loop {
             let piece = left.min(POLL_INTERVAL);
-            if stop.wait(piece) {
+            let began = Instant::now();
+            work.rest(self, piece, stop)?;
+            if stop.wait(piece.saturating_sub(began.elapsed())) {
                 return Err(RoundError::Interrupted);
             }
             left -= piece;

@@ -80,6 +80,17 @@ impl<S: Source, K: Sink, O: Observer> Replication<S, K, O> {
         self.backlog.last_round(region, page)
     }
 
+    /// What the log named in the last round, by region.
+    pub fn named(&self) -> &[PageSet] {
+        self.backlog.named()
+    }
+
+    /// The pages of a region that are not in the twin: between rounds none, but where a hypervisor that hands
+    /// its pages over has not sent them.
+    pub fn not_sent(&self, region: RegionId) -> &PageSet {
+        &self.backlog.owed()[region.0]
+    }
+
     pub(crate) fn begin_pause(&mut self) {
         self.paused = Some(Instant::now());
     }

@@ -7,8 +7,8 @@ mod recorded;
 
 use memtwin_pages::{Image, Layout, PageSize, RegionId};
 use memtwin_replicate::{
-    CancelToken, GuestControl, Observer, Provenance, ReadMemory, Replication, ReplicationEvent,
-    RoundPlan, Sink, SinkError, Source, StopReason, Until, WriteOutcome,
+    CancelToken, GuestControl, NoWork, Observer, Provenance, ReadMemory, Replication,
+    ReplicationEvent, RoundPlan, Sink, SinkError, Source, StopReason, Until, WriteOutcome,
 };
 use recorded::RecordedGuest;
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn differing<G: Source + GuestControl + ReadMemory + Provenance>(mut guest: G) -
     let stop = CancelToken::default();
     let mut twin = Twin::default();
     let mut replication = Replication::start(guest, &mut twin, Deaf).unwrap();
-    assert_eq!(replication.run(&plan, &stop, |_| ()).unwrap(), StopReason::GuestStopped);
+    assert_eq!(replication.run(&plan, &stop, NoWork).unwrap(), StopReason::GuestStopped);
     let mut paused = replication.pause_and_settle(&stop).unwrap();
     let memory = paused.source().memory(RegionId(0));
     assert!(paused.source().written() > 0);

@@ -9,6 +9,7 @@ mod untested;
 
 use crate::controller::ReplicationController;
 use crate::helper::HelperCommand;
+use crate::judge::RunningPlan;
 use crate::observer::SessionObserver;
 use crate::qemu_guest::Attached;
 pub use all::{AuditAll, audit_all, preview_all};
@@ -27,8 +28,16 @@ const CHANGES: &str = "while it runs: migration capabilities and parameters, and
     Memtwin's (docs/qemu.md)";
 
 /// What becomes of it.
-const AFTERWARDS: &str = "all put back at the end; the guest is paused at the end while its memory is read, for \
-    --max-pause at most";
+fn afterwards(config: &AuditConfig) -> String {
+    let pause = match config.running {
+        None => "the guest is paused at the end while its memory is read, for --max-pause at most",
+        Some(RunningPlan { never_pause: false, .. }) => {
+            "the guest is paused only if pages seem to be lost, to read these once more, for --max-pause at most"
+        }
+        Some(RunningPlan { never_pause: true, .. }) => "the guest is not paused",
+    };
+    format!("all put back at the end; {pause}")
+}
 
 /// How long an audit runs, unless told.
 const DEFAULT_TIME: Duration = Duration::from_secs(5);
@@ -51,6 +60,8 @@ pub struct AuditConfig {
     pub interval: Duration,
     /// How long the guest may stand still for us at most.
     pub max_pause: Duration,
+    /// How the guest is judged while it runs; `None`: it is paused, and all of its memory read.
+    pub running: Option<RunningPlan>,
     /// Where the control's random choices begin; `None`: somewhere new.
     pub seed: Option<u64>,
     /// Whether a guest that QEMU is known to harm by migrating it is audited all the same.
@@ -70,6 +81,7 @@ impl AuditConfig {
             pause_every: None,
             interval: Duration::from_millis(500),
             max_pause: Duration::from_millis(250),
+            running: None,
             seed: None,
             hazards: HazardPolicy::Refuse,
             guardian,
@@ -153,6 +165,7 @@ fn run(
             },
             time: left,
             max_pause: config.max_pause,
+            running: config.running,
             controller,
             seed,
             hazards: config.hazards,
@@ -224,7 +237,7 @@ pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
                 config.monitor
             ),
             LibvirtDomain::TAINT.to_owned(),
-            format!("{CHANGES}; {AFTERWARDS}"),
+            format!("{CHANGES}; {}", afterwards(config)),
         ]);
     }
     let mut attached = Attached::new(&config.monitor, config.pid)?;
@@ -253,7 +266,7 @@ pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
         lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
     }
     lines.push(format!("held in pre-copy by {}", changes.hold));
-    lines.push(format!("while it runs: {}; {AFTERWARDS}", changed(&changes)));
+    lines.push(format!("while it runs: {}; {}", changed(&changes), afterwards(config)));
     Ok(lines)
 }
 

@@ -4,7 +4,7 @@
 use memtwin_pages::Layout;
 use memtwin_replicate::{
     CancelToken, GuestState, Observer, Replication, Round, RoundError, RoundKind, RoundPlan,
-    RoundPolicy, Sink, Source, SourceError, StopReason,
+    RoundPolicy, RoundWork, Sink, Source, SourceError, StopReason,
 };
 use memtwin_report::record::PageAt;
 use std::ops::ControlFlow;
@@ -33,10 +33,11 @@ pub(crate) fn run_steered<S: Source, K: Sink, O: Observer>(
     replication: &mut Replication<S, K, O>,
     plan: &RoundPlan,
     controller: &dyn ReplicationController,
+    work: impl RoundWork<S, K, O>,
     stop: &CancelToken,
 ) -> Result<(StopReason, Vec<PageAt>), RoundError> {
     let mut steered = SteeredRounds { plan, controller, over_since: None };
-    let ended = replication.run_rounds(&mut steered, stop, |_| ())?;
+    let ended = replication.run_rounds(&mut steered, stop, work)?;
     let injected = match (controller.is_control(), ended) {
         (false, _) => Vec::new(),
         (true, StopReason::Clean) => {
@@ -84,7 +85,7 @@ impl RoundPolicy for SteeredRounds<'_> {
 mod tests {
     use super::*;
     use memtwin_pages::{Gpa, PageSize, Region, RegionId};
-    use memtwin_replicate::{Collector, Until};
+    use memtwin_replicate::{Collector, NoWork, Until};
     use memtwin_twin::MemoryTwin;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -173,7 +174,7 @@ mod tests {
             still_every: None,
         };
         let program = Program { asked: &asked, most: 5, control };
-        let ended = run_steered(&mut replication, &plan, &program, &CancelToken::default());
+        let ended = run_steered(&mut replication, &plan, &program, NoWork, &CancelToken::default());
         (ended, asked.load(Ordering::Relaxed))
     }
 

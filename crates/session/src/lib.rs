@@ -49,7 +49,7 @@ pub use driver::{ForeignGuest, GuestDriver, OwnGuest};
 pub use findings::JudgeError;
 pub use helper::HelperCommand;
 pub use host_facts::host_facts;
-pub use judge::{InPlaceJudge, Judge};
+pub use judge::{InPlaceJudge, Judge, RunningPlan};
 pub use memory_file::{DEFAULT_MEMORY_FILE, MemoryFile, MemoryFileError};
 pub use memtwin_qemu::HazardPolicy;
 pub use memtwin_qmp::{AddressError, LibvirtDomain, MonitorAddress};

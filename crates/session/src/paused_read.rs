@@ -66,6 +66,51 @@ impl<'t, T: Image> PausedRead<'t, T> {
         Ok(Self { memory, last_round, never_sent, discarded, may_miss })
     }
 
+    /// Reads these pages of a region once, and keeps what is not in the twin; the others count as equal.
+    ///
+    /// Errors: one of the sides can't be read, or not in time.
+    pub(crate) fn of_pages(
+        (memory, bound): (&BlockMemory, &PauseBound),
+        twin: &'t T,
+        discards: &DiscardWatch<'_>,
+        region: &PausedRegion<'_, impl Fn(u64) -> u32>,
+        pages: &PageSet,
+    ) -> Result<Self, CompareError> {
+        // Before the first byte is read: that may allot memory.
+        let known = discards.at_stop(region.id, region.came);
+        let memory = bound.over(memory);
+        let mut discarded = PageSet::new(pages.capacity());
+        let mut differing = BTreeMap::new();
+        let mut scratch = Vec::new();
+        for page in pages {
+            let offset = region.page_size.offset_of(page);
+            let len = region.page_size.as_usize();
+            let failed = |side| move |cause| CompareError::Read { side, offset, len, cause };
+            let mut bytes = vec![0; len].into_boxed_slice();
+            if !known.is_absent(page) {
+                memory.read_at(offset, &mut bytes).map_err(failed(Side::Memory))?;
+            }
+            if twin.is_at(offset, &bytes, &mut scratch).map_err(failed(Side::Twin))? {
+                continue;
+            }
+            if known.emptied(page) && bytes.iter().all(|byte| *byte == 0) {
+                discarded.insert(page);
+            } else {
+                differing.insert(page, bytes);
+            }
+        }
+        let last_round = differing.keys().map(|&page| (page, (region.last_round)(page))).collect();
+        let memory = Overlay::new(twin, region.page_size, differing)
+            .map_err(|cause| CompareError::Size { side: Side::Memory, cause })?;
+        let (never_sent, may_miss) = (region.never_sent.clone(), discards.may_miss());
+        Ok(Self { memory, last_round, never_sent, discarded, may_miss })
+    }
+
+    /// The pages that differ, in order.
+    pub(crate) fn differing(&self) -> Vec<u64> {
+        self.memory.pages().map(|(page, _)| page).collect()
+    }
+
     /// Without its twin.
     pub(crate) fn into_parts(self) -> DetachedRead {
         let Self { memory, last_round, never_sent, discarded, may_miss } = self;

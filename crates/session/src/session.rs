@@ -7,7 +7,7 @@
 
 use crate::controller::{ReplicationController, run_steered};
 use crate::driver::GuestDriver;
-use crate::judge::Judge;
+use crate::judge::{Judge, JudgeWork};
 use memtwin_replicate::{
     CancelToken, Observer, Replication, RoundError, RoundPlan, Sink, Source, StopReason,
 };
@@ -130,7 +130,9 @@ where
 {
     guest.begin(replication, stop)?;
     let (ended, tampered) = match plan.controller {
-        Some(controller) => run_steered(replication, &plan.rounds, controller, stop)?,
+        Some(controller) => {
+            run_steered(replication, &plan.rounds, controller, JudgeWork(judge), stop)?
+        }
         None => (run_planned(replication, plan, guest, judge, stop)?, Vec::new()),
     };
     if plan.last_stop == LastStop::RunningThenEnded {
@@ -163,8 +165,7 @@ where
     let left = |limit: Option<Duration>| limit.map(|limit| limit.saturating_sub(began.elapsed()));
     if let Some(guest_time) = plan.guest_time {
         let time = Some(all.time.map_or(guest_time, |time| time.min(guest_time)));
-        let ended =
-            replication.run(&RoundPlan { time, ..all }, stop, |paused| judge.look(paused))?;
+        let ended = replication.run(&RoundPlan { time, ..all }, stop, JudgeWork(judge))?;
         let all_over = all.time.is_some_and(|time| began.elapsed() >= time);
         if ended != StopReason::Time || all_over {
             return Ok(ended);
@@ -173,5 +174,5 @@ where
     }
     let rounds = all.rounds.map(|most| most.saturating_sub(replication.deltas()));
     let plan = RoundPlan { rounds, time: left(all.time), ..all };
-    replication.run(&plan, stop, |paused| judge.look(paused))
+    replication.run(&plan, stop, JudgeWork(judge))
 }

@@ -1,7 +1,7 @@
 //! The one place where what a session has shown becomes a case: what was compared, unless something is known
 //! that makes the comparison no proof.
 
-use memtwin_report::record::{LostPage, PageAt, RegionDigests};
+use memtwin_report::record::{JudgeFacts, JudgeKind, LostPage, PageAt, RegionDigests};
 use memtwin_report::{Case, CaseBuilder};
 use std::collections::BTreeMap;
 
@@ -18,6 +18,8 @@ pub struct CaseFacts {
     pub injected: Option<Vec<PageAt>>,
     /// How many pages the guest gave up, and that were not judged.
     pub given_up: u64,
+    /// How it was judged, where that was chosen.
+    pub judge: Option<JudgeFacts>,
     /// What makes the comparison no proof, however it ended.
     pub overrides: Vec<Override>,
 }
@@ -33,6 +35,8 @@ pub enum Override {
     NeverSent(u64),
     /// It is not known whether pages that differ were lost or given up: why.
     Unclear(String),
+    /// This many pages differ, and no pause has told lost ones from late ones.
+    Unconfirmed(u64),
     /// The control suppressed nothing.
     NothingSuppressed,
     /// The guest wrote nothing.
@@ -50,13 +54,14 @@ pub enum Override {
 pub fn verdict_of(trial: CaseBuilder, facts: CaseFacts) -> Case {
     let overridden = facts.overrides.iter().find(|reason| reason.holds(&facts)).cloned();
     let trial = facts.enter(trial);
+    let is_swept = facts.is_swept();
     let CaseFacts { broken, lost, digests, .. } = facts;
     match (broken, overridden) {
         (Some(reason), _) => trial.inconclusive(reason, lost),
         (None, Some(Override::TwinDiscarded)) => trial.not_judged(DISCARDED),
         (None, Some(reason)) => trial.inconclusive(reason.text(), lost),
-        // Whoever found no loss and has no digest has compared nothing: that is no pass.
-        (None, None) if lost.is_empty() && digests.is_empty() => {
+        // Whoever found no loss and has neither digest nor sweep has compared nothing: that is no pass.
+        (None, None) if lost.is_empty() && digests.is_empty() && !is_swept => {
             trial.inconclusive(Override::NeverCompared.text(), lost)
         }
         (None, None) => trial.judged(lost, digests),
@@ -67,10 +72,19 @@ impl CaseFacts {
     /// The trial with what is known beside the verdict.
     pub(crate) fn enter(&self, trial: CaseBuilder) -> CaseBuilder {
         let trial = trial.discarded(self.given_up);
+        let trial = match self.judge {
+            Some(judge) => trial.judged_by(judge),
+            None => trial,
+        };
         match &self.injected {
             Some(injected) => trial.control(injected.iter().cloned()),
             None => trial,
         }
+    }
+
+    /// Whether all pages were compared while the guest ran.
+    fn is_swept(&self) -> bool {
+        self.judge.is_some_and(|judge| judge.kind == JudgeKind::Running && judge.sweeps > 0)
     }
 }
 
@@ -88,6 +102,7 @@ impl Override {
             | Self::NeverCompared
             | Self::NeverSent(_)
             | Self::Unclear(_)
+            | Self::Unconfirmed(_)
             | Self::NothingSuppressed
             | Self::NothingWritten
             | Self::NothingLogged(_) => true,
@@ -102,6 +117,10 @@ impl Override {
             Self::NeverSent(pages) => {
                 format!("{pages} pages differ that QEMU never sent: discarded memory?")
             }
+            Self::Unconfirmed(pages) => format!(
+                "{pages} pages differ that the log had to name and has not: lost, or written by something that \
+                 tells the log late (a disk's DMA); a pause of milliseconds tells which: without --never-pause"
+            ),
             Self::NothingSuppressed => "the control had no changed page to keep back".to_owned(),
             Self::NothingWritten => "the guest wrote nothing".to_owned(),
             Self::Unclear(why) | Self::NothingLogged(why) | Self::Overflows(why) => why,
@@ -156,6 +175,25 @@ mod tests {
         assert_eq!(case(compared()).0, Verdict::Identical);
         let lost = CaseFacts { lost: vec![lost(8)], ..CaseFacts::default() };
         assert_eq!(case(lost).0, Verdict::Differs);
+    }
+
+    #[test]
+    fn a_sweep_is_a_comparison_and_no_sweep_is_none() {
+        let swept = |sweeps| {
+            let kind = JudgeKind::Running;
+            let judge = JudgeFacts {
+                kind,
+                sweeps,
+                pages_compared: 8,
+                suspects: 0,
+                dismissed: 0,
+                confirmed: 0,
+                paused_us: None,
+                read_bytes_per_second: None,
+            };
+            case(CaseFacts { judge: Some(judge), ..CaseFacts::default() }).0
+        };
+        assert_eq!((swept(1), swept(0)), (Verdict::Identical, Verdict::Inconclusive));
     }
 
     /// A ring that overflows makes luck of an identical twin, but not of a loss.

@@ -67,12 +67,17 @@ impl MigrationTap<'_> {
             }
             // Only a log that was collected since says that it is clean.
             if now.is_none_or(|now| now.dirty_sync_count > looked) {
-                return Ok(());
+                return self.followed_clean(now, into, stop);
             }
         }
         self.throttle(Throttle::Full, into)?;
+        let followed = self.begin_followed(into, stop)?;
         self.round(into, stop)?;
-        if self.has_left() { Ok(()) } else { self.slow_down(into) }
+        if self.has_left() {
+            return Ok(());
+        }
+        self.slow_down(into)?;
+        self.end_followed(followed, into, stop)
     }
 
     /// Reads on until what was pending when the round began has come.
@@ -96,7 +101,7 @@ impl MigrationTap<'_> {
     /// Reads what QEMU had sent when it said that nothing is pending: what is in the socket, and
     /// the rest of the section that it was writing then (it flushes at each section's end). A page
     /// of one byte takes ten bytes, so thousands may be on the way.
-    fn catch_up(
+    pub(crate) fn catch_up(
         &mut self,
         into: &mut dyn PageReceiver,
         stop: &CancelToken,
@@ -115,7 +120,7 @@ impl MigrationTap<'_> {
     }
 
     /// QEMU's counters, if a migration is under way.
-    fn pending(&mut self) -> Result<Option<RamCounters>, SourceError> {
+    pub(crate) fn pending(&mut self) -> Result<Option<RamCounters>, SourceError> {
         Ok(migration(self.qmp).map_err(log)?.ram)
     }
 
@@ -219,13 +224,19 @@ impl MigrationTap<'_> {
         if sent == Some(self.counters.pages) {
             return Ok(());
         }
+        Err(self.pages_missing().into())
+    }
+
+    /// Other pages have come than QEMU has sent.
+    pub(crate) fn pages_missing(&self) -> SourceError {
+        let sent = self.counters.qemu.map(|ram| ram.normal + ram.duplicate);
         let sent =
             sent.map_or("does not say how many".to_owned(), |sent| format!("has sent {sent}"));
         let problem = format!(
             "{} pages have come, and QEMU {sent}: pages were lost between QEMU and here, not by its log",
             self.counters.pages
         );
-        Err(SourceError::Log(problem.into()).into())
+        SourceError::Log(problem.into())
     }
 
     /// Whether QEMU has left pre-copy.

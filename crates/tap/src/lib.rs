@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod cleanup;
+mod coverage;
 mod deliver;
 mod error;
 mod guardian;

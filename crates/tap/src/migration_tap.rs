@@ -7,7 +7,7 @@ use crate::opening::{BegunMigration, TapTarget, begin, why};
 use crate::pause::PausedInterval;
 use crate::reader::{EndReason, StreamReader, stall_timeout};
 use crate::throttle::Pace;
-use crate::tracker::RoundTracker;
+use crate::tracker::{Coverage, RoundTracker};
 use memtwin_pages::{Gpa, Layout, PageSize, Region, RegionId, Window};
 use memtwin_qemu::{Block, RamCounters, block_name, find_block, status};
 use memtwin_qmp::Qmp;
@@ -28,6 +28,7 @@ pub struct MigrationTap<'q> {
     pub(crate) decoder: Decoder,
     pub(crate) tracker: RoundTracker,
     pub(crate) counters: Counters,
+    pub(crate) coverage: Coverage,
     pub(crate) hold: Box<dyn Hold>,
     /// Whether it holds this QEMU: known before, or seen.
     pub(crate) is_held: bool,
@@ -121,6 +122,7 @@ impl<'q> MigrationTap<'q> {
             decoder,
             tracker: RoundTracker::default(),
             counters: Counters::default(),
+            coverage: Coverage::default(),
             hold,
             is_held: is_sure,
             no_other,

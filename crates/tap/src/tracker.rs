@@ -45,6 +45,17 @@ impl RoundTracker {
     }
 }
 
+/// What is known of the collections of QEMU's log.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage {
+    /// Whether anybody asks.
+    pub(crate) is_followed: bool,
+    /// The last one of which all pages have come.
+    pub(crate) delivered: u64,
+    /// Whether as many pages had come in the last round as QEMU had sent.
+    pub(crate) counts_agree: bool,
+}
+
 /// Hands the pages of a stream over, and watches.
 pub(crate) struct StreamReceiver<'r> {
     pub(crate) into: &'r mut dyn PageReceiver,

@@ -7,8 +7,8 @@ use memtwin_kvm::Mode;
 use memtwin_mapping::host_page_size;
 use memtwin_pages::{Layout, RegionId};
 use memtwin_replicate::{
-    CancelToken, Collector, GuestState, Replication, RoundError, RoundPlan, Sink, SinkError,
-    Source, SourceError, StopReason, Until, WriteOutcome,
+    CancelToken, Collector, GuestState, NoWork, Replication, RoundError, RoundPlan, Sink,
+    SinkError, Source, SourceError, StopReason, Until, WriteOutcome,
 };
 use memtwin_stressor::Stressor;
 use memtwin_vmm::{Backing, Config, Granule, GuestStartError, KvmGuest, Translation};
@@ -273,7 +273,7 @@ fn a_stopped_guest_is_told_from_a_paused_one() {
         still_every: None,
     };
     let mut replication = Replication::start(guest, Plain::default(), ()).unwrap();
-    let ended = replication.run(&plan, &CancelToken::default(), |_| ()).unwrap();
+    let ended = replication.run(&plan, &CancelToken::default(), NoWork).unwrap();
     assert_eq!(ended, StopReason::GuestStopped);
 }
 

@@ -1,12 +1,13 @@
 //! The words of `memtwin audit`.
 
-use super::{OutputArgs, pause};
+use super::{JudgeArgs, OutputArgs, pause};
 use crate::helpers;
 use crate::values::Time;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use memtwin_report::Failure;
 use memtwin_report::record::ResolvedOptions;
-use memtwin_session::{AddressError, AuditConfig, MonitorAddress, resolved_audit};
+use memtwin_session::{AddressError, AuditConfig, MonitorAddress, RunningPlan, resolved_audit};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub(crate) struct Audit {
     /// inconclusive
     #[arg(long, default_value = "250ms", value_name = "TIME", value_parser = pause, overrides_with = "max_pause")]
     pub(crate) max_pause: Time,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) judge: JudgeArgs,
     /// Where the control's random choices begin
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -61,8 +65,26 @@ impl Audit {
         resolved_audit(self.seed, self.seconds.map(|time| time.0), self.rounds)
     }
 
+    /// How a running guest is judged, if it is to be.
+    ///
+    /// Errors: options that contradict each other.
+    pub(crate) fn running(&self) -> Result<Option<RunningPlan>, Failure> {
+        let running = self.judge.plan()?;
+        match (running, self.pause_every) {
+            (Some(_), Some(_)) => Err(Failure::usage(
+                "--pause-every is for --judge paused: a running guest is not paused between its rounds",
+            )),
+            (running, _) => Ok(running),
+        }
+    }
+
     /// What it asks for, of the QEMU with this monitor.
-    pub(crate) fn config(&self, monitor: MonitorAddress, pid: Option<u32>) -> AuditConfig {
+    pub(crate) fn config(
+        &self,
+        monitor: MonitorAddress,
+        pid: Option<u32>,
+        running: Option<RunningPlan>,
+    ) -> AuditConfig {
         AuditConfig {
             monitor,
             pid,
@@ -71,6 +93,7 @@ impl Audit {
             pause_every: self.pause_every,
             interval: Duration::from_secs_f64(1.0 / self.rounds_per_second),
             max_pause: self.max_pause.0,
+            running,
             seed: self.seed,
             hazards: super::hazards(self.force),
             guardian: helpers::guardian_command(),

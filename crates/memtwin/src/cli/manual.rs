@@ -124,6 +124,10 @@ pub(crate) const MAN_NOTES: &[PageNotes] = &[
                 "memtwin audit /run/qemu/guest.qmp --seconds 30 --max-pause 100ms",
                 "Audit for half a minute; the guest may stand still for 100 ms at most.",
             ),
+            (
+                "memtwin audit /run/qemu/guest.qmp --judge running --never-pause",
+                "Audit one that must not be paused.",
+            ),
             ("memtwin audit libvirt:guest", "Audit a domain of libvirt."),
             ("memtwin audit --all --json audit.json", "Audit every QEMU of this host."),
         ],

@@ -21,5 +21,6 @@ mod pause;
 mod plugged;
 mod refused;
 mod replicated;
+mod running;
 mod versions;
 mod writing;

@@ -5,7 +5,9 @@ use crate::paused_read::unclear;
 use crate::verdict::{CaseFacts, Override, verdict_of};
 use memtwin_pages::{Layout, Region};
 use memtwin_qemu::{Block, find_block, out_of_sight};
+use memtwin_report::record::{JudgeFacts, JudgeKind};
 use memtwin_report::{Case, CaseBuilder};
+use std::time::Duration;
 
 impl BlockFindings {
     /// The block's case. `trouble`: why the audit broke off, if it did.
@@ -14,6 +16,7 @@ impl BlockFindings {
         source: &str,
         trouble: Option<String>,
         nothing_logged: Option<Override>,
+        longest_pause: Option<Duration>,
     ) -> Case {
         let name = self.region.name().to_owned();
         let trial = CaseBuilder::new(self.case_name(), source, &alone(&self.region))
@@ -21,10 +24,23 @@ impl BlockFindings {
             .heat(&self.heat)
             .one_of_several();
         let (missing, unclear_pages) = (self.missing.len() as u64, self.unclear.len() as u64);
+        let unconfirmed = self.unconfirmed.len() as u64;
+        let at_stops = self.digests.is_some().then(|| JudgeFacts {
+            kind: JudgeKind::Paused,
+            sweeps: u64::from(self.stops),
+            pages_compared: u64::from(self.stops) * self.region.pages(),
+            suspects: 0,
+            dismissed: 0,
+            confirmed: 0,
+            paused_us: longest_pause.map(micros),
+            read_bytes_per_second: None,
+        });
+        let is_compared = self.digests.is_some() || self.judge.is_some();
         let overrides = [
-            self.digests.is_none().then_some(Override::NeverCompared),
+            (!is_compared).then_some(Override::NeverCompared),
             (missing > 0).then_some(Override::NeverSent(missing)),
             (unclear_pages > 0).then(|| Override::Unclear(unclear(unclear_pages))),
+            (unconfirmed > 0).then_some(Override::Unconfirmed(unconfirmed)),
             nothing_logged,
         ];
         let facts = CaseFacts {
@@ -33,6 +49,7 @@ impl BlockFindings {
             digests: self.digests.map(|digests| (name, digests)).into_iter().collect(),
             injected: None,
             given_up: self.discarded.count(),
+            judge: self.judge.or(at_stops),
             overrides: overrides.into_iter().flatten().collect(),
         };
         verdict_of(trial, facts)
@@ -51,7 +68,7 @@ impl BlockFindings {
 impl ControlFindings {
     /// The control's case.
     pub(super) fn case(self, source: &str) -> Case {
-        let Self { region, injected, found, digests } = self;
+        let Self { region, injected, found, digests, judge } = self;
         let name = region.name().to_owned();
         let trial = CaseBuilder::new(format!("audit/{name}/control"), source, &alone(&region));
         let facts = CaseFacts {
@@ -61,7 +78,8 @@ impl ControlFindings {
                 .into_iter()
                 .collect(),
             lost: found,
-            digests: [(name, digests)].into(),
+            digests: digests.map(|digests| (name, digests)).into_iter().collect(),
+            judge,
             injected: Some(injected),
             ..CaseFacts::default()
         };
@@ -103,6 +121,11 @@ pub(super) fn not_judged(
         }
     };
     blocks.iter().filter(|block| block.used > 0).filter_map(case).collect()
+}
+
+/// As the record has a time.
+pub(super) fn micros(time: Duration) -> u64 {
+    time.as_micros().try_into().unwrap_or(u64::MAX)
 }
 
 fn alone(region: &Region) -> Layout {

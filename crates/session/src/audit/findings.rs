@@ -3,10 +3,10 @@
 //! Memory may be plugged and unplugged between two stops. A block is known by its name and its size: what
 //! comes back with another size is another block.
 
-use super::cases::not_judged;
+use super::cases::{micros, not_judged};
 use super::rounds::RegionRounds;
 use super::untested::untested;
-use crate::judge::StopTiming;
+use crate::judge::{StopTiming, Swept, SweptRegion};
 use crate::paused_read::PausedRead;
 use crate::qemu_guest::tapped;
 use crate::read_twin::TwinPart;
@@ -16,7 +16,8 @@ use memtwin_qemu::Block;
 use memtwin_replicate::RoundKind;
 use memtwin_report::Case;
 use memtwin_report::record::{
-    Detail, HeatMap, HypervisorFacts, LostPage, PageAt, RegionDigests, RoundEntry,
+    Detail, HeatMap, HypervisorFacts, JudgeFacts, JudgeKind, LostPage, PageAt, RegionDigests,
+    RoundEntry,
 };
 use memtwin_tap::MigrationTap;
 use memtwin_verdict::{Comparison, Difference};
@@ -27,10 +28,10 @@ use std::time::{Duration, Instant};
 const DETAILED: usize = 16;
 const SHOWN_BYTES: u64 = 8;
 
-/// A region's comparison at a stop.
+/// What was seen of a region at a stop.
 pub(super) struct BlockSeen<'s> {
     pub(super) region: &'s Region,
-    pub(super) comparison: &'s Comparison,
+    pub(super) differing: &'s [Difference],
     pub(super) read: &'s PausedRead<'s, TwinPart>,
     pub(super) twin: &'s TwinPart,
 }
@@ -61,7 +62,7 @@ pub(super) struct BlockFindings {
     /// How many blocks of this name, but other sizes, came before it.
     pub(super) namesakes: usize,
     /// At how many stops it was judged.
-    stops: u32,
+    pub(super) stops: u32,
     pub(super) rounds: Vec<RoundEntry>,
     /// Where its pages were dirtied.
     pub(super) heat: Option<HeatMap>,
@@ -72,14 +73,19 @@ pub(super) struct BlockFindings {
     pub(super) discarded: PageSet,
     /// Pages that differ and that the guest may have given up.
     pub(super) unclear: BTreeSet<u64>,
+    /// Pages that differ, and no pause has told whether they are lost.
+    pub(super) unconfirmed: BTreeSet<u64>,
     pub(super) digests: Option<RegionDigests>,
+    /// How it was judged, while its guest ran.
+    pub(super) judge: Option<JudgeFacts>,
 }
 
 pub(super) struct ControlFindings {
     pub(super) region: Region,
     pub(super) injected: Vec<PageAt>,
     pub(super) found: Vec<LostPage>,
-    pub(super) digests: RegionDigests,
+    pub(super) digests: Option<RegionDigests>,
+    pub(super) judge: Option<JudgeFacts>,
 }
 
 impl AuditFindings {
@@ -145,7 +151,7 @@ impl AuditFindings {
 
     /// Notes how a stop went.
     pub(super) fn stopped(&mut self, timing: StopTiming) {
-        let StopTiming { paused, compared, bytes, counters } = timing;
+        let StopTiming { paused, compared, bytes, .. } = timing;
         self.stops += 1;
         let pause = paused.and_then(|paused| paused.time());
         self.longest_pause = self.longest_pause.max(pause);
@@ -160,6 +166,34 @@ impl AuditFindings {
             bytes >> 20,
             compared.as_millis(),
         ));
+        self.note_counters(&timing);
+    }
+
+    /// Notes how sweeps over a running guest ended, in a pause or without one.
+    pub(super) fn ended(&mut self, timing: &StopTiming, swept: &Swept) {
+        self.stops += 1;
+        let pause = timing.paused.and_then(|paused| paused.time());
+        self.longest_pause = self.longest_pause.max(pause);
+        let suspects: u64 = swept.regions.iter().map(|region| region.counts.suspects).sum();
+        let paused = match pause {
+            None => "the guest was not paused".to_owned(),
+            Some(time) => format!("the guest stood still for {} ms for them", time.as_millis()),
+        };
+        self.notes.push(format!(
+            "{} of {} MiB beside the running guest, {} MB/s; {suspects} pages were suspects for a while; {paused}",
+            match swept.sweeps {
+                1 => "1 sweep".to_owned(),
+                sweeps => format!("{sweeps} sweeps"),
+            },
+            timing.bytes >> 20,
+            swept.bytes_per_second / 1_000_000,
+        ));
+        self.note_counters(timing);
+    }
+
+    /// Notes how many pages have come, by our count and QEMU's.
+    fn note_counters(&mut self, timing: &StopTiming) {
+        let counters = &timing.counters;
         if let Some(qemu) = counters.qemu {
             self.notes.push(format!(
                 "pages received: {}; QEMU's count: {} ({} of one byte), {} collections of its log",
@@ -171,14 +205,55 @@ impl AuditFindings {
         }
     }
 
-    /// Enters a region's comparison.
-    pub(super) fn judged(&mut self, seen: BlockSeen<'_>) {
-        let before = self.before;
+    /// Enters a region's comparison at a stop.
+    pub(super) fn compared(&mut self, seen: &BlockSeen<'_>, comparison: &Comparison) {
+        self.seen(seen);
         let entry = self.entry(seen.region);
         entry.stops += 1;
+        entry.digests = Some(comparison.into());
+    }
+
+    /// Enters a region's sweeps while the guest ran, and what its suspects were in a pause, if there was one.
+    pub(super) fn swept(
+        &mut self,
+        region: &Region,
+        swept: &Swept,
+        of_region: &SweptRegion,
+        confirmed: Option<&BlockSeen<'_>>,
+    ) {
+        let before = self.entry(region).lost.len() as u64;
+        if let Some(seen) = confirmed {
+            self.seen(seen);
+        }
+        let longest_pause = self.longest_pause;
+        let entry = self.entry(region);
+        entry.stops += 1;
+        entry.discarded.union_with(&of_region.discarded);
+        entry.missing.extend(&of_region.missing);
+        entry.unconfirmed.extend(&of_region.unconfirmed);
+        let confirmed = entry.lost.len() as u64 - before;
+        entry.judge = Some(JudgeFacts {
+            kind: JudgeKind::Running,
+            sweeps: u64::from(swept.sweeps),
+            pages_compared: of_region.compared,
+            suspects: of_region.counts.suspects,
+            dismissed: of_region
+                .counts
+                .suspects
+                .saturating_sub(confirmed + of_region.unconfirmed.count()),
+            confirmed,
+            paused_us: longest_pause.map(micros),
+            read_bytes_per_second: Some(swept.bytes_per_second),
+        });
+    }
+
+    /// Enters which of a region's pages that differ are lost.
+    fn seen(&mut self, seen: &BlockSeen<'_>) {
+        let before = self.before;
+        let entry = self.entry(seen.region);
         // At every stop again.
         entry.discarded.insert_words(seen.read.discarded.words());
-        for difference in &seen.comparison.differing {
+        for difference in seen.differing {
             if seen.read.never_sent.contains(difference.page) {
                 entry.missing.insert(difference.page);
                 continue;
@@ -191,11 +266,40 @@ impl AuditFindings {
             entry.lost.entry(difference.page).or_insert_with(|| LostPage {
                 last_round: before
                     + seen.read.last_round.get(&difference.page).copied().unwrap_or_default(),
-                detail: detailed.then(|| detail(&seen, difference)),
+                detail: detailed.then(|| detail(seen, difference)),
                 ..LostPage::of(seen.region, difference)
             });
         }
-        entry.digests = Some(seen.comparison.into());
+    }
+
+    /// Enters what a judge of the running guest found when these pages were withheld from it.
+    pub(super) fn control_swept(
+        &mut self,
+        region: &Region,
+        swept: &Swept,
+        of_region: &SweptRegion,
+    ) {
+        let injected = &of_region.withheld;
+        if injected.is_empty() && self.control.is_some() {
+            return;
+        }
+        let at = |&page: &u64| PageAt::of(region, page);
+        self.control = Some(ControlFindings {
+            region: region.clone(),
+            injected: injected.iter().map(at).collect(),
+            found: of_region.found.iter().map(|found| LostPage::of(region, found)).collect(),
+            digests: None,
+            judge: Some(JudgeFacts {
+                kind: JudgeKind::Running,
+                sweeps: u64::from(swept.sweeps),
+                pages_compared: of_region.compared,
+                suspects: injected.len() as u64,
+                dismissed: 0,
+                confirmed: 0,
+                paused_us: None,
+                read_bytes_per_second: Some(swept.bytes_per_second),
+            }),
+        });
     }
 
     /// Enters what the judge found when pages were withheld from it. What the log itself has lost
@@ -227,7 +331,8 @@ impl AuditFindings {
             region: region.clone(),
             injected: injected.iter().map(at).collect(),
             found,
-            digests: comparison.into(),
+            digests: Some(comparison.into()),
+            judge: None,
         });
     }
 
@@ -267,7 +372,9 @@ impl AuditFindings {
         let judged = entries.into_iter().map(|entry| {
             let nothing_logged =
                 (!logged).then(|| Override::NothingLogged(untested(entry.lost.len(), why_idle)));
-            entry.case(&source, trouble.clone(), nothing_logged).with_guest_pause(longest_pause)
+            entry
+                .case(&source, trouble.clone(), nothing_logged, longest_pause)
+                .with_guest_pause(longest_pause)
         });
         let mut cases: Vec<Case> = judged.collect();
         cases.extend(control.map(|control| control.case(&source)));
@@ -291,7 +398,9 @@ impl AuditFindings {
                 missing: BTreeSet::new(),
                 discarded: PageSet::new(region.pages()),
                 unclear: BTreeSet::new(),
+                unconfirmed: BTreeSet::new(),
                 digests: None,
+                judge: None,
             });
             self.entries.len() - 1
         });

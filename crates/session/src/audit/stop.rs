@@ -5,7 +5,7 @@ use crate::controller::ReplicationController;
 use crate::discards::DiscardWatch;
 use crate::driver::ForeignGuest;
 use crate::helper::HelperCommand;
-use crate::judge::CapturedJudge;
+use crate::judge::{CapturedJudge, Judge, RunningJudge, RunningPlan};
 use crate::observer::SessionObserver;
 use crate::paused_read::PausedRead;
 use crate::qemu_guest::{Attached, can_be_read};
@@ -16,7 +16,7 @@ use memtwin_qemu::{HazardPolicy, balloon};
 use memtwin_replicate::{CancelToken, RoundPlan, Until};
 use memtwin_tap::{MigrationTap, TapTarget};
 use memtwin_twin::WithheldTwin;
-use memtwin_verdict::{CompareError, Overlay, Side, compare};
+use memtwin_verdict::{CompareError, Overlay, Side, compare, differences};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub(super) struct AuditStop<'s> {
     pub(super) time: Option<Duration>,
     /// How long the guest may be paused.
     pub(super) max_pause: Duration,
+    /// How it is judged while it runs; `None`: at the stop.
+    pub(super) running: Option<RunningPlan>,
     /// Who ends the rounds, and not the time alone.
     pub(super) controller: Option<&'s dyn ReplicationController>,
     /// Which pages the control withholds.
@@ -122,33 +124,54 @@ impl AuditStop<'_> {
             Attached::memories(blocks, &process, &layout).map_err(AttemptError::Moved)?;
         let mut twin = WithheldTwin::new(WITHHELD, self.seed);
         findings.tapped(&tap);
-        let mut rounds = findings.no_rounds();
         let discards = DiscardWatch::new(&memories, &layout, balloon.is_some());
-        let mut judge = CapturedJudge::new(&layout, &memories, &discards, self.max_pause);
+        let memory = (&layout, &memories[..]);
+        let watched = (&discards, observer);
+        let judged = match self.running {
+            None => {
+                let mut judge = CapturedJudge::new(&layout, &memories, &discards, self.max_pause);
+                self.session(tap, &mut twin, &mut judge, watched, findings)
+                    .and_then(|()| end_paused(&mut judge, &layout, &twin, findings))
+            }
+            Some(plan) => {
+                let tap = tap.following_collections();
+                let mut judge = RunningJudge::new(plan, memory, &discards, self.max_pause);
+                self.session(tap, &mut twin, &mut judge, watched, findings)
+                    .and_then(|()| end_running(&mut judge, &layout, &twin, findings))
+            }
+        };
+        Ok(judged?)
+    }
+
+    /// From the first page to the stop, with this judge.
+    fn session<'q, J>(
+        &self,
+        tap: MigrationTap<'q>,
+        twin: &mut WithheldTwin,
+        judge: &mut J,
+        (discards, observer): (&DiscardWatch<'_>, &mut dyn SessionObserver),
+        findings: &mut AuditFindings,
+    ) -> Result<(), StopError>
+    where
+        J: for<'t> Judge<MigrationTap<'q>, &'t mut WithheldTwin>,
+    {
+        let layout = tap.regions().clone();
+        let mut rounds = findings.no_rounds();
         let session = Session {
             source: tap,
-            sink: &mut twin,
-            observer: ((&mut rounds, &discards), observer),
+            sink: twin,
+            observer: ((&mut rounds, discards), observer),
             plan: self.plan(),
             guest: ForeignGuest,
-            judge: &mut judge,
+            judge,
             stop: self.stop,
         };
         let end = session.run().map_err(not_begun)?;
         findings.begin(&layout, &rounds);
-        if let Some(why) = judge.trouble() {
-            return Err(StopError::Broken(why).into());
+        match end {
+            SessionEnd::Broken(error) => Err(StopError::Broken(error.to_string())),
+            SessionEnd::Reached { .. } => Ok(()),
         }
-        if let SessionEnd::Broken(error) = end {
-            return Err(StopError::Broken(error.to_string()).into());
-        }
-        if let Some(timing) = judge.timing() {
-            findings.stopped(timing);
-        }
-        let parts = TwinPart::all(&twin, &layout);
-        let judged =
-            judge.read(&parts).and_then(|read| enter(&layout, &read, &parts, &twin, findings));
-        Ok(judged.map_err(|error| StopError::Broken(error.to_string()))?)
     }
 
     fn plan(&self) -> SessionPlan<'_> {
@@ -167,6 +190,63 @@ impl AuditStop<'_> {
     }
 }
 
+/// Enters what a stop has shown.
+fn end_paused(
+    judge: &mut CapturedJudge<'_>,
+    layout: &Layout,
+    twin: &WithheldTwin,
+    findings: &mut AuditFindings,
+) -> Result<(), StopError> {
+    if let Some(why) = judge.trouble() {
+        return Err(StopError::Broken(why));
+    }
+    if let Some(timing) = judge.timing() {
+        findings.stopped(timing);
+    }
+    let parts = TwinPart::all(twin, layout);
+    judge
+        .read(&parts)
+        .and_then(|read| enter(layout, &read, &parts, twin, findings))
+        .map_err(|error| StopError::Broken(error.to_string()))
+}
+
+/// Enters what sweeps over a running guest have shown; or a stop, if it did not run.
+fn end_running(
+    judge: &mut RunningJudge<'_>,
+    layout: &Layout,
+    twin: &WithheldTwin,
+    findings: &mut AuditFindings,
+) -> Result<(), StopError> {
+    if let Some(why) = judge.trouble() {
+        return Err(StopError::Broken(why));
+    }
+    let Some(swept) = judge.swept() else {
+        return end_paused(judge.paused(), layout, twin, findings);
+    };
+    if let Some(timing) = judge.paused().timing() {
+        findings.ended(&timing, &swept);
+    }
+    let parts = TwinPart::all(twin, layout);
+    let broken = |error: CompareError| StopError::Broken(error.to_string());
+    let confirmed = judge.confirmed(&parts).map_err(broken)?;
+    for ((id, region), of_region) in layout.iter().zip(&swept.regions) {
+        let twin = &parts[id.0];
+        let read = confirmed.iter().find(|(of, _)| *of == id).map(|(_, read)| read);
+        let differing =
+            read.map(|read| differences(&read.memory, twin, region.page_size(), read.differing()));
+        let differing = differing.transpose().map_err(broken)?;
+        let seen = read.zip(differing.as_deref());
+        let seen = seen.map(|(read, differing)| BlockSeen { region, differing, read, twin });
+        findings.swept(region, &swept, of_region, seen.as_ref());
+    }
+    // As at a stop: the region with the most shows that a page which is withheld is found.
+    let most = layout.iter().zip(&swept.regions).max_by_key(|(_, swept)| swept.withheld.len());
+    if let Some(((_, region), of_region)) = most {
+        findings.control_swept(region, &swept, of_region);
+    }
+    Ok(())
+}
+
 /// Judges what was read: every page of every region, and then the control.
 fn enter(
     layout: &Layout,
@@ -177,7 +257,8 @@ fn enter(
 ) -> Result<(), CompareError> {
     for ((read, part), (_, region)) in read.iter().zip(parts).zip(layout.iter()) {
         let comparison = compare(&read.memory, part, region.page_size())?;
-        findings.judged(BlockSeen { region, comparison: &comparison, read, twin: part });
+        let seen = BlockSeen { region, differing: &comparison.differing, read, twin: part };
+        findings.compared(&seen, &comparison);
     }
     // One region is enough to show that a page which is withheld is found: the one with the most.
     let injected = |at: usize, id| changed(&read[at].memory, twin.kept(id), layout, id);

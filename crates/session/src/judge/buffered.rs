@@ -65,6 +65,7 @@ impl<'j> BufferedJudge<'j> {
             digests: self.findings.digests(),
             injected: is_control.then_some(tampered),
             given_up,
+            judge: None,
             overrides: self.overrides,
         }
     }

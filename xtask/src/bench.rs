@@ -11,8 +11,8 @@ use std::time::Duration;
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// pre-copy, delta, collect, scale, verify, memory, decoder, qemu [default: all of these], first-pass, link
-    /// (a twin on another host; link also QEMU's own migration over the same link; as root) or remote (both)
+    /// pre-copy, delta, collect, scale, verify, memory, decoder, qemu [default: all of these], judge (an audit
+    /// paused and running, of guests up to 12 GiB), first-pass, link (a twin on another host; link also QEMU's own migration over the same link; as root) or remote (both)
     only: Vec<String>,
     /// How often each is measured, in turns [default: 7; link: 1]
     #[arg(long)]

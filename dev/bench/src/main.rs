@@ -7,6 +7,7 @@ mod beside;
 mod collect;
 mod copy;
 mod decoder;
+mod judge;
 mod memory;
 mod migrate;
 mod plain;
@@ -25,8 +26,8 @@ use tempfile::TempDir;
 /// Measures Memtwin beside cp, dd, cmp, the bare ioctl, the reference daemon and QEMU's own migration.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Which to run [default: all but first-pass and link: a twin on another host]
-    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "decoder", "qemu", "first-pass", "link"])]
+    /// Which to run [default: all but judge, and first-pass and link: a twin on another host]
+    #[arg(value_parser = ["pre-copy", "delta", "collect", "scale", "verify", "memory", "decoder", "qemu", "judge", "first-pass", "link"])]
     only: Vec<String>,
     /// How often each is measured, in turns [default: 7; link: 1]
     #[arg(long)]
@@ -117,6 +118,9 @@ fn main() -> Result<()> {
     let asked = |name: &str| args.only.iter().any(|only| only == name);
     if asked("first-pass") {
         remote::first_passes(dir.path(), &args.memtwin, turns)?.into_iter().for_each(&mut done);
+    }
+    if asked("judge") {
+        judge::judge(dir.path(), &args.memtwin, turns)?.into_iter().for_each(&mut done);
     }
     let mut attempts = Vec::new();
     if asked("link") {

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use memtwin_bare::{Report, Scenario};
 use memtwin_mapping::{Mapping, host_page_size};
 use memtwin_pages::Image;
-use memtwin_qemu::{Block, BlockMemory, HazardPolicy, Process, blocks};
+use memtwin_qemu::{Block, BlockMemory, HazardPolicy, Process, blocks, migration};
 use memtwin_qmp::Qmp;
-use memtwin_replicate::{CancelToken, Replication, RoundPlan, Until};
+use memtwin_replicate::{CancelToken, NoWork, Replication, RoundPlan, Until};
 use memtwin_tap::{MigrationTap, StreamPath, TapTarget};
 use memtwin_testbed::Qemu;
 use memtwin_twin::{MemoryTwin, SparseMemory};
@@ -166,8 +166,8 @@ impl Image for InPlace {
 }
 
 /// A bare-metal guest under KVM that writes flat out, once it does.
-struct WritingGuest {
-    qemu: Qemu,
+pub(crate) struct WritingGuest {
+    pub(crate) qemu: Qemu,
     /// What its QEMU was started with, and a destination of it is started with as well.
     arguments: Vec<OsString>,
     qmp: Qmp,
@@ -178,6 +178,17 @@ struct WritingGuest {
 
 impl WritingGuest {
     fn start(memory: u32) -> Result<Self> {
+        Self::start_with(memory, &[])
+    }
+
+    /// One whose memory all exists, or not, with its first monitor left to others.
+    pub(crate) fn start_filled(memory: u32, is_filled: bool) -> Result<Self> {
+        let second = ["-qmp", "unix:second,server=on,wait=off"];
+        let filled: &[&str] = if is_filled { &["-mem-prealloc"] } else { &[] };
+        Self::start_with(memory, &[&second, filled].concat())
+    }
+
+    fn start_with(memory: u32, more: &[&str]) -> Result<Self> {
         let mut machine = Scenario::WriterKvm.machine();
         machine.memory = memory;
         let dir = tempfile::tempdir()?;
@@ -187,8 +198,11 @@ impl WritingGuest {
         if let Some(at) = arguments.iter().position(|argument| argument == "-qmp") {
             arguments.drain(at..at + 2);
         }
+        arguments.extend(more.iter().map(OsString::from));
         let qemu = Qemu::start_in(dir, &command.get_program().to_string_lossy(), &arguments)?;
-        let mut qmp = Qmp::connect(&qemu.qmp(), TIMEOUT)?;
+        let second = qemu.dir().join("second");
+        let monitor = if second.exists() { second } else { qemu.qmp() };
+        let mut qmp = Qmp::connect(&monitor, TIMEOUT)?;
         let blocks = blocks(&mut qmp)?;
         let process = Arc::new(Process::find(&mut qmp, &blocks)?);
         let block = blocks.iter().find(|block| block.name == "pc.ram").context("no pc.ram")?;
@@ -203,10 +217,33 @@ impl WritingGuest {
         Ok(this)
     }
 
-    fn report(&self) -> Result<Report> {
+    pub(crate) fn report(&self) -> Result<Report> {
         let mut bytes = [0; Report::LEN];
         self.ram.read(self.report, &mut bytes)?;
         Ok(Report::from_bytes(&bytes))
+    }
+
+    /// Whether somebody follows its log, beyond the first pass.
+    pub(crate) fn is_followed(&mut self) -> Result<bool> {
+        let now = migration(&mut self.qmp)?;
+        let is_past = now.ram.is_some_and(|ram| ram.dirty_sync_count > 3);
+        Ok(now.status.is_under_way() && is_past)
+    }
+
+    /// Where its memory begins in its QEMU.
+    pub(crate) fn hva(&self) -> Result<u64> {
+        let block = self.blocks.iter().find(|block| block.name == "pc.ram");
+        block.and_then(|block| block.hva).context("pc.ram has no address")
+    }
+
+    /// How many pages it writes in a second while QEMU migrates it by itself.
+    pub(crate) fn under_plain_pre_copy(&mut self, time: Duration) -> Result<f64> {
+        let plain = crate::migrate::PlainMigration::begin(&mut self.qmp)?;
+        let (before, began) = (self.report()?.ticks, Instant::now());
+        std::thread::sleep(time);
+        let pages = (self.report()?.ticks - before) as f64 / began.elapsed().as_secs_f64();
+        plain.end(&mut self.qmp)?;
+        Ok(pages)
     }
 }
 
@@ -223,7 +260,7 @@ pub(crate) fn pause(memtwin: &Path, turns: usize) -> Result<Measured> {
         let layout = tap.regions().clone();
         let mut twin = MemoryTwin::new();
         let mut replication = Replication::start(tap, &mut twin, ())?;
-        replication.run(&plan(Duration::from_secs(2)), &stop, |_| ())?;
+        replication.run(&plan(Duration::from_secs(2)), &stop, NoWork)?;
         let still = replication.pause_and_settle(&stop)?;
         let twin = still.sink().memory().context("a twin that is open")?;
         for (id, region) in layout.iter() {
@@ -291,7 +328,7 @@ pub(crate) fn felt(memtwin: &Path, turns: usize) -> Result<Measured> {
         let mut replication = Replication::start(tap, MemoryTwin::new(), ())?;
         replication.round(&stop)?;
         let (before, began) = (ticks()?, Instant::now());
-        replication.run(&plan(OVER), &stop, |_| ())?;
+        replication.run(&plan(OVER), &stop, NoWork)?;
         ours.push(cost(ticks()? - before, began.elapsed()));
         replication.finish()?;
 

@@ -116,6 +116,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "memtwin-qmp",
             "memtwin-remote",
             "memtwin-replicate",
+            "memtwin-report",
             "memtwin-safe-path",
             "memtwin-stream",
             "memtwin-stressor",

@@ -11,6 +11,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+/// Looking at more parts of a block than these takes longer than looking at all of it.
+const MOST_LOOKS: usize = 64;
+
 /// How a block's bytes are had.
 #[derive(Debug)]
 enum ReadPath {
@@ -113,6 +116,38 @@ impl BlockMemory {
         // Also if it succeeded: it may have been another process's memory.
         self.process.alive()?;
         Ok(self.pages_within(begin, &parts.unwrap_or_default(), size))
+    }
+
+    /// As [`BlockMemory::absent_pages`], of these pages alone: the others are not looked at.
+    ///
+    /// Errors: QEMU has ended.
+    pub fn absent_among(&self, pages: &PageSet, size: PageSize) -> Result<PageSet, MemoryError> {
+        let mut absent = PageSet::new(pages.capacity());
+        let mut enter = |found: PageSet| {
+            found.iter().filter(|page| pages.contains(*page)).for_each(|page| {
+                absent.insert(page);
+            });
+        };
+        // Each look reads the process's list of mappings.
+        if pages.runs().count() > MOST_LOOKS {
+            enter(self.absent_pages(size)?);
+            return Ok(absent);
+        }
+        for run in pages.runs() {
+            let from = size.offset_of(run.first);
+            let len = size.offset_of(run.end()).min(self.used).saturating_sub(from);
+            let (begin, parts) = match &self.way {
+                ReadPath::Process { hva } => {
+                    (*hva, absent::absent(self.process.pid(), hva + from, len))
+                }
+                ReadPath::File { file, offset } => {
+                    (*offset, absent::holes_of(file, offset + from, len))
+                }
+            };
+            enter(self.pages_within(begin, &parts.unwrap_or_default(), size));
+        }
+        self.process.alive()?;
+        Ok(absent)
     }
 
     /// The pages that lie in these parts with all of their bytes.
@@ -223,6 +258,18 @@ mod tests {
             let absent = absent(size);
             assert_eq!((absent.capacity(), absent.count()), (pages, gone));
             assert!(!absent.contains(5 * host / size));
+            // The same of some of them, looked at one by one, and all at once where they are many runs.
+            let few: &[u64] = &[1, 5 * host / size, pages - 1];
+            let many: Vec<u64> = (0..pages).step_by(2).collect();
+            for asked in [few, &many] {
+                let mut set = PageSet::new(pages);
+                for page in asked {
+                    set.insert(*page);
+                }
+                let seen = memory.absent_among(&set, PageSize::new(size).unwrap()).unwrap();
+                let expected = asked.iter().filter(|page| absent.contains(**page));
+                assert!(seen.iter().eq(expected.copied()), "{size}: {seen:?}");
+            }
         }
     }
 

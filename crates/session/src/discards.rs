@@ -57,6 +57,16 @@ impl<'m> DiscardWatch<'m> {
         Discards::new(absent, emptied)
     }
 
+    /// The same of these pages of a region alone: the others are not looked at.
+    pub(crate) fn at_stop_of(&self, region: RegionId, pages: &PageSet) -> Discards {
+        let state = self.state();
+        let size = state.regions[region.0].page_size();
+        let absent = self.memories[region.0].absent_among(pages, size);
+        let mut emptied = state.emptied[region.0].clone();
+        emptied.intersect_with(pages);
+        Discards::new(absent.unwrap_or_else(|_| PageSet::new(pages.capacity())), emptied)
+    }
+
     /// Where nothing can be seen, nothing was discarded: whoever reads the memory next says why.
     fn absent(&self, at: usize, region: &Region) -> PageSet {
         let absent = self.memories[at].absent_pages(region.page_size());

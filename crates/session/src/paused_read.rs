@@ -77,7 +77,7 @@ impl<'t, T: Image> PausedRead<'t, T> {
         pages: &PageSet,
     ) -> Result<Self, CompareError> {
         // Before the first byte is read: that may allot memory.
-        let known = discards.at_stop(region.id, region.came);
+        let known = discards.at_stop_of(region.id, pages);
         let memory = bound.over(memory);
         let mut discarded = PageSet::new(pages.capacity());
         let mut differing = BTreeMap::new();

@@ -125,6 +125,12 @@ pub enum TwinError {
         /// The twin.
         path: PathBuf,
     },
+    /// The twin in memory can't be opened again for its judge.
+    #[error("cannot reopen the twin in memory by /proc/self/fd: {errno}; mount /proc")]
+    NotReopened {
+        /// What the system said.
+        errno: io::Error,
+    },
     /// A call that makes no sense at this moment of a twin's life: a bug of the caller.
     #[error("{}: {what}", path.display())]
     Order {

@@ -53,7 +53,7 @@ impl MemoryTwin {
         let opened = self.opened.as_ref().ok_or_else(unopened)?;
         // Opened again, not duplicated: that can't write, and shares no file offset.
         let path = format!("/proc/self/fd/{}", opened.file.as_raw_fd());
-        File::open(path).map_err(|errno| TwinError::io("reopen", Path::new(NAME), errno))
+        File::open(path).map_err(|errno| TwinError::NotReopened { errno })
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod bench;
 mod cross;
+mod dist;
 mod fuzz;
 mod guest;
 mod hugetlb;
@@ -63,6 +64,8 @@ enum XtaskCommand {
     Soak(soak::Soak),
     /// Measure Memtwin beside cp, dd, cmp, the bare ioctl and the reference daemon
     Bench(bench::BenchArgs),
+    /// Build what is installed: static programs, a Debian package, source, SBOM, sums (docs/install.md)
+    Dist(dist::Dist),
     /// Run a fuzz target for a while, with AddressSanitizer
     Fuzz(fuzz::Fuzz),
     /// Run the kernel's own dirty_log_test and ours on the same emulated board (docs/compare.md)
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         XtaskCommand::Guest(guest) => guest.run(&interrupt),
         XtaskCommand::Soak(soak) => soak.run(&interrupt),
         XtaskCommand::Bench(bench) => bench.run(&interrupt),
+        XtaskCommand::Dist(dist) => dist.run(&interrupt),
         XtaskCommand::Fuzz(fuzz) => fuzz.run(&interrupt),
         XtaskCommand::Peer(compare) => compare.run(&interrupt),
         XtaskCommand::Repro(repro) => repro.run(&interrupt),

@@ -2,6 +2,7 @@
 
 use crate::guest::GuestBuild;
 use crate::interrupt::Interrupt;
+use crate::packages::Rights;
 use crate::steps::Steps;
 use crate::structure::packages_by_architecture;
 use crate::workspace::cargo;
@@ -40,6 +41,14 @@ pub(crate) fn test(interrupt: &Interrupt) -> anyhow::Result<bool> {
         true => Ok(()),
         false => bail!("the programs of boards were not built"),
     })?;
+    if Rights::ours() == Rights::Root {
+        let package = ["xtask", "dist", "--only", "deb", "--profile", "dev", "--try"];
+        steps.command("package", 15 * MINUTE, &mut cargo(&package))?;
+    } else if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+        bail!("CI must run as root: it installs the Debian package in a fresh Debian");
+    } else {
+        eprintln!("package: not tried, as that enters a fresh Debian: run this as root");
+    }
     // Last, so that the runner's closing lines stand at the end, above the summary.
     let mut tests = if ready.nextest {
         let mut tests = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);

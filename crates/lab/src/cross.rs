@@ -85,8 +85,13 @@ impl Toolchain {
         }
     }
 
+    /// The target that it builds for, as rustc names it.
+    pub fn triple(&self) -> &'static str {
+        self.triple
+    }
+
     /// cargo, told to build with it.
-    fn cargo(&self) -> Command {
+    fn cargo(&self, profile: &str) -> Command {
         let mut command = rustc::cargo();
         // What a cargo that runs us says of our package, build scripts would take for a change: all
         // would be built again each time another program asks.
@@ -110,8 +115,7 @@ impl Toolchain {
         if let Some(rustc) = self.rustc {
             command.env("RUSTC", rustc);
         }
-        // Optimised where it is hot: somebody waits for it.
-        command.args(["build", "--profile", "board", "--target", self.triple]);
+        command.args(["build", "--profile", profile, "--target", self.triple]);
         command
     }
 }
@@ -144,8 +148,8 @@ pub fn source(given: Option<&Path>) -> Result<PathBuf, CrossError> {
     }
 }
 
-/// Builds packages of the source tree for an architecture. The programs lie in `target/guest/ARCH` of
-/// the source tree; returned are their paths, sorted.
+/// Builds packages of the source tree for an architecture, optimised where they are hot: somebody waits for them.
+/// The programs lie in `target/guest/ARCH` of the source tree; returned are their paths, sorted.
 ///
 /// Errors: there is no toolchain for it, or the build fails.
 pub fn build(
@@ -154,10 +158,23 @@ pub fn build(
     packages: &[&str],
     progress: &mut dyn Progress,
 ) -> Result<Vec<PathBuf>, CrossError> {
+    build_profile(source, arch, packages, ("board", "guest"), progress)
+}
+
+/// The same in this profile of cargo; the programs lie in `target/FOLDER/ARCH`.
+///
+/// Errors: as [`build`].
+pub fn build_profile(
+    source: &Path,
+    arch: Arch,
+    packages: &[&str],
+    (profile, folder): (&str, &str),
+    progress: &mut dyn Progress,
+) -> Result<Vec<PathBuf>, CrossError> {
     let toolchain = Toolchain::find(arch)?;
     // A folder of its own, as others build with other flags, and at the same time.
-    let target = source.join("target/guest");
-    let mut cargo = toolchain.cargo();
+    let target = source.join("target").join(folder);
+    let mut cargo = toolchain.cargo(profile);
     cargo.current_dir(source).arg("--target-dir").arg(target.join("build"));
     cargo.args(packages.iter().flat_map(|package| ["--package", package]));
     cargo.args(["--bins", "--message-format=json-render-diagnostics"]);

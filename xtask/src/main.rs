@@ -74,7 +74,7 @@ enum XtaskCommand {
     Repro(repro::Repro),
     /// Write docs/record.schema.json from the types of the run record
     RecordSchema,
-    /// Audit a board of every target that QEMU emulates, and print the table of them (docs/qemu.md)
+    /// Audit a board of every target that QEMU emulates, and print the table of them (docs/qemu-targets.md)
     Targets(targets::Targets),
 }
 

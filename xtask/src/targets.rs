@@ -1,5 +1,5 @@
 //! `cargo xtask targets`: audits a board of every target whose QEMU is installed, and prints the table of
-//! them. docs/qemu.md keeps the last one, written by `--update`.
+//! them. docs/qemu-targets.md keeps the last one, written by `--update`.
 
 use crate::interrupt::Interrupt;
 use crate::packages::{self, Rights};
@@ -29,7 +29,7 @@ const PACKAGES: [&str; 8] = [
 ];
 
 /// The page that keeps the last table, and what it stands between.
-const PAGE: &str = "docs/qemu.md";
+const PAGE: &str = "docs/qemu-targets.md";
 const BEGIN: &str = "<!-- cargo xtask targets --update -->\n";
 const END: &str = "<!-- end of the table -->\n";
 
@@ -38,7 +38,7 @@ const END: &str = "<!-- end of the table -->\n";
 pub(crate) struct Targets {
     /// These targets alone [default: every one that is installed]
     targets: Vec<String>,
-    /// Write the table into docs/qemu.md; of all targets
+    /// Write the table into docs/qemu-targets.md; of all targets
     #[arg(long, conflicts_with = "targets")]
     update: bool,
 }

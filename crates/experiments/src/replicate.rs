@@ -1,5 +1,5 @@
 //! The reference setup's second experiment, from the packages of a guest to the three sums: a Linux guest is booted, a program
-//! dirties its device memory, that is replicated, and `sum -r` is compared on three sides (docs/reference-setup.md).
+//! dirties its device memory, that is replicated, and `sum -r` is compared on three sides (docs/reference-setup-b.md).
 
 mod conclusion;
 mod typed_command;

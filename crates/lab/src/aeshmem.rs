@@ -4,7 +4,7 @@
 //! - [`Setup`] chooses where the window is, and refuses where QEMU's own dirty log is known to lie;
 //! - [`WindowGuest`] boots it, lets the program write, stops it, asks for its sum.
 //!
-//! Replicating the window is the caller's. `docs/reference-setup.md` walks through the whole.
+//! Replicating the window is the caller's. `docs/reference-setup-b.md` walks through the whole.
 
 mod command;
 mod guest;

@@ -6,7 +6,7 @@
 //! were in them. What a destination may say in return is in [`return_path`].
 //!
 //! The references are QEMU's migration/savevm.c (sections, commands), migration/ram.c (blocks and
-//! page records) and docs/devel/migration; docs/qemu.md draws the stream byte by byte, as QEMU 7.2
+//! page records) and docs/devel/migration; docs/qemu-stream.md draws the stream byte by byte, as QEMU 7.2
 //! and 10.0 send it, and says what is refused.
 //!
 //! - Nothing is guessed. What the decoder does not understand it refuses, by name and with the

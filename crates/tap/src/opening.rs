@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 /// The page size of most targets, in bytes: before QEMU has said which it is.
 const USUAL_PAGE_BYTES: u32 = 4096;
-/// The page sizes whose records are decoded, in bytes (docs/qemu.md).
+/// The page sizes whose records are decoded, in bytes (docs/qemu-stream.md).
 const DECODED_PAGES: RangeInclusive<u32> = 1 << 8..=1 << 16;
 /// How long QEMU may take until it has listed its blocks: it switches dirty logging on before.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -125,7 +125,7 @@ impl fmt::Display for BoardResult {
     }
 }
 
-/// The table of these results, for docs/qemu.md.
+/// The table of these results, for docs/qemu-targets.md.
 pub fn markdown(results: &[BoardResult]) -> String {
     let mut table =
         "| target | machine | page size | verdict | reason |\n|---|---|---|---|---|\n".to_owned();

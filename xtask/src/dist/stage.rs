@@ -40,6 +40,7 @@ pub(super) fn fill(
         fs::write(completions.join(name), script)?;
     }
     all(&root().join("docs"), &docs)?;
+    all(&root().join("docs/tutorials"), &make("docs/tutorials")?)?;
     all(&root().join("packaging/systemd"), &units)
 }
 

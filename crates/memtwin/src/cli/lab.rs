@@ -113,7 +113,7 @@ impl LabPlace {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum LabExperiment {
     /// Boot a Linux guest, let a program dirty its device memory, replicate that, and compare
-    /// `sum -r` on three sides (docs/reference-setup.md)
+    /// `sum -r` on three sides (docs/reference-setup-b.md)
     Replicate(Box<LabReplicate>),
     /// Boot a Linux guest whose devices write its RAM, and audit its dirty log meanwhile (docs/lab.md)
     Audit(Box<LabAudit>),

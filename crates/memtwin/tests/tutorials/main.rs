@@ -130,6 +130,33 @@ fn a_page_that_is_wrong_is_found() {
     assert!(tried(unknown).is_err());
 }
 
+/// The links of a page that lead to no file. `folder`: where it lies.
+fn dead_links(folder: &Path, page: &str) -> Vec<String> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    let files = targets.filter_map(|(target, _)| target.split('#').next());
+    files
+        .filter(|file| !file.is_empty() && !file.contains("://") && !folder.join(file).exists())
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let root = docs().join("..");
+    for folder in [root.clone(), docs(), docs().join("tutorials")] {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "md") {
+                let dead = dead_links(&folder, &fs::read_to_string(&path).unwrap());
+                assert!(dead.is_empty(), "{}: {dead:?}", path.display());
+            }
+        }
+    }
+    // The control.
+    let page = "[a](README.md#there) [b](https://example.org/x) [c](#here) [d](no-such.md)";
+    assert_eq!(dead_links(&docs(), page), ["no-such.md"]);
+}
+
 /// Every page of docs/ is in its list.
 #[test]
 fn the_list_of_documents_is_whole() {

@@ -103,9 +103,10 @@ fn without_a_pause_a_suspect_is_neither_lost_nor_a_pass() {
 #[test]
 fn a_page_that_is_put_back_is_dismissed() {
     let Some(mut machine) = BareMachine::writing("") else { return };
-    let mut audit = machine.auditing("--judge running --seconds 4 --read-rate 256M");
+    let mut audit = machine.auditing("--judge running --seconds 6 --read-rate 256M");
     assert!(Moment::Hold.wait(&mut machine, &mut audit));
-    for _ in 0..40 {
+    // For some sweeps, and long before the audit ends.
+    for _ in 0..20 {
         machine.poke("pc.ram", PAGE + 0x321, b"lost!");
         std::thread::sleep(std::time::Duration::from_millis(20));
         machine.poke("pc.ram", PAGE + 0x321, &[0; 5]);

@@ -11,7 +11,7 @@ use crate::discards::DiscardWatch;
 use crate::paused_read::{DetachedRead, PausedRead, PausedRegion};
 use crate::read_twin::TwinPart;
 use control::ControlPages;
-use memtwin_pages::{Layout, PageSet, RegionId};
+use memtwin_pages::{Image as _, Layout, PageSet, RegionId, Run};
 use memtwin_qemu::BlockMemory;
 use memtwin_replicate::{
     CancelToken, GuestState, Observer, PausedGuest, Replication, RoundError, SourceError,
@@ -252,6 +252,30 @@ impl<'j> RunningJudge<'j> {
         self.close(replication)
     }
 
+    /// Reads what is unexplained once more while the guest runs: what is the twin's again is dismissed.
+    fn look_again<O: Observer>(
+        &mut self,
+        replication: &mut Tapped<'_, '_, '_, O>,
+    ) -> Result<(), RoundError> {
+        let parts = TwinPart::all(replication.sink(), self.layout);
+        for (id, region) in self.layout.iter() {
+            let page_size = region.page_size();
+            let (mut bytes, mut scratch) = (vec![0; page_size.as_usize()], Vec::new());
+            let failed = |error: std::io::Error| SourceError::Memory(Box::new(error));
+            let unexplained = self.suspects.unexplained(id).clone();
+            // Reading a page without memory may allot some.
+            let known = self.discards.at_stop_of(id, &unexplained);
+            for page in unexplained.iter().filter(|page| !known.is_absent(*page)) {
+                let offset = page_size.offset_of(page);
+                self.memories[id.0].read_at(offset, &mut bytes).map_err(failed)?;
+                if parts[id.0].is_at(offset, &bytes, &mut scratch).map_err(failed)? {
+                    self.suspects.equal(id, Run { first: page, count: 1 });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Pauses the guest, and reads what is unexplained once more.
     fn confirm<O: Observer>(
         &mut self,
@@ -362,6 +386,7 @@ impl<'q> Judge<MigrationTap<'q>, &mut WithheldTwin> for RunningJudge<'_> {
         if !self.settle(replication, stop)? {
             return self.paused.stop(replication, stop);
         }
+        self.look_again(replication)?;
         let unexplained =
             self.layout.iter().any(|(id, _)| !self.suspects.unexplained(id).is_empty());
         if unexplained && !self.plan.never_pause {

@@ -18,12 +18,12 @@ pub(crate) fn run(
     args.seed.get_or_insert_with(memtwin_session::fresh_seed);
     invocation.resolve(args.resolved());
     crate::output::probe(&args.output)?;
-    let running = args.running()?;
+    let judge = args.judge()?;
     let of_each = |monitor: MonitorAddress, pid| {
         say_taint(&monitor, &args);
-        args.config(monitor, Some(pid), running)
+        args.config(monitor, Some(pid), judge)
     };
-    let config = args.target.clone().map(|monitor| args.config(monitor, args.pid, running));
+    let config = args.target.clone().map(|monitor| args.config(monitor, args.pid, judge));
     if args.dry_run {
         let lines = match &config {
             Some(config) => preview_audit(config)?,

@@ -27,9 +27,41 @@ use stop::{AuditStop, StopError};
 const CHANGES: &str = "while it runs: migration capabilities and parameters, and on some versions a block node of \
     Memtwin's (docs/qemu.md)";
 
-/// What becomes of it.
-fn afterwards(config: &AuditConfig) -> String {
-    let pause = match config.running {
+/// A guest of more memory than this is judged while it runs, unless told otherwise: reading it all takes
+/// longer than it may stand still.
+const LARGE: u64 = 4 << 30;
+
+/// How an audit judges.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum AuditJudge {
+    /// At a stop; a guest of over 4 GiB while it runs.
+    #[default]
+    BySize,
+    /// At a stop, whatever its size.
+    Paused,
+    /// While it runs.
+    Running(RunningPlan),
+}
+
+impl AuditJudge {
+    /// How a running guest of this much memory is judged; `None`: it is paused.
+    fn running(self, bytes: u64) -> Option<RunningPlan> {
+        match self {
+            Self::BySize => (bytes > LARGE).then(RunningPlan::default),
+            Self::Paused => None,
+            Self::Running(plan) => Some(plan),
+        }
+    }
+}
+
+/// How much memory a QEMU's guest has.
+fn memory(attached: &Attached) -> u64 {
+    attached.blocks.iter().map(|block| block.used).sum()
+}
+
+/// What becomes of a guest of this much memory.
+fn afterwards(config: &AuditConfig, bytes: u64) -> String {
+    let pause = match config.judge.running(bytes) {
         None => "the guest is paused at the end while its memory is read, for --max-pause at most",
         Some(RunningPlan { never_pause: false, .. }) => {
             "the guest is paused only if pages seem to be lost, to read these once more, for --max-pause at most"
@@ -60,8 +92,8 @@ pub struct AuditConfig {
     pub interval: Duration,
     /// How long the guest may stand still for us at most.
     pub max_pause: Duration,
-    /// How the guest is judged while it runs; `None`: it is paused, and all of its memory read.
-    pub running: Option<RunningPlan>,
+    /// How the guest is judged.
+    pub judge: AuditJudge,
     /// Where the control's random choices begin; `None`: somewhere new.
     pub seed: Option<u64>,
     /// Whether a guest that QEMU is known to harm by migrating it is audited all the same.
@@ -81,7 +113,7 @@ impl AuditConfig {
             pause_every: None,
             interval: Duration::from_millis(500),
             max_pause: Duration::from_millis(250),
-            running: None,
+            judge: AuditJudge::default(),
             seed: None,
             hazards: HazardPolicy::Refuse,
             guardian,
@@ -165,7 +197,7 @@ fn run(
             },
             time: left,
             max_pause: config.max_pause,
-            running: config.running,
+            running: config.judge.running(memory(&attached)),
             controller,
             seed,
             hazards: config.hazards,
@@ -237,7 +269,7 @@ pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
                 config.monitor
             ),
             LibvirtDomain::TAINT.to_owned(),
-            format!("{CHANGES}; {}", afterwards(config)),
+            format!("{CHANGES}; {}", afterwards(config, 0)),
         ]);
     }
     let mut attached = Attached::new(&config.monitor, config.pid)?;
@@ -266,7 +298,11 @@ pub fn preview_audit(config: &AuditConfig) -> Result<Vec<String>, Failure> {
         lines.push(format!("audit/{}: {} bytes, {seen}", block.name, block.used));
     }
     lines.push(format!("held in pre-copy by {}", changes.hold));
-    lines.push(format!("while it runs: {}; {}", changed(&changes), afterwards(config)));
+    lines.push(format!(
+        "while it runs: {}; {}",
+        changed(&changes),
+        afterwards(config, memory(&attached))
+    ));
     Ok(lines)
 }
 

@@ -40,8 +40,8 @@ mod verdict;
 mod verify;
 
 pub use audit::{
-    AuditAll, AuditConfig, Audited, audit, audit_all, audit_steered, preview_all, preview_audit,
-    resolved_audit,
+    AuditAll, AuditConfig, AuditJudge, Audited, audit, audit_all, audit_steered, preview_all,
+    preview_audit, resolved_audit,
 };
 pub use check::{CheckConfig, CheckPlan, CheckSource, Checked, check_case_names};
 pub use controller::ReplicationController;

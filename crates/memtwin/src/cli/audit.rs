@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use memtwin_report::Failure;
 use memtwin_report::record::ResolvedOptions;
-use memtwin_session::{AddressError, AuditConfig, MonitorAddress, RunningPlan, resolved_audit};
+use memtwin_session::{AddressError, AuditConfig, AuditJudge, MonitorAddress, resolved_audit};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -65,16 +65,16 @@ impl Audit {
         resolved_audit(self.seed, self.seconds.map(|time| time.0), self.rounds)
     }
 
-    /// How a running guest is judged, if it is to be.
+    /// How the guest is judged.
     ///
     /// Errors: options that contradict each other.
-    pub(crate) fn running(&self) -> Result<Option<RunningPlan>, Failure> {
-        let running = self.judge.plan()?;
-        match (running, self.pause_every) {
-            (Some(_), Some(_)) => Err(Failure::usage(
+    pub(crate) fn judge(&self) -> Result<AuditJudge, Failure> {
+        match (self.judge.judge()?, self.pause_every) {
+            (AuditJudge::Running(_), Some(_)) => Err(Failure::usage(
                 "--pause-every is for --judge paused: a running guest is not paused between its rounds",
             )),
-            (running, _) => Ok(running),
+            (AuditJudge::BySize, Some(_)) => Ok(AuditJudge::Paused),
+            (judge, _) => Ok(judge),
         }
     }
 
@@ -83,7 +83,7 @@ impl Audit {
         &self,
         monitor: MonitorAddress,
         pid: Option<u32>,
-        running: Option<RunningPlan>,
+        judge: AuditJudge,
     ) -> AuditConfig {
         AuditConfig {
             monitor,
@@ -93,7 +93,7 @@ impl Audit {
             pause_every: self.pause_every,
             interval: Duration::from_secs_f64(1.0 / self.rounds_per_second),
             max_pause: self.max_pause.0,
-            running,
+            judge,
             seed: self.seed,
             hazards: super::hazards(self.force),
             guardian: helpers::guardian_command(),

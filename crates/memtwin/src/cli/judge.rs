@@ -3,7 +3,7 @@
 use crate::values::Size;
 use clap::{Args, ValueEnum};
 use memtwin_report::Failure;
-use memtwin_session::RunningPlan;
+use memtwin_session::{AuditJudge, RunningPlan};
 
 /// Who judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,7 +17,7 @@ pub(crate) enum JudgeWord {
 /// How a guest is judged.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct JudgeArgs {
-    /// How the guest is judged (docs/judging.md) [default: paused]
+    /// How the guest is judged (docs/judging.md) [default: paused; one of over 4 GiB: running]
     #[arg(long, value_enum, value_name = "HOW")]
     judge: Option<JudgeWord>,
     /// With `--judge running`: how many bytes of memory are read in a second [default: 200M]
@@ -32,10 +32,10 @@ pub(crate) struct JudgeArgs {
 }
 
 impl JudgeArgs {
-    /// How a running guest is judged; `None`: it is paused.
+    /// What was asked for.
     ///
     /// Errors: what is for a running guest alone, without one.
-    pub(crate) fn plan(&self) -> Result<Option<RunningPlan>, Failure> {
+    pub(crate) fn judge(&self) -> Result<AuditJudge, Failure> {
         if self.judge != Some(JudgeWord::Running) {
             let given = [
                 ("--read-rate", self.read_rate.is_some()),
@@ -46,11 +46,12 @@ impl JudgeArgs {
                 Some((option, _)) => {
                     Err(Failure::usage(format!("{option} is for --judge running: add that")))
                 }
-                None => Ok(None),
+                None if self.judge == Some(JudgeWord::Paused) => Ok(AuditJudge::Paused),
+                None => Ok(AuditJudge::BySize),
             };
         }
         let usual = RunningPlan::default();
-        Ok(Some(RunningPlan {
+        Ok(AuditJudge::Running(RunningPlan {
             read_rate: self.read_rate.map_or(usual.read_rate, |rate| rate.0),
             sweeps: self.sweeps.unwrap_or(usual.sweeps),
             never_pause: self.never_pause,

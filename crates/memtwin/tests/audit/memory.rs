@@ -64,7 +64,7 @@ fn status_of(pid: u32, name: &str) -> Option<u64> {
 fn memory_that_the_guest_never_touched_is_not_taken() {
     let Some(mut machine) = BareMachine::writing("-m 4G") else { return };
     let before = machine.setup();
-    let (mut audit, mut most) = (machine.auditing("--rounds 2"), 0);
+    let (mut audit, mut most) = (machine.auditing("--judge paused --rounds 2"), 0);
     let mut code = None;
     until("it has ended", || {
         most = most.max(status_of(audit.0.id(), "VmHWM:").unwrap_or_default());

@@ -116,6 +116,24 @@ fn a_page_that_is_put_back_is_dismissed() {
     all_swept(&machine.record());
 }
 
+/// Reading all of it would take longer than it may stand still; without a word it is not paused for that.
+#[test]
+fn a_large_guest_is_judged_while_it_runs_unless_told_otherwise() {
+    for (memory, judge, expected) in [
+        ("-m 5G", "", "the guest is paused only if pages seem to be lost"),
+        ("-m 5G", "--judge paused", "the guest is paused at the end"),
+        ("-m 5G", "--pause-every 3", "the guest is paused at the end"),
+        ("-m 2G", "", "the guest is paused at the end"),
+        ("-m 2G", "--judge running --never-pause", "the guest is not paused"),
+    ] {
+        let Some(machine) = BareMachine::writing(memory) else { return };
+        let mut command = machine.audit("--dry-run");
+        command.args(judge.split_whitespace());
+        let (said, _) = crate::common::expect(0, &mut command);
+        assert!(said.contains(expected), "{memory} {judge}: {said}");
+    }
+}
+
 /// Nobody reads beside a guest that does not run: it stands still already.
 #[test]
 fn a_guest_that_somebody_has_paused_is_judged_as_it_stands() {

@@ -1,6 +1,6 @@
 //! `memtwin receive LISTEN FILE`: the other end of `memtwin replicate SOURCE tcp://HOST:PORT`.
 
-use crate::cli::Receive;
+use crate::cli::{OutputArgs, Receive};
 use crate::invocation::Invocation;
 use crate::remote_args::{Half, save};
 use crate::service;
@@ -8,14 +8,17 @@ use memtwin_remote::{
     Listener, PeerStream, ReceiveEnd, ReceiverConfig, RemoteError, TwinReceiver, new_pair,
 };
 use memtwin_replicate::CancelToken;
-use memtwin_report::Failure;
 use memtwin_report::json::JsonTarget;
 use memtwin_report::metrics;
+use memtwin_report::{Case, Failure};
 use memtwin_report::{ExitCode, exit};
 use memtwin_session::received_case;
 use memtwin_twin::DeviceOptions;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
+
+/// How many sessions a record has of a receiver that goes on: its last ones.
+const MOST_SESSIONS: usize = 1000;
 
 /// Receives a twin, and ends with its verdict.
 pub(crate) fn run(
@@ -38,6 +41,7 @@ pub(crate) fn run(
     let mut door =
         if piped { Listener::once(PeerStream::stdio()) } else { listen_at(args, listen)? };
     let mut cases = Vec::new();
+    let mut has_metrics = false;
     loop {
         let mut receiver = TwinReceiver::new(file, config.clone()).map_err(refused)?;
         if cases.is_empty() {
@@ -56,16 +60,25 @@ pub(crate) fn run(
         };
         let case = received_case(&ended, &receiver);
         service::say_status(&format!("the last session: {}", case.verdict()));
+        if args.forever && !stop.is_set() {
+            has_metrics |= save_metrics(args, invocation, &case);
+        }
         cases.push(case);
+        if cases.len() > MOST_SESSIONS {
+            cases.remove(0);
+        }
         if !args.forever || stop.is_set() {
             break;
         }
     }
     service::say_stopping();
     let code = exit::of_cases(&cases, false, stop.is_set());
+    // Those of the last session stay.
+    let metrics = args.output.metrics.clone().filter(|_| !has_metrics);
+    let output = &OutputArgs { metrics, ..args.output.clone() };
     let record = invocation.record(cases);
     match (&args.output.json, piped) {
-        (_, false) => crate::output::write(&args.output, invocation, record, Vec::new(), code)?,
+        (_, false) => crate::output::write(output, invocation, record, Vec::new(), code)?,
         // Standard output is the sender's.
         (json, true) => {
             let record = crate::output::complete(invocation, record, Vec::new());
@@ -79,6 +92,20 @@ pub(crate) fn run(
         }
     }
     Ok(code)
+}
+
+/// Writes the metrics of a session, of a receiver that goes on. Whether they are there; that they can't be written
+/// is said, and ends nothing.
+fn save_metrics(args: &Receive, invocation: &Invocation, case: &Case) -> bool {
+    let code = exit::of_cases(std::slice::from_ref(case), false, false);
+    let Some(target) = crate::output::metrics_target(&args.output, code) else { return false };
+    let record = invocation.record(vec![case.clone()]);
+    let record = crate::output::complete(invocation, record, Vec::new());
+    let saved = metrics::save(&record, &target);
+    if let Err(error) = &saved {
+        crate::output::say(&format!("memtwin: {error}"));
+    }
+    saved.is_ok()
 }
 
 /// Why nothing can be received here.

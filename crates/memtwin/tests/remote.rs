@@ -70,6 +70,29 @@ fn two_commands_give_a_verified_twin() {
     }
 }
 
+/// A receiver that goes on says what the last session came to, while it waits for the next.
+#[test]
+fn metrics_of_a_receiver_that_goes_on_are_those_of_its_last_session() {
+    let (place, port) = (Place::new(), free_port());
+    let metrics = place.path("receive.prom");
+    let now = || fs::read_to_string(&metrics).unwrap_or_default();
+    let mut receiver =
+        receive(&place, port, &["--forever", "--metrics", metrics.to_str().unwrap()]);
+    for _ in 0..2 {
+        let _ = fs::remove_file(&metrics);
+        let mut command = replicate("process", &place, port);
+        command.args(["--guest-seconds", "200ms", "--until", "clean"]);
+        expect(0, &mut command);
+        until("it says so", || now().contains("memtwin_last_run_exit_code{run=\"receive\"} 0"));
+        let cases = now().matches("verdict=\"identical\"").count();
+        assert_eq!(cases, 1, "{}", now());
+    }
+    let last = now();
+    receiver.signal(rustix::process::Signal::INT.as_raw());
+    assert_eq!(receiver.end().code(), Some(130));
+    assert_eq!(now(), last, "what was said of the last session stays");
+}
+
 #[test]
 fn a_receiver_that_is_killed_in_the_middle_goes_on() {
     let (place, port) = (Place::new(), free_port());

@@ -1,6 +1,6 @@
 //! `--judge running`: memory is read while the guest runs, and it is paused for suspects alone.
 
-use crate::machine::{BareMachine, PC, case};
+use crate::machine::{BareMachine, PC, WRITING, case};
 use crate::moment::Moment;
 use memtwin_pages::Gpa;
 use memtwin_report::RunRecord;
@@ -23,8 +23,9 @@ fn judge(record: &RunRecord, name: &str) -> JudgeFacts {
 fn all_swept(record: &RunRecord) {
     let (controls, blocks): (Vec<_>, Vec<_>) =
         record.cases.iter().partition(|case| case.control().is_some());
-    assert!(!blocks.is_empty(), "{record:?}");
-    for case in blocks {
+    assert!(blocks.iter().any(|case| case.name() == "audit/pc.ram"), "{record:?}");
+    // An older QEMU does not say where some blocks lie.
+    for case in blocks.into_iter().filter(|case| case.verdict() != Verdict::Skipped) {
         let judge = case.judge().unwrap();
         assert_eq!(
             (case.verdict(), judge.kind),
@@ -54,6 +55,22 @@ fn a_busy_guest_is_judged_without_a_pause() {
     assert!(judge(&record, "audit/pc.ram").sweeps >= 2);
     machine.is_as(&before);
     machine.writes();
+}
+
+/// Held by a dirty bitmap, by an acknowledgement, or by whichever of the two holds it.
+#[test]
+fn other_versions_of_qemu_are_judged_without_a_pause() {
+    for version in ["5.2", "7.2", "11.1"] {
+        let Some(mut machine) = BareMachine::start_version(version, PC, WRITING) else { return };
+        machine.writes();
+        let before = machine.setup();
+        pauses(&mut machine);
+        let mut audit = machine.auditing("--judge running --seconds 2");
+        assert_eq!(audit.end().code(), Some(0), "{version}: {:?}", machine.record().notes);
+        assert_eq!(pauses(&mut machine), 0, "{version}");
+        all_swept(&machine.record());
+        machine.is_as(&before);
+    }
 }
 
 #[test]
